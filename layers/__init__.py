@@ -1,0 +1,1 @@
+"""Keras layers for images that get worse: smoothing, dropout, Gaussian weights."""

@@ -1,0 +1,1 @@
+"""Data, training, evaluation, export and publishing of the models of the zoo."""
