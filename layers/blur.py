@@ -1,0 +1,163 @@
+"""Separable blur filters: the only place that blurs."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+PADDINGS = ("same", "full", "reflect", "valid")
+
+
+def check_taps(taps: Sequence[float]) -> tuple[float, ...]:
+    """Returns the 1-D filter as a tuple.
+
+    Args:
+        taps: The coefficients.
+
+    Returns:
+        The same, as Python numbers.
+
+    Raises:
+        ValueError: If there are none or their sum is not positive.
+    """
+    taps = tuple(np.atleast_1d(taps).tolist())
+    if not taps or not np.isfinite(taps).all() or sum(taps) <= 0:
+        raise ValueError(
+            "`taps` are the coefficients of a 1-D filter with a positive sum, for "
+            f"example (1, 2, 1). Received: taps={taps}"
+        )
+    return taps
+
+
+def check_padding(padding: str, known: Sequence[str]) -> str:
+    """Returns the padding if it is known, and raises a ValueError if not."""
+    if padding not in known:
+        raise ValueError(
+            f"`padding` must be one of {', '.join(known)}. Received: padding={padding}"
+        )
+    return padding
+
+
+def _amounts(num_taps: int, padding: str) -> tuple[int, int]:
+    extra = num_taps - 1
+    if padding == "full":
+        return extra, extra
+    return (0, 0) if padding == "valid" else (extra // 2, extra - extra // 2)
+
+
+def _reflect(x, amounts: tuple[int, int]):
+    """Reflects without repeating the border, also where a map is smaller than that."""
+    sizes = x.shape[1:3]
+    if all(size is None or size > max(amounts) for size in sizes):
+        return ops.pad(x, ((0, 0), amounts, amounts, (0, 0)), mode="reflect")
+    for axis, size in enumerate(sizes, 1):
+        x = ops.take(x, np.pad(np.arange(size), amounts, mode="reflect"), axis=axis)
+    return x
+
+
+def _is_binomial(taps: tuple[float, ...]) -> bool:
+    row = np.ones(1)
+    for _ in taps[1:]:
+        row = np.convolve(row, (1, 1))
+    return bool(np.allclose(taps, row * taps[0]))
+
+
+def _filter(x, taps: tuple[float, ...], strides: int):
+    # A pooling is several times cheaper than a depthwise convolution, and a binomial
+    # filter is a chain of averages of two.
+    if len(set(taps)) == 1:
+        return ops.average_pool(x, len(taps), strides, padding="valid")
+    if _is_binomial(taps):
+        for _ in taps[2:]:
+            x = ops.average_pool(x, 2, 1, padding="valid")
+        return ops.average_pool(x, 2, strides, padding="valid")
+    kernel = np.outer(taps, taps) / sum(taps) ** 2
+    kernel = np.repeat(kernel[:, :, None, None], x.shape[-1], axis=2)
+    return ops.depthwise_conv(x, ops.cast(kernel, x.dtype), strides, padding="valid")
+
+
+def blur(x, taps: Sequence[float] = (1, 1), padding: str = "same", strides: int = 1):
+    """Convolves every channel with `outer(taps, taps) / sum(taps)**2`.
+
+    Args:
+        x: Tensor of shape `(batch, height, width, channels)`.
+        taps: The 1-D filter, of `m` coefficients.
+        padding: `"same"` keeps the size with `(m - 1) // 2` zeros before and
+            `m // 2` after; `"full"` has `m - 1` zeros on each side, so the size grows
+            by `m - 1`; in both, zeros count. `"reflect"` has the amounts of `"same"`
+            and mirrors the map; `"valid"` has no padding.
+        strides: Keeps every such row and column.
+
+    Returns:
+        The blurred tensor.
+    """
+    taps = check_taps(taps)
+    amounts = _amounts(len(taps), check_padding(padding, PADDINGS))
+    if padding == "reflect":
+        x = _reflect(x, amounts)
+    elif any(amounts):
+        x = ops.pad(x, ((0, 0), amounts, amounts, (0, 0)))
+    return _filter(x, taps, strides) if len(taps) > 1 else x[:, ::strides, ::strides]
+
+
+def blurred_size(size: int | None, num_taps: int, padding: str, strides: int = 1):
+    """Returns the height or width after `blur`, or None where it is not known."""
+    if size is None:
+        return None
+    return (size + sum(_amounts(num_taps, padding)) - num_taps) // strides + 1
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class BlurPool2D(keras.layers.Layer):
+    """Subsamples after a low-pass filter, so that shifts of the input do less.
+
+    Place it where a stride was, behind the same layer with stride 1.
+
+    Args:
+        taps: The 1-D binomial filter; even filters suit even maps.
+        strides: Keeps every such row and column.
+        padding: `"reflect"`, as published, or `"same"`, with zeros.
+
+    Input shape: `(batch, height, width, channels)`.
+
+    Output shape: `(batch, ceil(height / strides), ceil(width / strides), channels)`.
+
+    Example:
+
+    >>> BlurPool2D()(keras.ops.ones((1, 8, 8, 3))).shape
+    TensorShape([1, 4, 4, 3])
+
+    Reference:
+        [Making Convolutional Networks Shift-Invariant Again](
+        https://arxiv.org/abs/1904.11486) (Zhang, 2019).
+    """
+
+    def __init__(
+        self,
+        taps: Sequence[float] = (1, 3, 3, 1),
+        strides: int = 2,
+        padding: str = "reflect",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if strides < 1:
+            raise ValueError(f"`strides` must be positive. Received: strides={strides}")
+        self.taps = check_taps(taps)
+        self.strides = strides
+        self.padding = check_padding(padding, ("reflect", "same"))
+        self.built = True
+
+    def call(self, inputs):
+        return blur(inputs, self.taps, self.padding, self.strides)
+
+    def compute_output_shape(self, input_shape):
+        batch, *size, channels = input_shape
+        size = [
+            blurred_size(n, len(self.taps), self.padding, self.strides) for n in size
+        ]
+        return (batch, *size, channels)
+
+    def get_config(self):
+        config = {"taps": self.taps, "strides": self.strides, "padding": self.padding}
+        return {**super().get_config(), **config}

@@ -1,0 +1,75 @@
+"""Dropout that stays on: the random layers of MC dropout."""
+
+import keras
+from keras import ops
+
+from layers import random
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class MCDropout(random.RandomLayer):
+    """Dropout that is active in training and in inference.
+
+    Each call keeps an entry with probability `1 - rate` and divides it by that
+    probability, whatever `training` is: the passes of a network with such layers
+    are samples of its predictive distribution. Batch normalization still follows
+    `training` alone.
+
+    Args:
+        rate: Probability to drop an entry, in `[0, 1)`.
+        channelwise: Whether to drop whole channels, one draw per example and
+            channel, in place of single entries.
+        seed: Makes the masks reproducible; see `layers.random.RandomLayer`.
+
+    Input shape: `(batch, ..., channels)`.
+
+    Output shape: Same as the input.
+
+    Example:
+
+    >>> x = keras.ops.ones((2, 4, 4, 8))
+    >>> dropped = MCDropout(0.5, seed=0)(x, training=False)
+    >>> sorted(set(keras.ops.convert_to_numpy(dropped).ravel().tolist()))
+    [0.0, 2.0]
+
+    Reference:
+        [Dropout as a Bayesian Approximation](https://arxiv.org/abs/1506.02142)
+        (Gal and Ghahramani, 2016). Channel-wise:
+        [Efficient Object Localization Using Convolutional Networks](
+        https://arxiv.org/abs/1411.4280) (Tompson et al., 2015).
+    """
+
+    def __init__(
+        self,
+        rate: float = 0.3,
+        channelwise: bool = False,
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(seed, **kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(
+                "`rate` is the probability to drop an entry, in [0, 1). "
+                f"Received: rate={rate}"
+            )
+        self.rate = rate
+        self.channelwise = channelwise
+        self.built = True
+
+    def call(self, inputs):
+        if self.rate == 0:
+            return inputs
+        shape = ops.shape(inputs)
+        if self.channelwise:
+            shape = (shape[0], *[1] * (len(shape) - 2), shape[-1])
+        keys = self.next_row_keys(shape[0])
+        drop = random.bernoulli(keys, shape, self.rate)
+        scale = 1 / (1 - random.quantize(self.rate))
+        return ops.where(drop, ops.zeros((), inputs.dtype), inputs * scale)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        config = {"rate": self.rate, "channelwise": self.channelwise}
+        return {**super().get_config(), **config}
