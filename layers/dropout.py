@@ -73,3 +73,26 @@ class MCDropout(random.RandomLayer):
     def get_config(self):
         config = {"rate": self.rate, "channelwise": self.channelwise}
         return {**super().get_config(), **config}
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class Dropout(MCDropout):
+    """Ordinary dropout: `MCDropout` in training, the identity in inference.
+
+    Unlike `keras.layers.Dropout`, its masks differ on each replica of a
+    `tf.distribute` strategy and its random state is saved with the model.
+
+    Args:
+        rate: Probability to drop an entry, in `[0, 1)`.
+        channelwise: Whether to drop whole channels.
+        seed: Makes the masks reproducible; see `layers.random.RandomLayer`.
+
+    Input shape: `(batch, ..., channels)`.
+
+    Output shape: Same as the input.
+    """
+
+    stochastic = False
+
+    def call(self, inputs, training=False):
+        return super().call(inputs) if training else inputs

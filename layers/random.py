@@ -220,6 +220,8 @@ class RandomLayer(keras.layers.Layer):
             seeds.
     """
 
+    stochastic = True  # Whether it draws in inference too.
+
     def __init__(self, seed: int | None = None, **kwargs):
         super().__init__(**kwargs)
         if seed is not None and not 0 <= seed < 2**32:
@@ -279,3 +281,11 @@ def set_seed(model: keras.Model, seed: int):
         if isinstance(layer, RandomLayer):
             start = fold(seed, zlib.crc32(layer.name.encode()))
             layer.random_state.assign(ops.stack([start, _uint32(0)]))
+
+
+def is_stochastic(model: keras.Model) -> bool:
+    """Returns whether two predictions of a model for the same images may differ."""
+    return any(
+        isinstance(layer, RandomLayer) and layer.stochastic
+        for layer in model._flatten_layers()
+    )

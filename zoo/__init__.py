@@ -1,3 +1,7 @@
 """Image classifiers by name: architectures, methods, weights and posteriors."""
 
+from zoo.registry import ModelSpec as ModelSpec
+from zoo.registry import build as build
+from zoo.registry import parse as parse
+
 __version__ = "0.1.0"

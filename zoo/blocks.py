@@ -1,0 +1,98 @@
+"""Graph fragments that the families share."""
+
+from collections.abc import Callable
+
+import keras
+
+from zoo.parts import Parts
+
+SMALL_SIDE = 64  # Images below this side get a stem that does not subsample.
+
+
+def is_small(input_shape) -> bool:
+    """Returns whether images of that shape get the stem without strides."""
+    sides = [side for side in input_shape[:2] if side is not None]
+    return bool(sides) and min(sides) < SMALL_SIDE
+
+
+def conv_norm(
+    x,
+    parts: Parts,
+    filters: int,
+    kernel_size: int,
+    strides: int,
+    name: str,
+    conv: Callable | None = None,
+):
+    """Adds a convolution and its normalization.
+
+    A convolution with a stride pads symmetrically, as in PyTorch; the "same" padding of
+    TensorFlow pads one side and gives other logits.
+
+    Args:
+        x: Feature map.
+        parts: The layers to build it from.
+        filters: Number of output channels.
+        kernel_size: Odd side of the kernel.
+        strides: Keeps every such row and column.
+        name: Prefix of the names `{name}_conv` and `{name}_norm`.
+        conv: Constructor in place of `parts.conv`.
+
+    Returns:
+        The normalized feature map.
+    """
+    padding = "same"
+    if strides > 1:
+        padding = "valid"
+        if kernel_size > 1:
+            pad = keras.layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")
+            x = pad(x)
+    conv = conv or parts.conv
+    x = conv(filters, kernel_size, strides, padding=padding, name=f"{name}_conv")(x)
+    return parts.norm(name=f"{name}_norm")(x)
+
+
+def relu(x, name: str):
+    """Adds a rectifier, a layer of its own so that it has a name."""
+    return keras.layers.ReLU(name=f"{name}_relu")(x)
+
+
+def own_strides(parts: Parts, strides: int) -> int:
+    """Returns the strides that are left to a layer when `downsample` may take them."""
+    return strides if parts.downsample is None else 1
+
+
+def downsample(x, parts: Parts, strides: int, name: str):
+    """Subsamples behind a layer that left its strides to `parts.downsample`."""
+    if parts.downsample is None or strides == 1:
+        return x
+    return parts.downsample(strides=strides, name=f"{name}_downsample")(x)
+
+
+def max_pool(x, parts: Parts, pool_size: int, name: str):
+    """Adds a max-pooling of stride 2; one of odd size pads symmetrically."""
+    if pool_size % 2:
+        x = keras.layers.ZeroPadding2D(pool_size // 2, name=f"{name}_pad")(x)
+    pool = keras.layers.MaxPooling2D(pool_size, own_strides(parts, 2), name=name)
+    return downsample(pool(x), parts, 2, name)
+
+
+def preprocess(input_shape, normalization):
+    """Returns the input `images` and the normalized images.
+
+    Args:
+        input_shape: `(height, width, channels)`.
+        normalization: Mean and variance of the pixels per channel, in units of
+            `[0, 255]`.
+    """
+    mean, variance = normalization
+    images = keras.Input(input_shape, name="images")
+    normalize = keras.layers.Normalization(
+        mean=list(mean), variance=list(variance), name="normalize"
+    )
+    return images, normalize(images)
+
+
+def classify(x, parts: Parts, num_classes: int):
+    """Adds the classifier: pooled features, then the head that gives logits."""
+    return parts.head(num_classes, name="head")(parts.pool(x))

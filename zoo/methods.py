@@ -1,0 +1,67 @@
+"""Methods: functions that replace parts of a network."""
+
+import dataclasses
+import functools
+
+import keras
+
+import layers
+from zoo.parts import Parts
+
+
+def smooth(parts: Parts, temperature: float = 10.0, padding: str = "same") -> Parts:
+    """Spatial smoothing (Park and Kim, 2022) before each subsampling."""
+    layer = functools.partial(layers.SpatialSmoothing, temperature, padding=padding)
+    return dataclasses.replace(parts, smooth=layer)
+
+
+def mc_dropout(parts: Parts, rate: float = 0.3) -> Parts:
+    """MC dropout (Gal and Ghahramani, 2016), active in prediction too."""
+    layer = functools.partial(layers.MCDropout, rate)
+    return dataclasses.replace(parts, dropout=layer)
+
+
+def flipout(parts: Parts, prior_scale: float = 1.0) -> Parts:
+    """Gaussian weights (Wen et al., 2018) in the inner convolutions and the head."""
+    conv = functools.partial(
+        layers.Conv2DFlipout,
+        use_bias=False,
+        kernel_initializer="he_normal",
+        prior_scale=prior_scale,
+    )
+    head = functools.partial(layers.DenseFlipout, prior_scale=prior_scale)
+    return dataclasses.replace(parts, inner_conv=conv, head=head)
+
+
+def blurpool(parts: Parts, taps: tuple[float, ...] = (1, 3, 3, 1)) -> Parts:
+    """Anti-aliased subsampling (Zhang, 2019); the 7x7 stem keeps its stride."""
+    return dataclasses.replace(
+        parts, downsample=functools.partial(layers.BlurPool2D, taps)
+    )
+
+
+def _perceptron(x):
+    side = min(side if side is not None else 2 for side in x.shape[1:3])
+    if side > 1:
+        x = keras.layers.MaxPooling2D(2, name="pool_max")(x)
+    x = keras.layers.AdaptiveAveragePooling2D(7, name="pool")(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    for i in (1, 2):
+        x = keras.layers.Dense(4096, activation="relu", name=f"hidden_{i}")(x)
+        x = layers.Dropout(0.5, name=f"hidden_{i}_dropout")(x)
+    return x
+
+
+def mlp(parts: Parts) -> Parts:
+    """The classifier of VGG: two hidden layers of 4096 units, ordinary dropout."""
+    return dataclasses.replace(parts, pool=_perceptron)
+
+
+# By their name in a model name.
+METHODS = {
+    "smooth": smooth,
+    "mcdo": mc_dropout,
+    "flipout": flipout,
+    "blurpool": blurpool,
+    "mlp": mlp,
+}

@@ -1,0 +1,80 @@
+"""The parts of a network: layer constructors that methods replace."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+
+import keras
+
+_conv = functools.partial(
+    keras.layers.Conv2D, use_bias=False, kernel_initializer="he_normal"
+)
+
+
+def _global_average_pool(x):
+    return keras.layers.GlobalAveragePooling2D(name="pool")(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """Constructors of the replaceable layers of a network.
+
+    A family (`zoo/resnet.py`) decides *where* layers go and knows no method; a method
+    (`zoo/methods.py`) decides *which* layers go there and knows no family. Each part is
+    called as its comment says, plus `name`.
+    """
+
+    # conv(filters, kernel_size, strides, padding): every other convolution.
+    conv: Callable = _conv
+    # inner_conv(filters, kernel_size, strides, padding): the second convolution of
+    # every residual branch; in a chain of convolutions, all but the first.
+    inner_conv: Callable = _conv
+    # norm(): next to every convolution.
+    norm: Callable = functools.partial(
+        keras.layers.BatchNormalization, momentum=0.9, epsilon=1e-5
+    )
+    # dropout(): in every residual branch, before its last convolution; in a chain of
+    # convolutions, behind each of them.
+    dropout: Callable = keras.layers.Identity
+    # downsample(strides): behind each convolution or pooling that then has stride 1,
+    # and before the projection of a shortcut. None leaves the strides where they are.
+    downsample: Callable | None = None
+    # smooth(): at the end of every stage, before the next one subsamples.
+    smooth: Callable = keras.layers.Identity
+    # pool(feature_map): from the last feature map to features, one vector per image;
+    # a graph fragment, which names its own layers.
+    pool: Callable = _global_average_pool
+    # head(num_classes): from features to logits.
+    head: Callable = keras.layers.Dense
+
+
+Method = Callable[[Parts], Parts]
+
+
+def combine(methods: Mapping[str, Method]) -> Parts:
+    """Applies methods to the default parts.
+
+    Args:
+        methods: Methods by name.
+
+    Returns:
+        The default parts with the replacements of all methods.
+
+    Raises:
+        ValueError: If two methods replace the same part.
+    """
+    parts, owners = Parts(), {}
+    for name, method in methods.items():
+        replaced = method(parts)
+        for field in (f.name for f in dataclasses.fields(Parts)):
+            if getattr(replaced, field) is getattr(parts, field):
+                continue
+            if field in owners:
+                raise ValueError(
+                    f"Methods '{owners[field]}' and '{name}' both replace the "
+                    f"`{field}` layers, so they cannot be combined. "
+                    f"Received: methods={list(methods)}"
+                )
+            owners[field] = name
+        parts = replaced
+    return parts

@@ -1,0 +1,165 @@
+"""From a name to a specification to a Keras model."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Sequence
+
+import keras
+
+from zoo import resnet, vgg
+from zoo.methods import METHODS
+from zoo.parts import combine
+
+ARCHITECTURES = {**resnet.ARCHITECTURES, **vgg.ARCHITECTURES}
+
+# Mean and variance per channel, of pixels in [0, 255]: ImageNet's for color (standard
+# deviations .229, .224, .225 of [0, 1]), else the middle of the range.
+IMAGENET = (
+    (123.675, 116.28, 103.53),
+    (58.395**2, 57.12**2, 57.375**2),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """What a model name means; `str(spec)` is the name again.
+
+    Attributes:
+        architecture: A key of `ARCHITECTURES`.
+        methods: Keys of `METHODS`, in the order of the name.
+        tag: Names the weights, or None.
+    """
+
+    architecture: str
+    methods: tuple[str, ...] = ()
+    tag: str | None = None
+
+    @property
+    def stem(self) -> str:
+        """The name without the tag."""
+        return "_".join((self.architecture, *self.methods))
+
+    def __str__(self):
+        return f"{self.stem}.{self.tag}" if self.tag else self.stem
+
+
+def parse(name: str) -> ModelSpec:
+    """Parses a model name.
+
+    Args:
+        name: `architecture[_method...][.tag]`, for example
+            `"resnet50_smooth_mcdo.imagenet"`.
+
+    Returns:
+        Its specification.
+
+    Raises:
+        ValueError: If the architecture or a method is unknown or named twice.
+
+    Example:
+
+    >>> parse("resnet20_smooth_mcdo.fashion_mnist").methods
+    ('smooth', 'mcdo')
+    """
+    stem, _, tag = name.partition(".")
+    matches = [a for a in ARCHITECTURES if f"{stem}_".startswith(f"{a}_")]
+    if not matches:
+        raise _unknown("architecture", stem.partition("_")[0], ARCHITECTURES, name)
+    architecture = max(matches, key=len)
+    methods = tuple(stem.removeprefix(architecture).split("_")[1:])
+    for method in methods:
+        if method not in METHODS:
+            raise _unknown("method", method, METHODS, name)
+        if methods.count(method) > 1:
+            raise ValueError(
+                f"The model name '{name}' has the method '{method}' twice; "
+                "name each method once."
+            )
+    return ModelSpec(architecture, methods, tag or None)
+
+
+def _unknown(kind: str, word: str, known: Iterable[str], name: str) -> ValueError:
+    close = difflib.get_close_matches(word, known, n=1)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    return ValueError(
+        f"Unknown {kind} '{word}' in the model name '{name}'.{hint} "
+        f"Known: {', '.join(sorted(known))}."
+    )
+
+
+def default_normalization(channels: int):
+    """Returns the mean and variance of pixels that a model assumes if none are given.
+
+    Args:
+        channels: The number of image channels.
+
+    Returns:
+        Two tuples of that length, in units of `[0, 255]`.
+    """
+    return IMAGENET if channels == 3 else ((127.5,) * channels, (127.5**2,) * channels)
+
+
+def build(
+    name: str,
+    input_shape: tuple[int | None, int | None, int] = (224, 224, 3),
+    num_classes: int = 1000,
+    normalization: tuple[Sequence[float], Sequence[float]] | None = None,
+) -> keras.Model:
+    """Builds an untrained model.
+
+    Args:
+        name: `architecture[_method...]`; a tag is kept in the name only.
+        input_shape: `(height, width, channels)`; sides below 64 get a stem that does
+            not subsample, and None is any size of 64 or more.
+        num_classes: The number of logits.
+        normalization: Mean and variance of the pixels per channel, in units of
+            `[0, 255]`. By default those of ImageNet for three channels.
+
+    Returns:
+        A functional model from images of shape `(batch, *input_shape)` in `[0, 255]`,
+        integer or float, to logits of shape `(batch, num_classes)`. It is called
+        `name`.
+
+    Raises:
+        ValueError: If a word of the name is unknown, two methods clash, or a size does
+            not fit.
+
+    Example:
+
+    >>> build("resnet20_smooth_mcdo", (32, 32, 3), num_classes=100).output_shape
+    (None, 100)
+    """
+    spec = parse(name)
+    _check_sizes(input_shape, num_classes)
+    parts = combine({method: METHODS[method] for method in spec.methods})
+    if normalization is None:
+        normalization = default_normalization(input_shape[-1])
+    _check_normalization(normalization, input_shape[-1])
+    model = ARCHITECTURES[spec.architecture](
+        parts, tuple(input_shape), num_classes, normalization
+    )
+    model.name = name
+    return model
+
+
+def _check_sizes(input_shape, num_classes):
+    shape = tuple(input_shape)
+    if len(shape) != 3 or not shape[-1] or min(n or 16 for n in shape[:2]) < 16:
+        raise ValueError(
+            "`input_shape` must be (height, width, channels) with sides of 16 pixels "
+            f"at least. Received: input_shape={shape}"
+        )
+    if num_classes < 1:
+        raise ValueError(
+            f"`num_classes` must be positive. Received: num_classes={num_classes}"
+        )
+
+
+def _check_normalization(normalization, channels):
+    mean, variance = normalization
+    if len(mean) != channels or len(variance) != channels or min(variance) <= 0:
+        raise ValueError(
+            "`normalization` must be (mean, variance), each with one number per "
+            f"channel ({channels}) and variances positive. "
+            f"Received: normalization={normalization}"
+        )

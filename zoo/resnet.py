@@ -1,0 +1,118 @@
+"""ResNet v1.5 (He et al., 2016): https://arxiv.org/abs/1512.03385.
+
+The stride of a bottleneck is in its 3x3 convolution, as in torchvision and timm.
+"""
+
+import functools
+
+import keras
+from keras import ops
+
+from zoo.blocks import (
+    classify,
+    conv_norm,
+    downsample,
+    is_small,
+    max_pool,
+    own_strides,
+    preprocess,
+    relu,
+)
+from zoo.parts import Parts
+
+
+def _basic_branch(x, parts, filters, strides, name):
+    inner = own_strides(parts, strides)
+    x = relu(conv_norm(x, parts, filters, 3, inner, f"{name}_1"), f"{name}_1")
+    x = downsample(x, parts, strides, f"{name}_1")
+    x = parts.dropout(name=f"{name}_dropout")(x)
+    return conv_norm(x, parts, filters, 3, 1, f"{name}_2", parts.inner_conv)
+
+
+def _bottleneck_branch(x, parts, filters, strides, name):
+    inner = own_strides(parts, strides)
+    x = relu(conv_norm(x, parts, filters // 4, 1, 1, f"{name}_1"), f"{name}_1")
+    x = conv_norm(x, parts, filters // 4, 3, inner, f"{name}_2", parts.inner_conv)
+    x = downsample(relu(x, f"{name}_2"), parts, strides, f"{name}_2")
+    x = parts.dropout(name=f"{name}_dropout")(x)
+    return conv_norm(x, parts, filters, 1, 1, f"{name}_3")
+
+
+def _projection(x, parts, filters, strides, name):
+    x = downsample(x, parts, strides, name)
+    return conv_norm(x, parts, filters, 1, own_strides(parts, strides), name)
+
+
+def _zero_padded(x, parts, filters, strides, name):
+    """The shortcut without weights, option A of the paper."""
+    x = downsample(x, parts, strides, name)
+    inner = own_strides(parts, strides)
+    extra = filters - x.shape[-1]
+    return ops.pad(x[:, ::inner, ::inner], ((0, 0), (0, 0), (0, 0), (0, extra)))
+
+
+def _stem(x, parts, filters, small):
+    if small:
+        return relu(conv_norm(x, parts, filters, 3, 1, "stem"), "stem")
+    x = relu(conv_norm(x, parts, filters, 7, 2, "stem"), "stem")
+    return max_pool(x, parts, 3, "stem_pool")
+
+
+def resnet(
+    parts: Parts,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    normalization: tuple,
+    depths: tuple[int, ...],
+    filters: int = 64,
+    bottleneck: bool = False,
+    cifar: bool = False,
+) -> keras.Model:
+    """Builds a ResNet.
+
+    Args:
+        parts: The layers to build it from.
+        input_shape: `(height, width, channels)`.
+        num_classes: The number of logits.
+        normalization: Mean and variance of the pixels per channel.
+        depths: The number of blocks per stage.
+        filters: The width of the stem; each stage doubles it.
+        bottleneck: Whether the branches are bottlenecks, with four times the filters.
+        cifar: Whether it is a CIFAR network of section 4.2 of the paper: no
+            subsampling in the stem, and shortcuts without weights.
+
+    Returns:
+        A functional model from images to logits.
+    """
+    branch = _bottleneck_branch if bottleneck else _basic_branch
+    shortcut = _zero_padded if cifar else _projection
+    images, x = preprocess(input_shape, normalization)
+    x = _stem(x, parts, filters, small=cifar or is_small(input_shape))
+    for stage, depth in enumerate(depths, 1):
+        width = 2 ** (stage - 1) * filters * (4 if bottleneck else 1)
+        for block in range(1, depth + 1):
+            name = f"stage{stage}_block{block}"
+            strides = 2 if block == 1 and stage > 1 else 1
+            skip = x
+            if skip.shape[-1] != width:
+                skip = shortcut(x, parts, width, strides, f"{name}_skip")
+            x = branch(x, parts, width, strides, name)
+            x = keras.layers.Add(name=f"{name}_add")([skip, x])
+            x = relu(x, name)
+        x = parts.smooth(name=f"stage{stage}_smooth")(x)
+    return keras.Model(images, classify(x, parts, num_classes))
+
+
+ARCHITECTURES = {
+    "resnet18": functools.partial(resnet, depths=(2, 2, 2, 2)),
+    "resnet34": functools.partial(resnet, depths=(3, 4, 6, 3)),
+    "resnet50": functools.partial(resnet, depths=(3, 4, 6, 3), bottleneck=True),
+    "resnet101": functools.partial(resnet, depths=(3, 4, 23, 3), bottleneck=True),
+    "resnet152": functools.partial(resnet, depths=(3, 8, 36, 3), bottleneck=True),
+    **{
+        f"resnet{6 * n + 2}": functools.partial(
+            resnet, depths=(n, n, n), filters=16, cifar=True
+        )
+        for n in (3, 5, 7, 9, 18)
+    },
+}
