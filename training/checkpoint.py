@@ -1,0 +1,112 @@
+"""Checkpoints: everything that a training needs to go on as if never interrupted."""
+
+import dataclasses
+import json
+import os
+import pathlib
+
+import keras
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+
+@dataclasses.dataclass(frozen=True)
+class Position:
+    """How far a training is.
+
+    Attributes:
+        epoch: Number of the epoch, from 0.
+        step: Batches of that epoch that are done.
+        seconds: Time spent on training so far.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+
+
+def _variables(model) -> dict:
+    """All state by name: weights, random counters, optimizer and metrics."""
+    groups = {
+        "model": model.weights,
+        "optimizer": model.optimizer.variables,
+        "metrics": model.metrics_variables,
+    }
+    return {
+        f"{group}/{i}/{variable.path}": variable
+        for group, variables in groups.items()
+        for i, variable in enumerate(variables)
+    }
+
+
+def save(model: keras.Model, path: pathlib.Path, position: Position, settings: dict):
+    """Writes a checkpoint; it appears whole or not at all.
+
+    Args:
+        model: A compiled model.
+        path: The file.
+        position: How far the training is.
+        settings: What must be the same when it goes on.
+
+    Raises:
+        FloatingPointError: If a variable is not finite; nothing is written then.
+    """
+    arrays = {
+        name: keras.ops.convert_to_numpy(variable)
+        for name, variable in _variables(model).items()
+    }
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise FloatingPointError(f"The variable '{name}' is not finite.")
+    metadata = {
+        "position": json.dumps(dataclasses.asdict(position)),
+        "settings": json.dumps(settings),
+    }
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    temporary = path.with_suffix(".tmp")
+    safetensors.numpy.save_file(arrays, temporary, metadata)
+    os.replace(temporary, path)
+
+
+def restore(model: keras.Model, path: pathlib.Path, settings: dict) -> Position:
+    """Reads a checkpoint into a compiled model.
+
+    Args:
+        model: A compiled model like the saved one.
+        path: The file.
+        settings: Must equal those of the checkpoint.
+
+    Returns:
+        How far the training was.
+
+    Raises:
+        ValueError: If the file is damaged or of another training.
+    """
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            metadata = file.metadata()
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(
+            f"Cannot read the checkpoint '{path}': {error}. Delete it to start anew."
+        ) from error
+    saved = json.loads(metadata["settings"])
+    current = json.loads(json.dumps(settings))
+    for key in saved.keys() | current.keys():
+        if saved.get(key) != current.get(key):
+            raise ValueError(
+                f"The checkpoint '{path}' is of another training: {key} was "
+                f"{saved.get(key)!r} and is now {current.get(key)!r}. Use another "
+                "workdir, or the same settings."
+            )
+    variables = _variables(model)
+    if variables.keys() != arrays.keys():
+        odd = sorted(variables.keys() ^ arrays.keys())[0]
+        raise ValueError(
+            f"The checkpoint '{path}' does not fit the model: '{odd}' is in only one "
+            "of the two."
+        )
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+    return Position(**json.loads(metadata["position"]))

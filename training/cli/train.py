@@ -1,0 +1,57 @@
+r"""Trains a model by a recipe; the same command goes on where it was stopped.
+
+Example:
+
+    zoo-train --model=resnet20_smooth_mcdo --recipe=fashion_mnist \
+        --workdir=runs/resnet20_smooth_mcdo
+"""
+
+from absl import app, flags, logging
+
+from training.cli import common
+from training.run import run_training
+
+_MODEL = flags.DEFINE_string("model", None, "Name of the model.", required=True)
+_RECIPE = flags.DEFINE_string("recipe", None, "Name of the recipe.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for all files.", required=True)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data lie.")
+_DATASET = flags.DEFINE_string("dataset", None, "Data set in place of the recipe's.")
+_DISTRIBUTION = flags.DEFINE_string("distribution", "one", "one or mirrored.")
+_EPOCHS = flags.DEFINE_integer("epochs", None, "Epochs in place of the recipe's.")
+_LIMIT = flags.DEFINE_integer("limit", None, "Train on the first so many images.")
+_SEED = flags.DEFINE_integer("seed", 0, "Of everything random.", lower_bound=0)
+_MIXED = flags.DEFINE_bool("mixed_precision", False, "Compute in 16 bits.")
+_JIT = flags.DEFINE_enum("jit_compile", "auto", ["auto", "true", "false"], "Use XLA.")
+
+
+def main(argv):
+    """Trains the model and says where its files lie."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
+    logging.set_verbosity(logging.INFO)
+    row = run_training(
+        _MODEL.value,
+        _RECIPE.value,
+        _WORKDIR.value,
+        data_dir=_DATA_DIR.value,
+        dataset=_DATASET.value,
+        distribution=_DISTRIBUTION.value,
+        epochs=_EPOCHS.value,
+        limit=_LIMIT.value,
+        seed=_SEED.value,
+        mixed_precision=_MIXED.value,
+        jit_compile={"true": True, "false": False}.get(_JIT.value, "auto"),
+    )
+    print(
+        f"Test loss {row['val_loss']:.4f}, accuracy {row['val_accuracy']:.4f} with one "
+        f"forward pass. Weights, metrics and TensorBoard lie in {_WORKDIR.value}"
+    )
+
+
+def run():
+    """Entry point of the `zoo-train` command."""
+    common.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,88 @@
+"""The optimizer and the learning rate of a recipe."""
+
+import keras
+from keras import ops
+
+from training.recipes.base import Recipe
+
+
+@keras.saving.register_keras_serializable(package="training")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """Grows the learning rate linearly, then follows a schedule from its start.
+
+    Args:
+        schedule: The `LearningRateSchedule` after the warm-up.
+        warmup_steps: Step `i` of the warm-up, from 0, has `(i + 1) / warmup_steps` of
+            the schedule's first learning rate.
+    """
+
+    def __init__(self, schedule, warmup_steps: int):
+        self.schedule = schedule
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rest = ops.maximum(step - self.warmup_steps, 0)
+        growth = ops.minimum((step + 1) / max(self.warmup_steps, 1), 1)
+        return growth * ops.cast(self.schedule(rest), "float32")
+
+    def get_config(self):
+        schedule = keras.saving.serialize_keras_object(self.schedule)
+        return {"schedule": schedule, "warmup_steps": self.warmup_steps}
+
+    @classmethod
+    def from_config(cls, config):
+        schedule = keras.saving.deserialize_keras_object(config["schedule"])
+        return cls(schedule, config["warmup_steps"])
+
+
+def learning_rate(recipe: Recipe, steps_per_epoch: int):
+    """Returns the learning-rate schedule of a recipe.
+
+    Args:
+        recipe: The settings.
+        steps_per_epoch: Updates in one epoch.
+    """
+    schedules = keras.optimizers.schedules
+    main_epochs = recipe.epochs - recipe.warmup_epochs
+    if recipe.schedule == "cosine":
+        main = schedules.CosineDecay(
+            recipe.learning_rate, max(main_epochs * steps_per_epoch, 1)
+        )
+    else:
+        # Keras' boundaries still have the old rate, hence the - 1.
+        boundaries = [m * steps_per_epoch - 1 for m in recipe.milestones]
+        rates = [recipe.learning_rate * recipe.decay**i for i in range(len(boundaries))]
+        rates.append(recipe.learning_rate * recipe.decay ** len(boundaries))
+        main = schedules.PiecewiseConstantDecay(boundaries, rates)
+    return WarmUp(main, recipe.warmup_epochs * steps_per_epoch)
+
+
+def optimizer(recipe: Recipe, steps_per_epoch: int, model: keras.Model):
+    """Returns stochastic gradient descent as the recipe sets it.
+
+    PyTorch adds `weight_decay * w` to the gradient, before the momentum, so that an
+    update shrinks a weight by `learning_rate * weight_decay / (1 - momentum)` in the
+    long run; Keras subtracts `learning_rate * weight_decay * w` itself. Hence the
+    division by `1 - momentum`. Gaussian weights have their prior in place of a decay.
+
+    Args:
+        recipe: The settings.
+        steps_per_epoch: Updates in one epoch.
+        model: Whose variables it will update.
+    """
+    result = keras.optimizers.SGD(
+        learning_rate(recipe, steps_per_epoch),
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay / (1 - recipe.momentum),
+    )
+    gaussian = [
+        weight
+        for layer in model._flatten_layers()
+        if hasattr(layer, "kernel_rho")
+        for weight in layer.trainable_weights
+    ]
+    if gaussian:
+        result.exclude_from_weight_decay(var_list=gaussian)
+    return result

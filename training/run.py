@@ -1,0 +1,146 @@
+"""A training by names: model, recipe, data set, work folder."""
+
+import dataclasses
+import difflib
+import importlib
+import json
+import os
+import pathlib
+import pkgutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+
+import zoo
+from training import data as datasets
+from training import distribution as distributions
+from training import recipes, trainer
+from training.recipes.base import Recipe
+
+
+def load_recipe(name: str) -> Recipe:
+    """Returns the recipe of that name, a module of `training.recipes`.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    known = [m.name for m in pkgutil.iter_modules(recipes.__path__)]
+    known.remove("base")
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        raise ValueError(
+            f"Unknown recipe '{name}'.{hint} Known: {', '.join(sorted(known))}."
+        )
+    return importlib.import_module(f"training.recipes.{name}").RECIPE
+
+
+def measure_normalization(data: datasets.ImageData, limit: int = 10_000):
+    """Returns the mean and variance per channel of the first images of a data set."""
+    images = np.concatenate(
+        [data.images[i : i + 500] for i in range(0, min(limit, len(data)), 500)]
+    )
+    axes = (0, 1, 2)
+    mean, variance = images.mean(axes, "float64"), images.var(axes, "float64")
+    return tuple(mean.round(2).tolist()), tuple(variance.round(2).tolist())
+
+
+def current_commit() -> str:
+    """Returns the commit of this package's checkout, or its version outside of one."""
+    command = ["git", "-C", str(pathlib.Path(__file__).parent), "rev-parse", "HEAD"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout.strip() or f"smoothzoo {zoo.__version__}"
+
+
+def _load_data(recipe, dataset, data_dir, limit):
+    name = dataset or recipe.dataset
+    load = datasets.load
+    train = load(name, "train", data_dir, recipe.image_size).take(limit)
+    return train, load(name, "test", data_dir, recipe.image_size).take(limit)
+
+
+def _write_summary(path, summary):
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(summary, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def run_training(
+    model: str,
+    recipe: str,
+    workdir: str,
+    data_dir: str | None = None,
+    dataset: str | None = None,
+    distribution: str = "one",
+    epochs: int | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    mixed_precision: bool = False,
+    jit_compile="auto",
+) -> dict:
+    """Trains a model from scratch and saves its weights.
+
+    Args:
+        model: Name of the model.
+        recipe: Name of the recipe.
+        workdir: Folder for `model.safetensors`, `recipe.json` and what
+            `training.trainer.train` writes.
+        data_dir: Where the data lie; see `training.data.load`.
+        dataset: Data set in place of the recipe's.
+        distribution: A key of `training.distribution.DISTRIBUTIONS`.
+        epochs: Epochs in place of the recipe's.
+        limit: Train and validate on the first so many images.
+        seed: Of everything random.
+        mixed_precision: Compute in bfloat16, or on a GPU in float16.
+        jit_compile: Whether to compile with XLA; "auto" leaves it to Keras.
+
+    Returns:
+        The last row of the metrics.
+    """
+    spec, settings = zoo.parse(model), load_recipe(recipe)
+    if epochs is not None:
+        settings = dataclasses.replace(settings, epochs=epochs)
+    train, test = _load_data(settings, dataset, data_dir, limit)
+    normalization = settings.normalization or measure_normalization(train)
+    if mixed_precision:
+        keras.config.set_dtype_policy(_half_precision())
+    keras.utils.set_random_seed(seed)
+    with distributions.scope(distribution):
+        network = zoo.build(
+            str(spec), train.input_shape, len(train.classes), normalization
+        )
+        rows = trainer.train(network, settings, train, workdir, test, seed, jit_compile)
+    folder = pathlib.Path(workdir)
+    summary = {
+        "model": spec.stem,
+        "dataset": train.name,
+        "recipe": recipe,
+        "settings": dataclasses.asdict(settings),
+        "seed": seed,
+        "command": " ".join(["zoo-train", *sys.argv[1:]]),
+        "commit": current_commit(),
+        "input_shape": train.input_shape,
+        "num_classes": len(train.classes),
+        "classes": train.classes,
+        "normalization": normalization,
+        "backend": keras.backend.backend(),
+        "versions": {"keras": keras.__version__, "smoothzoo": zoo.__version__},
+        "seconds": rows[-1]["seconds"],
+    }
+    _write_summary(folder / "recipe.json", summary)
+    _save_weights(network, folder / "model.safetensors")
+    return rows[-1]
+
+
+def _save_weights(network, path):
+    from zoo import weights
+
+    weights.save_weights(network, path)
+
+
+def _half_precision():
+    devices = keras.distribution.list_devices()
+    on_gpu = any("gpu" in device.lower() for device in devices)
+    return "mixed_float16" if on_gpu else "mixed_bfloat16"

@@ -1,0 +1,228 @@
+"""The one training loop: resumes where it was stopped, on any backend."""
+
+import dataclasses
+import math
+import pathlib
+import time
+
+import keras
+from absl import logging
+
+import layers
+from training import batches, checkpoint, distribution, losses, optimizer, progress
+from training.data import ImageData
+from training.recipes.base import Recipe
+
+
+class _Keeper(keras.callbacks.Callback):
+    """Checks the loss, and saves metrics and checkpoints."""
+
+    def __init__(self, workdir, position, settings):
+        super().__init__()
+        self.path = workdir / "checkpoint.safetensors"
+        self.rows_path = workdir / "metrics.jsonl"
+        rows = progress.read_rows(self.rows_path)
+        self.rows = [row for row in rows if row["epoch"] <= position.epoch]
+        self.steps, self.settings, self.seconds = 0, settings, 60.0
+        self.epoch, self.first_step = position.epoch, position.step
+        self.spent, self.begin = position.seconds, time.monotonic()
+        self.saved = self.begin
+        self.restored = None
+
+    def save(self, epoch, step):
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()
+        spent = self.spent + time.monotonic() - self.begin
+        position = checkpoint.Position(epoch, step, spent)
+        checkpoint.save(self.model, self.path, position, self.settings)
+        self.saved = time.monotonic()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # Keras has just reset the metrics of the epoch that goes on.
+        self.epoch = epoch
+        for variable, value in self.restored or ():
+            variable.assign(value)
+        self.restored = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            raise FloatingPointError(
+                f"The loss is {logs['loss']} in epoch {self.epoch + 1}. The last good "
+                f"checkpoint is '{self.path}'. Try a lower learning rate."
+            )
+        step = self.first_step + batch + 1
+        due = time.monotonic() - self.saved >= self.seconds
+        if due and step < self.steps:
+            self.save(self.epoch, step)
+
+    def on_epoch_end(self, epoch, logs=None):
+        rate = self.model.optimizer.learning_rate
+        row = {
+            "epoch": epoch + 1,
+            **{name: float(value) for name, value in logs.items()},
+            "learning_rate": float(keras.ops.convert_to_numpy(rate)),
+            "seconds": round(self.spent + time.monotonic() - self.begin, 1),
+        }
+        self.rows.append(row)
+        progress.write_rows(self.rows_path, self.rows)
+        self.first_step = 0
+        self.save(epoch + 1, 0)
+        logging.info(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
+
+
+def compile_model(
+    model: keras.Model, recipe: Recipe, num_examples: int, jit_compile="auto"
+) -> keras.Model:
+    """Compiles a model as a recipe sets it.
+
+    Args:
+        model: From images to logits.
+        recipe: The settings.
+        num_examples: The size of the training set; it scales the KL divergences.
+        jit_compile: Whether to compile with XLA; "auto" leaves it to Keras.
+
+    Returns:
+        A compiled model with the same layers.
+    """
+    steps = num_examples // recipe.batch_size
+    trained = losses.elbo(model, num_examples)
+    trained.compile(
+        optimizer=optimizer.optimizer(recipe, steps, model),
+        loss=losses.cross_entropy(recipe.label_smoothing, model.output_shape[-1]),
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        jit_compile=jit_compile,
+    )
+    trained.optimizer.build(trained.trainable_variables)
+    return trained
+
+
+def train(
+    model: keras.Model,
+    recipe: Recipe,
+    data: ImageData,
+    workdir: str | pathlib.Path,
+    validation: ImageData | None = None,
+    seed: int = 0,
+    jit_compile="auto",
+    checkpoint_seconds: float = 60.0,
+) -> list[dict]:
+    """Trains a model, or goes on with its training.
+
+    A training that was stopped at any moment and is called again with the same
+    arguments goes on from its last checkpoint and ends with the losses of one that was
+    never stopped.
+
+    Args:
+        model: From images to logits. Build it in `training.distribution.scope` and call
+            this function there too.
+        recipe: The settings.
+        data: The training set.
+        workdir: Folder for `checkpoint.safetensors`, `metrics.jsonl` with one row for
+            each epoch, and TensorBoard's event files. It is made if it is not there.
+        validation: A set on which loss and accuracy are measured after each epoch, with
+            one forward pass.
+        seed: Of the random layers, the order of the examples and the augmentation.
+        jit_compile: Whether to compile with XLA; "auto" leaves it to Keras.
+        checkpoint_seconds: Time between checkpoints; there is one after each epoch too.
+
+    Returns:
+        The rows of `metrics.jsonl`.
+
+    Raises:
+        ValueError: If the data do not fit the model, or the checkpoint is of another
+            training.
+        FloatingPointError: If the loss is not finite; the last good checkpoint stays.
+    """
+    _check_fit(model, data)
+    if recipe.batch_size % distribution.num_replicas():
+        raise ValueError(
+            "`batch_size` must be a multiple of the number of devices. Received: "
+            f"batch_size={recipe.batch_size}, {distribution.num_replicas()} devices"
+        )
+    workdir = pathlib.Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    _prepare_replicas(model)
+    layers.set_seed(model, seed)
+    steps = batches.steps_per_epoch(data, recipe.batch_size)
+    trained = compile_model(model, recipe, len(data), jit_compile)
+    settings = {
+        "model": model.name,
+        "recipe": dataclasses.asdict(recipe),
+        "seed": seed,
+        "examples": len(data),
+    }
+    keeper = _resume(trained, workdir, settings, data, recipe)
+    keeper.steps, keeper.seconds = steps, checkpoint_seconds
+    bar = progress.Bar(
+        recipe.epochs * steps,
+        keeper.epoch * steps + keeper.first_step,
+        recipe.batch_size,
+    )
+    callbacks = [keeper, bar]
+    if keras.backend.backend() == "tensorflow":
+        callbacks.append(progress.TensorBoard(workdir / "tensorboard"))
+    bar.start()
+    try:
+        for epoch in range(keeper.epoch, recipe.epochs):
+            trained.fit(
+                batches.train_batches(
+                    data,
+                    recipe.batch_size,
+                    recipe.augmentations,
+                    seed,
+                    epoch,
+                    keeper.first_step,
+                ),
+                epochs=epoch + 1,
+                initial_epoch=epoch,
+                validation_data=validation
+                and batches.test_batches(validation, recipe.batch_size),
+                callbacks=callbacks,
+                verbose=0,
+            )
+    finally:
+        bar.stop()
+    return keeper.rows
+
+
+def _resume(trained, workdir, settings, data, recipe):
+    """Restores the last checkpoint if there is one."""
+    path, position = workdir / "checkpoint.safetensors", checkpoint.Position()
+    if path.exists():
+        # The variables of the metrics exist only after a first batch.
+        _build_metrics(trained, data, recipe.batch_size)
+        position = checkpoint.restore(trained, path, settings)
+        logging.info("Going on from '%s', %s.", path, position)
+    keeper = _Keeper(workdir, position, settings)
+    if position.step:
+        keeper.restored = [
+            (variable, keras.ops.convert_to_numpy(variable))
+            for variable in trained.metrics_variables
+        ]
+    return keeper
+
+
+def _build_metrics(trained, data, batch_size):
+    trained.test_on_batch(data.images[:batch_size], data.labels[:batch_size])
+
+
+def _prepare_replicas(model):
+    """Makes batch statistics those of the global batch, as on one device."""
+    if distribution.num_replicas() > 1:
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = True
+
+
+def _check_fit(model, data):
+    shape, wanted = model.input_shape[1:], data.input_shape
+    if any(a not in (None, b) for a, b in zip(shape, wanted, strict=True)):
+        raise ValueError(
+            f"The model takes images of shape {shape}, and data set '{data.name}' has "
+            f"{wanted}."
+        )
+    if model.output_shape[-1] != len(data.classes):
+        raise ValueError(
+            f"The model has {model.output_shape[-1]} classes, and data set "
+            f"'{data.name}' has {len(data.classes)}."
+        )
