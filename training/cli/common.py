@@ -1,0 +1,57 @@
+"""What every command shares: flags, help, and errors on one line."""
+
+import functools
+import sys
+from collections.abc import Callable
+
+from absl import app, flags, logging
+
+# Mistakes of the user, or of the machine, that a message explains.
+_EXPLAINED = (ValueError, OSError, ImportError, app.UsageError)
+
+
+def run(main: Callable[[], None]):
+    """Runs a command and exits.
+
+    A flag that is wrong ends with code 2; a `ValueError`, an `OSError` (a file that
+    is missing, a full disk), an `ImportError` or an `app.UsageError` with code 1;
+    each prints one line. An interrupt ends with code 130. Any other error keeps its
+    traceback; `--verbosity=1` keeps all of them.
+
+    Args:
+        main: Function without arguments, in the module that defines the flags. That
+            module's docstring is the help of the command.
+    """
+    app.run(
+        functools.partial(_run, main),
+        flags_parser=functools.partial(_parse, sys.modules[main.__module__]),
+    )
+
+
+def _run(main, argv):
+    try:
+        if len(argv) > 1:
+            raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
+        main()
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except _EXPLAINED as error:
+        if logging.level_debug():
+            raise
+        _fail(error, 1)
+
+
+def _parse(module, argv):
+    if {"--help", "-help", "-h", "--helpshort"} & set(argv[1:]):
+        print(f"{module.__doc__}\n{flags.FLAGS.module_help(module)}")
+        sys.exit(0)
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        return _fail(error, 2)
+
+
+def _fail(error, code: int):
+    message = " ".join(str(error).split()) or type(error).__name__
+    print(f"Error: {message}", file=sys.stderr)
+    sys.exit(code)
