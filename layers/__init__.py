@@ -7,3 +7,5 @@ from layers.random import RandomLayer as RandomLayer
 from layers.random import set_seed as set_seed
 from layers.random import stream as stream
 from layers.smoothing import SpatialSmoothing as SpatialSmoothing
+from layers.variational import Conv2DFlipout as Conv2DFlipout
+from layers.variational import DenseFlipout as DenseFlipout
