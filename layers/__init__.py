@@ -9,3 +9,5 @@ from layers.random import is_stochastic as is_stochastic
 from layers.random import set_seed as set_seed
 from layers.random import stream as stream
 from layers.smoothing import SpatialSmoothing as SpatialSmoothing
+from layers.variational import Conv2DFlipout as Conv2DFlipout
+from layers.variational import DenseFlipout as DenseFlipout

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from layers.checks import check_channels_last, check_padding
+
 PADDINGS = ("same", "full", "reflect", "valid")
 
 
@@ -28,15 +30,6 @@ def check_taps(taps: Sequence[float]) -> tuple[float, ...]:
             f"example (1, 2, 1). Received: taps={taps}"
         )
     return taps
-
-
-def check_padding(padding: str, known: Sequence[str]) -> str:
-    """Returns the padding if it is known, and raises a ValueError if not."""
-    if padding not in known:
-        raise ValueError(
-            f"`padding` must be one of {', '.join(known)}. Received: padding={padding}"
-        )
-    return padding
 
 
 def _amounts(num_taps: int, padding: str) -> tuple[int, int]:
@@ -140,6 +133,7 @@ class BlurPool2D(keras.layers.Layer):
         padding: str = "reflect",
         **kwargs,
     ):
+        check_channels_last(kwargs)
         super().__init__(**kwargs)
         if strides < 1:
             raise ValueError(f"`strides` must be positive. Received: strides={strides}")

@@ -260,9 +260,21 @@ class RandomLayer(keras.layers.Layer):
         Returns:
             A uint32 tensor of shape `(num_rows,)`.
         """
-        key, active = self.next_key(), _STREAM.get()
+        return self.row_keys(self.next_key(), num_rows)
+
+    def row_keys(self, key, num_rows):
+        """Returns a key for each example, made from one of `next_key`.
+
+        Args:
+            key: Scalar uint32 tensor.
+            num_rows: The number of examples in the batch.
+
+        Returns:
+            A uint32 tensor of shape `(num_rows,)`. In a `stream`, examples are
+            counted from its offset.
+        """
         rows = ops.arange(num_rows, dtype="int32")
-        if active is not None:
+        if (active := _STREAM.get()) is not None:
             rows = rows + active.offset
         return fold(key, rows)
 

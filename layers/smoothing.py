@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from layers.blur import blur, blurred_size, check_padding, check_taps
+from layers.blur import blur, blurred_size, check_taps
+from layers.checks import check_channels_last, check_padding
 
 # Bounded, non-negative "probabilities" of features x at temperature t.
 PROBS = {
@@ -63,6 +64,7 @@ class SpatialSmoothing(keras.layers.Layer):
         batch_norm: bool = False,
         **kwargs,
     ):
+        check_channels_last(kwargs)
         super().__init__(**kwargs)
         if temperature <= 0:
             raise ValueError(

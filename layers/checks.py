@@ -1,0 +1,79 @@
+"""Checks of constructor arguments that several layers share."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+
+
+def check_padding(padding: str, known: Sequence[str]) -> str:
+    """Returns the padding if it is known; raises a ValueError if not."""
+    if padding not in known:
+        raise ValueError(
+            f"`padding` must be one of {', '.join(known)}. Received: padding={padding}"
+        )
+    return padding
+
+
+def check_count(value: int, name: str) -> int:
+    """Returns the number if it is a positive integer; raises a ValueError if not."""
+    if not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(
+            f"`{name}` must be a positive integer. Received: {name}={value}"
+        )
+    return int(value)
+
+
+def check_scale(value: float, name: str) -> float:
+    """Returns a standard deviation if it is positive; raises a ValueError if not."""
+    if not 0 < value < float("inf"):
+        raise ValueError(
+            f"`{name}` is a standard deviation and must be positive and finite. "
+            f"Received: {name}={value}"
+        )
+    return value
+
+
+def check_pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
+    """Returns a positive number for height and one for width.
+
+    Args:
+        value: Both, or one number for both.
+        name: The argument's name, for the error.
+
+    Returns:
+        The two, as Python integers.
+
+    Raises:
+        ValueError: If there are others than one or two positive integers.
+    """
+    pair = np.asarray(value)
+    whole = np.issubdtype(pair.dtype, np.integer) and np.all(pair > 0)
+    if not whole or pair.shape not in ((), (2,)):
+        raise ValueError(
+            f"`{name}` must be one positive integer, or two for height and width. "
+            f"Received: {name}={value}"
+        )
+    return tuple(np.broadcast_to(pair, 2).tolist())
+
+
+def check_channels_last(kwargs: Mapping) -> None:
+    """Raises a ValueError where images would have their channels first.
+
+    Args:
+        kwargs: The keyword arguments that a layer was constructed with.
+
+    Raises:
+        ValueError: If they hold a `data_format`, or Keras is set to channels first.
+    """
+    if "data_format" in kwargs:
+        raise ValueError(
+            "Images have their channels last, so there is no `data_format` to choose; "
+            f"leave it out. Received: data_format={kwargs['data_format']}"
+        )
+    if (data_format := keras.config.image_data_format()) != "channels_last":
+        raise ValueError(
+            "Images must have their channels last; call "
+            '`keras.config.set_image_data_format("channels_last")`. '
+            f"Received: keras.config.image_data_format()={data_format}"
+        )
