@@ -94,6 +94,8 @@ def train_batches(
     import tensorflow as tf
 
     dataset = _dataset(batches, data, batch_size)
+    steps = steps_per_epoch(data, batch_size) - start
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
     dataset = dataset.map(prepare, tf.data.AUTOTUNE, deterministic=True)
     return dataset.prefetch(tf.data.AUTOTUNE)
 
@@ -116,7 +118,11 @@ def test_batches(data: ImageData, batch_size: int):
 
     if keras.backend.backend() != "tensorflow":
         return (batch[:2] for batch in batches())
-    return _dataset(batches, data, None).map(lambda x, y, _: (x, y)).prefetch(2)
+    import tensorflow as tf
+
+    dataset = _dataset(batches, data, None).map(lambda x, y, _: (x, y))
+    steps = tf.data.experimental.assert_cardinality(-(-len(data) // batch_size))
+    return dataset.apply(steps).prefetch(tf.data.AUTOTUNE)
 
 
 def _dataset(batches, data, batch_size):

@@ -107,12 +107,8 @@ def run_training(
     if mixed_precision:
         keras.config.set_dtype_policy(_half_precision())
     keras.utils.set_random_seed(seed)
-    with distributions.scope(distribution):
-        network = zoo.build(
-            str(spec), train.input_shape, len(train.classes), normalization
-        )
-        rows = trainer.train(network, settings, train, workdir, test, seed, jit_compile)
     folder = pathlib.Path(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
     summary = {
         "model": spec.stem,
         "dataset": train.name,
@@ -127,9 +123,14 @@ def run_training(
         "normalization": normalization,
         "backend": keras.backend.backend(),
         "versions": {"keras": keras.__version__, "smoothzoo": zoo.__version__},
-        "seconds": rows[-1]["seconds"],
     }
-    _write_summary(folder / "recipe.json", summary)
+    if not (folder / "recipe.json").exists():
+        _write_summary(folder / "recipe.json", summary)
+    with distributions.scope(distribution):
+        network = zoo.build(
+            str(spec), train.input_shape, len(train.classes), normalization
+        )
+        rows = trainer.train(network, settings, train, workdir, test, seed, jit_compile)
     _save_weights(network, folder / "model.safetensors")
     return rows[-1]
 

@@ -178,6 +178,7 @@ def train(
                 validation_data=validation
                 and batches.test_batches(validation, recipe.batch_size),
                 callbacks=callbacks,
+                shuffle=False,
                 verbose=0,
             )
     finally:

@@ -6,7 +6,7 @@ Example:
         --workdir=runs/resnet20_smooth_mcdo
 """
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from training.cli import common
 from training.run import run_training
@@ -24,10 +24,8 @@ _MIXED = flags.DEFINE_bool("mixed_precision", False, "Compute in 16 bits.")
 _JIT = flags.DEFINE_enum("jit_compile", "auto", ["auto", "true", "false"], "Use XLA.")
 
 
-def main(argv):
+def main():
     """Trains the model and says where its files lie."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {argv[1:]}")
     logging.set_verbosity(logging.INFO)
     row = run_training(
         _MODEL.value,

@@ -1,4 +1,4 @@
-r"""Fashion-MNIST in 15 epochs, all 60,000 training images.
+r"""Fashion-MNIST in 12 epochs, all 60,000 training images.
 
     zoo-train --recipe=fashion_mnist --model=resnet20_smooth_mcdo \
         --workdir=runs/resnet20_smooth_mcdo
@@ -11,7 +11,7 @@ from training.recipes.base import Recipe
 RECIPE = Recipe(
     dataset="fashion_mnist",
     batch_size=128,
-    epochs=15,
+    epochs=12,
     learning_rate=0.1,
     warmup_epochs=1,
     schedule="cosine",
