@@ -63,7 +63,9 @@ def save(model: keras.Model, path: pathlib.Path, position: Position, settings: d
         "position": json.dumps(dataclasses.asdict(position)),
         "settings": json.dumps(settings),
     }
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    arrays = {
+        name: np.require(array, requirements="C") for name, array in arrays.items()
+    }
     temporary = path.with_suffix(".tmp")
     safetensors.numpy.save_file(arrays, temporary, metadata)
     os.replace(temporary, path)
@@ -108,5 +110,5 @@ def restore(model: keras.Model, path: pathlib.Path, settings: dict) -> Position:
             "of the two."
         )
     for name, variable in variables.items():
-        variable.assign(arrays[name])
+        variable.assign(np.reshape(arrays[name], variable.shape))
     return Position(**json.loads(metadata["position"]))

@@ -76,6 +76,7 @@ def optimizer(recipe: Recipe, steps_per_epoch: int, model: keras.Model):
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay / (1 - recipe.momentum),
+        name="sgd",
     )
     gaussian = [
         weight

@@ -79,6 +79,7 @@ def run_training(
     seed: int = 0,
     mixed_precision: bool = False,
     jit_compile="auto",
+    checkpoint_seconds: float = 60.0,
 ) -> dict:
     """Trains a model from scratch and saves its weights.
 
@@ -95,6 +96,7 @@ def run_training(
         seed: Of everything random.
         mixed_precision: Compute in bfloat16, or on a GPU in float16.
         jit_compile: Whether to compile with XLA; "auto" leaves it to Keras.
+        checkpoint_seconds: Time between checkpoints.
 
     Returns:
         The last row of the metrics.
@@ -103,6 +105,8 @@ def run_training(
     if epochs is not None:
         settings = dataclasses.replace(settings, epochs=epochs)
     train, test = _load_data(settings, dataset, data_dir, limit)
+    if dataset not in (None, settings.dataset):
+        settings = dataclasses.replace(settings, dataset=dataset, normalization=None)
     normalization = settings.normalization or measure_normalization(train)
     if mixed_precision:
         keras.config.set_dtype_policy(_half_precision())
@@ -130,7 +134,16 @@ def run_training(
         network = zoo.build(
             str(spec), train.input_shape, len(train.classes), normalization
         )
-        rows = trainer.train(network, settings, train, workdir, test, seed, jit_compile)
+        rows = trainer.train(
+            network,
+            settings,
+            train,
+            workdir,
+            test,
+            seed,
+            jit_compile,
+            checkpoint_seconds,
+        )
     _save_weights(network, folder / "model.safetensors")
     return rows[-1]
 

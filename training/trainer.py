@@ -177,6 +177,9 @@ def train(
                 initial_epoch=epoch,
                 validation_data=validation
                 and batches.test_batches(validation, recipe.batch_size),
+                steps_per_epoch=steps - keeper.first_step,
+                validation_steps=validation
+                and math.ceil(len(validation) / recipe.batch_size),
                 callbacks=callbacks,
                 shuffle=False,
                 verbose=0,

@@ -22,6 +22,7 @@ _LIMIT = flags.DEFINE_integer("limit", None, "Train on the first so many images.
 _SEED = flags.DEFINE_integer("seed", 0, "Of everything random.", lower_bound=0)
 _MIXED = flags.DEFINE_bool("mixed_precision", False, "Compute in 16 bits.")
 _JIT = flags.DEFINE_enum("jit_compile", "auto", ["auto", "true", "false"], "Use XLA.")
+_SECONDS = flags.DEFINE_float("checkpoint_seconds", 60, "Between checkpoints.")
 
 
 def main():
@@ -38,6 +39,7 @@ def main():
         limit=_LIMIT.value,
         seed=_SEED.value,
         mixed_precision=_MIXED.value,
+        checkpoint_seconds=_SECONDS.value,
         jit_compile={"true": True, "false": False}.get(_JIT.value, "auto"),
     )
     print(

@@ -1,0 +1,288 @@
+"""Training resumes exactly, on every backend and distribution."""
+
+import dataclasses
+import gzip
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+import layers
+from training import checkpoint, losses, trainer
+from training.data import ImageData
+from training.recipes.base import Recipe
+
+RECIPE = Recipe(
+    dataset="stripes",
+    batch_size=16,
+    epochs=3,
+    learning_rate=0.05,
+    augmentations=("flip", "crop2"),
+)
+
+
+def stripes(count=80, size=12):
+    """Images of two classes: horizontal and vertical stripes under noise."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) % 2
+    wave = 60 * np.sign(np.sin(np.arange(size) * 1.5 + rng.uniform(0, 6, (count, 1))))
+    images = np.where(labels[:, None, None], wave[:, None, :], wave[:, :, None])
+    images = images + 128 + rng.normal(0, 30, images.shape)
+    images = np.clip(images, 0, 255).astype("uint8")[..., None]
+    return ImageData("stripes", images, labels.astype("int32"), ("rows", "columns"))
+
+
+def small_model(rate=0.3):
+    keras.utils.set_random_seed(0)
+    images = x = keras.Input((12, 12, 1), name="images")
+    x = keras.layers.Rescaling(1 / 64, -2, name="normalize")(x)
+    for i in (1, 2):
+        x = keras.layers.Conv2D(8, 3, use_bias=False, name=f"conv{i}")(x)
+        x = keras.layers.BatchNormalization(momentum=0.9, name=f"norm{i}")(x)
+        x = layers.MCDropout(rate, name=f"dropout{i}")(keras.ops.relu(x))
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(images, keras.layers.Dense(2, name="head")(x), name="small")
+
+
+def fit(workdir, model=None, recipe=RECIPE, **kwargs):
+    model = model or small_model()
+    rows = trainer.train(model, recipe, stripes(), workdir, stripes(40), **kwargs)
+    return model, rows
+
+
+def without_time(rows):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return fit(tmp_path_factory.mktemp("whole"))
+
+
+def test_learns_and_writes_a_row_for_each_epoch(uninterrupted):
+    _, rows = uninterrupted
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert rows[-1]["accuracy"] > 0.7
+
+
+@pytest.mark.parametrize("stop", [3, 5, 9, 15])
+def test_goes_on_bit_for_bit_after_a_stop(uninterrupted, tmp_path, monkeypatch, stop):
+    model, rows = uninterrupted
+    original = trainer._Keeper.on_train_batch_end
+    count = iter(range(1, 1000))
+
+    def interrupted(self, batch, logs=None):
+        original(self, batch, logs)
+        if next(count) == stop:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer._Keeper, "on_train_batch_end", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(tmp_path, checkpoint_seconds=0)
+    resumed, resumed_rows = fit(tmp_path)
+    assert without_time(resumed_rows) == without_time(rows)
+    for one, other in zip(model.weights, resumed.weights, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=one.path)
+
+
+def test_a_finished_training_is_left_as_it_is(tmp_path):
+    _, rows = fit(tmp_path)
+    model, again = fit(tmp_path)
+    assert again == rows
+    assert not np.array_equal(model.get_weights()[0], small_model().get_weights()[0])
+
+
+def test_a_checkpoint_holds_the_random_counters_and_the_momentum(tmp_path):
+    fit(tmp_path)
+    import safetensors.numpy
+
+    arrays = safetensors.numpy.load_file(tmp_path / "checkpoint.safetensors")
+    counters = [v for k, v in arrays.items() if k.endswith("random_state")]
+    assert [int(c[1]) for c in counters] == [3 * (5 + 3)] * 2  # Steps and validation.
+    assert any("momentum" in name and np.abs(v).max() > 0 for name, v in arrays.items())
+
+
+def test_refuses_the_checkpoint_of_other_settings(tmp_path):
+    fit(tmp_path)
+    with pytest.raises(ValueError, match=r"another training: seed was 0 and is now 1"):
+        fit(tmp_path, seed=1)
+
+
+def test_refuses_a_damaged_checkpoint(tmp_path):
+    fit(tmp_path)
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="Cannot read the checkpoint"):
+        fit(tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path):
+    fit(tmp_path, recipe=dataclasses.replace(RECIPE, epochs=2))
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+    wild = stripes()
+    model = small_model()
+    settings = {"model": "small", "seed": 0, "examples": 80}
+    settings["recipe"] = dataclasses.asdict(RECIPE)
+    trained = trainer.compile_model(model, RECIPE, 80)
+    trained.train_on_batch(wild.images[:16], wild.labels[:16])
+    model.get_layer("head").kernel.assign(np.full((8, 2), np.inf, "float32"))
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(FloatingPointError, match=r"head/kernel' is not finite"):
+        checkpoint.save(trained, path, checkpoint.Position(), settings)
+    assert path.read_bytes() == before
+    diverging = dataclasses.replace(RECIPE, learning_rate=1e12, weight_decay=0)
+    with pytest.raises(FloatingPointError, match="last good checkpoint"):
+        fit(tmp_path / "other", recipe=diverging)
+
+
+def test_refuses_images_of_another_shape(tmp_path):
+    with pytest.raises(ValueError, match=r"shape \(12, 12, 1\).*has \(14, 14, 1\)"):
+        trainer.train(small_model(), RECIPE, stripes(size=14), tmp_path)
+
+
+def test_refuses_a_batch_larger_than_the_data(tmp_path):
+    with pytest.raises(ValueError, match="batch_size=160, 80 images"):
+        fit(tmp_path, recipe=dataclasses.replace(RECIPE, batch_size=160))
+
+
+def test_the_divergence_is_divided_by_the_number_of_examples():
+    images = keras.Input((4,))
+    head = layers.DenseFlipout(2, initial_scale=0.1, seed=0)
+    model = keras.Model(images, head(images))
+    x, y = np.ones((6, 4), "float32"), np.zeros(6, "int32")
+    trained = losses.elbo(model, num_examples=1000)
+    trained.compile("sgd", losses.cross_entropy())
+    with layers.stream(0):
+        nll = float(losses.cross_entropy()(y, model(x)))
+    divergence = float(sum(model.losses))
+    with layers.stream(0):
+        total = float(trained.compute_loss(x, y, trained(x)))
+    assert divergence > 1
+    np.testing.assert_allclose(total, nll + divergence / 1000, rtol=1e-5)
+
+
+def test_gaussian_weights_do_not_decay(tmp_path):
+    images = x = keras.Input((12, 12, 1))
+    x = keras.layers.Conv2D(4, 3, name="conv")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(images, layers.DenseFlipout(2, name="head")(x))
+    optimizer = trainer.compile_model(model, RECIPE, 80).optimizer
+    decays = {v.path: optimizer._use_weight_decay(v) for v in model.trainable_weights}
+    assert decays["conv/kernel"]
+    assert not decays["head/kernel_rho"]
+    assert not decays["head/kernel"]
+
+
+SCRIPT = """
+import json, sys
+import numpy as np
+sys.path.insert(0, {root!r})
+{setup}
+import keras
+from tests.training import test_trainer as t
+from training import distribution, trainer
+with distribution.scope({scope!r}):
+    model = t.small_model(rate=0.0)
+    rows = trainer.train(model, t.RECIPE, t.stripes(), {workdir!r}, t.stripes(40))
+print(json.dumps(t.without_time(rows)))
+print("tensorflow" in sys.modules)
+"""
+TWO_DEVICES = """
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(
+    cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+"""
+
+
+WITHOUT_TENSORFLOW = """
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "tensorflow":
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def run_script(workdir, setup="", scope="one", backend="tensorflow"):
+    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    script = SCRIPT.format(root=root, setup=setup, scope=scope, workdir=str(workdir))
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    *_, rows, has_tensorflow = result.stdout.splitlines()
+    return json.loads(rows), has_tensorflow == "True"
+
+
+def assert_rows_close(rows, expected, tolerance):
+    for row, other in zip(rows, expected, strict=True):
+        for name in ("loss", "val_loss"):
+            np.testing.assert_allclose(row[name], other[name], rtol=tolerance)
+
+
+def test_two_devices_have_the_losses_of_one(tmp_path):
+    _, expected = fit(tmp_path / "one", small_model(rate=0.0))
+    rows, _ = run_script(tmp_path / "two", TWO_DEVICES, "mirrored")
+    assert_rows_close(rows, expected, 1e-4)
+
+
+def test_jax_trains_from_arrays_without_tensorflow(tmp_path):
+    pytest.importorskip("jax")
+    rows, has_tensorflow = run_script(
+        tmp_path / "jax", WITHOUT_TENSORFLOW, "one", "jax"
+    )
+    assert not has_tensorflow
+    assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+def write_idx(path, array):
+    header = struct.pack(">HBB", 0, 8, array.ndim)
+    header += struct.pack(f">{array.ndim}I", *array.shape)
+    path.write_bytes(gzip.compress(header + array.astype("uint8").tobytes()))
+
+
+def zoo_train(workdir):
+    command = [sys.executable, "-m", "training.cli.train", "--model=resnet20_mcdo"]
+    command += ["--recipe=fashion_mnist", f"--data_dir={workdir.parent}"]
+    command += ["--epochs=2", f"--workdir={workdir}", "--checkpoint_seconds=0"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+@pytest.mark.slow
+def test_the_command_goes_on_after_sigkill(tmp_path):
+    data = stripes(640, 28)
+    for split in ("train", "t10k"):
+        write_idx(tmp_path / f"{split}-images-idx3-ubyte.gz", data.images[..., 0])
+        write_idx(tmp_path / f"{split}-labels-idx1-ubyte.gz", data.labels)
+    whole = zoo_train(tmp_path / "whole")
+    assert whole.wait() == 0, whole.stdout.read()
+    killed = zoo_train(tmp_path / "killed")
+    checkpoint_path = tmp_path / "killed" / "checkpoint.safetensors"
+    while not checkpoint_path.exists():
+        time.sleep(0.05)
+        assert killed.poll() is None, killed.stdout.read()
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    again = zoo_train(tmp_path / "killed")
+    assert again.wait() == 0, again.stdout.read()
+
+    def rows(name):
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        return without_time(json.loads(line) for line in lines)
+
+    assert rows("killed") == rows("whole")
