@@ -164,9 +164,8 @@ def _load_tfds(name, split, data_dir):
     try:
         builder = tfds.builder(name, data_dir=data_dir)
         builder.download_and_prepare()
-        images, labels = builder.as_dataset(
-            split=split, as_supervised=True, batch_size=-1
-        )
+        dataset = builder.as_dataset(split=split, as_supervised=True)
+        batches = list(tfds.as_numpy(dataset.batch(1000)))
     except tfds.core.DatasetNotFoundError as error:
         raise ValueError(
             f"Unknown data set '{name}': neither a folder nor one of TensorFlow "
@@ -180,5 +179,6 @@ def _load_tfds(name, split, data_dir):
             "IDX files as data_dir; for others the folder where TensorFlow Datasets "
             "prepared them."
         ) from error
+    images, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
     classes = tuple(builder.info.features["label"].names)
-    return ImageData(name, np.asarray(images), np.asarray(labels, "int32"), classes)
+    return ImageData(name, images, labels.astype("int32"), classes)

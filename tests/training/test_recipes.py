@@ -1,0 +1,78 @@
+"""Recipes, learning rates and the optimizer, against PyTorch's update rule."""
+
+import dataclasses
+import pkgutil
+
+import keras
+import numpy as np
+import pytest
+
+from training import optimizer, recipes
+from training.recipes.base import Recipe
+from training.run import load_recipe
+
+NAMES = [m.name for m in pkgutil.iter_modules(recipes.__path__) if m.name != "base"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_loads_and_ends_with_a_smaller_rate(name):
+    recipe = load_recipe(name)
+    rate = optimizer.learning_rate(recipe, 10)
+    first, last = float(rate(0)), float(rate(recipe.epochs * 10 - 1))
+    highest = max(float(rate(step)) for step in range(0, recipe.epochs * 10))
+    np.testing.assert_allclose(highest, recipe.learning_rate, rtol=1e-3)
+    assert 0 < first < highest
+    assert last < highest / 10
+
+
+def test_an_unknown_recipe_offers_the_nearest():
+    with pytest.raises(ValueError, match="Did you mean 'fashion_mnist'"):
+        load_recipe("fashion_minst")
+
+
+def test_steps_fall_at_the_milestones_after_the_warm_up():
+    recipe = Recipe("x", schedule="step", epochs=11, milestones=(4, 6), decay=0.2)
+    rate = optimizer.learning_rate(recipe, 3)
+    rates = [float(rate(step)) for step in range(33)]
+    warm_up = [0.1 / 3, 0.2 / 3, 0.1]
+    expected = warm_up + [0.1] * 12 + [0.02] * 6 + [0.004] * 12
+    np.testing.assert_allclose(rates, expected, rtol=1e-5)
+
+
+def test_a_cosine_ends_at_zero():
+    rate = optimizer.learning_rate(Recipe("x", epochs=11), 3)
+    for step in range(3, 33):
+        expected = 0.05 * (1 + np.cos(np.pi * (step - 3) / 30))
+        np.testing.assert_allclose(float(rate(step)), expected, atol=1e-6)
+
+
+def test_the_schedule_survives_its_config():
+    rate = optimizer.learning_rate(Recipe("x", epochs=11), 3)
+    config = keras.saving.serialize_keras_object(rate)
+    again = keras.saving.deserialize_keras_object(config)
+    assert [float(again(s)) for s in range(33)] == [float(rate(s)) for s in range(33)]
+
+
+def test_weights_decay_as_fast_as_with_pytorch():
+    """Without a gradient, PyTorch's rule is a recursion of two numbers."""
+    recipe = Recipe("x", weight_decay=5e-4, nesterov=False, warmup_epochs=0)
+    layer = keras.layers.Dense(1, use_bias=False)
+    model = keras.Sequential([keras.Input((1,)), layer])
+    layer.kernel.assign([[1.0]])
+    keras_optimizer = optimizer.optimizer(recipe, 1000, model)
+    weight, velocity = 1.0, 0.0
+    for step in range(300):
+        keras_optimizer.apply([np.zeros((1, 1), "float32")], [layer.kernel])
+        rate = 0.05 * (1 + np.cos(np.pi * step / 200_000))
+        velocity = 0.9 * velocity + 5e-4 * weight
+        weight -= rate * velocity
+    np.testing.assert_allclose(layer.kernel[0, 0], weight, rtol=1e-2)
+    assert weight < 0.9
+
+
+@pytest.mark.parametrize("bad", [{"schedule": "linear"}, {"epochs": 1}])
+def test_a_bad_recipe_is_refused(bad):
+    with pytest.raises(
+        ValueError, match=f"{next(iter(bad))}={next(iter(bad.values()))}"
+    ):
+        dataclasses.replace(Recipe("x"), **bad)
