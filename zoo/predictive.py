@@ -1,0 +1,87 @@
+"""What sampled logits say: the mean prediction and how uncertain it is.
+
+Every function takes logits of shape `(samples, batch, num_classes)`, as a posterior
+returns them, of any float type, and computes in float32. Uncertainties are in nats:
+
+    entropy = expected_entropy + mutual_information
+
+The first part, that of a single sample on average, is in the images; the second one,
+the disagreement of the samples, would vanish with enough training examples.
+"""
+
+from keras import ops
+
+
+def _log_softmax(logits):
+    return ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+
+
+def _log_mean_exp(log_probs):
+    # Written out because symbolic tensors may not know the number of samples.
+    largest = ops.max(log_probs, axis=0)
+    return largest + ops.log(ops.mean(ops.exp(log_probs - largest), axis=0))
+
+
+def _entropy(log_probs):
+    return -ops.sum(ops.exp(log_probs) * log_probs, axis=-1)
+
+
+def probs(logits):
+    """Returns the mean of the sampled probabilities, of shape `(batch, num_classes)`.
+
+    Example:
+
+    >>> import keras
+    >>> samples = keras.ops.log([[[0.5, 0.5]], [[0.25, 0.75]]])
+    >>> keras.ops.convert_to_numpy(probs(samples)).round(3).tolist()
+    [[0.375, 0.625]]
+    """
+    return ops.mean(ops.softmax(ops.cast(logits, "float32"), axis=-1), axis=0)
+
+
+def log_probs(logits):
+    """Returns the logarithm of `probs`, without underflow.
+
+    It is itself a valid logit: its softmax is the mean of the sampled probabilities.
+    """
+    return _log_mean_exp(_log_softmax(logits))
+
+
+def entropy(logits):
+    """Returns the entropy of the mean prediction, of shape `(batch,)`, in nats."""
+    return _entropy(log_probs(logits))
+
+
+def expected_entropy(logits):
+    """Returns the mean entropy of the samples, of shape `(batch,)`, in nats."""
+    return ops.mean(_entropy(_log_softmax(logits)), axis=0)
+
+
+def mutual_information(logits):
+    """Returns how much the samples disagree, of shape `(batch,)`, in nats.
+
+    It is the mutual information of the label and the sample, the mean KL divergence of
+    the samples from the mean prediction: zero if all samples are equal, at most
+    `log(samples)`.
+
+    Reference:
+        [Bayesian Active Learning for Classification](https://arxiv.org/abs/1112.5745)
+        (Houlsby et al., 2011), Eq. 2.
+    """
+    samples = _log_softmax(logits)
+    divergence = ops.exp(samples) * (samples - _log_mean_exp(samples))
+    # Divergences are not negative, but their float32 sums may be.
+    return ops.relu(ops.mean(ops.sum(divergence, axis=-1), axis=0))
+
+
+def variation_ratio(logits):
+    """Returns the share of samples that do not predict the most frequent class.
+
+    It has the shape `(batch,)` and lies in `[0, 1 - 1 / samples]`.
+
+    Reference:
+        [Dropout as a Bayesian Approximation](https://arxiv.org/abs/1506.02142)
+        (Gal and Ghahramani, 2016).
+    """
+    votes = ops.one_hot(ops.argmax(logits, axis=-1), logits.shape[-1])
+    return 1 - ops.max(ops.mean(votes, axis=0), axis=-1)
