@@ -1,0 +1,118 @@
+"""Files that are there whole or not at all."""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import shutil
+import uuid
+from collections.abc import Iterator
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """Returns the SHA-256 of a file as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check(path: str | os.PathLike, expected: str, size: int | None = None):
+    """Checks that a file is the one that was published.
+
+    Args:
+        path: Of the file.
+        expected: Its SHA-256, 64 hexadecimal digits.
+        size: In bytes.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is another one.
+    """
+    if not pathlib.Path(path).is_file():
+        raise FileNotFoundError(f"There is no file '{path}'.")
+    found = os.path.getsize(path)
+    if size is not None and found != size:
+        raise ValueError(
+            f"The file '{path}' is truncated or altered: expected {size} bytes, found "
+            f"{found}."
+        )
+    found = sha256(path)
+    if found != expected:
+        raise ValueError(
+            f"The file '{path}' was altered: expected sha256 {expected}, found {found}."
+        )
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Gives a temporary path that becomes `path` when the block ends.
+
+    The temporary path is in the same folder, so that the last step is one rename; the
+    folder is made if it is missing. An exception, an interrupt included, removes what
+    was written and leaves an older `path` as it was.
+
+    Args:
+        path: Of a file or a folder. A folder takes the place of an older one.
+
+    Yields:
+        A path where nothing is; the block makes a file or a folder there.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:12]}.tmp"
+    try:
+        yield temporary
+        if temporary.is_dir():
+            _replace_folder(temporary, path)
+        else:
+            _flush(temporary)
+            os.replace(temporary, path)
+    finally:
+        _remove(temporary)
+
+
+def _flush(path):
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _replace_folder(new, path):
+    if not path.exists():
+        os.replace(new, path)
+        return
+    old = new.with_suffix(".old.tmp")
+    os.replace(path, old)
+    try:
+        os.replace(new, path)
+    except BaseException:
+        os.replace(old, path)
+        raise
+    _remove(old)
+
+
+def _remove(path):
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: str | os.PathLike) -> Iterator[None]:
+    """Lets one process at a time into the block; the others wait.
+
+    The system frees the lock of a process that ends, however it ends.
+
+    Args:
+        path: Of a file that is made for the purpose, and stays.
+    """
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
