@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 
 import keras
 import numpy as np
 import safetensors
 import safetensors.numpy
+
+from zoo import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +67,8 @@ def save(model: keras.Model, path: pathlib.Path, position: Position, settings: d
     arrays = {
         name: np.require(array, requirements="C") for name, array in arrays.items()
     }
-    temporary = path.with_suffix(".tmp")
-    safetensors.numpy.save_file(arrays, temporary, metadata)
-    os.replace(temporary, path)
+    with files.replacing(path) as temporary:
+        safetensors.numpy.save_file(arrays, temporary, metadata)
 
 
 def restore(model: keras.Model, path: pathlib.Path, settings: dict) -> Position:

@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 
 import zoo
-from training import data, evaluate, export, report
+from training import evaluate, export, report
 
 MODELS = ("resnet20", "resnet20_mcdo", "resnet20_smooth", "resnet20_smooth_mcdo")
 SIZES = (1, 2, 5, 10, 30, 50)

@@ -1,13 +1,14 @@
 """Progress of a training: a bar, lines in a log, metrics as JSON lines, TensorBoard."""
 
 import json
-import os
 import pathlib
 import sys
 import time
 
 import keras
 from absl import logging
+
+from zoo import files
 
 
 def read_rows(path: pathlib.Path) -> list[dict]:
@@ -19,9 +20,8 @@ def read_rows(path: pathlib.Path) -> list[dict]:
 
 def write_rows(path: pathlib.Path, rows: list[dict]):
     """Writes a JSON-lines file; it appears whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    os.replace(temporary, path)
+    with files.replacing(path) as temporary:
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 class Bar(keras.callbacks.Callback):

@@ -4,7 +4,6 @@ import dataclasses
 import difflib
 import importlib
 import json
-import os
 import pathlib
 import pkgutil
 import subprocess
@@ -18,6 +17,7 @@ from training import data as datasets
 from training import distribution as distributions
 from training import recipes, trainer
 from training.recipes.base import Recipe
+from zoo import files, weights
 
 
 def load_recipe(name: str) -> Recipe:
@@ -59,12 +59,6 @@ def _load_data(recipe, dataset, data_dir, limit):
     load = datasets.load
     train = load(name, "train", data_dir, recipe.image_size).take(limit)
     return train, load(name, "test", data_dir, recipe.image_size).take(limit)
-
-
-def _write_summary(path, summary):
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(summary, indent=2) + "\n")
-    os.replace(temporary, path)
 
 
 def run_training(
@@ -129,7 +123,8 @@ def run_training(
         "versions": {"keras": keras.__version__, "smoothzoo": zoo.__version__},
     }
     if not (folder / "recipe.json").exists():
-        _write_summary(folder / "recipe.json", summary)
+        with files.replacing(folder / "recipe.json") as temporary:
+            temporary.write_text(json.dumps(summary, indent=2) + "\n")
     with distributions.scope(distribution):
         network = zoo.build(
             str(spec), train.input_shape, len(train.classes), normalization
@@ -144,14 +139,8 @@ def run_training(
             jit_compile,
             checkpoint_seconds,
         )
-    _save_weights(network, folder / "model.safetensors")
+    weights.save_weights(network, folder / "model.safetensors")
     return rows[-1]
-
-
-def _save_weights(network, path):
-    from zoo import weights
-
-    weights.save_weights(network, path)
 
 
 def _half_precision():
