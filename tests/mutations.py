@@ -1,0 +1,165 @@
+"""Puts deliberate bugs in, one at a time, and checks that the tests see each of them.
+
+    python -m tests.mutations [number ...]
+
+A test is trusted once it was seen to fail.
+"""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+# What the bug is; the file; the code; the code with the bug; the tests to run.
+MUTATIONS = [
+    (
+        "blur pads on the wrong side",
+        "layers/blur.py",
+        "(extra // 2, extra - extra // 2)",
+        "(extra - extra // 2, extra // 2)",
+        "tests/layers/test_smoothing.py",
+    ),
+    (
+        "smoothing without its ReLU",
+        "layers/smoothing.py",
+        '"tanh": lambda x, t: ops.relu(t * ops.tanh(x / t))',
+        '"tanh": lambda x, t: t * ops.tanh(x / t)',
+        "tests/layers/test_smoothing.py",
+    ),
+    (
+        "signs are floats in [-1, 1]",
+        "layers/random.py",
+        "lambda *u: [2 * ops.right_shift(v, 15) for v in u])",
+        'lambda *u: [ops.cast(v, "float32") / 32768 for v in u])',
+        "tests/layers/test_variational.py",
+    ),
+    (
+        "wrong sign in the KL divergence",
+        "layers/variational.py",
+        "- 2.0 * ops.log(ratio)",
+        "+ 2.0 * ops.log(ratio)",
+        "tests/layers/test_variational.py",
+    ),
+    (
+        "dropout without its scale",
+        "layers/dropout.py",
+        "scale = 1 / (1 - random.quantize(self.rate))",
+        "scale = 1",
+        "tests/layers/test_dropout.py",
+    ),
+    (
+        "every example has the same mask",
+        "layers/random.py",
+        "        return fold(key, rows)",
+        "        return fold(key, 0 * rows)",
+        "tests/layers/test_dropout.py",
+    ),
+    (
+        "batch statistics in inference",
+        "zoo/posterior/monte_carlo.py",
+        "self.model(images, training=False)",
+        "self.model(images, training=True)",
+        "tests/zoo/test_posterior.py",
+    ),
+    (
+        "every pass has the same key",
+        "zoo/posterior/monte_carlo.py",
+        "layers.random.fold(key, number)",
+        "layers.random.fold(key, 0 * number)",
+        "tests/zoo/test_posterior.py",
+    ),
+    (
+        "mean of logits in place of probabilities",
+        "zoo/predictive.py",
+        'ops.mean(ops.softmax(ops.cast(logits, "float32"), axis=-1), axis=0)',
+        'ops.softmax(ops.mean(ops.cast(logits, "float32"), axis=0), axis=-1)',
+        "tests/zoo/test_predictive.py",
+    ),
+    (
+        "wrong depth of ResNet-50",
+        "zoo/resnet.py",
+        '"resnet50": functools.partial(resnet, depths=(3, 4, 6, 3)',
+        '"resnet50": functools.partial(resnet, depths=(3, 4, 5, 3)',
+        "tests/zoo/test_models.py",
+    ),
+    (
+        "TensorFlow's padding at a stride",
+        "zoo/blocks.py",
+        "    if strides > 1:\n        padding",
+        "    if strides > 99:\n        padding",
+        "tests/zoo/test_models.py",
+    ),
+    (
+        "bins of the ECE closed at the wrong end",
+        "training/metrics.py",
+        "np.searchsorted(lower, confidence)",
+        'np.searchsorted(lower, confidence, "right")',
+        "tests/training/test_metrics.py",
+    ),
+    (
+        "weights keyed by order",
+        "zoo/weights.py",
+        "for name, variable in wanted.items():\n"
+        "                variable.assign(file.get_tensor(name)",
+        "for name, variable in zip(sorted(found), wanted.values()):\n"
+        "                variable.assign(file.get_tensor(name)",
+        "tests/zoo/test_weights.py",
+    ),
+    (
+        "replicas draw the same masks",
+        "layers/random.py",
+        "return fold(key, context.replica_id_in_sync_group)",
+        "return key",
+        "tests/layers/test_backends.py",
+    ),
+    (
+        "the metrics of a stopped epoch are forgotten",
+        "training/trainer.py",
+        "variable.assign(value)",
+        "pass",
+        "tests/training/test_trainer.py",
+    ),
+    (
+        "the divergence is not divided by the number of examples",
+        "training/losses.py",
+        "(loss) / self.num_examples",
+        "(loss)",
+        "tests/training/test_trainer.py",
+    ),
+]
+
+
+def survives(path: str, old: str, new: str, tests: str) -> bool:
+    """Returns whether the tests pass although the bug is in a copy of the code."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = pathlib.Path(folder, "copy")
+        ignored = shutil.ignore_patterns(".*", "runs", "demo", "build")
+        shutil.copytree(ROOT, copy, ignore=ignored)
+        text = (copy / path).read_text()
+        if text.count(old) != 1:
+            raise ValueError(f"{path} has {text.count(old)} times the code {old!r}")
+        (copy / path).write_text(text.replace(old, new))
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "", tests]
+        result = subprocess.run(command, cwd=copy, capture_output=True, check=False)
+    if result.returncode not in (0, 1):
+        raise RuntimeError(result.stdout.decode()[-2000:])
+    return result.returncode == 0
+
+
+def main(numbers: list[int]):
+    """Prints a line for each bug and ends with code 1 if one was not seen."""
+    survivors = 0
+    for i, (bug, *mutation) in enumerate(MUTATIONS, 1):
+        if numbers and i not in numbers:
+            continue
+        survived = survives(*mutation)
+        survivors += survived
+        print(f"{i:2d} {'SURVIVED' if survived else 'caught  '} {bug}", flush=True)
+    sys.exit(bool(survivors))
+
+
+if __name__ == "__main__":
+    main([int(argument) for argument in sys.argv[1:]])
