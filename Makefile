@@ -1,0 +1,53 @@
+#     make demo        see the product work
+#     make test        the default tests; `make test ARGS=tests/layers` runs some
+#     make slow-test   the tests that need minutes, a network or whole data sets
+#     make lint        ruff
+#     make bench       measurements against other libraries
+#     make setup       the environment .venv, which all of these make by themselves;
+#                      `make clean setup PYTHON=python3.12` takes that interpreter
+#     make clean       removes .venv and what else was made here, except runs/
+
+PYTHON ?= python3
+ARGS =
+VENV = .venv
+BIN = $(VENV)/bin
+
+.PHONY: setup test slow-test lint bench demo clean
+
+setup: $(VENV)/complete
+
+# The file `complete` lies in .venv when everything is installed, and only then. What
+# an interrupted installation leaves behind is cleared and made anew.
+$(VENV)/complete: setup.cfg constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	  2>/dev/null || { echo "smoothzoo needs Python 3.11, 3.12 or 3.13, but $(PYTHON)" \
+	  "is: $$($(PYTHON) --version 2>&1 | tail -n 1)." \
+	  "Name another one: make setup PYTHON=python3.12" >&2; exit 1; }
+	@test -f $@ || { echo "Making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
+	@rm -f $@
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+slow-test: setup
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: setup
+	@for file in benchmarks/[!_]*.py; do \
+	  test -f "$$file" || { echo "There is no benchmark in benchmarks/." >&2; exit 1; }; \
+	  echo "$$file"; \
+	  $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)" $(ARGS) || exit 1; \
+	done
+
+demo: setup
+	$(BIN)/python -m training.cli.demo $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist demo .pytest_cache .ruff_cache *.egg-info
+	find layers zoo training tests -name __pycache__ -prune -exec rm -rf {} +
