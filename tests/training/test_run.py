@@ -1,0 +1,84 @@
+"""The command `zoo-train` as a user meets it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import zoo
+from tests.training.test_trainer import stripes, write_idx
+from training import run
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    data = stripes(160, 28)
+    for split in ("train", "t10k"):
+        write_idx(tmp_path / f"{split}-images-idx3-ubyte.gz", data.images[..., 0])
+        write_idx(tmp_path / f"{split}-labels-idx1-ubyte.gz", data.labels)
+    return str(tmp_path)
+
+
+def zoo_train(*flags):
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.run(
+        [sys.executable, "-m", "training.cli.train", *flags],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+
+
+def test_trains_by_names_and_leaves_all_files(data_dir, tmp_path):
+    workdir = tmp_path / "work"
+    flags = ["--model=resnet20_smooth", "--recipe=fashion_mnist", "--epochs=2"]
+    result = zoo_train(*flags, f"--workdir={workdir}", f"--data_dir={data_dir}")
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "accuracy" in result.stdout
+    assert str(workdir) in result.stdout
+    summary = json.loads((workdir / "recipe.json").read_text())
+    assert summary["model"] == "resnet20_smooth"
+    assert "--recipe=fashion_mnist" in summary["command"]
+    assert summary["settings"]["epochs"] == 2
+    assert (summary["input_shape"], summary["num_classes"]) == ([28, 28, 1], 10)
+    assert list((workdir / "tensorboard").iterdir())
+    model = zoo.build("resnet20_smooth", (28, 28, 1), 10, summary["normalization"])
+    before = model.get_weights()[0].copy()
+    zoo.weights.load_weights(model, workdir / "model.safetensors")
+    assert not np.array_equal(model.get_weights()[0], before)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"model": "resnet20_smoth"}, "Did you mean 'smooth'"),
+        ({"recipe": "fashionmnist"}, "Did you mean 'fashion_mnist'"),
+        ({"distribution": "mirored"}, "one, mirrored"),
+        ({"dataset": "no/such/folder"}, "no folder 'no/such/folder'"),
+        ({"epochs": 1}, "epochs=1, warmup_epochs=1"),
+        ({"model": "resnet20_mcdo", "limit": 100}, "batch_size=128, 100 images"),
+    ],
+)
+def test_says_what_is_wrong(data_dir, tmp_path, changes, message):
+    arguments = {"model": "resnet20", "recipe": "fashion_mnist", "data_dir": data_dir}
+    arguments["workdir"] = str(tmp_path / "work")
+    with pytest.raises((ValueError, OSError), match=message):
+        run.run_training(**{**arguments, **changes})
+
+
+def test_a_wrong_flag_is_one_line(tmp_path):
+    result = zoo_train("--model=resnet20", "--recipe=fashion_mnist", "--workdirr=x")
+    assert result.returncode == 2
+    assert "Unknown command line flag 'workdirr'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_normalization_is_that_of_the_pixels():
+    data = stripes(100, 12)
+    mean, variance = run.measure_normalization(data)
+    np.testing.assert_allclose(mean, [data.images.mean()], atol=0.01)
+    np.testing.assert_allclose(variance, [data.images.astype(float).var()], atol=0.01)
