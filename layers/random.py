@@ -30,7 +30,7 @@ _ANGLE_BITS = 12
 
 def _uint32(value):
     if isinstance(value, (int, np.integer)):
-        value = np.uint32(value & 0xFFFFFFFF)
+        value = np.uint32(int(value) & 0xFFFFFFFF)
     return ops.cast(ops.convert_to_tensor(value), "uint32")
 
 
@@ -247,8 +247,9 @@ class RandomLayer(keras.layers.Layer):
         """
         if (active := _STREAM.get()) is not None:
             return active.next_key(self.name)
-        state = ops.convert_to_tensor(self.random_state)
-        self.random_state.assign(state + _uint32(np.array([0, 1], "uint32")))
+        # The sum is a tensor; in TensorFlow the variable itself would be read again.
+        state = self.random_state + _uint32(np.array([0, 1], "uint32"))
+        self.random_state.assign(state)
         return _fold_replica(fold(state[0], state[1]))
 
     def next_row_keys(self, num_rows):

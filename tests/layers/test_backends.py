@@ -1,0 +1,109 @@
+"""Draws are equal bit for bit wherever they are computed, but not on replicas."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from layers import MCDropout, random
+from tests.layers.draws import SEEDS, draws
+
+
+def run_module(name, path, **environment):
+    """Runs a module that writes a NumPy archive, and returns the archive."""
+    subprocess.run(
+        [sys.executable, "-m", name, path],
+        env={**os.environ, **environment},
+        check=True,
+    )
+    return np.load(path)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return {
+        seed: {name: np.array(value) for name, value in draws(np.int32(seed)).items()}
+        for seed in SEEDS
+    }
+
+
+def assert_equal_draws(function, expected):
+    for seed, values in expected.items():
+        drawn = function(seed)
+        assert set(drawn) == set(values)
+        for name, value in values.items():
+            np.testing.assert_array_equal(drawn[name], value, f"{name}, {seed}")
+
+
+def test_seeds_draw_apart(expected):
+    for name in expected[0]:
+        values = [expected[seed][name].tobytes() for seed in SEEDS]
+        assert len(set(values)) == len(SEEDS)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_graph_and_xla_draw_as_eager_does(expected, jit_compile):
+    seed = tf.TensorSpec((), "int32")
+    compiled = tf.function(draws, [seed], jit_compile=jit_compile)
+    assert_equal_draws(compiled, expected)
+
+
+@pytest.mark.parametrize("kind", ["eager", "jit"])
+def test_jax_draws_as_tensorflow_does(expected, jax_draws, kind):
+    def drawn(seed):
+        return {name: jax_draws[f"{kind}/{name}/{seed}"] for name in expected[seed]}
+
+    assert_equal_draws(drawn, expected)
+
+
+def test_jax_counts_calls_as_tensorflow_does(jax_draws):
+    dropout = MCDropout(0.5, seed=3)
+    expected = [dropout(np.ones((2, 64))) for _ in range(3)]
+    np.testing.assert_array_equal(jax_draws["counted"], expected)
+
+
+@pytest.fixture(scope="module")
+def jax_draws(tmp_path_factory):
+    path = tmp_path_factory.mktemp("jax") / "draws.npz"
+    return run_module("tests.layers.draws", path, KERAS_BACKEND="jax")
+
+
+def test_litert_draws_as_tensorflow_does(expected, tmp_path):
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+    module = tf.Module()
+    module.draws = tf.function(draws, [tf.TensorSpec((), "int32", "seed")])
+    tf.saved_model.save(module, tmp_path, signatures=module.draws)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path))
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    interpreter = interpreter.Interpreter(model_content=converter.convert())
+    runner = interpreter.get_signature_runner()
+    assert_equal_draws(lambda seed: runner(seed=np.int32(seed)), expected)
+
+
+@pytest.fixture(scope="module")
+def replicas(tmp_path_factory):
+    path = tmp_path_factory.mktemp("replicas") / "draws.npz"
+    return run_module("tests.layers.replicas", path)
+
+
+def test_replicas_draw_apart_and_keep_equal_states(replicas):
+    masks, dense = replicas["masks"] != 0, replicas["dense"]
+    assert masks.shape == (3, 2, 4, 64)  # Calls, replicas, examples, features.
+    rows = masks.reshape(-1, 64)
+    assert len(np.unique(rows, axis=0)) == len(rows)
+    assert abs(np.mean(masks[:, 0] == masks[:, 1]) - 0.5) < 6 * 0.5 / np.sqrt(3 * 256)
+    assert len(np.unique(dense.reshape(-1, 8), axis=0)) == 3 * 2 * 4
+    for state, seed, calls in zip(
+        replicas["states"], (1, 2), (3 + 3 + 2, 3 + 2), strict=True
+    ):
+        assert state.tolist() == [[seed, calls]] * 2
+
+
+def test_a_replica_folds_its_number_into_the_key(replicas):
+    for replica in (0, 1):
+        keys = random.fold(random.fold(random.fold(1, 1), replica), np.arange(4))
+        keep = ~np.array(random.bernoulli(keys, (4, 64), 0.5))
+        np.testing.assert_array_equal(replicas["masks"][0, replica] != 0, keep)
