@@ -1,0 +1,5 @@
+"""Posteriors: layers from images to sampled logits."""
+
+from zoo.posterior.base import Posterior as Posterior
+from zoo.posterior.deep_ensemble import DeepEnsemble as DeepEnsemble
+from zoo.posterior.monte_carlo import MonteCarlo as MonteCarlo

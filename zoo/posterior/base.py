@@ -1,0 +1,50 @@
+"""What every posterior is: a layer from images to sampled logits."""
+
+import keras
+
+import layers
+
+
+class Posterior(layers.RandomLayer):
+    """Base class of posteriors, called as `posterior(images, seed=None, offset=0)`.
+
+    With a seed, an integer or a scalar integer tensor, the samples are a pure function
+    of it: sample `s` of an image depends on the seed, on `s`, on the image and on its
+    number alone, which is `offset` plus its place in the batch. The split into batches
+    does not matter then, and no state is read or written. Without a seed every call
+    draws a new one, from the state that the `seed` of the constructor starts.
+
+    Subclasses set `num_samples`, `num_classes` and `image_shape`, and implement
+    `sample(images, key, offset)`.
+
+    Args:
+        seed: Makes the calls without a seed reproducible.
+
+    Input shape: `(batch, *image_shape)`.
+
+    Output shape: `(num_samples, batch, num_classes)`, of float32 logits.
+    """
+
+    stochastic = False  # The layers inside may be.
+
+    def __init__(self, seed: int | None = None, **kwargs):
+        # The model casts the images itself; half precision could not hold them.
+        super().__init__(seed, autocast=False, **kwargs)
+        self.built = True
+
+    def call(self, images, seed=None, offset=0):
+        key = self.next_key() if seed is None else seed
+        samples = self.sample(images, key, offset)
+        # The KL terms are for training, and loops leave tensors of their bodies there.
+        self._clear_losses()
+        return samples
+
+    def sample(self, images, key, offset):
+        """Returns the samples of one key; see the class."""
+        raise NotImplementedError
+
+    def compute_output_shape(self, input_shape):
+        return self.num_samples, input_shape[0], self.num_classes
+
+    def compute_output_spec(self, images, seed=None, offset=0):
+        return keras.KerasTensor(self.compute_output_shape(images.shape), "float32")

@@ -1,0 +1,86 @@
+"""An ensemble of models that were trained apart."""
+
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+from layers.random import fold
+from zoo.posterior.base import Posterior
+from zoo.posterior.monte_carlo import MonteCarlo
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class DeepEnsemble(Posterior):
+    """Concatenates the samples of several models.
+
+    A model contributes one sample, the logits of one forward pass, and a posterior all
+    of its own. Members draw independently of each other.
+
+    It is called as `posterior(images, seed=None, offset=0)`; `zoo.posterior.Posterior`
+    says what these mean.
+
+    Args:
+        members: Models from images to logits, or posteriors, for the same images and
+            classes.
+        seed: Makes the calls without a seed reproducible.
+
+    Input shape: `(batch, height, width, channels)`.
+
+    Output shape: `(num_samples, batch, num_classes)`, where `num_samples` is the sum
+    over the members.
+
+    Example:
+
+    >>> import zoo
+    >>> models = [zoo.build("resnet20", (32, 32, 3), 10) for _ in range(3)]
+    >>> tuple(DeepEnsemble(models)(ops.zeros((2, 32, 32, 3))).shape)
+    (3, 2, 10)
+
+    Reference:
+        [Simple and Scalable Predictive Uncertainty Estimation](
+        https://arxiv.org/abs/1612.01474) (Lakshminarayanan et al., 2017).
+    """
+
+    def __init__(
+        self,
+        members: Sequence[keras.Model | Posterior],
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(seed, **kwargs)
+        self.members = [
+            member if isinstance(member, Posterior) else MonteCarlo(member, 1)
+            for member in members
+        ]
+        self.num_classes = _common(self.members, "num_classes")
+        self.image_shape = _common(self.members, "image_shape")
+        self.num_samples = sum(member.num_samples for member in self.members)
+
+    def sample(self, images, key, offset):
+        samples = [
+            member(images, seed=fold(key, number), offset=offset)
+            for number, member in enumerate(self.members)
+        ]
+        return ops.concatenate(samples, axis=0)
+
+    def get_config(self):
+        members = [keras.saving.serialize_keras_object(m) for m in self.members]
+        return {**super().get_config(), "members": members}
+
+    @classmethod
+    def from_config(cls, config):
+        members = keras.saving.deserialize_keras_object(config["members"])
+        return cls(**{**config, "members": members})
+
+
+def _common(members, attribute: str):
+    values = [getattr(member, attribute) for member in members]
+    if not values:
+        raise ValueError("An ensemble needs members. Received: members=[]")
+    if any(value != values[0] for value in values):
+        raise ValueError(
+            f"All members of an ensemble must have the same `{attribute}`. "
+            f"Received: {attribute}={values}"
+        )
+    return values[0]
