@@ -65,9 +65,17 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
             _replace_folder(temporary, path)
         else:
             _flush(temporary)
+            _open_to_all(temporary)
             os.replace(temporary, path)
     finally:
         _remove(temporary)
+
+
+def _open_to_all(path):
+    """Gives a file the permissions of any new one; safetensors writes private ones."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
 
 
 def _flush(path):

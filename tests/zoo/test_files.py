@@ -92,3 +92,11 @@ def test_a_lock_lets_one_process_in_at_a_time(tmp_path):
     for process in processes:
         process.join()
     assert (tmp_path / "text").read_text() == "xxxx"
+
+
+def test_a_file_has_the_permissions_of_any_new_one(tmp_path):
+    (tmp_path / "plain").write_text("x")
+    with files.replacing(tmp_path / "file") as temporary:
+        temporary.write_text("x")
+        temporary.chmod(0o600)
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
