@@ -7,7 +7,6 @@ import tempfile
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from layers import stream
 
@@ -30,6 +29,8 @@ def check_layer(layer, input_shape):
         layer: The layer; it may draw from `layers.random`.
         input_shape: Of a batch of inputs.
     """
+    import tensorflow as tf
+
     x = np.random.default_rng(0).normal(size=input_shape).astype("float32")
     y = draw(layer, x)
     check_config(layer)
@@ -54,6 +55,8 @@ def check_config(layer):
 
 def check_shapes(layer, input_shape):
     """Checks the promised shapes, for odd sizes and for sizes unknown beforehand."""
+    import tensorflow as tf
+
     dynamic = (*[None] * (len(input_shape) - 1), input_shape[-1])
     model = keras.Model(inputs := keras.Input(dynamic[1:]), layer(inputs))
     call = tf.function(layer, [tf.TensorSpec(dynamic)], reduce_retracing=True)
@@ -107,6 +110,8 @@ def check_saving(model, images, folder):
         images: A batch of inputs.
         folder: Where to write.
     """
+    import tensorflow as tf
+
     check_keras_file(model, images, folder)
     path = pathlib.Path(folder) / "saved_model"
     model.export(path, verbose=False)
