@@ -17,6 +17,7 @@ import safetensors.numpy
 from keras import ops
 
 from zoo import files
+from zoo.facts import model_facts
 
 _METADATA = "smoothzoo"  # One entry: a file with several has no order of its own.
 _MAX_HEADER = 100_000_000  # Bytes, the limit of the format.
@@ -70,8 +71,8 @@ def save_weights(
     Args:
         model: Keras model.
         path: Of the safetensors file; an older one is replaced.
-        metadata: What else to write into the file, as `json` takes it. The model's
-            name, input shape, number of classes and normalization are always there.
+        metadata: What else to write into the file, as `json` takes it; the facts of
+            `zoo.facts.model_facts` are always there.
         dtype: `"float16"` halves the file. By default that of the weights.
 
     Raises:
@@ -86,7 +87,7 @@ def save_weights(
                 f"{f' as {dtype}' if dtype else ''}, so '{path}' was not written."
             )
         arrays[name] = array
-    text = json.dumps({**_facts(model), **(metadata or {})}, sort_keys=True)
+    text = json.dumps({**model_facts(model), **(metadata or {})}, sort_keys=True)
     with files.replacing(path) as temporary:
         safetensors.numpy.save_file(arrays, temporary, {_METADATA: text})
 
@@ -97,22 +98,6 @@ def _to_numpy(variable, dtype):
         dtype = "float32"  # Files hold no bfloat16.
     with np.errstate(over="ignore"):  # The caller looks for infinities.
         return np.ascontiguousarray(array, dtype)
-
-
-def _facts(model) -> dict[str, object]:
-    facts = {
-        "name": model.name,
-        "input_shape": list(model.input_shape[1:]),
-        "num_classes": model.output_shape[-1],
-    }
-    for layer in model.layers:
-        if layer.name == "normalize":
-            config = layer.get_config()
-            shape = model.input_shape[-1:]
-            for key in ("mean", "variance"):
-                value = np.broadcast_to(np.ravel(config[key]), shape)
-                facts[key] = value.astype(float).tolist()
-    return facts
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, object]:
@@ -133,6 +118,12 @@ def read_metadata(path: str | os.PathLike) -> dict[str, object]:
     return json.loads(text) if text else {}
 
 
+def read_shapes(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of the weights in a file; raises as `read_metadata`."""
+    header = _read_header(pathlib.Path(path))
+    return {k: tuple(v["shape"]) for k, v in header.items() if k != "__metadata__"}
+
+
 def _read_header(path) -> dict[str, dict]:
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
@@ -147,14 +138,16 @@ def _read_header(path) -> dict[str, dict]:
         header = file.read(length) if length <= _MAX_HEADER else b""
     try:
         header = json.loads(header)
-        ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
+        entries = [v for k, v in header.items() if k != "__metadata__"]
+        end = max((v["data_offsets"][1] for v in entries), default=0)
+        [(v["dtype"], tuple(v["shape"])) for v in entries]  # They must be there.
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(
             f"The weights file '{path}' is not a safetensors file, or is truncated "
             f"within its header: expected a header in JSON, found {size} bytes that "
             f"start with {start!r}."
         ) from error
-    expected = 8 + length + max(ends, default=0)
+    expected = 8 + length + end
     if size != expected:
         raise ValueError(
             f"The weights file '{path}' is truncated or altered: expected {expected} "

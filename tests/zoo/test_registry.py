@@ -1,0 +1,70 @@
+import pytest
+
+import zoo
+from zoo.registry import ARCHITECTURES, IMAGENET
+
+
+@pytest.mark.parametrize(
+    "name, architecture, methods, tag",
+    [
+        ("resnet20", "resnet20", (), None),
+        ("vgg11_mlp.a", "vgg11", ("mlp",), "a"),
+        ("resnet110_mcdo_smooth.a_b.c", "resnet110", ("mcdo", "smooth"), "a_b.c"),
+    ],
+)
+def test_a_name_is_its_specification(name, architecture, methods, tag):
+    spec = zoo.parse(name)
+    assert (spec.architecture, spec.methods, spec.tag) == (architecture, methods, tag)
+    assert str(spec) == name
+    assert spec.stem == name.partition(".")[0]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_parses_to_itself(name):
+    assert zoo.parse(name) == zoo.ModelSpec(name)
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("resnet18_smoth", "Unknown method 'smoth' in .* Did you mean 'smooth'\\?"),
+        ("resnett18", "Unknown architecture 'resnett18' .* Did you mean 'resnet"),
+        ("resnet180", "Unknown architecture 'resnet180'"),
+        ("resnet18_", "Unknown method ''"),
+        ("resnet18_mcdo_smooth_mcdo", "method 'mcdo' twice"),
+        ("", "Unknown architecture ''.*Known: resnet101, "),
+    ],
+)
+def test_words_that_are_unknown_are_named_with_the_nearest(name, message):
+    with pytest.raises(ValueError, match=message):
+        zoo.parse(name)
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        ({"input_shape": (32, 32)}, r"input_shape=\(32, 32\)"),
+        ({"input_shape": (8, 32, 3)}, "sides of 16 pixels at least"),
+        ({"input_shape": (32, 32, None)}, "must be .height, width, channels."),
+        ({"num_classes": 0}, "num_classes=0"),
+        ({"normalization": ((0,), (1,))}, r"channel \(3\)"),
+        ({"normalization": ((0, 0, 0), (1, 0, 1))}, "variances positive"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_named(args, message):
+    with pytest.raises(ValueError, match=message):
+        zoo.build("resnet20", **{"input_shape": (32, 32, 3), **args})
+
+
+@pytest.mark.parametrize(
+    "channels, expected", [(3, IMAGENET), (1, ((127.5,), (127.5**2,)))]
+)
+def test_pixels_are_normalized_inside(channels, expected):
+    model = zoo.build("resnet20", (16, 16, channels), 2)
+    config = model.get_layer("normalize").get_config()
+    assert tuple(config["mean"]) == expected[0]
+    assert tuple(config["variance"]) == expected[1]
+
+
+def test_a_model_is_called_by_its_full_name():
+    assert zoo.build("resnet20_mcdo.tag", (16, 16, 3), 2).name == "resnet20_mcdo.tag"

@@ -1,0 +1,90 @@
+"""A model in words."""
+
+import math
+
+import keras
+
+from zoo import presets, results
+from zoo.facts import layer_settings
+from zoo.registry import build, parse
+
+
+def describe(
+    name: str,
+    input_shape: tuple[int | None, int | None, int] = (224, 224, 3),
+    num_classes: int = 1000,
+) -> str:
+    """Returns a text about a model: its size, the layers of its methods, its weights.
+
+    Args:
+        name: As `zoo.load` and `zoo.build` take it.
+        input_shape: `(height, width, channels)`; those of the weights if there are any.
+        num_classes: The number of logits; that of the weights if there are any.
+
+    Raises:
+        ValueError: If a word of the name, or its tag, is unknown.
+
+    Example:
+
+    >>> print(describe("resnet20_mcdo", (32, 32, 3), 10).splitlines()[2])
+      parameters  269,722
+    """
+    spec, preset = parse(name), None
+    if spec.tag or any(p.stem == spec.stem for p in presets.read().values()):
+        preset = presets.find(spec.stem, spec.tag)
+        name, input_shape, num_classes = (
+            preset.name,
+            preset.input_shape,
+            preset.num_classes,
+        )
+    model = build(name, input_shape, num_classes)
+    lines = {"images": _images(model), "parameters": f"{count_parameters(model):,}"}
+    lines |= _methods(model)
+    lines |= _weights(preset) if preset else {"weights": "none; build it and train it"}
+    width = max(map(len, lines))
+    text = [f"  {key:{width}}  {value}" for key, value in lines.items() if value]
+    return "\n".join([name, *text, *(_results(preset) if preset else [])])
+
+
+def count_parameters(model: keras.Model) -> int:
+    """Returns the number of trained parameters: without moving statistics."""
+    return sum(math.prod(variable.shape) for variable in model.trainable_variables)
+
+
+def _images(model) -> str:
+    shape = " x ".join("any" if n is None else str(n) for n in model.input_shape[1:])
+    return f"{shape} in [0, 255], to {model.output_shape[-1]} logits"
+
+
+def _methods(model) -> dict[str, str]:
+    kinds = [type(layer).__name__ for layer in model.layers]
+    return {
+        kind: f"{kinds.count(kind)} layers, "
+        + ", ".join(f"{key}={value}" for key, value in settings.items())
+        for kind, settings in layer_settings(model).items()
+    }
+
+
+def _weights(preset) -> dict[str, str]:
+    where = preset.url if preset.url and not preset.file else "in the package"
+    return {
+        "weights": f"{preset.size / 1e6:.2f} MB, {where}, sha256 {preset.sha256}",
+        "licence": preset.license,
+        "classes": ", ".join(preset.classes),
+        "data": f"{preset.data} ({preset.data_license})",
+        "recipe": f"{preset.recipe}, {preset.epochs} epochs, seed {preset.seed}",
+        "command": preset.command,
+        "commit": preset.commit,
+    }
+
+
+def _results(preset) -> list[str]:
+    if not preset.results:
+        return []
+    rows = results.table(preset.results)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    cells = [
+        [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        for row in rows
+    ]
+    return ["  results", *("    " + "  ".join(row) for row in cells)]

@@ -1,0 +1,214 @@
+"""Which weights exist: `presets.json` and what its entries mean."""
+
+import dataclasses
+import difflib
+import json
+import os
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+
+from zoo import download, files
+
+FOLDER = pathlib.Path(__file__).parent
+WEIGHTS_FILE = "model.safetensors"  # In a published folder and in that of a training,
+PRESET_FILE = "preset.json"  # and the entry in a published one.
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Published weights: what they are, where they are, how they came about.
+
+    Attributes:
+        name: With its tag, for example `"resnet20_smooth_mcdo.fashion_mnist"`.
+        sha256: Of the weights file.
+        size: Of the weights file, in bytes.
+        input_shape: `(height, width, channels)` of the training images.
+        num_classes: The number of logits.
+        mean: Of the pixels per channel, in units of `[0, 255]`.
+        variance: Of the pixels per channel.
+        classes: Names of the classes, in the order of the logits.
+        layers: Settings of the layers that methods put in, as
+            `zoo.facts.layer_settings` has them; with others it is another function.
+        file: Name of the weights file, in `zoo/pretrained` or a published folder.
+        url: Where to download it if the file is not there.
+        license: Of the weights.
+        data: Name of the training set.
+        data_license: Its licence.
+        recipe: Name of the recipe.
+        settings: The fields of the recipe.
+        seed: Of the training.
+        epochs: Of the training.
+        command: That trained the model.
+        commit: Of this package at that time.
+        versions: Of the packages that trained it.
+        results: Rows with `dataset`, `num_samples`, `metric`, `value`,
+            `num_examples` and `seed`.
+    """
+
+    name: str
+    sha256: str
+    size: int
+    input_shape: tuple[int | None, int | None, int]
+    num_classes: int
+    mean: tuple[float, ...]
+    variance: tuple[float, ...]
+    classes: tuple[str, ...] = ()
+    layers: Mapping[str, Mapping] = dataclasses.field(default_factory=dict)
+    file: str | None = None
+    url: str | None = None
+    license: str = "apache-2.0"
+    data: str | None = None
+    data_license: str | None = None
+    recipe: str | None = None
+    settings: Mapping = dataclasses.field(default_factory=dict)
+    seed: int | None = None
+    epochs: int | None = None
+    command: str | None = None
+    commit: str | None = None
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    results: tuple[Mapping, ...] = ()
+
+    @property
+    def stem(self) -> str:
+        """The name without the tag."""
+        return self.name.partition(".")[0]
+
+    @property
+    def tag(self) -> str:
+        """What follows the first point of the name."""
+        return self.name.partition(".")[2]
+
+    def to_json(self) -> dict:
+        """Returns the entry without the name, as `presets.json` holds it."""
+        entry = dataclasses.asdict(self)
+        del entry["name"]
+        return {k: v for k, v in entry.items() if v is not None and v != {}}
+
+
+def from_json(name: str, entry: Mapping, origin: str | os.PathLike) -> Preset:
+    """Returns the preset of an entry.
+
+    Args:
+        name: With its tag.
+        entry: As `Preset.to_json` gives it.
+        origin: The file of the entry, for messages.
+
+    Raises:
+        ValueError: If a field is missing or not known.
+    """
+    fields = {f.name: f for f in dataclasses.fields(Preset) if f.name != "name"}
+    missing = dataclasses.MISSING
+    needed = {k for k, f in fields.items() if f.default is f.default_factory is missing}
+    for odd in sorted((entry.keys() - fields.keys()) | (needed - entry.keys())):
+        verb = "does not know" if odd in entry else "needs"
+        raise ValueError(
+            f"The entry '{name}' of '{origin}' is of another version of smoothzoo: "
+            f"this one {verb} the field '{odd}'."
+        )
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
+    return Preset(name, **values)
+
+
+def read(folder: str | os.PathLike | None = None) -> dict[str, Preset]:
+    """Returns the presets of `presets.json` by name, in its order.
+
+    Args:
+        folder: Where it lies, by default in this package; without that file there are
+            none.
+    """
+    path = pathlib.Path(folder or FOLDER) / "presets.json"
+    if not path.exists():
+        return {}
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    return {name: from_json(name, entry, path) for name, entry in entries.items()}
+
+
+def read_published(folder: str | os.PathLike) -> Preset:
+    """Returns the preset of a published folder."""
+    path = pathlib.Path(folder) / PRESET_FILE
+    (name, entry), *_ = json.loads(path.read_text(encoding="utf-8")).items()
+    return from_json(name, entry, path)
+
+
+def dumps(presets: Sequence[Preset]) -> str:
+    """Returns presets as JSON, in which a list or row without others is one line."""
+    text = json.dumps({p.name: p.to_json() for p in presets}, indent=2)
+    # A string in JSON has no line breaks, so this changes the layout alone.
+    inner = re.compile(r"[\[{][^\[\]{}]*[\]}]")
+    return inner.sub(lambda m: re.sub(r"\n\s*", " ", m.group()), text) + "\n"
+
+
+def add(preset: Preset, folder: str | os.PathLike | None = None):
+    """Writes a preset into `presets.json`, in the place of one of the same name."""
+    path = pathlib.Path(folder or FOLDER) / "presets.json"
+    with files.locked(path.with_name(".presets.lock.tmp")):
+        presets = {**read(folder), preset.name: preset}
+        with files.replacing(path) as temporary:
+            temporary.write_text(dumps(list(presets.values())), encoding="utf-8")
+
+
+def find(stem: str, tag: str | None = None) -> Preset:
+    """Returns the preset of a name.
+
+    Args:
+        stem: The name without a tag.
+        tag: Which weights; by default the first that `presets.json` lists.
+
+    Raises:
+        ValueError: If there are none; the message has the nearest names.
+    """
+    known = read()
+    own = [preset for preset in known.values() if preset.stem == stem]
+    for preset in own:
+        if tag in (None, preset.tag):
+            return preset
+    if not known:
+        near = "No weights are published yet."
+    else:
+        words = [p.name for p in own] or _nearest(stem, tag, known)
+        near = f"The nearest that have some: {', '.join(words)}."
+    name = f"{stem}.{tag}" if tag else stem
+    raise ValueError(
+        f"There are no weights for '{name}'. {near} `zoo.build('{stem}')` gives an "
+        "untrained model."
+    )
+
+
+def _nearest(stem, tag, known, count=4) -> list[str]:
+    # One with the same methods is nearer than one with a similar architecture.
+    methods = set(stem.split("_")[1:])
+
+    def distance(name):
+        other = name.partition(".")[0]
+        near = difflib.SequenceMatcher(None, stem, other).ratio()
+        return len(methods ^ set(other.split("_")[1:])), -near
+
+    names = sorted(known, key=distance)
+    tags = [name for name in names if tag and name.endswith(f".{tag}")]
+    return [*tags, *(name for name in names if name not in tags)][:count]
+
+
+def locate(preset: Preset, folder: str | os.PathLike | None = None) -> pathlib.Path:
+    """Returns the path of a preset's weights, which it may have to download.
+
+    Args:
+        preset: The preset.
+        folder: Where its file may lie; by default `zoo/pretrained`.
+
+    Raises:
+        FileNotFoundError: If the file is not there and the preset has no url.
+        ConnectionError: If it cannot be downloaded.
+        ValueError: If what was downloaded is another file.
+    """
+    path = pathlib.Path(folder or FOLDER / "pretrained") / (preset.file or "")
+    if path.is_file():
+        return path
+    if preset.url is None:
+        raise FileNotFoundError(
+            f"The weights of '{preset.name}' should be in '{path}', which is missing; "
+            "the package is not whole."
+        )
+    name = f"{preset.name}-{preset.sha256[:12]}.safetensors"
+    path = download.cache_folder() / name
+    return download.fetch(preset.url, path, preset.sha256, preset.size)
