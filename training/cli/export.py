@@ -1,0 +1,58 @@
+r"""Exports a model as probabilities from raw pixels, and checks it against Keras.
+
+Example:
+
+    zoo-export --model=resnet20_smooth_mcdo.fashion_mnist --format=saved_model \
+        --num_samples=10 --output=exports/resnet20_smooth_mcdo
+"""
+
+import keras
+from absl import flags
+
+import zoo
+from training import export
+from training.cli import common
+
+_MODEL = flags.DEFINE_string(
+    "model", None, "Name of a model, or a .keras file.", required=True
+)
+_FORMAT = flags.DEFINE_enum(
+    "format", None, ["saved_model", "tflite"], "For server or device.", required=True
+)
+_NUM_SAMPLES = flags.DEFINE_integer(
+    "num_samples", 10, "Forward passes of a stochastic model.", lower_bound=1
+)
+_QUANTIZATION = flags.DEFINE_enum(
+    "quantization", None, ["float16", "dynamic"], "Smaller weights, in tflite."
+)
+_OUTPUT = flags.DEFINE_string("output", None, "What to write.", required=True)
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what lies at the output.")
+
+
+def main():
+    """Exports the model and reports its size, its parity and where it lies."""
+    if _FORMAT.value == "saved_model" and _QUANTIZATION.value:
+        raise ValueError("`--quantization` is for `--format=tflite`.")
+    is_file = _MODEL.value.endswith(".keras")
+    model = (keras.models.load_model if is_file else zoo.load)(_MODEL.value)
+    options = {"num_samples": _NUM_SAMPLES.value, "overwrite": _OVERWRITE.value}
+    if _FORMAT.value == "saved_model":
+        report = export.export_saved_model(model, _OUTPUT.value, **options)
+    else:
+        options["quantization"] = _QUANTIZATION.value
+        report = export.export_tflite(model, _OUTPUT.value, **options)
+    print(
+        f"{report['path']}: {report['bytes'] / 1e6:.2f} MB, num_samples="
+        f"{report['num_samples']}. Probabilities differ from Keras by "
+        f"{report['max_difference']:.1e} at most (allowed: {report['tolerance']:g}), "
+        f"at batch sizes {' and '.join(map(str, report['batch_sizes']))}."
+    )
+
+
+def run():
+    """Entry point of the `zoo-export` command."""
+    common.run(main)
+
+
+if __name__ == "__main__":
+    run()

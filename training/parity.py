@@ -1,0 +1,142 @@
+"""Whether an exported file computes what the Keras model computes."""
+
+import os
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+# The largest difference of a probability from Keras', by quantization.
+TOLERANCES = {None: 1e-4, "float16": 0.02, "dynamic": 0.2}
+
+# A difference of probabilities that no rounding hides.
+_VISIBLE = 1e-3
+
+# From images and a seed to mean probabilities.
+Runner = Callable[[np.ndarray, int], np.ndarray]
+
+
+def check(posterior, run: Runner, images, tolerance: float) -> dict:
+    """Compares an export with the posterior, at two batch sizes and for two seeds.
+
+    Args:
+        posterior: What was exported.
+        run: Runs the export.
+        images: Array of shape `(count, height, width, channels)`.
+        tolerance: The largest difference of a probability.
+
+    Returns:
+        `max_difference`, `tolerance` and `batch_sizes`.
+
+    Raises:
+        ValueError: If the probabilities differ by more.
+    """
+    whole, largest, outputs = len(images), 0.0, {}
+    # Samples do not depend on the batch: those of one image are in those of all.
+    references = {1: expected(posterior, images, 1)}
+    references[2] = expected(posterior, images[:1], 2)
+    for seed, size in ((1, whole), (1, 1), (2, 1)):
+        outputs[seed] = run(images[:size], seed)
+        difference = np.max(np.abs(outputs[seed] - references[seed][:size]))
+        largest = float(np.maximum(largest, difference))  # NaN if one is.
+        mass = np.sum(outputs[seed], axis=-1)
+        if not (largest <= tolerance and np.all(np.abs(mass - 1) < 1e-3)):
+            raise ValueError(
+                "The exported model differs from Keras, so it was not kept. "
+                f"Received: max_difference={largest:.3g}, tolerance={tolerance}, "
+                f"batch_size={size}, sum of probabilities={mass[0]:.3g}"
+            )
+    varies = np.max(np.abs(references[1][:1] - references[2])) > _VISIBLE
+    if varies and np.array_equal(outputs[1], outputs[2]):
+        raise ValueError("The exported model ignores its seed, so it was not kept.")
+    sizes = (1, whole)
+    return {"max_difference": largest, "tolerance": tolerance, "batch_sizes": sizes}
+
+
+def expected(posterior, images, seed: int) -> np.ndarray:
+    """Returns the mean probabilities in Keras, of shape `(batch, num_classes)`."""
+    logits = keras.ops.convert_to_numpy(posterior(images, seed=seed)).astype("float64")
+    powers = np.exp(logits - np.max(logits, axis=-1, keepdims=True))
+    return np.mean(powers / np.sum(powers, axis=-1, keepdims=True), axis=0)
+
+
+def check_images(images, image_shape) -> np.ndarray:
+    """Returns images for the check, in whole numbers.
+
+    Args:
+        images: Array of at least two images in `[0, 255]`. If None, they are made of
+            noise, each brighter than the one before.
+        image_shape: `(height, width, channels)`; of noise, sides of None become 64.
+
+    Returns:
+        float32 array of shape `(count, height, width, channels)`.
+
+    Raises:
+        ValueError: If the shape is another.
+    """
+    if images is None:
+        shape = (3, *(side or 64 for side in image_shape))
+        levels = np.reshape([64, 160, 256], (3, 1, 1, 1))
+        images = levels * np.random.default_rng(0).uniform(0, 1, shape)
+    images = np.floor(np.clip(np.asarray(images, "float32"), 0, 255))
+    pairs = zip(image_shape, images.shape[1:], strict=False)
+    fits = images.ndim == 4 and all(side in (None, size) for side, size in pairs)
+    if not fits or len(images) < 2:
+        raise ValueError(
+            "`images` must be two or more of shape "
+            f"{image_shape}. Received: images of shape {images.shape}"
+        )
+    return images
+
+
+def saved_model_runner(path: str | os.PathLike, num_samples: int) -> Runner:
+    """Returns a function that runs a SavedModel, loaded anew.
+
+    Args:
+        path: Its folder.
+        num_samples: Forward passes of a stochastic model.
+
+    Returns:
+        A function that calls the signature `sample`, or `serving_default` in its
+        absence. It raises a ValueError if the other signatures contradict.
+    """
+    loaded = tf.saved_model.load(os.fspath(path))  # Lives as long as the function.
+    signatures = loaded.signatures
+
+    def run(images, seed):
+        pixels = tf.constant(images, "uint8")
+        served = [
+            signatures["serving_default"](images=tf.constant(images)),
+            signatures["serve_uint8"](images=pixels),
+        ]
+        first, second = (outputs["probabilities"].numpy() for outputs in served)
+        if "sample" not in signatures:
+            return np.where(np.abs(first - second) <= TOLERANCES[None], first, np.nan)
+        outputs = signatures["sample"](
+            images=tf.constant(images),
+            num_samples=tf.constant(num_samples),
+            seed=tf.constant(seed),
+        )
+        varies = np.max(np.ptp(outputs["samples"], axis=0)) > _VISIBLE
+        if varies and np.array_equal(first, second):
+            raise ValueError("Two calls of the exported model draw the same noise.")
+        return outputs["probabilities"].numpy()
+
+    return run
+
+
+def tflite_runner(path: str | os.PathLike) -> Runner:
+    """Returns a function that runs a LiteRT file in an interpreter of its own."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        Interpreter = tf.lite.Interpreter  # noqa: N806
+    signature = Interpreter(os.fspath(path)).get_signature_runner()
+    has_seed = "seed" in signature.get_input_details()
+
+    def run(images, seed):
+        inputs = {"seed": np.array(seed, "int32")} if has_seed else {}
+        return signature(images=images, **inputs)["probabilities"]
+
+    return run
