@@ -3,6 +3,8 @@
 #     make slow-test   the tests that need minutes, a network or whole data sets
 #     make lint        ruff
 #     make bench       measurements against other libraries
+#     make mutate      puts deliberate bugs in and checks that the tests see them
+#     make results     writes the results of the packaged models into the README
 #     make setup       the environment .venv, which all of these make by themselves;
 #                      `make clean setup PYTHON=python3.12` takes that interpreter
 #     make clean       removes .venv and what else was made here, except runs/
@@ -12,7 +14,7 @@ ARGS =
 VENV = .venv
 BIN = $(VENV)/bin
 
-.PHONY: setup test slow-test lint bench demo clean
+.PHONY: setup test slow-test lint bench mutate results demo clean
 
 setup: $(VENV)/complete
 
@@ -38,12 +40,18 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+mutate: setup
+	$(BIN)/python -m tests.mutations $(ARGS)
+
 bench: setup
 	@for file in benchmarks/[!_]*.py; do \
 	  test -f "$$file" || { echo "There is no benchmark in benchmarks/." >&2; exit 1; }; \
 	  echo "$$file"; \
 	  $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)" $(ARGS) || exit 1; \
 	done
+
+results: setup
+	$(BIN)/python -m training.cli.results $(ARGS)
 
 demo: setup
 	$(BIN)/python -m training.cli.demo $(ARGS)
