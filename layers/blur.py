@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from layers.checks import check_channels_last, check_padding
+from layers.checks import check_channels_last, check_count, check_padding
 
 PADDINGS = ("same", "full", "reflect", "valid")
 
@@ -23,8 +23,9 @@ def check_taps(taps: Sequence[float]) -> tuple[float, ...]:
     Raises:
         ValueError: If there are none or their sum is not positive.
     """
-    taps = tuple(np.atleast_1d(taps).tolist())
-    if not taps or not np.isfinite(taps).all() or sum(taps) <= 0:
+    array = np.atleast_1d(taps)
+    taps = tuple(array.tolist())
+    if array.ndim > 1 or not np.isfinite(array).all() or np.sum(array) <= 0:
         raise ValueError(
             "`taps` are the coefficients of a 1-D filter with a positive sum, for "
             f"example (1, 2, 1). Received: taps={taps}"
@@ -41,11 +42,13 @@ def _amounts(num_taps: int, padding: str) -> tuple[int, int]:
 
 def _reflect(x, amounts: tuple[int, int]):
     """Reflects without repeating the border, also where a map is smaller than that."""
-    sizes = x.shape[1:3]
-    if all(size is None or size > max(amounts) for size in sizes):
+    sizes = ops.shape(x)[1:3]  # Tensors where TensorFlow does not know them yet.
+    if all(s is None or isinstance(s, int) and s > max(amounts) for s in sizes):
         return ops.pad(x, ((0, 0), amounts, amounts, (0, 0)), mode="reflect")
     for axis, size in enumerate(sizes, 1):
-        x = ops.take(x, np.pad(np.arange(size), amounts, mode="reflect"), axis=axis)
+        period = ops.maximum(2 * size - 2, 1)
+        row = ops.arange(-amounts[0], size + amounts[1], dtype="int32") % period
+        x = ops.take(x, ops.minimum(row, period - row), axis=axis)
     return x
 
 
@@ -56,18 +59,23 @@ def _is_binomial(taps: tuple[float, ...]) -> bool:
     return bool(np.allclose(taps, row * taps[0]))
 
 
+def _pool(x, size: int, strides: int = 1):
+    return ops.average_pool(x, size, strides, "valid", "channels_last")
+
+
 def _filter(x, taps: tuple[float, ...], strides: int):
     # A pooling is several times cheaper than a depthwise convolution, and a binomial
     # filter is a chain of averages of two.
     if len(set(taps)) == 1:
-        return ops.average_pool(x, len(taps), strides, padding="valid")
+        return _pool(x, len(taps), strides)
     if _is_binomial(taps):
         for _ in taps[2:]:
-            x = ops.average_pool(x, 2, 1, padding="valid")
-        return ops.average_pool(x, 2, strides, padding="valid")
+            x = _pool(x, 2)
+        return _pool(x, 2, strides)
     kernel = np.outer(taps, taps) / sum(taps) ** 2
     kernel = np.repeat(kernel[:, :, None, None], x.shape[-1], axis=2)
-    return ops.depthwise_conv(x, ops.cast(kernel, x.dtype), strides, padding="valid")
+    kernel = ops.cast(kernel, x.dtype)
+    return ops.depthwise_conv(x, kernel, strides, "valid", "channels_last")
 
 
 def blur(x, taps: Sequence[float] = (1, 1), padding: str = "same", strides: int = 1):
@@ -135,10 +143,8 @@ class BlurPool2D(keras.layers.Layer):
     ):
         check_channels_last(kwargs)
         super().__init__(**kwargs)
-        if strides < 1:
-            raise ValueError(f"`strides` must be positive. Received: strides={strides}")
         self.taps = check_taps(taps)
-        self.strides = strides
+        self.strides = check_count(strides, "strides")
         self.padding = check_padding(padding, ("reflect", "same"))
         self.built = True
 

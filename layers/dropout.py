@@ -47,7 +47,7 @@ class MCDropout(random.RandomLayer):
         **kwargs,
     ):
         super().__init__(seed, **kwargs)
-        if not 0 <= rate < 1:
+        if not 0 <= rate < 1 or random.quantize(rate) == 1:
             raise ValueError(
                 "`rate` is the probability to drop an entry, in [0, 1). "
                 f"Received: rate={rate}"

@@ -66,7 +66,7 @@ class SpatialSmoothing(keras.layers.Layer):
     ):
         check_channels_last(kwargs)
         super().__init__(**kwargs)
-        if temperature <= 0:
+        if not temperature > 0:  # Neither is NaN.
             raise ValueError(
                 "`temperature` bounds the features and must be positive. "
                 f"Received: temperature={temperature}"
