@@ -9,7 +9,6 @@ import pytest
 
 import layers
 from layers.random import fold
-from tests.checks import assert_mean_close
 from training import metrics
 from zoo import predictive
 from zoo.posterior import DeepEnsemble, MonteCarlo
@@ -85,6 +84,8 @@ def test_samples_agree_with_a_hand_made_loop():
 
 def test_samples_are_independent_and_have_the_moments_of_dropout():
     tf = pytest.importorskip("tensorflow")
+    from tests.checks import assert_mean_close  # Imports TensorFlow.
+
     inputs = keras.Input((6,))
     dense = keras.layers.Dense(3)
     model = keras.Model(inputs, dense(layers.MCDropout(0.25)(inputs)))
