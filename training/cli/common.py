@@ -1,6 +1,7 @@
 """What every command shares: flags, help, and errors on one line."""
 
 import functools
+import logging as python_logging
 import sys
 from collections.abc import Callable
 
@@ -29,6 +30,9 @@ def run(main: Callable[[], None]):
 
 
 def _run(main, argv):
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # `app.run` has raised it.
+        python_logging.getLogger("tensorflow").setLevel("WARNING")
     try:
         if len(argv) > 1:
             raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")

@@ -1,0 +1,63 @@
+"""Small models for the tests of exports, and ways to run what was exported."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+from tensorflow.lite.python import schema_py_generated as schema
+
+import layers
+
+RATE = 0.25
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 1)).astype("float32")
+
+
+def tiny(*random_layers):
+    """Returns a network whose batch statistics differ from its moving ones."""
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((16, 16, 1), name="images")
+    x = keras.layers.Rescaling(1 / 255)(x)
+    x = keras.layers.Conv2D(8, 3, strides=2, name="conv")(x)
+    norm = keras.layers.BatchNormalization(name="norm")
+    x = keras.layers.ReLU()(norm(x))
+    for layer in random_layers:
+        x = layer(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    model = keras.Model(inputs, keras.layers.Dense(4, name="head")(x))
+    norm.moving_mean.assign(np.linspace(-1, 1, 8))
+    norm.moving_variance.assign(np.linspace(0.02, 0.2, 8))
+    return model
+
+
+def dropout_model():
+    return tiny(layers.MCDropout(RATE, channelwise=True))
+
+
+def flipout_model():
+    conv = layers.Conv2DFlipout(8, 3, initial_scale=0.3)
+    return tiny(layers.MCDropout(0.3), conv)
+
+
+MODELS = {"plain": tiny, "dropout": dropout_model, "flipout": flipout_model}
+
+
+def softmax(logits):
+    powers = np.exp(np.asarray(logits, "float64"))
+    return powers / np.sum(powers, axis=-1, keepdims=True)
+
+
+def call(saved, signature="serving_default", **inputs):
+    loaded = tf.saved_model.load(saved)
+    inputs = {name: tf.constant(value) for name, value in inputs.items()}
+    return {k: v.numpy() for k, v in loaded.signatures[signature](**inputs).items()}
+
+
+def invoke(lite, **inputs):
+    return Interpreter(str(lite)).get_signature_runner()(**inputs)["probabilities"]
+
+
+def operators(lite):
+    """Returns the number of built-in operators and the names of all others."""
+    model = schema.Model.GetRootAs(lite.read_bytes())
+    codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
+    return len(codes), [c.CustomCode() for c in codes if c.CustomCode()]

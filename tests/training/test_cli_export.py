@@ -1,0 +1,57 @@
+import subprocess
+import sys
+
+import pytest
+
+from tests.training.exports import dropout_model, operators
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("command")
+    dropout_model().save(folder / "model.keras")
+    return folder
+
+
+def execute(folder, *args):
+    command = [sys.executable, "-m", "training.cli.export", *args]
+    command.insert(3, f"--model={folder / 'model.keras'}")
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_command_exports_a_keras_file_and_says_what_it_wrote(folder):
+    output = folder / "served" / "1"
+    args = ["--format=saved_model", "--num_samples=2", f"--output={output}"]
+    result = execute(folder, *args)
+    assert result.returncode == 0
+    assert result.stderr == ""
+    assert result.stdout.startswith(f"{output}: 0.")
+    assert "num_samples=2" in result.stdout
+    assert "(allowed: 0.0001), at batch sizes 1 and 3" in result.stdout
+    assert (output / "saved_model.pb").exists()
+
+
+def test_the_command_replaces_a_file_on_request_only(folder):
+    output = folder / "model.tflite"
+    output.write_bytes(b"older")
+    args = ["--format=tflite", "--quantization=float16", f"--output={output}"]
+    result = execute(folder, *args)
+    assert result.returncode == 1
+    assert result.stderr == f"Error: {output} exists; `overwrite` replaces it.\n"
+    assert output.read_bytes() == b"older"
+    assert execute(folder, *args, "--overwrite").returncode == 0
+    assert operators(output)[1] == []
+
+
+@pytest.mark.parametrize(
+    "args, code, message",
+    [
+        (["--format=saved_model", "--quantization=dynamic"], 1, "is for `--format=tfl"),
+        (["--format=tflite", "--model=missing.keras"], 1, "missing.keras"),
+    ],
+)
+def test_mistakes_end_in_one_line(folder, args, code, message):
+    result = execute(folder, "--output=/nowhere/at/all", *args[::-1])
+    assert result.returncode == code
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
