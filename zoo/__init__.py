@@ -1,5 +1,17 @@
 """Image classifiers by name: architectures, methods, weights and posteriors."""
 
+import importlib.util
+import pathlib
+
+# Others have modules called `layers` too; ours lies beside this package.
+_spec = importlib.util.find_spec("layers")
+_ours = pathlib.Path(__file__).parent.with_name("layers")
+if _spec and pathlib.Path(_spec.origin or "").parent != _ours:
+    raise ImportError(
+        f"`zoo` needs the package {_ours}, but another module called `layers` comes "
+        f"first on sys.path: {_spec.origin}; rename it or take its folder off sys.path."
+    )
+
 from zoo import posterior as posterior
 from zoo import predictive as predictive
 from zoo.catalog import list_models as list_models

@@ -1,0 +1,119 @@
+"""The direction of imports, and what the packages import at all."""
+
+import ast
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+FORBIDDEN = {
+    "layers": {"zoo", "training", "tests"},
+    "zoo": {"training", "tests"},
+    "training": {"tests"},
+}
+# What may be imported with the module; functions import what else they need.
+SMALL = {
+    "layers": {"keras", "layers", "numpy"},
+    "zoo": {"keras", "layers", "numpy", "safetensors", "zoo"},
+}
+OPTIONAL = {
+    *("ai_edge_litert", "huggingface_hub", "jax", "keras_hub", "mlxtend", "sklearn"),
+    *("tensorflow_datasets", "tensorflow_probability", "tensorflow_serving"),
+    *("timm", "torch", "torchvision"),
+}
+FILES = [p for package in FORBIDDEN for p in (ROOT / package).rglob("*.py")]
+
+
+def imports(node, inside_function=False):
+    """Yields the modules imported below a node, and whether inside a function."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from ((alias.name, inside_function) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            for alias in child.names:
+                name = f"{child.module}.{alias.name}" if child.module else alias.name
+                yield f"{'.' * child.level}{name}", inside_function
+        function = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef))
+        yield from imports(child, inside_function or function)
+
+
+def names(path, inside_function):
+    found = imports(ast.parse(path.read_text()))
+    return {name for name, inside in found if inside_function or not inside}
+
+
+def packages(path, inside_function):
+    return {name.partition(".")[0] for name in names(path, inside_function)}
+
+
+each_file = pytest.mark.parametrize(
+    "path", FILES, ids=lambda path: str(path.relative_to(ROOT))
+)
+
+
+@each_file
+def test_imports_point_downwards(path):
+    forbidden = FORBIDDEN[path.relative_to(ROOT).parts[0]]
+    assert not forbidden & packages(path, inside_function=True)
+
+
+@each_file
+def test_modules_import_little_before_it_is_used(path):
+    found = packages(path, inside_function=False)
+    assert not OPTIONAL & found
+    if small := SMALL.get(path.relative_to(ROOT).parts[0]):
+        assert found <= small | sys.stdlib_module_names
+
+
+@each_file
+def test_no_import_hides_the_package_layers_or_is_relative(path):
+    found = names(path, inside_function=True)
+    assert "keras.layers" not in found
+    assert not [name for name in found if name.startswith(".")]
+
+
+WITHOUT_TENSORFLOW = '''
+import sys
+
+
+class Missing:
+    """Makes TensorFlow look like a package that is not installed."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("tensorflow", "tf_keras"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, Missing())
+import keras
+import layers
+import training.trainer
+import zoo
+
+zoo.build("resnet20_smooth_mcdo", (16, 16, 1), 3)
+model = keras.Sequential([keras.Input((3,)), layers.MCDropout(0.5)])
+print(tuple(zoo.posterior.MonteCarlo(model, 2)(keras.ops.ones((1, 3))).shape))
+'''
+
+
+def run_on_jax(code):
+    env = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=env,
+    ).stdout
+
+
+def test_jax_needs_no_tensorflow():
+    assert run_on_jax(WITHOUT_TENSORFLOW) == "(2, 1, 3)\n"
+
+
+def test_an_import_on_jax_does_not_load_tensorflow():
+    code = "import layers, zoo, sys; print('tensorflow' in sys.modules)"
+    assert run_on_jax(code) == "False\n"
