@@ -8,7 +8,7 @@ from collections.abc import Callable
 from absl import app, flags, logging
 
 # Mistakes of the user, or of the machine, that a message explains.
-_EXPLAINED = (ValueError, OSError, ImportError, app.UsageError)
+_EXPLAINED = (ValueError, FloatingPointError, OSError, ImportError, app.UsageError)
 
 
 def run(main: Callable[[], None]):
