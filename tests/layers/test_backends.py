@@ -1,25 +1,11 @@
 """Draws are equal bit for bit wherever they are computed, but not on replicas."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from layers import MCDropout, random
-from tests.layers.draws import SEEDS, draws
-
-
-def run_module(name, path, **environment):
-    """Runs a module that writes a NumPy archive, and returns the archive."""
-    subprocess.run(
-        [sys.executable, "-m", name, path],
-        env={**os.environ, **environment},
-        check=True,
-    )
-    return np.load(path)
+from tests.layers.portable import SEEDS, draws
 
 
 @pytest.fixture(scope="module")
@@ -52,23 +38,17 @@ def test_graph_and_xla_draw_as_eager_does(expected, jit_compile):
 
 
 @pytest.mark.parametrize("kind", ["eager", "jit"])
-def test_jax_draws_as_tensorflow_does(expected, jax_draws, kind):
+def test_jax_draws_as_tensorflow_does(expected, on_jax, kind):
     def drawn(seed):
-        return {name: jax_draws[f"{kind}/{name}/{seed}"] for name in expected[seed]}
+        return {name: on_jax[f"{kind}/{name}/{seed}"] for name in expected[seed]}
 
     assert_equal_draws(drawn, expected)
 
 
-def test_jax_counts_calls_as_tensorflow_does(jax_draws):
+def test_jax_counts_calls_as_tensorflow_does(on_jax):
     dropout = MCDropout(0.5, seed=3)
     expected = [dropout(np.ones((2, 64))) for _ in range(3)]
-    np.testing.assert_array_equal(jax_draws["counted"], expected)
-
-
-@pytest.fixture(scope="module")
-def jax_draws(tmp_path_factory):
-    path = tmp_path_factory.mktemp("jax") / "draws.npz"
-    return run_module("tests.layers.draws", path, KERAS_BACKEND="jax")
+    np.testing.assert_array_equal(on_jax["counted"], expected)
 
 
 def test_litert_draws_as_tensorflow_does(expected, tmp_path):
@@ -81,12 +61,6 @@ def test_litert_draws_as_tensorflow_does(expected, tmp_path):
     interpreter = interpreter.Interpreter(model_content=converter.convert())
     runner = interpreter.get_signature_runner()
     assert_equal_draws(lambda seed: runner(seed=np.int32(seed)), expected)
-
-
-@pytest.fixture(scope="module")
-def replicas(tmp_path_factory):
-    path = tmp_path_factory.mktemp("replicas") / "draws.npz"
-    return run_module("tests.layers.replicas", path)
 
 
 def test_replicas_draw_apart_and_keep_equal_states(replicas):

@@ -1,0 +1,27 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+
+def run_module(name, path, **environment):
+    """Runs a module that writes a NumPy archive, and returns the archive."""
+    command = [sys.executable, "-W", "ignore", "-m", name, path]
+    subprocess.run(command, env={**os.environ, **environment}, check=True)
+    return np.load(path)
+
+
+@pytest.fixture(scope="session")
+def on_jax(tmp_path_factory):
+    """What `tests.layers.portable` computes on JAX."""
+    path = tmp_path_factory.mktemp("jax") / "results.npz"
+    return run_module("tests.layers.portable", path, KERAS_BACKEND="jax")
+
+
+@pytest.fixture(scope="session")
+def replicas(tmp_path_factory):
+    """What `tests.layers.replicas` draws on two devices."""
+    path = tmp_path_factory.mktemp("replicas") / "draws.npz"
+    return run_module("tests.layers.replicas", path)

@@ -1,0 +1,116 @@
+"""What every backend computes alike; as a command, writes what JAX computes."""
+
+import sys
+
+import keras
+import numpy as np
+
+import layers
+from layers import random, stream
+
+SEEDS = 0, 7, -3, 2**31 - 1  # An int32, as of a LiteRT signature.
+BATCH, COUNT = 3, 4001
+EPOCHS = 5
+DROPOUT = layers.MCDropout(0.3, name="dropout")
+CHANNELWISE = layers.MCDropout(0.3, channelwise=True, name="channelwise")
+
+
+def draws(seed):
+    """Returns one of each kind of draw.
+
+    Args:
+        seed: Scalar int32 tensor.
+    """
+    keys = random.fold(seed, np.arange(BATCH))
+    shape = (BATCH, COUNT)
+    with stream(seed, offset=5):
+        x = CHANNELWISE(DROPOUT(np.ones((BATCH, 5, 7, 8), "float32")))
+    return {
+        "bits": random.bits(keys, COUNT),
+        "bernoulli": random.bernoulli(keys, shape, 0.3),
+        "signs": random.signs(keys, shape),
+        "normal": random.normal(keys, shape),
+        "dropout": x,
+    }
+
+
+def images():
+    x = np.random.default_rng(0).normal(size=(4, 9, 10, 3), scale=4)
+    return x.astype("float32")
+
+
+def outputs():
+    """Returns the outputs of layers for `images`, by name."""
+    noisy = {"kernel_initializer": "ones", "initial_scale": 1.0}
+    cases = {
+        "blur_pool": layers.BlurPool2D(),
+        "blur_pool_any": layers.BlurPool2D((1, 5, 2), 3, "same"),
+        "smoothing": layers.SpatialSmoothing(),
+        "smoothing_full": layers.SpatialSmoothing(2.0, (1, 2, 1), "full", "softmax"),
+        "smoothing_norm": layers.SpatialSmoothing(batch_norm=True),
+        "dropout": layers.MCDropout(seed=3),
+        "dropout_training": layers.Dropout(0.5, seed=3),
+        "dense": layers.DenseFlipout(3, seed=3, **noisy),
+        "conv": layers.Conv2DFlipout(3, 3, 2, "same", seed=3, **noisy),
+    }
+    results = {}
+    for name, layer in cases.items():
+        kwargs = {"training": True} if name == "dropout_training" else {}
+        results[name] = np.stack([layer(images(), **kwargs) for _ in range(3)])
+        if layer.losses:
+            results[f"{name}_kl"] = np.asarray(layer.losses)
+    return results
+
+
+def train():
+    """Trains a model of every layer, and returns how that went."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((9, 10, 3)),
+            layers.Conv2DFlipout(8, 3, padding="same"),
+            layers.SpatialSmoothing(batch_norm=True),
+            layers.BlurPool2D(),
+            layers.MCDropout(0.1),
+            keras.layers.Flatten(),
+            layers.Dropout(0.1),
+            layers.DenseFlipout(2),
+        ]
+    )
+    model.compile("adam", "mse")
+    x = images()
+    before = [np.array(w) for w in model.get_weights()]
+    history = model.fit(x, x[:, 0, :2, 0], epochs=EPOCHS, verbose=0)
+    moved = [np.any(a != b) for a, b in zip(before, model.get_weights(), strict=True)]
+    calls = [
+        int(layer.random_state[1])
+        for layer in model.layers
+        if isinstance(layer, layers.RandomLayer)
+    ]
+    return {
+        "losses": history.history["loss"],
+        "moved": moved,
+        "calls": calls,
+    }
+
+
+def main(path):
+    import jax
+
+    assert keras.backend.backend() == "jax"
+    assert "tensorflow" not in sys.modules
+    sys.modules["tensorflow"] = None  # As where it is not installed.
+    counter = layers.MCDropout(0.5, seed=3)  # Outside a stream, keys are counted.
+    results = {"counted": [np.asarray(counter(np.ones((2, 64)))) for _ in range(3)]}
+    for kind, function in {"eager": draws, "jit": jax.jit(draws)}.items():
+        for seed in SEEDS:
+            for name, value in function(np.int32(seed)).items():
+                results[f"{kind}/{name}/{seed}"] = np.asarray(value)
+    for function in (outputs, train):
+        for name, value in function().items():
+            results[f"{function.__name__}/{name}"] = value
+    np.savez(path, **results)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,26 @@
+"""The layers on the JAX backend, with no TensorFlow to import."""
+
+import numpy as np
+
+from tests.layers import portable
+
+
+def test_layers_compute_the_same_on_jax(on_jax):
+    expected = portable.outputs()
+    names = {name for name in on_jax if name.startswith("outputs/")}
+    assert names == {f"outputs/{name}" for name in expected}
+    for name, value in expected.items():
+        # Random ones as well: equal seeds draw equally.
+        actual = on_jax[f"outputs/{name}"]
+        np.testing.assert_allclose(actual, value, rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+def test_every_layer_trains_on_jax(on_jax):
+    losses, moved = on_jax["train/losses"], on_jax["train/moved"]
+    assert np.all(np.isfinite(losses))
+    assert losses[-1] < losses[0]
+    assert np.all(moved)
+
+
+def test_training_on_jax_counts_its_steps(on_jax):
+    np.testing.assert_array_equal(on_jax["train/calls"], [portable.EPOCHS] * 4)
