@@ -37,7 +37,9 @@ def describe(
             preset.input_shape,
             preset.num_classes,
         )
-    model = build(name, input_shape, num_classes)
+    # Without values, so that no large weights are drawn for nothing.
+    with keras.StatelessScope(initialize_variables=False):
+        model = build(name, input_shape, num_classes)
     lines = {"images": _images(model), "parameters": f"{count_parameters(model):,}"}
     lines |= _methods(model)
     lines |= _weights(preset) if preset else {"weights": "none; build it and train it"}

@@ -40,21 +40,21 @@ def blurpool(parts: Parts, taps: tuple[float, ...] = (1, 3, 3, 1)) -> Parts:
     )
 
 
-def _perceptron(x):
+def _perceptron(x, units):
     side = min(side if side is not None else 2 for side in x.shape[1:3])
     if side > 1:
         x = keras.layers.MaxPooling2D(2, name="pool_max")(x)
     x = keras.layers.AdaptiveAveragePooling2D(7, name="pool")(x)
     x = keras.layers.Flatten(name="flatten")(x)
     for i in (1, 2):
-        x = keras.layers.Dense(4096, activation="relu", name=f"hidden_{i}")(x)
+        x = keras.layers.Dense(units, activation="relu", name=f"hidden_{i}")(x)
         x = layers.Dropout(0.5, name=f"hidden_{i}_dropout")(x)
     return x
 
 
-def mlp(parts: Parts) -> Parts:
-    """The classifier of VGG: two hidden layers of 4096 units, ordinary dropout."""
-    return dataclasses.replace(parts, pool=_perceptron)
+def mlp(parts: Parts, units: int = 4096) -> Parts:
+    """The classifier of VGG: two hidden layers with ordinary dropout."""
+    return dataclasses.replace(parts, pool=functools.partial(_perceptron, units=units))
 
 
 # By their name in a model name.

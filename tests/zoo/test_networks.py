@@ -1,0 +1,154 @@
+"""Every network with every combination of methods trains, saves and loads."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import layers
+import zoo
+from tests.zoo.graphs import SMALLEST, draw, some_images
+from zoo import methods, weights
+from zoo.methods import METHODS
+from zoo.parts import combine
+
+SUBSETS = [
+    subset
+    for size in range(len(METHODS) + 1)
+    for subset in itertools.combinations(METHODS, size)
+]
+SHAPE = (32, 32, 3)
+
+
+def build_or_clash(name):
+    """The model, or None where two methods may claim the same part and say so."""
+    try:
+        return zoo.build(name, SHAPE, 3)
+    except ValueError as error:
+        assert "cannot be combined" in str(error)  # noqa: PT017
+        return None
+
+
+def check_network(name, path):
+    keras.utils.set_random_seed(0)
+    model = build_or_clash(name)
+    if model is None:
+        return
+    images = some_images()
+    check_step(model, images)
+    check_randomness(model, images)
+    check_saving(model, images, path)
+    check_plain_weights(model, path)
+
+
+def check_step(model, images):
+    """One step of training moves every trained weight."""
+    before = [ops.convert_to_numpy(v) for v in model.trainable_variables]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    # The KL divergences of Gaussian weights are large, since nothing scales them.
+    optimizer = keras.optimizers.SGD(1e-4)
+    model.compile(optimizer, loss, run_eagerly=True)
+    value = model.train_on_batch(images, np.array([0, 2]))
+    assert np.isfinite(value)
+    for old, variable in zip(before, model.trainable_variables, strict=True):
+        new = ops.convert_to_numpy(variable)
+        assert np.isfinite(new).all(), variable.path
+        assert np.any(new != old), variable.path
+
+
+def check_randomness(model, images):
+    """Only the documented methods are random, and moving statistics hold still."""
+    statistics = [v for v in model.non_trainable_variables if "moving" in v.path]
+    before = [ops.convert_to_numpy(v) for v in statistics]
+    random = {"mcdo", "flipout"} & set(zoo.parse(model.name).methods)
+    assert layers.is_stochastic(model) == bool(random)
+    first, second = model(images, training=False), model(images, training=False)
+    assert np.array_equal(first, second) == (not random)
+    np.testing.assert_array_equal(draw(model, images), draw(model, images))
+    for old, variable in zip(before, statistics, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(variable), old)
+
+
+def check_saving(model, images, path):
+    model.save(path / "model.keras")
+    restored = keras.models.load_model(path / "model.keras")
+    np.testing.assert_allclose(
+        draw(restored, images), draw(model, images), rtol=1e-5, atol=1e-5
+    )
+    assert restored.name == model.name
+
+
+def check_plain_weights(model, path):
+    """Weights of the network with the same parts that are not random load."""
+    spec = zoo.parse(model.name)
+    heads = [method for method in spec.methods if method == "mlp"]
+    plain = zoo.build("_".join((spec.architecture, *heads)), SHAPE, 3)
+    weights.save_weights(plain, path / "plain.safetensors")
+    weights.load_weights(model, path / "plain.safetensors")
+    loaded = weights.variables(model)
+    for name, variable in weights.variables(plain).items():
+        np.testing.assert_array_equal(variable, loaded[name], err_msg=name)
+
+
+FEW = [subset for subset in SUBSETS if len(subset) in (0, 1, 2, len(METHODS))]
+
+
+@pytest.mark.parametrize("subset", FEW, ids="_".join)
+@pytest.mark.parametrize("name", SMALLEST)
+def test_short_networks_train_save_and_load_with_any_methods(
+    short, name, subset, tmp_path
+):
+    check_network("_".join((name, *subset)), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subset", SUBSETS, ids="_".join)
+@pytest.mark.parametrize("name", SMALLEST)
+def test_networks_train_save_and_load_with_any_methods(name, subset, tmp_path):
+    check_network("_".join((name, *subset)), tmp_path)
+
+
+def test_methods_that_claim_one_part_say_so(monkeypatch):
+    monkeypatch.setitem(METHODS, "other", methods.mc_dropout)
+    with pytest.raises(
+        ValueError, match="'mcdo' and 'other' both replace the `dropout`"
+    ):
+        zoo.build("resnet20_mcdo_other", SHAPE, 3)
+
+
+def test_the_order_of_methods_does_not_matter():
+    forwards = combine({"smooth": METHODS["smooth"], "mcdo": METHODS["mcdo"]})
+    backwards = combine({"mcdo": METHODS["mcdo"], "smooth": METHODS["smooth"]})
+    assert forwards.dropout.args == backwards.dropout.args
+    assert forwards.smooth.args == backwards.smooth.args
+
+
+@pytest.mark.parametrize("name", ["resnet20_smooth_mcdo", "vgg11_flipout_blurpool"])
+def test_compiled_networks_are_the_same_function(short, name):
+    keras.utils.set_random_seed(0)
+    model = zoo.build(name, SHAPE, 3)
+    images = some_images()
+    with layers.stream(3):
+        compiled = model.predict(images, verbose=0)
+    np.testing.assert_allclose(compiled, draw(model, images), rtol=1e-4, atol=1e-4)
+
+
+def test_statistics_move_in_training_alone(short):
+    model = zoo.build("resnet20_mcdo", SHAPE, 3)
+    norm = model.get_layer("stem_norm")
+    model(some_images(), training=False)
+    np.testing.assert_array_equal(norm.moving_mean, np.zeros(16))
+    model(some_images(), training=True)
+    assert np.all(np.abs(norm.moving_mean) > 0)
+
+
+def test_sides_that_are_not_known_take_any_images():
+    model = zoo.build("resnet18_smooth", (None, None, 3), 3)
+    fixed = zoo.build("resnet18_smooth", (64, 72, 3), 3)
+    fixed.set_weights(model.get_weights())
+    images = some_images((64, 72, 3))
+    np.testing.assert_allclose(
+        draw(model, images), draw(fixed, images), rtol=1e-4, atol=1e-4
+    )
