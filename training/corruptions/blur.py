@@ -63,9 +63,7 @@ def _disk(radius, rim):
 def motion_blur(image, severity, rng):
     """Averages along a line at an angle between -45 and 45 degrees."""
     radius, sigma = constants(_MOTION, image, severity)
-    blurred = motion(image, radius, sigma, rng.uniform(-45, 45))
-    # ImageMagick rounds.
-    return np.rint(blurred).astype(np.uint8)
+    return to_bytes(motion(image, radius, sigma, rng.uniform(-45, 45)))
 
 
 def glass_blur(image, severity, rng):

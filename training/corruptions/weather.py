@@ -1,5 +1,6 @@
 """Snow, fog, and spatter; `frost.py` has the fourth kind of weather."""
 
+import functools
 import math
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 
 from training.corruptions.common import (
     LUMINANCE,
+    center,
     constants,
     gaussian,
     motion,
@@ -62,28 +64,31 @@ _MUD = np.float32((63, 42, 20))
 def snow(image, severity, rng):
     """Lays moving flakes over a whitened image."""
     loc, scale, zoom, threshold, *path, share = constants(_SNOW, image, severity)
-    flakes = rng.standard_normal(image.shape[:2], np.float32) * scale + loc
-    flakes = _enlarged(flakes, zoom)
+    rows, columns = (_zoom(side, zoom) for side in image.shape[:2])
+    shape = rows.shape[1], columns.shape[1]  # The rest would be cropped.
+    flakes = rng.standard_normal(shape, np.float32) * scale + loc
+    if zoom > 1:
+        flakes = cv2.gemm(rows, flakes, 1, None, 0)
+        flakes = cv2.gemm(flakes, columns, 1, None, 0, flags=cv2.GEMM_2_T)
     flakes[flakes < threshold] = 0
     flakes = to_bytes(255 * flakes)[..., None]
-    flakes = np.rint(motion(flakes, *path, rng.uniform(-135, -45)))
-    flakes += flakes[::-1, ::-1]
+    flakes = to_bytes(motion(flakes, *path, rng.uniform(-135, -45))).astype(np.float32)
+    flakes = flakes[..., 0] + flakes[::-1, ::-1, 0]
 
     pixels = image.astype(np.float32)
     gray = pixels if image.shape[2] == 1 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     white = cv2.scaleAdd(gray, 1.5, np.full_like(gray, 127.5))
     snowed = [
-        share * plane + (1 - share) * cv2.max(plane, white) + flakes[..., 0]
+        share * plane + (1 - share) * cv2.max(plane, white) + flakes
         for plane in cv2.split(pixels)
     ]
     return to_bytes(cv2.merge(snowed).reshape(image.shape))
 
 
-def _enlarged(plane, zoom):
-    if zoom == 1:
-        return plane
-    rows, columns = (zoom_matrix(side, zoom).astype(np.float32) for side in plane.shape)
-    return rows @ plane @ columns.T
+@functools.lru_cache(maxsize=16)
+def _zoom(side, factor):
+    matrix = zoom_matrix(side, factor)[:, center(side, factor)]
+    return matrix.astype(np.float32)
 
 
 def fog(image, severity, rng):
