@@ -9,7 +9,7 @@ from training.corruptions.common import (
     constants,
     gaussian,
     motion,
-    nearest_side,
+    precision,
     to_bytes,
     zoom_matrix,
 )
@@ -45,7 +45,7 @@ def gaussian_blur(image, severity, rng=None):
 def defocus_blur(image, severity, rng=None):
     """Averages over a disk with a soft rim."""
     kernel = _disk(*constants(_DEFOCUS, image, severity))
-    pixels = image.astype(np.float32)
+    pixels = image.astype(precision(image))
     return to_bytes(cv2.filter2D(pixels, -1, kernel).reshape(image.shape))
 
 
@@ -110,15 +110,15 @@ def zoom_blur(image, severity, rng=None):
     The average is linear in the pixels, so all copies together are one sparse matrix,
     made once for each size and severity.
     """
-    size = nearest_side(image), severity
-    matrix = _zoom_average(*image.shape[:2], *_ZOOM[size[0]][severity - 1])
-    planes = np.float32(image).reshape(-1, image.shape[2]).T.copy()
+    factors = constants(_ZOOM, image, severity)
+    matrix = _zoom_average(*image.shape[:2], *factors, precision(image))
+    planes = image.astype(matrix.dtype).reshape(-1, image.shape[2]).T.copy()
     blurred = np.stack([matrix @ plane for plane in planes], axis=-1)
     return to_bytes(blurred.reshape(image.shape))
 
 
 @functools.lru_cache(maxsize=4)
-def _zoom_average(height, width, end, step):
+def _zoom_average(height, width, end, step, dtype):
     from scipy import sparse
 
     factors = np.arange(1, end, step)
@@ -127,4 +127,4 @@ def _zoom_average(height, width, end, step):
         rows = sparse.csr_array(zoom_matrix(height, factor))
         columns = sparse.csr_array(zoom_matrix(width, factor))
         total = total + sparse.kron(rows, columns, format="csr")
-    return (total / (len(factors) + 1)).astype(np.float32)
+    return (total / (len(factors) + 1)).astype(dtype)

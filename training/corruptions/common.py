@@ -10,8 +10,8 @@ import numpy as np
 SIDES = (32, 224)
 # The side between the two on a logarithmic scale, sqrt(32 * 224).
 _MIDDLE_SIDE = 85
-# Keeps a whole number whole when float32 misses it by rounding.
-_WHOLE = 3e-4
+# By how much rounding may miss a whole number from below, in each precision.
+_WHOLE = {np.dtype(np.float32): 3e-4, np.dtype(np.float64): 1e-10}
 # Luminance of red, green and blue (ITU-R BT.601), as in OpenCV.
 LUMINANCE = np.float32((0.299, 0.587, 0.114))
 
@@ -31,14 +31,24 @@ def constants(table: dict, image: np.ndarray, severity: int):
     return table[nearest_side(image)][severity - 1]
 
 
-def to_bytes(values: np.ndarray) -> np.ndarray:
-    """Truncates float32 values in [0, 255] to bytes, clipped.
+def precision(image: np.ndarray) -> type:
+    """Returns float64 for small images, where it is cheap, else float32.
 
-    The published data sets were truncated, not rounded. A value within 0.0003 below a
-    whole number counts as that number, so white stays white under every filter.
+    Small images then get the published pixels wherever the order of sums does not
+    decide on them.
+    """
+    return np.float64 if nearest_side(image) == 32 else np.float32
+
+
+def to_bytes(values: np.ndarray) -> np.ndarray:
+    """Truncates floating-point values in [0, 255] to bytes, clipped.
+
+    The published data sets were truncated, not rounded. A value that rounding errors
+    may have pushed below a whole number counts as that number, so white stays white.
     """
     flat = values.reshape(len(values), -1)
-    return cv2.add(flat, _WHOLE - 0.5, dtype=cv2.CV_8U).reshape(values.shape)
+    shift = _WHOLE[values.dtype] - 0.5
+    return cv2.add(flat, shift, dtype=cv2.CV_8U).reshape(values.shape)
 
 
 def lookup(image: np.ndarray, table) -> np.ndarray:
@@ -53,21 +63,22 @@ def truncate(values: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def _gaussian_taps(sigma: float, truncation: float) -> np.ndarray:
-    radius = int(truncation * sigma + 0.5)
+def _gaussian_taps(sigma: float) -> np.ndarray:
+    radius = int(4 * sigma + 0.5)
     taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    return np.float32(taps / taps.sum())
+    return taps / taps.sum()
 
 
 def gaussian(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Blurs an image by a Gaussian, in float32.
+    """Blurs an image, of bytes or `precision(image)`, by a Gaussian.
 
     The filter of `skimage.filters.gaussian`: cut at four standard deviations, the
     border repeated.
     """
-    taps = _gaussian_taps(sigma, 4.0)
+    taps = _gaussian_taps(sigma)
+    depth = cv2.CV_64F if precision(image) is np.float64 else cv2.CV_32F
     border = cv2.BORDER_REPLICATE
-    blurred = cv2.sepFilter2D(image, cv2.CV_32F, taps, taps, borderType=border)
+    blurred = cv2.sepFilter2D(image, depth, taps, taps, borderType=border)
     return blurred.reshape(image.shape)
 
 

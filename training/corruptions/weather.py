@@ -12,6 +12,7 @@ from training.corruptions.common import (
     constants,
     gaussian,
     motion,
+    precision,
     to_bytes,
     zoom_matrix,
 )
@@ -112,26 +113,40 @@ def _plasma(side, decay, rng):
         noise = rng.random((3, side // step, side // step), np.float32) * 2 - 1
         noise *= roughness**2
         corners = heights[::step, ::step]
-        upper = corners + np.roll(corners, -1, axis=1)
-        left = corners + np.roll(corners, -1, axis=0)
-        centers = 0.25 * (left + np.roll(left, -1, axis=1)) + noise[0]
+        upper = corners + _following(corners, 1)
+        left = corners + _following(corners, 0)
+        centers = 0.25 * (left + _following(left, 1)) + noise[0]
         heights[half::step, half::step] = centers
-        between = centers + np.roll(centers, 1, axis=0)
+        between = centers + _previous(centers, 0)
         heights[::step, half::step] = 0.25 * (between + upper) + noise[1]
-        between = centers + np.roll(centers, 1, axis=1)
+        between = centers + _previous(centers, 1)
         heights[half::step, ::step] = 0.25 * (between + left) + noise[2]
         step, roughness = half, roughness / decay
     heights -= heights.min()
     return heights / max(heights.max(), np.finfo(np.float32).tiny)
 
 
+def _following(array, axis):
+    """Returns `np.roll(array, -1, axis)` with less overhead."""
+    if axis == 0:
+        return np.concatenate((array[1:], array[:1]))
+    return np.concatenate((array[:, 1:], array[:, :1]), axis=1)
+
+
+def _previous(array, axis):
+    """Returns `np.roll(array, 1, axis)` with less overhead."""
+    if axis == 0:
+        return np.concatenate((array[-1:], array[:-1]))
+    return np.concatenate((array[:, -1:], array[:, :-1]), axis=1)
+
+
 def spatter(image, severity, rng):
     """Splashes water (severities 1 to 3) or mud (4 and 5) on the image."""
     loc, scale, blur, threshold, strength, is_mud = constants(_SPATTER, image, severity)
-    liquid = rng.standard_normal(image.shape[:2], np.float32) * scale + loc
+    liquid = rng.standard_normal(image.shape[:2], precision(image)) * scale + loc
     liquid = gaussian(liquid, blur)
     if is_mud:
-        amount = gaussian(np.float32(liquid > threshold), strength)
+        amount = gaussian((liquid > threshold).astype(liquid.dtype), strength)
         amount[amount < 0.8] = 0
         return _blend(image, _MUD, amount, 1 - amount)
     liquid[liquid < threshold] = 0

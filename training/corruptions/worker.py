@@ -12,6 +12,7 @@ import sys
 
 import numpy as np
 
+_PROGRAM = "from training.corruptions import worker; worker.main()"
 _running = []
 
 
@@ -26,7 +27,7 @@ class Worker:
             "OPENBLAS_NUM_THREADS": "1",
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "training.corruptions.worker"],
+            [sys.executable, "-c", _PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
@@ -85,7 +86,3 @@ def main() -> None:
         source, result, *job = json.loads(line)
         np.save(result, corrupt_part(np.load(source, mmap_mode="r"), *job))
         print("done", flush=True)
-
-
-if __name__ == "__main__":
-    main()
