@@ -22,12 +22,17 @@ _STACK = 2**16
 
 
 def corrupt_all(
-    images: np.ndarray, name: str, severity: int, seed: int = 0, workers: int = 0
+    images: np.ndarray,
+    name: str,
+    severity: int,
+    seed: int = 0,
+    workers: int = 0,
+    first: int = 0,
 ) -> np.ndarray:
     """Corrupts all images of an array.
 
     `corrupt_all(images, ...)[i]` has the same pixels as `corrupt(images[i], ...,
-    index=i)`, however many workers there are.
+    index=first + i)`, however many workers there are.
 
     Args:
         images: uint8 array of shape `(images, height, width, channels)`, possibly
@@ -38,6 +43,7 @@ def corrupt_all(
         workers: How many cores to use; 0 for all that this process may use. Large
             images are shared among threads, many small ones among processes, which
             stay for the next call.
+        first: The number of the first image in its data set.
 
     Returns:
         uint8 array of the same shape.
@@ -54,7 +60,7 @@ def corrupt_all(
             f"Received: workers={workers}"
         )
     workers = workers or len(os.sched_getaffinity(0))
-    job = name, severity, seed
+    job = name, severity, seed, first
     with _single_threaded_opencv():
         if workers == 1 or len(images) < 2 * workers:
             return corrupt_part(images, 0, len(images), *job)
@@ -79,22 +85,28 @@ def _single_threaded_opencv():
 
 
 def corrupt_part(
-    images: np.ndarray, start: int, stop: int, name: str, severity: int, seed: int
+    images: np.ndarray,
+    start: int,
+    stop: int,
+    name: str,
+    severity: int,
+    seed: int,
+    first: int,
 ) -> np.ndarray:
-    """Corrupts the images from `start` to `stop` of a data set, one after another."""
+    """Corrupts `images[start:stop]` on one core; see `corrupt_all`."""
     corruption = CORRUPTIONS[name]
     corrupted = np.empty((stop - start, *images.shape[1:]), np.uint8)
     height, width = images.shape[1:3]
     if name in POINTWISE and width <= height:
         # Small images on top of one another are one image of the same width.
         many = max(1, _STACK // (height * width))
-        for first in range(start, stop, many):
-            stack = np.ascontiguousarray(images[first : min(first + many, stop)])
+        for top in range(start, stop, many):
+            stack = np.ascontiguousarray(images[top : min(top + many, stop)])
             tall = corruption(stack.reshape(-1, *images.shape[2:]), severity)
-            corrupted[first - start :][: len(stack)] = tall.reshape(stack.shape)
+            corrupted[top - start :][: len(stack)] = tall.reshape(stack.shape)
         return corrupted
     for index in range(start, stop):
-        rng = generator(seed, index, name, severity)
+        rng = generator(seed, first + index, name, severity)
         image = np.ascontiguousarray(images[index])
         corrupted[index - start] = corruption(image, severity, rng)
     return corrupted

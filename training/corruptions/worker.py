@@ -38,9 +38,9 @@ class Worker:
         """Returns whether the process can take a job."""
         return self._process.poll() is None
 
-    def send(self, source, result, start, stop, name, severity, seed) -> None:
-        """Starts a job: the images of one file to a part in another."""
-        job = str(source), str(result), start, stop, name, int(severity), int(seed)
+    def send(self, source, result, *job) -> None:
+        """Starts a job: the images of one file to another, as `corrupt_part`."""
+        job = str(source), str(result), *job
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
 
