@@ -73,7 +73,8 @@ def load(
         name: `"fashion_mnist"`, another image classification set of TensorFlow
             Datasets with images of one size (`"cifar10"`, `"cifar100"`, `"mnist"`), or
             the path of a folder with one folder of images for each class, possibly
-            inside folders `train` and `test`.
+            inside folders `train` and `test`. Any of them with a corruption and a
+            severity from 1 to 5: `"fashion_mnist_c/fog/3"`; see `training.corrupted`.
         split: `"train"` or `"test"`. A folder without these two is split by the file
             names, nine to one.
         data_dir: Where the data lie: the four IDX files for Fashion-MNIST, else the
@@ -98,6 +99,10 @@ def load(
         folder = pathlib.Path(name)
         images, labels, classes = folders.load_folder(folder, split, image_size)
         return ImageData(folder.name, images, labels, classes)
+    from training import corrupted  # Needs this module itself.
+
+    if corrupted.is_corrupted(name):
+        return corrupted.load(name, split, data_dir, image_size)
     if "/" in name or "\\" in name:
         raise FileNotFoundError(f"There is no folder '{name}' to take images from.")
     if name == "fashion_mnist":

@@ -1,0 +1,181 @@
+r"""Images per second of all corruptions, against imagecorruptions and corrupt-tta.
+
+    python -m venv /tmp/peers
+    /tmp/peers/bin/pip install corrupt-tta numpy scipy scikit-image pillow \
+        opencv-python-headless
+    /tmp/peers/bin/pip install --no-deps imagecorruptions
+    python -m benchmarks.corruptions --peers=/tmp/peers/bin/python
+
+All use all cores: ours by `corrupt_all`, the others, which have no such function, by
+one process for each core. The measurements are interleaved and their medians printed.
+Every library returns bytes. imagecorruptions gets the names back that newer libraries
+dropped (`np.float_`, `multichannel`), without which three of its functions fail.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+PEERS = ("imagecorruptions", "corrupt_tta")
+SECONDS = 0.25  # Of a measurement, about.
+
+
+def sample(count: int, side: int) -> np.ndarray:
+    """Returns photographs, all the same, of shape `(count, side, side, 3)`."""
+    import cv2
+    from skimage import data
+
+    size = side, side
+    photo = cv2.resize(data.astronaut(), size, interpolation=cv2.INTER_AREA)
+    return np.repeat(photo[None], count, axis=0)
+
+
+def load_peer(library: str):
+    """Returns a function of `(image, severity, name)` that gives bytes."""
+    import importlib
+    import types
+
+    from scipy import ndimage
+    from skimage import filters
+
+    old = types.SimpleNamespace(map_coordinates=ndimage.map_coordinates)
+    sys.modules.setdefault("scipy.ndimage.interpolation", old)
+    np.float_ = np.float64
+    package = importlib.import_module(library)
+    if library == "imagecorruptions":
+
+        def gaussian(image, sigma, multichannel=False, **options):
+            axis = -1 if multichannel else None
+            return filters.gaussian(image, sigma, channel_axis=axis, **options)
+
+        package.corruptions.gaussian = gaussian
+    return lambda *job: np.uint8(package.corrupt(*job))
+
+
+def serve(library: str) -> None:
+    """Corrupts as many images as each line of standard input says."""
+    import warnings
+
+    import cv2
+
+    warnings.simplefilter("ignore")
+    cv2.setNumThreads(1)
+    corrupt = load_peer(library)
+    for line in sys.stdin:
+        side, name, severity, count = json.loads(line)
+        image = sample(1, side)[0]
+        start = time.perf_counter()
+        for _ in range(count):
+            corrupt(image, severity, name)
+        print(time.perf_counter() - start, flush=True)
+
+
+class Peer:
+    """As many processes of a library as there are cores."""
+
+    def __init__(self, library: str, python: str, cores: int):
+        command = [python, __file__, f"--serve={library}"]
+        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "i"}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._processes = [
+            subprocess.Popen(command, env=environment, **pipes) for _ in range(cores)
+        ]
+
+    def rate(self, side: int, name: str, severity: int, count: int) -> float:
+        """Returns images per second, of `count` images in each process."""
+        start = time.perf_counter()
+        for process in self._processes:
+            process.stdin.write(json.dumps((side, name, severity, count)) + "\n")
+            process.stdin.flush()
+        for process in self._processes:
+            float(process.stdout.readline())
+        return count * len(self._processes) / (time.perf_counter() - start)
+
+    def stop(self) -> None:
+        """Ends the processes."""
+        for process in self._processes:
+            process.communicate()
+
+
+class Ours:
+    """This project's function for whole arrays."""
+
+    def __init__(self, cores: int):
+        self._cores = cores
+
+    def rate(self, side: int, name: str, severity: int, count: int) -> float:
+        """Returns images per second, of `count` images for each core."""
+        from training import corruptions
+
+        images = sample(count * self._cores, side)
+        start = time.perf_counter()
+        corruptions.corrupt_all(images, name, severity, workers=self._cores)
+        return len(images) / (time.perf_counter() - start)
+
+    def stop(self) -> None:
+        """Ends nothing; the workers end with the program."""
+
+
+def measure(libraries: dict, side: int, name: str, severity: int, repetitions: int):
+    """Returns the median rates by library, measured in turn."""
+    counts = {}
+    for library, runner in libraries.items():
+        rate = runner.rate(side, name, severity, 1)  # Warm, too.
+        rate = runner.rate(side, name, severity, max(1, int(rate * SECONDS / 8)))
+        count = int(rate * SECONDS / 2)
+        counts[library] = min(max(count, 1), 400_000 // side)
+    rates = {library: [] for library in libraries}
+    for _ in range(repetitions):
+        for library, runner in libraries.items():
+            rates[library].append(runner.rate(side, name, severity, counts[library]))
+    return {library: float(np.median(values)) for library, values in rates.items()}
+
+
+def main() -> None:
+    """Prints a table for each side, and geometric means."""
+    from training.corruptions import CORRUPTIONS
+
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--peers", default=sys.executable, help="Their Python.")
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--severity", type=int, default=3)
+    parser.add_argument("--sides", type=int, nargs="+", default=[32, 224])
+    parser.add_argument("--names", nargs="+", default=list(CORRUPTIONS))
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    flags = parser.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    libraries = {"ours": Ours(cores)}
+    libraries |= {library: Peer(library, flags.peers, cores) for library in PEERS}
+    print(f"{cores} cores, load {os.getloadavg()[0]:.1f}, severity {flags.severity}")
+    for side in flags.sides:
+        print(f"\n{side} x {side}, images/s     ours  imagecorruptions  corrupt-tta")
+        ratios = []
+        for name in flags.names:
+            job = side, name, flags.severity, flags.repetitions
+            ours, *theirs = measure(libraries, *job).values()
+            ratios.append([ours / rate for rate in theirs])
+            columns = (
+                f"{rate:10.1f} {ratio:6.2f}x"
+                for rate, ratio in zip(theirs, ratios[-1], strict=True)
+            )
+            print(f"{name:18s} {ours:10.1f} {' '.join(columns)}", flush=True)
+        for label, reduce in (
+            ("geometric mean", lambda r: np.exp(np.mean(np.log(r), axis=0))),
+            ("slowest", lambda r: np.min(r, axis=0)),
+        ):
+            values = " ".join(f"{value:17.2f}x" for value in reduce(ratios))
+            print(f"{label:29s} {values}")
+    for runner in libraries.values():
+        runner.stop()
+
+
+if __name__ == "__main__":
+    if sys.argv[-1].startswith("--serve="):
+        serve(sys.argv[-1].removeprefix("--serve="))
+    else:
+        main()

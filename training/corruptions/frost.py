@@ -1,0 +1,127 @@
+"""Frost on the window, from textures of this project or the published photographs."""
+
+import functools
+import importlib.metadata
+import importlib.util
+import math
+import pathlib
+
+import cv2
+import numpy as np
+
+from training.corruptions.common import LUMINANCE, constants, nearest_side
+
+# (weight of the image, weight of the frost)
+_FROST = {
+    32: ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),
+    224: ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)),
+}
+# The published code draws from the first five of six files; the second and the third
+# show the same picture.
+_FILES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
+# What the textures of this project imitate of these files: height, width, mean of the
+# colors, standard deviation of the luminance.
+_LIKE = (
+    (600, 900, (78, 149, 166), 18),
+    (315, 560, (201, 205, 214), 22),
+    (315, 560, (201, 205, 214), 22),
+    (350, 527, (138, 153, 165), 29),
+    (495, 660, (112, 123, 135), 43),
+)
+# The published size of textures in images of 32 pixels.
+_SMALL = 0.2
+
+
+def frost(image, severity, rng):
+    """Lays a random crop of a texture of frost over the image."""
+    weights = constants(_FROST, image, severity)
+    scale = _SMALL if nearest_side(image) == 32 else 1.0
+    texture = _fitting(frost_source(), int(rng.integers(5)), scale, *image.shape)
+    height, width = image.shape[:2]
+    top = rng.integers(texture.shape[0] - height)
+    left = rng.integers(texture.shape[1] - width)
+    crop = texture[top : top + height, left : left + width]
+    # Adding -0.499 turns the rounding of OpenCV into truncation.
+    frosted = cv2.addWeighted(image, weights[0], crop, weights[1], -0.499)
+    return frosted.reshape(image.shape)
+
+
+def frost_source() -> str:
+    """Returns which textures `frost` uses.
+
+    Returns:
+        `"imagecorruptions"` and its version if that package, which ships the published
+        photographs, is installed; `"procedural"` for the textures of this project.
+    """
+    if not _folder():
+        return "procedural"
+    return f"imagecorruptions {importlib.metadata.version('imagecorruptions')}"
+
+
+@functools.cache
+def _folder():
+    # Finding the package does not import it, which fails on new versions of SciPy.
+    spec = importlib.util.find_spec("imagecorruptions")
+    folder = spec and pathlib.Path(spec.origin).parent / "frost"
+    return folder if folder and (folder / _FILES[0]).exists() else None
+
+
+@functools.lru_cache(maxsize=16)
+def _fitting(source, index, scale, height, width, channels):
+    """Returns a texture that is larger than an image of that shape."""
+    texture = textures(source)[index]
+    # Images larger than the texture get an enlarged one, with a tenth to spare.
+    tall, wide = texture.shape[0] * scale, texture.shape[1] * scale
+    if height >= int(tall) or width >= int(wide):
+        scale *= 1.1 * max((height + 1) / tall, (width + 1) / wide)
+    if scale != 1:
+        size = [math.ceil(scale * side) for side in texture.shape[1::-1]]
+        if scale == _SMALL:
+            size = [round(scale * side) for side in texture.shape[1::-1]]
+        texture = cv2.resize(texture, size)
+    if channels == 1:
+        texture = np.uint8(np.rint(texture @ LUMINANCE))[..., None]
+    return np.ascontiguousarray(texture)
+
+
+@functools.cache
+def textures(source: str) -> tuple[np.ndarray, ...]:
+    """Returns the five textures of a source that `frost_source` names."""
+    if source == "procedural":
+        return tuple(_grow(index, *like) for index, like in enumerate(_LIKE))
+    files = [cv2.imread(str(_folder() / name)) for name in _FILES]
+    return tuple(cv2.cvtColor(file, cv2.COLOR_BGR2RGB) for file in files)
+
+
+def _grow(index, height, width, color, spread):
+    """Draws needles that branch from random germs, on clouds of several scales."""
+    rng = np.random.default_rng((index, 600, 900))
+    ice = np.zeros((height, width), np.float32)
+    for sigma in (48, 24, 12, 6, 3):
+        cloud = rng.standard_normal((height, width), np.float32)
+        cloud = cv2.GaussianBlur(cloud, (0, 0), sigma)
+        ice += cloud / cloud.std() * (sigma / 48) ** 0.3
+    needles = np.zeros_like(ice)
+    for _ in range(height * width // 900):
+        germ = rng.uniform((0, 0), (width, height))
+        _needle(needles, germ, rng.uniform(0, 2 * math.pi), rng.exponential(40), rng)
+    fine = cv2.GaussianBlur(needles, (0, 0), 0.8)
+    ice += 2.5 * fine / fine.std()
+    grain = rng.standard_normal((height, width), np.float32)
+    ice += 0.7 * cv2.GaussianBlur(grain, (0, 0), 0.6)
+    ice = (ice - ice.mean()) / ice.std() * spread
+    return np.uint8(np.clip(ice[..., None] + np.float32(color), 0, 255))
+
+
+def _needle(canvas, start, angle, length, rng):
+    """Draws a needle with shorter ones at 60 degrees, as ice grows."""
+    direction = np.array((math.cos(angle), math.sin(angle)))
+    tip = start + length * direction
+    shade = float(rng.uniform(0.2, 1))
+    corners = [tuple(int(value) for value in point) for point in (start, tip)]
+    cv2.line(canvas, *corners, shade, 1, cv2.LINE_AA)
+    for place in np.arange(6, length, 6) if length > 12 else ():
+        for side in (-1, 1):
+            branch = start + place * direction
+            turned = angle + side * math.pi / 3
+            _needle(canvas, branch, turned, 0.35 * (length - place), rng)

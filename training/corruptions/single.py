@@ -1,0 +1,65 @@
+"""The corruption of one image."""
+
+import zlib
+
+import numpy as np
+
+from training.corruptions.table import CORRUPTIONS, DETERMINISTIC, check
+
+
+def corrupt(
+    image: np.ndarray, name: str, severity: int, seed: int = 0, index: int = 0
+) -> np.ndarray:
+    """Corrupts an image.
+
+    The random numbers depend on the arguments alone, so that an image of a data set
+    is corrupted in the same way whatever the batches and their order are.
+
+    Args:
+        image: uint8 array of shape `(height, width, channels)`, gray (one channel) or
+            RGB, at least 8 pixels high and wide.
+        name: One of `CORRUPTIONS`.
+        severity: From 1 to 5. Its constants are the published ones for 32 or 224
+            pixels, whichever is nearer to the shorter side on a logarithmic scale.
+        seed: Of the random numbers.
+        index: The number of the image in its data set; each has its own numbers.
+
+    Returns:
+        uint8 array of the same shape.
+
+    Raises:
+        ValueError: If the name, the severity, or the kind of image is not known.
+
+    Example:
+
+    >>> image = np.full((28, 28, 1), 100, "uint8")
+    >>> int(corrupt(image, "brightness", 5).mean())
+    176
+    """
+    check(name, severity)
+    check_images(image, 3)
+    rng = generator(seed, index, name, severity)
+    return CORRUPTIONS[name](image, severity, rng)
+
+
+def generator(seed: int, index: int, name: str, severity: int):
+    """Returns the random numbers of an image, None if the corruption needs none."""
+    if name in DETERMINISTIC:
+        return None
+    return np.random.default_rng((seed, index, zlib.crc32(name.encode()), severity))
+
+
+def check_images(images: np.ndarray, rank: int) -> None:
+    """Raises a ValueError for what is not an image, or a stack of them for rank 4."""
+    dtype, shape = getattr(images, "dtype", type(images)), np.shape(images)
+    if dtype != np.uint8:
+        raise ValueError(
+            "Corruptions need uint8 pixels in [0, 255], as the published ones do. "
+            f"Received: dtype={dtype}"
+        )
+    if len(shape) != rank or shape[-1] not in (1, 3) or min(shape[-3:-1]) < 8:
+        count = "images, " if rank == 4 else ""
+        raise ValueError(
+            f"Expected the shape ({count}height, width, channels) with 1 or 3 channels "
+            f"and at least 8 x 8 pixels. Received: shape={shape}"
+        )

@@ -1,0 +1,61 @@
+"""The corruptions by name."""
+
+import difflib
+
+from training.corruptions import blur, digital, noise, weather
+from training.corruptions.frost import frost
+
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+def check(name: str, severity: int) -> None:
+    """Raises a ValueError for an unknown corruption or severity."""
+    if name not in CORRUPTIONS:
+        close = difflib.get_close_matches(str(name), CORRUPTIONS, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        raise ValueError(
+            f"Unknown corruption.{hint} Known: {', '.join(CORRUPTIONS)}. "
+            f"Received: name={name}"
+        )
+    if isinstance(severity, bool) or severity not in SEVERITIES:
+        raise ValueError(
+            f"`severity` must be an integer from 1 to 5. Received: severity={severity}"
+        )
+
+
+# In the published order: the 15 of the benchmark, and 4 to validate on.
+CORRUPTIONS = {
+    "gaussian_noise": noise.gaussian_noise,
+    "shot_noise": noise.shot_noise,
+    "impulse_noise": noise.impulse_noise,
+    "defocus_blur": blur.defocus_blur,
+    "glass_blur": blur.glass_blur,
+    "motion_blur": blur.motion_blur,
+    "zoom_blur": blur.zoom_blur,
+    "snow": weather.snow,
+    "frost": frost,
+    "fog": weather.fog,
+    "brightness": digital.brightness,
+    "contrast": digital.contrast,
+    "elastic_transform": digital.elastic_transform,
+    "pixelate": digital.pixelate,
+    "jpeg_compression": digital.jpeg_compression,
+    "speckle_noise": noise.speckle_noise,
+    "gaussian_blur": blur.gaussian_blur,
+    "spatter": weather.spatter,
+    "saturate": digital.saturate,
+}
+BENCHMARK = tuple(CORRUPTIONS)[:15]
+# Those that draw no random numbers.
+DETERMINISTIC = {
+    "defocus_blur",
+    "zoom_blur",
+    "brightness",
+    "contrast",
+    "pixelate",
+    "jpeg_compression",
+    "gaussian_blur",
+    "saturate",
+}
+# Those that treat every pixel alone.
+POINTWISE = {"brightness", "saturate"}
