@@ -127,6 +127,62 @@ MUTATIONS = [
         "(loss)",
         "tests/training/test_trainer.py",
     ),
+    (
+        "glass shows what a neighbor was before the pass",
+        "training/corruptions/blur.py",
+        "origin[pixels] = following",
+        "origin[pixels] = ahead",
+        "tests/training/test_corruption_oracles.py",
+    ),
+    (
+        "the weights of motion are not normalized as they come",
+        "training/corruptions/common.py",
+        "shares = weights / np.cumsum(weights)",
+        "shares = weights / weights.sum()",
+        "tests/training/test_corruption_oracles.py",
+    ),
+    (
+        "corruptions round",
+        "training/corruptions/common.py",
+        "shift = _WHOLE[values.dtype] - 0.5",
+        "shift = 0.0",
+        "tests/training/test_corruption_oracles.py",
+    ),
+    (
+        "fog takes the next column for the one before",
+        "training/corruptions/weather.py",
+        "between = centers + _previous(centers, 1)",
+        "between = centers + _following(centers, 1)",
+        "tests/training/test_corruption_oracles.py",
+    ),
+    (
+        "the tables of shot noise take the wrong share",
+        "training/corruptions/noise.py",
+        "mass[rows, high] -= 1 - mass[rows, low]",
+        "mass[rows, high] -= mass[rows, low]",
+        "tests/training/test_corruption_oracles.py",
+    ),
+    (
+        "the random field of elastic is cut at four deviations",
+        "training/corruptions/digital.py",
+        "radius = int(3 * sigma + 0.5)",
+        "radius = int(4 * sigma + 0.5)",
+        "tests/training/test_corruption_oracles.py",
+    ),
+    (
+        "images depend on their batch",
+        "training/corruptions/batch.py",
+        "generator(seed, first + index, name, severity)",
+        "generator(seed, index - start, name, severity)",
+        "tests/training/test_corruptions.py",
+    ),
+    (
+        "kept frost does not depend on its textures",
+        "training/corrupted.py",
+        'f"{_EDITION} {source} {',
+        'f"{_EDITION} {',
+        "tests/training/test_corrupted.py",
+    ),
 ]
 
 
