@@ -1,17 +1,19 @@
 """Measured results: rows of an evaluation as a table."""
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping
 
 FIELDS = ("dataset", "num_samples", "metric", "value", "num_examples", "seed")
 
 
-def check_rows(rows: Iterable[Mapping], model: str | None = None) -> list[dict]:
-    """Returns the rows of one model with the fields that a preset keeps.
+def check_rows(rows: Iterable[Mapping]) -> list[dict]:
+    """Returns rows with the fields that a preset keeps.
+
+    A metric that is not defined, such as a share of no examples, is left out.
 
     Args:
-        rows: Rows of an evaluation, with `FIELDS` and maybe `model` and others.
-        model: Leaves out rows of other models; rows without `model` stay.
+        rows: Rows of an evaluation, with `FIELDS` and maybe others.
 
     Raises:
         ValueError: If a row lacks a field.
@@ -24,7 +26,7 @@ def check_rows(rows: Iterable[Mapping], model: str | None = None) -> list[dict]:
                 f"A row of results has no {missing[0]}; each has "
                 f"{', '.join(FIELDS)}. Received: row={dict(row)}"
             )
-        if model is None or row.get("model", model) == model:
+        if row["value"] is not None and math.isfinite(row["value"]):
             kept.append({field: row[field] for field in FIELDS})
     return kept
 
@@ -33,7 +35,7 @@ def table(rows: Iterable[Mapping]) -> list[list[str]]:
     """Returns a table of results: a heading, then a line for each number of passes.
 
     Where there are several values, of several seeds, a cell has their mean and standard
-    deviation.
+    deviation. A model that draws nothing has one line, as its passes agree.
 
     Args:
         rows: With `FIELDS`.
@@ -54,7 +56,11 @@ def table(rows: Iterable[Mapping]) -> list[list[str]]:
         cell = values.setdefault(key, {}).setdefault(row["metric"], [])
         cell.append(row["value"])
     lines = [["dataset", "passes", *metrics]]
+    last = None
     for (dataset, num_samples), cells in values.items():
+        if last == (dataset, cells):
+            continue
+        last = dataset, cells
         texts = [_cell(cells.get(metric, [])) for metric in metrics]
         lines.append([dataset, str(num_samples), *texts])
     return lines

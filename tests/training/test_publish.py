@@ -1,0 +1,89 @@
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from zoo import presets, weights
+
+ROOT = pathlib.Path(zoo.__file__).parent.parent
+RECORD = {
+    "model": "resnet20",
+    "dataset": "fashion_mnist",
+    "recipe": "fashion_mnist",
+    "settings": {"epochs": 1},
+    "seed": 0,
+    "command": "zoo-train --workdir=runs/x",
+    "commit": "0123abc",
+    "classes": ["cat", "dog", "cow"],
+}
+ROW = {"model": "resnet20", "dataset": "fashion_mnist", "num_samples": 1, "seed": 0}
+ROW |= {"metric": "nll", "value": 0.25, "num_examples": 9}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of the packages, which the command may change."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("layers", "zoo", "training"):
+        ignore = shutil.ignore_patterns("assets", "pretrained", "presets.json")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+    return folder
+
+
+def execute(checkout, *args):
+    command = [sys.executable, "-m", "training.cli.publish", *args]
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    options = {"capture_output": True, "text": True, "check": False}
+    return subprocess.run(command, cwd=checkout, env=environment, **options)
+
+
+def test_a_training_becomes_a_folder_and_then_a_model_of_the_package(
+    checkout, tmp_path, monkeypatch
+):
+    keras.utils.set_random_seed(0)
+    model = zoo.build("resnet20", (16, 16, 1), 3)
+    run, output = tmp_path / "run", tmp_path / "published"
+    weights.save_weights(model, run / "model.safetensors")
+    (run / "recipe.json").write_text(json.dumps(RECORD))
+    (tmp_path / "rows.jsonl").write_text(json.dumps(ROW) + "\n")
+
+    result = execute(
+        checkout,
+        "--model=resnet20",
+        f"--weights={run}",
+        f"--results={tmp_path / 'rows.jsonl'}",
+        f"--output={output}",
+    )
+    assert result.returncode == 0, result.stderr
+    assert "resnet20.fashion_mnist: weights, preset, card" in result.stdout
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 1)).astype("float32")
+    expected = tf.nn.softmax(model(images, training=False))
+    served = tf.saved_model.load(output / "saved_model")
+    probs = served.signatures["serving_default"](images=images)["probabilities"]
+    np.testing.assert_allclose(probs, expected, rtol=1e-4, atol=1e-4)
+
+    result = execute(checkout, f"--package={output}")
+    assert result.returncode == 0, result.stderr
+    assert "resnet20.fashion_mnist: 1.09 MB in the package" in result.stdout
+    monkeypatch.setattr(presets, "FOLDER", checkout / "zoo")
+    assert zoo.list_models(pretrained=True) == ["resnet20.fashion_mnist"]
+    loaded = zoo.load("resnet20")
+    np.testing.assert_array_equal(
+        loaded(images, training=False), model(images, training=False)
+    )
+    assert presets.find("resnet20").results[0]["value"] == 0.25
+
+
+def test_wrong_flags_are_one_line(checkout):
+    result = execute(checkout, "--model=resnet20", "--weights=x")
+    assert result.returncode == 1
+    assert "Give --model, --weights and --output, or --package." in result.stderr
+    assert "Traceback" not in result.stderr
