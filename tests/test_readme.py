@@ -1,0 +1,126 @@
+"""What README and documentation show: the Python code runs, the commands exist."""
+
+import ast
+import configparser
+import pathlib
+import re
+
+import pytest
+
+import zoo
+from tests import markdown
+from zoo import presets
+
+ROOT = pathlib.Path(__file__).parent.parent
+FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+# Commands of others, which are taken as they stand.
+OTHERS = {"cd", "docker", "export", "git", "ls", "sudo", "tensorboard", "unzip"}
+
+each_file = pytest.mark.parametrize(
+    "path", FILES, ids=lambda path: str(path.relative_to(ROOT))
+)
+
+
+@each_file
+def test_the_python_code_runs(path, tmp_path, monkeypatch):
+    if not presets.read():
+        pytest.skip("There are no packaged weights.")
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": path.stem}
+    for block in markdown.blocks(path, "python"):
+        code = "\n" * (block.line - 1) + block.code  # Errors then name the line.
+        exec(compile(code, path, "exec"), namespace)
+
+
+@each_file
+def test_the_commands_and_their_flags_exist(path):
+    for block in markdown.blocks(path, "bash", "sh", "console"):
+        for words in markdown.commands(block):
+            check_command(words)
+    for words in markdown.inline_commands(path):
+        check_command(words, whole=False)
+
+
+@each_file
+def test_links_to_files_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#\s]+)", path.read_text()):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
+def check_command(words, whole=True):
+    """Checks a command; all of its required flags are there if it is `whole`."""
+    command, *arguments = words
+    if command.startswith("zoo-"):
+        scripts = setup()["options.entry_points"]["console_scripts"]
+        modules = dict(re.findall(r"(\S+) = (\S+):run", scripts))
+        assert command in modules, f"no command {command}"
+        # That each has its module is checked by `test_packaging.py`.
+        if (ROOT / f"{modules[command].replace('.', '/')}.py").exists():
+            check_flags(modules[command], arguments, whole)
+    elif words[:2] == ["python", "-m"] and words[2].startswith("training."):
+        check_flags(words[2], words[3:], whole)
+    elif command == "make":
+        check_make(arguments)
+    elif command == "pip" or words[:3] == ["python", "-m", "pip"]:
+        check_pip(arguments)
+    else:
+        is_file = "/" in command and (ROOT / command).exists()
+        assert command in OTHERS or words[:2] == ["python", "-m"] or is_file, words
+
+
+def setup():
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+def defined_flags(module):
+    """Returns the calls of `flags.DEFINE_...` in a module by the name of the flag."""
+    tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return {
+        ast.literal_eval(call.args[0]): call
+        for call in calls
+        if getattr(call.func, "attr", "").startswith("DEFINE_")
+    }
+
+
+def check_flags(module, arguments, whole):
+    known, given = defined_flags(module), {}
+    for argument in arguments:
+        assert argument.startswith("--"), f"{module}: {argument}"
+        name, _, value = argument[2:].partition("=")
+        name = name.removeprefix("no") if name not in known else name
+        if argument != "--help":
+            assert name in known, f"{module} has no flag --{name}"
+            given[name] = value
+    for name, call in known.items():
+        if call.func.attr == "DEFINE_enum" and given.get(name, "...") != "...":
+            assert given[name] in ast.literal_eval(call.args[2]), f"{module}: {name}"
+        if whole and any(keyword.arg == "required" for keyword in call.keywords):
+            assert name in given, f"{module} needs --{name}"
+    for name in given.get("model", "").split(","):
+        if name and not re.search(r"/|\.keras$|\.\.\.", name):
+            zoo.parse(name)
+    recipe = given.get("recipe", "base")
+    assert (ROOT / "training" / "recipes" / f"{recipe}.py").exists(), recipe
+
+
+def check_make(arguments):
+    makefile = (ROOT / "Makefile").read_text()
+    for argument in arguments:
+        variable, assigned, _ = argument.partition("=")
+        pattern = rf"^{variable} \??=" if assigned else rf"^{re.escape(argument)}:"
+        assert re.search(pattern, makefile, re.MULTILINE), f"make {argument}"
+
+
+def check_pip(arguments):
+    extras = setup()["options.extras_require"]
+    for named in re.findall(
+        r"(?:^| )(?:\.|smoothzoo)\[([\w,]+)\]", " ".join(arguments)
+    ):
+        assert set(named.split(",")) <= set(extras), named
+    for option, file in zip(arguments, arguments[1:], strict=False):
+        if option in ("-c", "--constraint", "-r", "--requirement"):
+            assert (ROOT / file).exists(), file
