@@ -183,6 +183,34 @@ MUTATIONS = [
         'f"{_EDITION} {',
         "tests/training/test_corrupted.py",
     ),
+    (
+        "every server starts from the same noise",
+        "training/export.py",
+        "seed=0, seed2=0)",
+        "seed=1, seed2=2)",
+        "tests/training/test_export.py",
+    ),
+    (
+        "a device has one seed",
+        "training/export.py",
+        "predictive.probs(posterior(images, seed=seed))",
+        "predictive.probs(posterior(images, seed=0 * seed))",
+        "tests/training/test_export.py",
+    ),
+    (
+        "logits are served as probabilities",
+        "training/export.py",
+        "    probs = predictive.probs(logits)",
+        "    probs = ops.mean(logits, axis=0)",
+        "tests/training/test_export.py",
+    ),
+    (
+        "an export that differs is kept",
+        "training/parity.py",
+        "not (largest <= tolerance and",
+        "(largest > 9 and",
+        "tests/training/test_export_errors.py",
+    ),
 ]
 
 

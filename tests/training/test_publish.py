@@ -41,8 +41,10 @@ def checkout(tmp_path_factory):
 def execute(checkout, *args):
     command = [sys.executable, "-m", "training.cli.publish", *args]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
-    options = {"capture_output": True, "text": True, "check": False}
-    return subprocess.run(command, cwd=checkout, env=environment, **options)
+    options = {"capture_output": True, "text": True}
+    return subprocess.run(
+        command, check=False, cwd=checkout, env=environment, **options
+    )
 
 
 def test_a_training_becomes_a_folder_and_then_a_model_of_the_package(
