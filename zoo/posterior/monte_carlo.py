@@ -49,6 +49,7 @@ class MonteCarlo(Posterior):
         self.num_samples = num_samples
         self.num_classes = model.output_shape[-1]
         self.image_shape = tuple(model.input_shape[1:])
+        self.repeats_itself = _repeats_itself(model)
 
     def sample(self, images, key, offset, num_samples=None):
         """Returns the samples of one key; see `zoo.posterior.Posterior`.
@@ -77,7 +78,7 @@ class MonteCarlo(Posterior):
             return ops.where(here, run(number), samples)
 
         shape = (num_samples, ops.shape(images)[0], self.num_classes)
-        if _repeats_itself(self.model):
+        if self.repeats_itself:
             return ops.broadcast_to(run(0), shape)
         numbers = ops.arange(num_samples, dtype="int32")
         return ops.fori_loop(0, num_samples, body, ops.zeros(shape, "float32"))
