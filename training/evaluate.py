@@ -152,13 +152,13 @@ def _compile(posterior, sizes):
 
 
 def _check_sizes(num_samples):
-    sizes = sorted({int(n) for n in num_samples})
-    if not sizes or sizes[0] < 1:
+    sizes = tuple(num_samples)
+    if not sizes or not all(isinstance(n, (int, np.integer)) and n > 0 for n in sizes):
         raise ValueError(
-            "`num_samples` must name at least one ensemble size, all positive. "
-            f"Received: num_samples={tuple(num_samples)}"
+            "`num_samples` must be one or more positive integers, for example (1, 5). "
+            f"Received: num_samples={sizes}"
         )
-    return tuple(sizes)
+    return tuple(sorted({int(n) for n in sizes}))
 
 
 def _as_posterior(model, sizes):

@@ -110,7 +110,7 @@ def rich_table(rows: Iterable[Mapping]):
     for name, members in groups.items():
         (_, *heading), *lines = table(members)
         result = rich_tables.Table(
-            title=name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD
+            title=name, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1)
         )
         for text in heading:
             words = text.replace(" (", "\n(")

@@ -223,8 +223,9 @@ def test_data_that_do_not_fit_are_refused(change, message):
 @pytest.mark.parametrize(
     "num_samples, message",
     [
-        ((), r"at least one.*num_samples=\(\)"),
+        ((), r"one or more.*num_samples=\(\)"),
         ((0, 5), r"positive.*num_samples=\(0, 5\)"),
+        ((1.5,), r"integers.*num_samples=\(1.5,\)"),
         ((1, 50), r"draws 2 samples.*num_samples=\(1, 50\)"),
     ],
 )

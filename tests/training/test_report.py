@@ -103,9 +103,13 @@ def test_values_of_several_seeds_become_mean_and_standard_deviation():
 
 def test_the_table_on_the_terminal_loses_no_digit_at_80_columns():
     rows = rows_of("resnet110_smooth_mcdo_blurpool.fashion_mnist", "resnet20")
+    rows += [row("worst", 100, name, 99.99) for name in metrics.CLASSIFICATION]
+    rows += [row("full", 50, name, 1.0) for name in metrics.CLASSIFICATION]
     screen = console.Console(file=io.StringIO(), width=80)
     screen.print(report.rich_table(rows))
     shown = screen.file.getvalue()
+    for word in ("Accuracy", "Brier", "ECE", "Acc-90", "Unc-90", "Freq-90", "Entropy"):
+        assert f"{word} " in shown
     assert "resnet110_smooth_mcdo_blurpool.fashion_mnist on fashion_mnist" in shown
     for line in report.table(rows)[1:]:
         assert line[1:] in [words.split() for words in shown.splitlines()]

@@ -5,7 +5,10 @@ import logging as python_logging
 import sys
 from collections.abc import Callable
 
+import keras
 from absl import app, flags, logging
+
+import zoo
 
 # Mistakes of the user, or of the machine, that a message explains.
 _EXPLAINED = (ValueError, FloatingPointError, OSError, ImportError, app.UsageError)
@@ -27,6 +30,15 @@ def run(main: Callable[[], None]):
         functools.partial(_run, main),
         flags_parser=functools.partial(_parse, sys.modules[main.__module__]),
     )
+
+
+def load_model(name: str, weights: str | None = None) -> keras.Model:
+    """Returns the model of a name of the zoo or of a `.keras` file."""
+    if not name.endswith(".keras"):
+        return zoo.load(name, weights=weights or None)
+    if weights:
+        raise ValueError(f"'{name}' has its own weights. Received: weights={weights}")
+    return keras.saving.load_model(name)
 
 
 def _run(main, argv):

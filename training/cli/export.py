@@ -6,10 +6,8 @@ Example:
         --num_samples=10 --output=exports/resnet20_smooth_mcdo
 """
 
-import keras
 from absl import flags
 
-import zoo
 from training import export
 from training.cli import common
 
@@ -33,8 +31,7 @@ def main():
     """Exports the model and reports its size, its parity and where it lies."""
     if _FORMAT.value == "saved_model" and _QUANTIZATION.value:
         raise ValueError("`--quantization` is for `--format=tflite`.")
-    is_file = _MODEL.value.endswith(".keras")
-    model = (keras.models.load_model if is_file else zoo.load)(_MODEL.value)
+    model = common.load_model(_MODEL.value)
     options = {"num_samples": _NUM_SAMPLES.value, "overwrite": _OVERWRITE.value}
     if _FORMAT.value == "saved_model":
         report = export.export_saved_model(model, _OUTPUT.value, **options)
