@@ -1,3 +1,5 @@
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -42,6 +44,12 @@ def test_parity_finds_what_differs(change, message):
 
     with pytest.raises(ValueError, match=message):
         parity.check(posterior, run, IMAGES, 1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # It is deprecated.
+def test_the_interpreter_of_tensorflow_serves_as_well(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    export.export_tflite(dropout_model(), tmp_path / "lite", 2)
 
 
 def test_parity_finds_a_seed_that_is_ignored_within_a_loose_tolerance():

@@ -14,6 +14,7 @@ from training.cli import common
 _MODEL = flags.DEFINE_string(
     "model", None, "Name of a model, or a .keras file.", required=True
 )
+_WEIGHTS = flags.DEFINE_string("weights", None, "Weights file, or folder of zoo-train.")
 _FORMAT = flags.DEFINE_enum(
     "format", None, ["saved_model", "tflite"], "For server or device.", required=True
 )
@@ -31,13 +32,12 @@ def main():
     """Exports the model and reports its size, its parity and where it lies."""
     if _FORMAT.value == "saved_model" and _QUANTIZATION.value:
         raise ValueError("`--quantization` is for `--format=tflite`.")
-    model = common.load_model(_MODEL.value)
+    model = common.load_model(_MODEL.value, _WEIGHTS.value)
     options = {"num_samples": _NUM_SAMPLES.value, "overwrite": _OVERWRITE.value}
-    if _FORMAT.value == "saved_model":
-        report = export.export_saved_model(model, _OUTPUT.value, **options)
-    else:
-        options["quantization"] = _QUANTIZATION.value
-        report = export.export_tflite(model, _OUTPUT.value, **options)
+    function = export.export_saved_model
+    if _FORMAT.value == "tflite":
+        function, options["quantization"] = export.export_tflite, _QUANTIZATION.value
+    report = function(model, _OUTPUT.value, **options)
     print(
         f"{report['path']}: {report['bytes'] / 1e6:.2f} MB, num_samples="
         f"{report['num_samples']}. Probabilities differ from Keras by "
