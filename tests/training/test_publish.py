@@ -41,10 +41,8 @@ def checkout(tmp_path_factory):
 def execute(checkout, *args):
     command = [sys.executable, "-m", "training.cli.publish", *args]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
-    options = {"capture_output": True, "text": True}
-    return subprocess.run(
-        command, check=False, cwd=checkout, env=environment, **options
-    )
+    options = {"cwd": checkout, "env": environment, "capture_output": True}
+    return subprocess.run(command, text=True, check=False, **options)
 
 
 def test_a_training_becomes_a_folder_and_then_a_model_of_the_package(

@@ -2,8 +2,8 @@ import functools
 
 import pytest
 
-from tests.zoo import graphs
-from zoo import methods, registry, vgg
+from tests.zoo import graphs, weight_files
+from zoo import methods, registry, vgg, weights
 from zoo.methods import METHODS
 
 
@@ -14,3 +14,18 @@ def short(monkeypatch):
     monkeypatch.setattr(vgg, "FILTERS", (8, 8, 16, 16, 16))
     narrow = functools.partial(methods.mlp, units=32)
     monkeypatch.setitem(METHODS, "mlp", narrow)
+
+
+@pytest.fixture(scope="session")
+def model():
+    """A small network with random weights; tests leave it as it is."""
+    model = weight_files.small_model()
+    weight_files.random_weights(model)
+    return model
+
+
+@pytest.fixture
+def path(model, tmp_path):
+    """The weights file of that network."""
+    weights.save_weights(model, tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"

@@ -1,5 +1,6 @@
-import json
-import struct
+import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -9,24 +10,8 @@ from keras import ops
 
 import layers
 import zoo
+from tests.zoo.weight_files import SHAPE, contents, random_weights, small_model
 from zoo import files, weights
-
-SHAPE = (16, 16, 3)
-
-
-def small_model(name="resnet20", num_classes=4, input_shape=SHAPE):
-    return zoo.build(name, input_shape, num_classes)
-
-
-def random_weights(model):
-    rng = np.random.default_rng(0)
-    for variable in weights.variables(model).values():
-        variable.assign(rng.uniform(0.5, 1.5, variable.shape))
-
-
-def contents(model):
-    found = weights.variables(model)
-    return {name: ops.convert_to_numpy(value) for name, value in found.items()}
 
 
 def assert_equal_weights(model, other, rtol=0):
@@ -34,26 +19,6 @@ def assert_equal_weights(model, other, rtol=0):
     assert first.keys() == second.keys()
     for name, value in first.items():
         np.testing.assert_allclose(value, second[name], rtol=rtol, err_msg=name)
-
-
-@pytest.fixture(scope="module")
-def model():
-    model = small_model()
-    random_weights(model)
-    return model
-
-
-@pytest.fixture
-def path(model, tmp_path):
-    weights.save_weights(model, tmp_path / "model.safetensors")
-    return tmp_path / "model.safetensors"
-
-
-def rewrite(path, change):
-    """Changes the arrays of a weights file."""
-    arrays = safetensors.numpy.load_file(path)
-    change(arrays)
-    safetensors.numpy.save_file(arrays, path)
 
 
 def test_a_file_holds_every_weight_by_layer_and_variable(model, path):
@@ -169,6 +134,7 @@ def test_metadata_says_what_the_model_is(tmp_path):
         "num_classes": 4,
         "mean": [1, 2, 3],
         "variance": [4, 5, 6],
+        "layers": {"MCDropout": {"rate": 0.3, "channelwise": False}},
         "seed": 7,
     }
 
@@ -205,21 +171,6 @@ def test_weights_of_the_plain_network_load_into_its_stochastic_sibling(model, pa
     np.testing.assert_array_equal(sibling.get_layer("head").kernel_rho, rho)
 
 
-def test_a_file_with_some_spreads_must_have_them_all(tmp_path):
-    sibling = small_model("resnet20_flipout")
-    path = tmp_path / "file"
-    weights.save_weights(sibling, path)
-    rewrite(path, lambda arrays: arrays.pop("stage1_block1_2_conv/kernel_rho"))
-    with pytest.raises(ValueError, match="lacks 'stage1_block1_2_conv/kernel_rho'"):
-        weights.load_weights(sibling, path)
-
-
-def test_weights_of_a_stochastic_network_do_not_load_into_the_plain_one(tmp_path):
-    weights.save_weights(small_model("resnet20_flipout"), tmp_path / "file")
-    with pytest.raises(ValueError, match="also holds .*kernel_rho' .* and 7 more"):
-        weights.load_weights(small_model(), tmp_path / "file")
-
-
 def test_the_head_may_be_left_out(model, path):
     other = small_model(num_classes=7)
     head = ops.convert_to_numpy(other.get_layer("head").kernel)
@@ -230,82 +181,41 @@ def test_the_head_may_be_left_out(model, path):
     )
 
 
-def test_a_layer_to_skip_must_exist(model, path):
-    with pytest.raises(ValueError, match="no layer 'heed'.*skip"):
-        weights.load_weights(model, path, skip=("heed",))
+ON_JAX = """
+import sys
 
 
-@pytest.mark.parametrize(
-    "name, classes, shape, message",
-    [
-        ("resnet20", 5, SHAPE, r"'head/kernel' has shape \(64, 4\) in the file and \("),
-        ("resnet20", 4, (16, 16, 1), r"'stem_conv/kernel' has shape \(3, 3, 3, 16\) "),
-        ("resnet32", 4, SHAPE, r"lacks 'stage1_block4_1_conv/kernel' \(3, 3, 16, 16\)"),
-        ("vgg11", 4, SHAPE, r"lacks .* and \d+ more; it also holds 'stage1_block1_1_"),
-    ],
-)
-def test_a_file_of_another_model_changes_nothing(path, name, classes, shape, message):
-    other = small_model(name, classes, shape)
-    before = contents(other)
-    message = rf"model.safetensors' .*'{name}': .*{message}"
-    with pytest.raises(ValueError, match=message):
-        weights.load_weights(other, path)
-    for key, value in contents(other).items():
-        np.testing.assert_array_equal(value, before[key])
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "tensorflow":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
-def test_weights_of_other_types_are_refused(path):
-    rewrite(path, lambda a: a.update({"head/bias": np.zeros(4, "int32")}))
-    with pytest.raises(ValueError, match="'head/bias' is I32, not one of F16, F32"):
-        weights.load_weights(small_model(), path)
+sys.meta_path.insert(0, Missing())
+import numpy as np
+
+import layers
+import zoo
+from zoo import weights
+
+model = zoo.load("resnet20_mcdo", weights=sys.argv[1])
+with layers.stream(3):
+    logits = model(np.load(sys.argv[2]), training=False)
+np.save(sys.argv[3], logits)
+weights.save_weights(model, sys.argv[4])
+"""
 
 
-def test_a_missing_file_is_named(model, tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere'.*found nothing"):
-        weights.load_weights(model, tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="found a folder"):
-        weights.load_weights(model, tmp_path)
-
-
-@pytest.mark.parametrize("kept", [0, 5, 8, 100, 0.5, -1])
-def test_a_truncated_file_says_so(model, path, kept):
-    content = path.read_bytes()
-    kept = int(kept * len(content)) if isinstance(kept, float) else kept
-    path.write_bytes(content[:kept])
-    before = contents(model)
-    with pytest.raises(ValueError, match=r"model.safetensors' .*truncated.*expected"):
-        weights.load_weights(model, path)
-    for key, value in contents(model).items():
-        np.testing.assert_array_equal(value, before[key])
-
-
-@pytest.mark.parametrize("content", [b"<html>404</html>", b"\x80\x04pickle" * 9, b"{}"])
-def test_a_file_of_another_format_says_so(model, tmp_path, content):
-    (tmp_path / "file").write_bytes(content)
-    with pytest.raises(ValueError, match="file' is not a safetensors file"):
-        weights.load_weights(model, tmp_path / "file")
-
-
-def test_a_damaged_header_says_so(model, tmp_path):
-    entry = {"dtype": "F32", "shape": [4], "data_offsets": [0, 8]}
-    header = json.dumps({"a": entry}).encode()
-    content = struct.pack("<Q", len(header)) + header + bytes(8)
-    (tmp_path / "file").write_bytes(content)
-    inputs = keras.Input((4,))
-    layer = keras.layers.Rescaling(1.0)
-    empty = keras.Model(inputs, layer(inputs))
-    with pytest.raises(ValueError, match="file'"):
-        weights.load_weights(empty, tmp_path / "file")
-
-
-def test_one_altered_bit_is_found_by_the_sum(model, path):
-    expected = files.sha256(path)
-    content = bytearray(path.read_bytes())
-    content[-3] ^= 1
-    path.write_bytes(content)
-    other = small_model()
-    before = contents(other)
-    with pytest.raises(ValueError, match=f"altered: expected sha256 {expected}, found"):
-        weights.load_weights(other, path, expected)
-    for key, value in contents(other).items():
-        np.testing.assert_array_equal(value, before[key])
+def test_files_are_the_same_for_jax_without_tensorflow(tmp_path):
+    model = small_model("resnet20_mcdo")
+    images = np.random.default_rng(0).integers(0, 256, (2, *SHAPE)).astype("uint8")
+    paths = [tmp_path / name for name in ("there", "images.npy", "logits.npy", "back")]
+    weights.save_weights(model, paths[0])
+    np.save(paths[1], images)
+    command = [sys.executable, "-c", ON_JAX, *map(str, paths)]
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    subprocess.run(command, env=environment, check=True)
+    with layers.stream(3):
+        logits = model(images, training=False)
+    np.testing.assert_allclose(np.load(paths[2]), logits, rtol=1e-4, atol=1e-4)
+    assert paths[3].read_bytes() == paths[0].read_bytes()
