@@ -133,7 +133,7 @@ def test_a_process_that_dies_is_reported(monkeypatch, capfd):
     corruptions.worker.stop()
 
 
-@pytest.mark.parametrize("name", set(CORRUPTIONS) - corruptions.DETERMINISTIC)
+@pytest.mark.parametrize("name", sorted({*CORRUPTIONS} - corruptions.DETERMINISTIC))
 def test_numbers_depend_on_seed_and_index_and_nothing_else(name):
     image = np.random.default_rng(0).integers(60, 200, (32, 32, 3), np.uint8)
     first = corrupt(image, name, 5, seed=1, index=2)
