@@ -26,8 +26,8 @@ def describe(
 
     Example:
 
-    >>> print(describe("resnet20_mcdo", (32, 32, 3), 10).splitlines()[2])
-      parameters  269,722
+    >>> print(describe("resnet32_mcdo", (32, 32, 3), 10).splitlines()[2])
+      parameters  464,154
     """
     spec, preset = parse(name), None
     if spec.tag or any(p.stem == spec.stem for p in presets.read().values()):

@@ -3,6 +3,8 @@ import sys
 
 import pytest
 
+from tests.commands import environment
+
 COMMAND = '''
 """Adds things."""
 
@@ -31,7 +33,8 @@ common.run(main)
 
 def execute(*args):
     command = [sys.executable, "-c", COMMAND, *args]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    options = {"capture_output": True, "text": True, "env": environment()}
+    return subprocess.run(command, check=False, **options)
 
 
 @pytest.mark.parametrize(

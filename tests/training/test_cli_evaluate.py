@@ -1,6 +1,5 @@
 """The command `zoo-evaluate` as a user meets it."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import pytest
 
 import layers
 import zoo
+from tests.commands import environment
 from tests.training.test_trainer import stripes, write_idx
 from training import data, evaluate, report
 
@@ -41,14 +41,12 @@ def command(folder, *flags):
 
 
 def start(folder, *flags):
-    # Where the variable is set, the commands leave TensorFlow's greetings alone.
-    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     return subprocess.Popen(
         command(folder, *flags),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
+        env=environment(),
     )
 
 

@@ -1,0 +1,11 @@
+"""Commands in a process of their own, as a user starts them."""
+
+import os
+
+
+def environment() -> dict[str, str]:
+    """Returns the environment without what an import of JAX has put into it.
+
+    With `TF_CPP_MIN_LOG_LEVEL` set, the commands let TensorFlow print its greetings.
+    """
+    return {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
