@@ -30,12 +30,12 @@ def tiny(*random_layers):
 
 
 def dropout_model():
-    return tiny(layers.MCDropout(RATE, channelwise=True))
+    return tiny(layers.MCDropout(RATE, channelwise=True, name="dropout"))
 
 
 def flipout_model():
-    conv = layers.Conv2DFlipout(8, 3, initial_scale=0.3)
-    return tiny(layers.MCDropout(0.3), conv)
+    conv = layers.Conv2DFlipout(8, 3, initial_scale=0.3, name="flipout")
+    return tiny(layers.MCDropout(0.3, name="dropout"), conv)
 
 
 MODELS = {"plain": tiny, "dropout": dropout_model, "flipout": flipout_model}

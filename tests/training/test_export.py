@@ -97,7 +97,8 @@ def test_the_number_of_samples_is_an_argument_and_extends_them(exported):
     many = call(saved, "sample", images=IMAGES, num_samples=5, seed=1)["samples"]
     assert many.shape == (5, 5, 4)
     np.testing.assert_allclose(many[:2], few, atol=1e-6)
-    assert np.min(np.std(many, axis=0)) > 1e-4
+    # Every image has a class whose probability varies.
+    assert np.min(np.max(np.std(many, axis=0), axis=-1)) > 1e-4
     with pytest.raises(tf.errors.InvalidArgumentError, match="must be positive"):
         call(saved, "sample", images=IMAGES, num_samples=0, seed=1)
 
