@@ -11,6 +11,7 @@
 
 PYTHON ?= python3
 ARGS =
+JOBS = 2
 VENV = .venv
 BIN = $(VENV)/bin
 
@@ -31,10 +32,10 @@ $(VENV)/complete: setup.cfg constraints.txt
 	@touch $@
 
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 slow-test: setup
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m slow -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

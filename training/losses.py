@@ -66,6 +66,6 @@ def elbo(model: keras.Model, num_examples: int) -> keras.Model:
             "`num_examples` is the size of the training set. "
             f"Received: num_examples={num_examples}"
         )
-    trained = _Elbo(inputs=model.inputs, outputs=model.outputs, name=model.name)
+    trained = _Elbo(inputs=model.input, outputs=model.output, name=model.name)
     trained.num_examples = num_examples
     return trained

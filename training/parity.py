@@ -12,6 +12,7 @@ TOLERANCES = {None: 1e-4, "float16": 0.02, "dynamic": 0.2}
 
 # A difference of probabilities that no rounding hides.
 _VISIBLE = 1e-3
+_CALLS = 30
 
 # From images and a seed to mean probabilities.
 Runner = Callable[[np.ndarray, int], np.ndarray]
@@ -104,13 +105,12 @@ def saved_model_runner(path: str | os.PathLike, num_samples: int) -> Runner:
     loaded = tf.saved_model.load(os.fspath(path))  # Lives as long as the function.
     signatures = loaded.signatures
 
+    def serve(images, signature="serving_default", dtype="float32"):
+        outputs = signatures[signature](images=tf.constant(images, dtype))
+        return outputs["probabilities"].numpy()
+
     def run(images, seed):
-        pixels = tf.constant(images, "uint8")
-        served = [
-            signatures["serving_default"](images=tf.constant(images)),
-            signatures["serve_uint8"](images=pixels),
-        ]
-        first, second = (outputs["probabilities"].numpy() for outputs in served)
+        first, second = serve(images), serve(images, "serve_uint8", "uint8")
         if "sample" not in signatures:
             return np.where(np.abs(first - second) <= TOLERANCES[None], first, np.nan)
         outputs = signatures["sample"](
@@ -119,7 +119,8 @@ def saved_model_runner(path: str | os.PathLike, num_samples: int) -> Runner:
             seed=tf.constant(seed),
         )
         varies = np.max(np.ptp(outputs["samples"], axis=0)) > _VISIBLE
-        if varies and np.array_equal(first, second):
+        repeats = (serve(images) for _ in range(_CALLS))  # Few masks can coincide.
+        if varies and all(np.array_equal(first, again) for again in repeats):
             raise ValueError("Two calls of the exported model draw the same noise.")
         return outputs["probabilities"].numpy()
 
