@@ -1,5 +1,6 @@
 """Every network with every combination of methods trains, saves and loads."""
 
+import dataclasses
 import itertools
 
 import keras
@@ -9,10 +10,10 @@ from keras import ops
 
 import layers
 import zoo
-from tests.zoo.graphs import SMALLEST, draw, some_images
+from tests.zoo.graphs import SMALLEST, draw, new_graph, some_images
 from zoo import methods, weights
 from zoo.methods import METHODS
-from zoo.parts import combine
+from zoo.parts import Parts, combine
 
 SUBSETS = [
     subset
@@ -22,21 +23,27 @@ SUBSETS = [
 SHAPE = (32, 32, 3)
 
 
-def build_or_clash(name):
-    """The model, or None where two methods may claim the same part and say so."""
-    try:
-        return zoo.build(name, SHAPE, 3)
-    except ValueError as error:
-        assert "cannot be combined" in str(error)  # noqa: PT017
-        return None
+def clashes(subset):
+    """Whether two of the methods replace the same part."""
+    default = Parts()
+    fields = [
+        field.name
+        for method in subset
+        for field in dataclasses.fields(Parts)
+        if getattr(METHODS[method](default), field.name)
+        is not getattr(default, field.name)
+    ]
+    return len(fields) > len(set(fields))
 
 
-def check_network(name, path):
+def check_network(name, subset, path):
+    name = "_".join((name, *subset))
     keras.utils.set_random_seed(0)
-    model = build_or_clash(name)
-    if model is None:
+    if clashes(subset):
+        with pytest.raises(ValueError, match="cannot be combined"):
+            zoo.build(name, SHAPE, 3)
         return
-    images = some_images()
+    model, images = zoo.build(name, SHAPE, 3), some_images()
     check_step(model, images)
     check_randomness(model, images)
     check_saving(model, images, path)
@@ -92,7 +99,8 @@ def check_plain_weights(model, path):
         np.testing.assert_array_equal(variable, loaded[name], err_msg=name)
 
 
-FEW = [subset for subset in SUBSETS if len(subset) in (0, 1, 2, len(METHODS))]
+FEW = [subset for subset in SUBSETS if len(subset) in (0, 1, len(METHODS))]
+FEW += [("smooth", "mcdo"), ("flipout", "blurpool")]
 
 
 @pytest.mark.parametrize("subset", FEW, ids="_".join)
@@ -100,14 +108,25 @@ FEW = [subset for subset in SUBSETS if len(subset) in (0, 1, 2, len(METHODS))]
 def test_short_networks_train_save_and_load_with_any_methods(
     short, name, subset, tmp_path
 ):
-    check_network("_".join((name, *subset)), tmp_path)
+    check_network(name, subset, tmp_path)
+
+
+@pytest.mark.parametrize("subset", SUBSETS, ids="_".join)
+@pytest.mark.parametrize("name", SMALLEST)
+def test_any_methods_give_a_graph_or_a_clash(short, name, subset):
+    name = "_".join((name, *subset))
+    if clashes(subset):
+        with pytest.raises(ValueError, match="cannot be combined"):
+            new_graph(name, SHAPE, 3)
+    else:
+        assert new_graph(name, SHAPE, 3).output_shape == (None, 3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("subset", SUBSETS, ids="_".join)
 @pytest.mark.parametrize("name", SMALLEST)
 def test_networks_train_save_and_load_with_any_methods(name, subset, tmp_path):
-    check_network("_".join((name, *subset)), tmp_path)
+    check_network(name, subset, tmp_path)
 
 
 def test_methods_that_claim_one_part_say_so(monkeypatch):
