@@ -60,12 +60,6 @@ def folder(published, tmp_path):
     return shutil.copytree(published[0], tmp_path / "copy")
 
 
-def front_matter(folder):
-    text = (folder / "README.md").read_text(encoding="utf-8")
-    _, front, _ = text.split("---\n", 2)
-    return front
-
-
 def logits(model):
     images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 1)).astype("uint8")
     with layers.stream(3):
@@ -114,56 +108,6 @@ def test_the_command_does_not_tell_where_the_machine_has_its_files(published):
     _, preset = published
     assert preset.command == "zoo-train --model=x --workdir=runs/it --seed=5"
     assert "/home/me" not in (published[0] / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_metadata_of_the_card_are_those_of_the_hub(published):
-    lines = front_matter(published[0]).splitlines()
-    pairs = (line.split(": ", 1) for line in lines)
-    fields = {key: json.loads(value) for key, value in pairs}
-    assert fields["license"] == "apache-2.0"
-    assert fields["library_name"] == "keras"
-    assert {"image-classification", "smooth", "mcdo"} <= set(fields["tags"])
-    assert fields["datasets"] == ["toys"]
-    assert fields["metrics"] == ["nll", "accuracy"]
-    (index,) = fields["model-index"]
-    assert index["name"] == NAME
-    assert [len(result["metrics"]) for result in index["results"]] == [2, 2]
-    metric = index["results"][1]["metrics"][0]
-    assert (metric["type"], metric["value"]) == ("nll", 0.05)
-    assert metric["args"] == {"num_samples": 10, "seed": 0}
-    assert index["results"][0]["dataset"]["type"] == "toys"
-
-
-def test_the_metadata_are_yaml(published):
-    yaml = pytest.importorskip("yaml")
-    fields = yaml.safe_load(front_matter(published[0]))
-    assert fields["model-index"][0]["results"][0]["metrics"][1]["value"] == 0.75
-
-
-def test_the_card_has_results_recipe_seed_command_and_data(published):
-    folder, preset = published
-    text = (folder / "README.md").read_text(encoding="utf-8")
-    expected = [
-        f"# {NAME}\n",
-        "| dataset | passes | nll | accuracy |\n|---|---|---|---|\n"
-        "| toys | 1 | 0.5000 | 0.7500 |\n| toys | 10 | 0.0500 | 0.0750 |\n\n",
-        "    zoo-train --model=x --workdir=runs/it --seed=5\n",
-        "* Recipe `quick`: epochs 3, learning_rate 0.1, milestones [1, 2].\n",
-        "* Epochs: 3. Seed: 5. Commit: `0123abc`.\n",
-        "* Versions: keras 3.15, smoothzoo 0.1.\n",
-        "* Layers `MCDropout`: rate 0.3, channelwise False.\n",
-        "`toys`, licence: mit.",
-        "cat, dog: a, '[x]', e\u00e9.",
-        "Test images: 9 of toys. Seed of the passes: 0.",
-        "measured on `toys` and on nothing else",
-        preset.sha256,
-    ]
-    for part in expected:
-        assert part in text
-    for heading in ("Use", "Results", "Training", "Data", "Limits", "Files"):
-        assert f"\n\n## {heading}\n\n" in text
-    assert text.endswith("apache-2.0.\n")
-    assert "\n\n\n" not in text
 
 
 def test_the_code_of_the_card_runs(published, monkeypatch):

@@ -1,0 +1,83 @@
+import json
+
+import pytest
+
+from zoo import card, presets
+
+NAME = "resnet20_smooth_mcdo.toys"
+ROW = {"dataset": "toys", "num_examples": 9, "seed": 0}
+PRESET = presets.Preset(
+    NAME,
+    sha256="12" * 32,
+    size=1000,
+    input_shape=(16, 16, 1),
+    num_classes=4,
+    mean=(70.0,),
+    variance=(8000.25,),
+    classes=("cat", "dog: a", "'[x]'", "e\u00e9"),
+    layers={"MCDropout": {"rate": 0.3, "channelwise": False}},
+    data="toys",
+    data_license="mit",
+    recipe="quick",
+    settings={"epochs": 3, "learning_rate": 0.1, "milestones": [1, 2]},
+    seed=5,
+    epochs=3,
+    command="zoo-train --model=x --workdir=runs/it --seed=5",
+    commit="0123abc",
+    versions={"keras": "3.15", "smoothzoo": "0.1"},
+    results=tuple(
+        {**ROW, "num_samples": n, "metric": metric, "value": value / n}
+        for n in (1, 10)
+        for metric, value in (("nll", 0.5), ("accuracy", 0.75))
+    ),
+)
+CARD = card.card(PRESET, "it", saved_model=True)
+FRONT = CARD.split("---\n", 2)[1]
+
+
+def test_the_metadata_of_the_card_are_those_of_the_hub():
+    lines = FRONT.splitlines()
+    pairs = (line.split(": ", 1) for line in lines)
+    fields = {key: json.loads(value) for key, value in pairs}
+    assert fields["license"] == "apache-2.0"
+    assert fields["library_name"] == "keras"
+    assert {"image-classification", "smooth", "mcdo"} <= set(fields["tags"])
+    assert fields["datasets"] == ["toys"]
+    assert fields["metrics"] == ["nll", "accuracy"]
+    (index,) = fields["model-index"]
+    assert index["name"] == NAME
+    assert [len(result["metrics"]) for result in index["results"]] == [2, 2]
+    metric = index["results"][1]["metrics"][0]
+    assert (metric["type"], metric["value"]) == ("nll", 0.05)
+    assert metric["args"] == {"num_samples": 10, "seed": 0}
+    assert index["results"][0]["dataset"]["type"] == "toys"
+
+
+def test_the_metadata_are_yaml():
+    yaml = pytest.importorskip("yaml")
+    fields = yaml.safe_load(FRONT)
+    assert fields["model-index"][0]["results"][0]["metrics"][1]["value"] == 0.75
+
+
+def test_the_card_has_results_recipe_seed_command_and_data():
+    expected = [
+        f"# {NAME}\n",
+        "| dataset | passes | nll | accuracy |\n|---|---|---|---|\n"
+        "| toys | 1 | 0.5000 | 0.7500 |\n| toys | 10 | 0.0500 | 0.0750 |\n\n",
+        "    zoo-train --model=x --workdir=runs/it --seed=5\n",
+        "* Recipe `quick`: epochs 3, learning_rate 0.1, milestones [1, 2].\n",
+        "* Epochs: 3. Seed: 5. Commit: `0123abc`.\n",
+        "* Versions: keras 3.15, smoothzoo 0.1.\n",
+        "* Layers `MCDropout`: rate 0.3, channelwise False.\n",
+        "`toys`, licence: mit.",
+        "cat, dog: a, '[x]', e\u00e9.",
+        "Test images: 9 of toys. Seed of the passes: 0.",
+        "measured on `toys` and on nothing else",
+        PRESET.sha256,
+    ]
+    for part in expected:
+        assert part in CARD
+    for heading in ("Use", "Results", "Training", "Data", "Limits", "Files"):
+        assert f"\n\n## {heading}\n\n" in CARD
+    assert CARD.endswith("apache-2.0.\n")
+    assert "\n\n\n" not in CARD
