@@ -4,10 +4,10 @@ from layers.blur import BlurPool2D as BlurPool2D
 from layers.blur import blur as blur
 from layers.dropout import Dropout as Dropout
 from layers.dropout import MCDropout as MCDropout
-from layers.random import RandomLayer as RandomLayer
-from layers.random import is_stochastic as is_stochastic
-from layers.random import set_seed as set_seed
-from layers.random import stream as stream
 from layers.smoothing import SpatialSmoothing as SpatialSmoothing
+from layers.streams import RandomLayer as RandomLayer
+from layers.streams import is_stochastic as is_stochastic
+from layers.streams import set_seed as set_seed
+from layers.streams import stream as stream
 from layers.variational import Conv2DFlipout as Conv2DFlipout
 from layers.variational import DenseFlipout as DenseFlipout

@@ -4,10 +4,11 @@ import keras
 from keras import ops
 
 from layers import random
+from layers.streams import RandomLayer
 
 
 @keras.saving.register_keras_serializable(package="layers")
-class MCDropout(random.RandomLayer):
+class MCDropout(RandomLayer):
     """Dropout that is active in training and in inference.
 
     Each call keeps an entry with probability `1 - rate` and divides it by that
@@ -19,7 +20,7 @@ class MCDropout(random.RandomLayer):
         rate: Probability to drop an entry, in `[0, 1)`.
         channelwise: Whether to drop whole channels, one draw per example and
             channel, in place of single entries.
-        seed: Makes the masks reproducible; see `layers.random.RandomLayer`.
+        seed: Makes the masks reproducible; see `layers.RandomLayer`.
 
     Input shape: `(batch, ..., channels)`.
 
@@ -85,7 +86,7 @@ class Dropout(MCDropout):
     Args:
         rate: Probability to drop an entry, in `[0, 1)`.
         channelwise: Whether to drop whole channels.
-        seed: Makes the masks reproducible; see `layers.random.RandomLayer`.
+        seed: Makes the masks reproducible; see `layers.RandomLayer`.
 
     Input shape: `(batch, ..., channels)`.
 

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from layers import checks, random
+from layers.streams import RandomLayer
 
 
 def gaussian_kl(loc, scale, prior_scale: float):
@@ -45,7 +46,7 @@ def flipout(linear: Callable, inputs, loc, scale, key, row_keys):
     return linear(inputs, loc) + flipped * signs[..., channels:]
 
 
-class GaussianKernel(random.RandomLayer):
+class GaussianKernel(RandomLayer):
     """Base class of layers with a factorized Gaussian posterior over their kernel.
 
     Each call adds the KL divergence from the prior to `losses`, in nats and unscaled;
@@ -59,7 +60,7 @@ class GaussianKernel(random.RandomLayer):
         bias_initializer: Initializer of the bias.
         prior_scale: Standard deviation of the Gaussian prior, which has mean 0.
         initial_scale: Initial standard deviation of the posterior.
-        seed: Makes the draws reproducible; see `layers.random.RandomLayer`.
+        seed: Makes the draws reproducible; see `layers.RandomLayer`.
     """
 
     # How kernels are drawn: a function with the arguments of `flipout`.

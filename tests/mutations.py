@@ -52,9 +52,9 @@ MUTATIONS = [
     ),
     (
         "every example has the same mask",
-        "layers/random.py",
-        "        return fold(key, rows)",
-        "        return fold(key, 0 * rows)",
+        "layers/streams.py",
+        "        return random.fold(key, rows)",
+        "        return random.fold(key, 0 * rows)",
         "tests/layers/test_dropout.py",
     ),
     (
@@ -187,8 +187,8 @@ MUTATIONS = [
     ),
     (
         "replicas draw the same masks",
-        "layers/random.py",
-        "return fold(key, context.replica_id_in_sync_group)",
+        "layers/streams.py",
+        "return random.fold(key, context.replica_id_in_sync_group)",
         "return key",
         "tests/layers/test_backends.py",
     ),

@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from layers import Conv2DFlipout, DenseFlipout, MCDropout, random, set_seed, stream
+from layers import (
+    Conv2DFlipout,
+    DenseFlipout,
+    MCDropout,
+    RandomLayer,
+    random,
+    set_seed,
+    stream,
+)
 
 LAYERS = {
     "dropout": lambda **kwargs: MCDropout(0.5, **kwargs),
@@ -145,7 +153,7 @@ def test_set_seed_restarts_every_random_layer_and_sets_them_apart():
     states = [
         layer.random_state
         for layer in model._flatten_layers()
-        if isinstance(layer, random.RandomLayer)
+        if isinstance(layer, RandomLayer)
     ]
     assert len({int(state[0]) for state in states}) == len(states) == 3
 
