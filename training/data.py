@@ -8,6 +8,8 @@ import struct
 import numpy as np
 
 from training import folders
+from training.names import expand as expand
+from training.names import grid as grid
 
 ASSETS = pathlib.Path(__file__).parent / "assets"
 # Where the Debian package `dataset-fashion-mnist` puts its four files.

@@ -1,0 +1,186 @@
+"""The names of data sets that are made of another one, and lists of them."""
+
+import difflib
+import fnmatch
+import itertools
+import math
+import pathlib
+import re
+from collections.abc import Callable
+
+from training import corruptions
+
+# Degrees and pixels of the shift benchmark.
+# Reference: Can You Trust Your Model's Uncertainty? (Ovadia et al., 2019).
+ROTATIONS = tuple(range(15, 181, 15))
+TRANSLATIONS = tuple(range(2, 27, 2))
+# The ten of CIFAR-10-P, the four to validate on, and the stronger noises.
+PERTURBATIONS = (
+    *("gaussian_noise", "shot_noise", "motion_blur", "zoom_blur", "spatter"),
+    *("brightness", "translate", "rotate", "tilt", "scale"),
+    *("speckle_noise", "gaussian_blur", "snow", "shear"),
+    *("gaussian_noise_2", "gaussian_noise_3", "shot_noise_2", "shot_noise_3"),
+    *("speckle_noise_2", "speckle_noise_3"),
+)
+
+
+def split(name: str) -> tuple[str, str, str] | None:
+    """Takes the name of a made data set apart.
+
+    Args:
+        name: For example `"fashion_mnist_c/fog/3"`.
+
+    Returns:
+        The name of the clean set, the kind, and the rest, `("fashion_mnist", "c",
+        "fog/3")`; None if nothing is done to the images.
+    """
+    if pathlib.Path(name).is_dir():
+        return None
+    match = re.fullmatch(rf"(.+)_({'|'.join(KINDS)})/(.*)", name, re.DOTALL)
+    return match and match.groups()
+
+
+def grid(base: str, kind: str) -> list[str]:
+    """Lists the data sets that can be made of one.
+
+    Args:
+        base: The name of the clean set, for example `"fashion_mnist"`.
+        kind: `"benchmark"`, the 15 corruptions at five severities; `"corruptions"`, the
+            same with the 4 to validate on; `"rotations"`, `"translations"` or
+            `"perturbations"`.
+
+    Returns:
+        Their names, which `training.data.load` takes.
+
+    Raises:
+        ValueError: If the kind is not known.
+
+    Example:
+
+    >>> grid("fashion_mnist", "rotations")[:2]
+    ['fashion_mnist_rotation/15', 'fashion_mnist_rotation/30']
+    """
+    if kind not in GRIDS:
+        raise ValueError(
+            f"`kind` must be one of {', '.join(GRIDS)}.{_hint(kind, GRIDS)} "
+            f"Received: kind={kind}"
+        )
+    suffix, *parts = GRIDS[kind]
+    rests = itertools.product(*parts)
+    return [f"{base}_{suffix}/{'/'.join(map(str, rest))}" for rest in rests]
+
+
+def expand(pattern: str) -> list[str]:
+    """Lists the data sets that a pattern stands for.
+
+    Args:
+        pattern: The name of a data set, or one with `*` behind the first slash:
+            `"fashion_mnist_c/*/3"` (all 19 corruptions), `"fashion_mnist_c/fog/*"`,
+            `"fashion_mnist_rotation/*"`. As in a shell, `?` and `[135]` work, too.
+
+    Returns:
+        The names, in the order of `grid`; the pattern alone if it is a name.
+
+    Raises:
+        ValueError: If a corruption, severity, angle, number of pixels or perturbation
+            is not known, or nothing matches.
+
+    Example:
+
+    >>> expand("fashion_mnist_c/*_noise/[15]")[:2]
+    ['fashion_mnist_c/gaussian_noise/1', 'fashion_mnist_c/gaussian_noise/5']
+    """
+    found = split(pattern)
+    if found is None:
+        return [pattern]
+    base, kind, rest = found
+    if not re.search(r"[*?\[]", rest):
+        KINDS[kind](rest)
+        return [pattern]
+    names = [
+        name
+        for name in grid(base, ALL[kind])
+        if fnmatch.fnmatchcase(name.removeprefix(f"{base}_{kind}/"), rest)
+    ]
+    if not names:
+        known = grid(base, ALL[kind])
+        raise ValueError(
+            f"No data set matches the pattern. There are {len(known)}, from {known[0]} "
+            f"to {known[-1]}. Received: pattern={pattern}"
+        )
+    return names
+
+
+def corruption(rest: str) -> tuple[str, int]:
+    """Reads `"fog/3"`."""
+    name, found, severity = rest.partition("/")
+    if not found or not re.fullmatch(r"-?\d+", severity):
+        raise ValueError(
+            "The name of a corrupted data set is <data set>_c/<corruption>/<severity>, "
+            f"for example fashion_mnist_c/fog/3. Received: {rest} after _c/"
+        )
+    corruptions.check(name, int(severity))
+    return name, int(severity)
+
+
+def degrees(rest: str) -> float:
+    """Reads `"45"`: any number of degrees."""
+    try:
+        value = float(rest)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(
+            "The name of a rotated data set is <data set>_rotation/<degrees>, for "
+            f"example fashion_mnist_rotation/45. Received: degrees={rest}"
+        )
+    return value
+
+
+def pixels(rest: str) -> int:
+    """Reads `"4"`: any whole number of pixels."""
+    if not re.fullmatch(r"-?\d+", rest):
+        raise ValueError(
+            "The name of a translated data set is <data set>_translation/<pixels>, for "
+            f"example fashion_mnist_translation/4. Received: pixels={rest}"
+        )
+    return int(rest)
+
+
+def perturbation(rest: str) -> str:
+    """Reads `"brightness"`."""
+    if rest not in PERTURBATIONS:
+        raise ValueError(
+            f"Unknown perturbation.{_hint(rest, PERTURBATIONS)} Known: "
+            f"{', '.join(PERTURBATIONS)}. Received: name={rest}"
+        )
+    return rest
+
+
+def _hint(word, known):
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+# What follows the name of the clean set, and the function that reads the rest.
+KINDS: dict[str, Callable] = {
+    "c": corruption,
+    "rotation": degrees,
+    "translation": pixels,
+    "p": perturbation,
+}
+# The lists: the kind, and the values of each part behind the slash.
+GRIDS = {
+    "benchmark": ("c", corruptions.BENCHMARK, corruptions.SEVERITIES),
+    "corruptions": ("c", tuple(corruptions.CORRUPTIONS), corruptions.SEVERITIES),
+    "rotations": ("rotation", ROTATIONS),
+    "translations": ("translation", TRANSLATIONS),
+    "perturbations": ("p", PERTURBATIONS),
+}
+# The whole list of each kind.
+ALL = {
+    "c": "corruptions",
+    "rotation": "rotations",
+    "translation": "translations",
+    "p": "perturbations",
+}
