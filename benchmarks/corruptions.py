@@ -1,15 +1,21 @@
 r"""Images per second of all corruptions, against imagecorruptions and corrupt-tta.
 
-    python -m venv /tmp/peers
-    /tmp/peers/bin/pip install corrupt-tta numpy scipy scikit-image pillow \
-        opencv-python-headless
-    /tmp/peers/bin/pip install --no-deps imagecorruptions
-    python -m benchmarks.corruptions --peers=/tmp/peers/bin/python
+    python -m venv peers
+    peers/bin/pip install numpy scipy scikit-image pillow opencv-python-headless \
+        "setuptools<81"
+    peers/bin/pip install --no-deps imagecorruptions corrupt-tta
+    python -m benchmarks.corruptions --peers=peers/bin/python
+
+The libraries are not dependencies of this project: they live in a virtual environment
+of their own, whose Python `--peers` names. Their declared dependencies do not install
+together, so their `pip` line takes none.
 
 All use all cores: ours by `corrupt_all`, the others, which have no such function, by
-one process for each core. The measurements are interleaved and their medians printed.
-Every library returns bytes. imagecorruptions gets the names back that newer libraries
-dropped (`np.float_`, `multichannel`), without which three of its functions fail.
+one process for each core. A round measures all of them one after the other; a ratio is
+the median over the rounds of the ratio within a round, so that other programs on the
+machine slow both sides of it. Every library returns bytes. imagecorruptions gets the
+names back that newer libraries dropped (`np.float_`, `multichannel`), without which
+three of its functions fail.
 """
 
 import argparse
@@ -22,7 +28,7 @@ import time
 import numpy as np
 
 PEERS = ("imagecorruptions", "corrupt_tta")
-SECONDS = 0.25  # Of a measurement, about.
+SECONDS = 0.5  # Of a measurement, about.
 
 
 def sample(count: int, side: int) -> np.ndarray:
@@ -121,19 +127,24 @@ class Ours:
         """Ends nothing; the workers end with the program."""
 
 
-def measure(libraries: dict, side: int, name: str, severity: int, repetitions: int):
-    """Returns the median rates by library, measured in turn."""
-    counts = {}
-    for library, runner in libraries.items():
-        rate = runner.rate(side, name, severity, 1)  # Warm, too.
-        rate = runner.rate(side, name, severity, max(1, int(rate * SECONDS / 8)))
-        count = int(rate * SECONDS / 2)
-        counts[library] = min(max(count, 1), 400_000 // side)
-    rates = {library: [] for library in libraries}
-    for _ in range(repetitions):
-        for library, runner in libraries.items():
-            rates[library].append(runner.rate(side, name, severity, counts[library]))
-    return {library: float(np.median(values)) for library, values in rates.items()}
+def measure(libraries: dict, side: int, name: str, severity: int, rounds: int):
+    """Returns rates of shape `(rounds, libraries)`, measured in turn."""
+    job, counts = (side, name, severity), []
+    cores = len(os.sched_getaffinity(0))
+    for runner in libraries.values():
+        rate = runner.rate(*job, 1)  # Warm, too.
+        rate = runner.rate(*job, max(1, int(rate * SECONDS / 8)))
+        count = int(rate * SECONDS / cores)
+        counts.append(min(max(count, 1), 800_000 // side))
+    return np.array(
+        [
+            [
+                runner.rate(*job, count)
+                for runner, count in zip(libraries.values(), counts, strict=True)
+            ]
+            for _ in range(rounds)
+        ]
+    )
 
 
 def main() -> None:
@@ -142,7 +153,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--peers", default=sys.executable, help="Their Python.")
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--severity", type=int, default=3)
     parser.add_argument("--sides", type=int, nargs="+", default=[32, 224])
     parser.add_argument("--names", nargs="+", default=list(CORRUPTIONS))
@@ -156,9 +167,9 @@ def main() -> None:
         print(f"\n{side} x {side}, images/s     ours  imagecorruptions  corrupt-tta")
         ratios = []
         for name in flags.names:
-            job = side, name, flags.severity, flags.repetitions
-            ours, *theirs = measure(libraries, *job).values()
-            ratios.append([ours / rate for rate in theirs])
+            rates = measure(libraries, side, name, flags.severity, flags.rounds)
+            ours, *theirs = np.median(rates, axis=0)
+            ratios.append(np.median(rates[:, :1] / rates[:, 1:], axis=0))
             columns = (
                 f"{rate:10.1f} {ratio:6.2f}x"
                 for rate, ratio in zip(theirs, ratios[-1], strict=True)

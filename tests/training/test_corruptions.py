@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import cv2
 import numpy as np
@@ -114,7 +115,7 @@ def test_an_array_gives_the_pixels_of_its_images(name, shape):
 
 
 def test_other_processes_give_the_same_pixels(monkeypatch):
-    monkeypatch.setattr(corruptions.batch, "_MANY", 10)
+    monkeypatch.setattr(corruptions.batch, "_MANY", 10 * 28**2)
     images = np.random.default_rng(0).integers(0, 256, (20, 28, 28, 1), np.uint8)
     for name in ("glass_blur", "fog", "shot_noise", "snow", "elastic_transform"):
         expected = corrupt_all(images, name, 5, 1, workers=1)
@@ -126,10 +127,14 @@ def test_other_processes_give_the_same_pixels(monkeypatch):
 
 def test_a_process_that_dies_is_reported(monkeypatch, capfd):
     monkeypatch.setattr(corruptions.batch, "_MANY", 2)
-    monkeypatch.setattr(corruptions.worker, "_PROGRAM", "print(input()[:0] + 'oh')")
-    images = np.zeros((8, 28, 28, 1), np.uint8)
+    program = "import os, sys; os.read(0, 9999); sys.exit('oh')"
+    monkeypatch.setattr(corruptions.worker, "_PROGRAM", program)
+    images = np.zeros((800, 28, 28, 1), np.uint8)
     with pytest.raises(RuntimeError, match="`workers=1` does without"):
         corrupt_all(images, "fog", 1, workers=2)
+    assert "oh" in capfd.readouterr().err
+    monkeypatch.undo()
+    corrupt_all(images, "fog", 1, workers=2)
     corruptions.worker.stop()
 
 
@@ -164,11 +169,14 @@ def test_an_unknown_corruption_is_an_error_that_names_the_nearest():
     image = np.zeros((32, 32, 3), np.uint8)
     with pytest.raises(ValueError, match="mean 'glass_blur'.*name=glas_blur"):
         corrupt(image, "glas_blur", 1)
+    with pytest.raises(ValueError, match=r"Unknown.*name=\['fog'\]"):
+        corrupt(image, ["fog"], 1)
 
 
-@pytest.mark.parametrize("severity", [0, 6, -1, 2.5, True, "3"])
+@pytest.mark.parametrize("severity", [0, 6, -1, 2.0, True, "3", None, (1,)])
 def test_an_unknown_severity_is_an_error(severity):
-    with pytest.raises(ValueError, match=f"from 1 to 5.*severity={severity}"):
+    message = re.escape(f"from 1 to 5. Received: severity={severity!r}")
+    with pytest.raises(ValueError, match=message):
         corrupt(np.zeros((32, 32, 3), np.uint8), "fog", severity)
 
 
@@ -180,11 +188,22 @@ def test_an_unknown_severity_is_an_error(severity):
         (np.zeros((32, 32), "uint8"), r"shape=\(32, 32\)"),
         (np.zeros((32, 32, 4), "uint8"), r"channels.*shape=\(32, 32, 4\)"),
         (np.zeros((4, 32, 3), "uint8"), r"8 x 8.*shape=\(4, 32, 3\)"),
+        (np.zeros((0, 32, 3), "uint8"), r"8 x 8.*shape=\(0, 32, 3\)"),
+        (np.zeros((2, 32, 32, 3), "uint8"), r"shape=\(2, 32, 32, 3\)"),
+        (np.zeros(0, "uint8"), r"shape=\(0,\)"),
     ],
 )
 def test_other_pixels_are_an_error(image, message):
     with pytest.raises(ValueError, match=message):
         corrupt(image, "fog", 1)
+
+
+@pytest.mark.parametrize("name", ["seed", "index"])
+def test_numbers_that_are_not_natural_are_an_error(name):
+    image = np.zeros((32, 32, 3), np.uint8)
+    for value in (-1, 0.5, "1"):
+        with pytest.raises(ValueError, match=f"{name}={value!r}"):
+            corrupt(image, "fog", 1, **{name: value})
 
 
 def test_an_array_has_the_same_errors():
@@ -195,6 +214,12 @@ def test_an_array_has_the_same_errors():
         corrupt_all(images[0], "fog", 1)
     with pytest.raises(ValueError, match="workers=-1"):
         corrupt_all(images, "fog", 1, workers=-1)
+    with pytest.raises(ValueError, match="uint8.*float64"):
+        corrupt_all(images / 255, "fog", 1)
+    with pytest.raises(ValueError, match=r"8 x 8.*shape=\(2, 0, 32, 3\)"):
+        corrupt_all(images[:, :0], "fog", 1)
+    with pytest.raises(ValueError, match="first=1.5"):
+        corrupt_all(images, "fog", 1, first=1.5)
     assert corrupt_all(images[:0], "fog", 1).shape == (0, 32, 32, 3)
 
 

@@ -3,20 +3,17 @@
 import concurrent.futures
 import contextlib
 import os
-import pathlib
-import tempfile
 
 import cv2
 import numpy as np
 
 from training.corruptions import worker
 from training.corruptions.common import nearest_side
-from training.corruptions.single import check_images, generator
+from training.corruptions.single import check_images, check_natural, generator
 from training.corruptions.table import CORRUPTIONS, POINTWISE, check
 
-# Small images spend their time in Python, which threads do not share. Processes pay
-# from about that many images on; they start once and take a second.
-_MANY = 2000
+# Other processes pay from about that many pixels on; they start once, in half a second.
+_MANY = 2**21
 # Pixels that a corruption which treats every pixel alone takes at once.
 _STACK = 2**16
 
@@ -40,9 +37,9 @@ def corrupt_all(
         name: One of `CORRUPTIONS`.
         severity: From 1 to 5.
         seed: Of the random numbers.
-        workers: How many cores to use; 0 for all that this process may use. Large
-            images are shared among threads, many small ones among processes, which
-            stay for the next call.
+        workers: How many cores to use; 0 for all that this process may use. Many
+            images are shared among processes, which stay for the next call, a few
+            large ones among threads.
         first: The number of the first image in its data set.
 
     Returns:
@@ -50,27 +47,30 @@ def corrupt_all(
 
     Raises:
         ValueError: If the name, the severity, or the kind of images is not known, or
-            `workers` is negative.
+            `seed`, `workers` or `first` is not a natural number.
     """
     check(name, severity)
     check_images(images, 4)
-    if workers < 0:
-        raise ValueError(
-            "`workers` must be a number of cores, or 0 for all of them. "
-            f"Received: workers={workers}"
-        )
-    workers = workers or len(os.sched_getaffinity(0))
+    check_natural(seed=seed, workers=workers, first=first)
+    corrupted = np.empty(images.shape, np.uint8)
+    workers = min(workers or _cores(), len(images))
     job = name, severity, seed, first
+    few = images.size // images.shape[-1] < _MANY
+    small = images[:1].size <= worker.MEMORY and hasattr(os, "memfd_create")
     with _single_threaded_opencv():
-        if workers == 1 or len(images) < 2 * workers:
-            return corrupt_part(images, 0, len(images), *job)
-        bounds = np.linspace(0, len(images), workers + 1).astype(int)
-        parts = list(zip(bounds[:-1], bounds[1:], strict=True))
-        if nearest_side(images[0]) == 32 and len(images) >= _MANY:
-            return _by_processes(images, parts, job)
-        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-            running = [pool.submit(corrupt_part, images, *part, *job) for part in parts]
-            return np.concatenate([part.result() for part in running])
+        if workers > 1 and small and not few:
+            _by_processes(images, corrupted, workers, job)
+        elif workers > 1 and nearest_side(images[0]) == 224:
+            _by_threads(images, corrupted, workers, job)
+        else:  # Small images spend their time in Python, which threads do not share.
+            corrupt_part(images, corrupted, 0, len(images), *job)
+    return corrupted
+
+
+def _cores():
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextlib.contextmanager
@@ -86,42 +86,68 @@ def _single_threaded_opencv():
 
 def corrupt_part(
     images: np.ndarray,
+    corrupted: np.ndarray,
     start: int,
     stop: int,
     name: str,
     severity: int,
     seed: int,
     first: int,
-) -> np.ndarray:
-    """Corrupts `images[start:stop]` on one core; see `corrupt_all`."""
+) -> None:
+    """Writes `corrupted[start:stop]` on one core; see `corrupt_all`.
+
+    The two arrays may be one.
+    """
     corruption = CORRUPTIONS[name]
-    corrupted = np.empty((stop - start, *images.shape[1:]), np.uint8)
     height, width = images.shape[1:3]
     if name in POINTWISE and width <= height:
         # Small images on top of one another are one image of the same width.
         many = max(1, _STACK // (height * width))
         for top in range(start, stop, many):
-            stack = np.ascontiguousarray(images[top : min(top + many, stop)])
+            bottom = min(top + many, stop)
+            stack = np.ascontiguousarray(images[top:bottom])
             tall = corruption(stack.reshape(-1, *images.shape[2:]), severity)
-            corrupted[top - start :][: len(stack)] = tall.reshape(stack.shape)
-        return corrupted
+            corrupted[top:bottom] = tall.reshape(stack.shape)
+        return
     for index in range(start, stop):
         rng = generator(seed, first + index, name, severity)
         image = np.ascontiguousarray(images[index])
-        corrupted[index - start] = corruption(image, severity, rng)
-    return corrupted
+        corrupted[index] = corruption(image, severity, rng)
 
 
-def _by_processes(images, parts, job):
-    """Gives all parts but the first to other processes, through files."""
-    helpers = worker.start(len(parts) - 1)
-    with tempfile.TemporaryDirectory() as folder:
-        source = pathlib.Path(folder) / "images.npy"
-        np.save(source, images)
-        results = [source.with_name(f"{start}.npy") for start, _ in parts[1:]]
-        for helper, part, result in zip(helpers, parts[1:], results, strict=True):
-            helper.send(source, result, *map(int, part), *job)
-        own = corrupt_part(images, *parts[0], *job)
-        for helper in helpers:
-            helper.wait()
-        return np.concatenate([own, *(np.load(result) for result in results)])
+def _by_threads(images, corrupted, workers, job):
+    parts = _parts(len(images), len(images) // workers)
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        running = [
+            pool.submit(corrupt_part, images, corrupted, *part, *job) for part in parts
+        ]
+    for part in running:
+        part.result()
+
+
+def _by_processes(images, corrupted, workers, job):
+    """Gives parts to other processes, and takes some itself, until none is left."""
+    most = worker.MEMORY // images[0].size
+    parts = _parts(len(images), min(most, max(1, len(images) // (8 * workers))))
+
+    def take(corrupt):
+        try:
+            for part in parts:  # All take from one iterator.
+                corrupt(images, corrupted, *part, *job)
+        except BaseException:
+            list(parts)  # Nothing is left for the others.
+            raise
+
+    helpers = concurrent.futures.ThreadPoolExecutor(workers)
+    with worker.LOCK, helpers as pool:
+        running = [
+            pool.submit(take, helper.corrupt) for helper in worker.start(workers - 1)
+        ]
+        take(corrupt_part)
+        for helper in running:
+            helper.result()
+
+
+def _parts(count, size):
+    starts = range(0, count, size)
+    return iter([(start, min(start + size, count)) for start in starts])

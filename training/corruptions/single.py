@@ -28,7 +28,8 @@ def corrupt(
         uint8 array of the same shape.
 
     Raises:
-        ValueError: If the name, the severity, or the kind of image is not known.
+        ValueError: If the name, the severity, or the kind of image is not known, or
+            `seed` or `index` is not a natural number.
 
     Example:
 
@@ -38,6 +39,7 @@ def corrupt(
     """
     check(name, severity)
     check_images(image, 3)
+    check_natural(seed=seed, index=index)
     rng = generator(seed, index, name, severity)
     return CORRUPTIONS[name](image, severity, rng)
 
@@ -63,3 +65,13 @@ def check_images(images: np.ndarray, rank: int) -> None:
             f"Expected the shape ({count}height, width, channels) with 1 or 3 channels "
             f"and at least 8 x 8 pixels. Received: shape={shape}"
         )
+
+
+def check_natural(**values: int) -> None:
+    """Raises a ValueError for what is not an integer from zero on."""
+    for name, value in values.items():
+        if not isinstance(value, int | np.integer) or value < 0:
+            raise ValueError(
+                f"`{name}` must be a natural number, zero included. "
+                f"Received: {name}={value!r}"
+            )

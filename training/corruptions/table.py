@@ -1,6 +1,7 @@
 """The corruptions by name."""
 
 import difflib
+import numbers
 
 from training.corruptions import blur, digital, noise, weather
 from training.corruptions.frost import frost
@@ -10,16 +11,18 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 def check(name: str, severity: int) -> None:
     """Raises a ValueError for an unknown corruption or severity."""
-    if name not in CORRUPTIONS:
+    if name not in tuple(CORRUPTIONS):
         close = difflib.get_close_matches(str(name), CORRUPTIONS, n=1)
         hint = f" Did you mean '{close[0]}'?" if close else ""
         raise ValueError(
             f"Unknown corruption.{hint} Known: {', '.join(CORRUPTIONS)}. "
             f"Received: name={name}"
         )
-    if isinstance(severity, bool) or severity not in SEVERITIES:
+    is_integer = isinstance(severity, numbers.Integral)
+    if not is_integer or isinstance(severity, bool) or severity not in SEVERITIES:
         raise ValueError(
-            f"`severity` must be an integer from 1 to 5. Received: severity={severity}"
+            "`severity` must be an integer from 1 to 5. "
+            f"Received: severity={severity!r}"
         )
 
 
