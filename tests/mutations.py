@@ -211,14 +211,14 @@ MUTATIONS = [
         "training/corruptions/blur.py",
         "origin[pixels] = following",
         "origin[pixels] = ahead",
-        "tests/training/test_corruption_oracles.py",
+        "tests/training/test_corruption_blurs.py",
     ),
     (
         "the weights of motion are not normalized as they come",
         "training/corruptions/common.py",
         "shares = weights / np.cumsum(weights)",
         "shares = weights / weights.sum()",
-        "tests/training/test_corruption_oracles.py",
+        "tests/training/test_corruption_blurs.py",
     ),
     (
         "corruptions round",
@@ -246,7 +246,7 @@ MUTATIONS = [
         "training/corruptions/digital.py",
         "radius = int(3 * sigma + 0.5)",
         "radius = int(4 * sigma + 0.5)",
-        "tests/training/test_corruption_oracles.py",
+        "tests/training/test_corruption_blurs.py",
     ),
     (
         "images depend on their batch",
