@@ -1,16 +1,18 @@
-"""Evaluation: a posterior, a data set and metrics give rows."""
+"""Evaluation: posteriors, data sets and metrics give rows."""
 
 import contextlib
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
-from keras import ops
 
+from training import predictions
 from training.metrics import CLASSIFICATION
+from training.passes import SCORES, Passes, check_sizes
 from training.track import track
-from zoo.posterior import MonteCarlo, Posterior
+from zoo.posterior import Posterior
 
 
 def evaluate(
@@ -24,11 +26,9 @@ def evaluate(
 ) -> list[dict]:
     """Evaluates the mean prediction of the first `n` samples, for several `n`.
 
-    The data are read once, and each image is passed as often as the largest `n` asks:
-    smaller ensembles are the beginnings of the largest. Sample `s` of image `i` is a
-    function of the seed, `s` and `i`, so neither the batch size nor the other sizes
-    change a result. A model that draws nothing runs once per image, and its values are
-    repeated for each `n`.
+    The data are read once, and each image is passed as often as the largest `n` asks;
+    see `training.passes.Passes`. Nothing is written; `evaluate_all` keeps what it
+    computes.
 
     Args:
         model: From images to logits; or a posterior, which limits `n` to its samples.
@@ -46,29 +46,26 @@ def evaluate(
         are the time of the whole pass, with all its samples.
 
     Raises:
-        ValueError: If data set and model do not fit together, or sizes are not
-            positive or too large.
+        ValueError: If data set and model do not fit together, sizes are not positive
+            or too large, or the model gives NaN.
     """
-    sizes = _check_sizes(num_samples)
-    posterior = _as_posterior(model, sizes)
-    _check_dataset(posterior, dataset)
+    passes = Passes(model, num_samples, seed, batch_size)
+    check_dataset(passes.posterior, dataset)
     begin = time.monotonic()
-    text = f"{posterior.name} on {dataset.name}"
+    text = f"{passes.posterior.name} on {dataset.name}"
     show = track(text, len(dataset.labels)) if progress else _silence()
     with show as advance:
-        probs = predict(posterior, dataset.images, sizes, seed, batch_size, advance)
-    common = {"model": posterior.name, "dataset": dataset.name}
-    numbers = {
-        "num_examples": len(dataset.labels),
+        values = _collect(passes, dataset.images, advance)
+    meta = {
+        "model": passes.posterior.name,
+        "dataset": dataset.name,
+        "sizes": list(passes.sizes),
         "seed": seed,
+        "count": len(dataset.labels),
         "seconds": round(time.monotonic() - begin, 3),
     }
-    return [
-        {**common, "num_samples": size, "metric": name, "value": value, **numbers}
-        for size, of_size in zip(sizes, probs, strict=True)
-        for name, metric in metrics.items()
-        for value in [metric(of_size, np.asarray(dataset.labels))]
-    ]
+    labels = np.asarray(dataset.labels)
+    return rows(predictions.Predictions(meta, labels, **values), metrics)
 
 
 def predict(
@@ -77,7 +74,6 @@ def predict(
     num_samples: Sequence[int],
     seed: int = 0,
     batch_size: int = 100,
-    advance: Callable[[int], None] = lambda count: None,
 ) -> np.ndarray:
     """Returns the mean probabilities of the first `n` samples, for several `n`.
 
@@ -88,92 +84,114 @@ def predict(
         num_samples: The ensemble sizes `n`.
         seed: Of the samples.
         batch_size: Images per step.
-        advance: Called with the number of images of each step that is done.
 
     Returns:
         float32 array of shape `(len(num_samples), examples, num_classes)`.
     """
-    count = len(images)
-    batch_size = min(batch_size, count)
-    # Means of equal samples would differ in their last digits.
-    once = isinstance(posterior, MonteCarlo) and posterior.repeats_itself
-    step = _compile(posterior, (1,) if once else num_samples)
-    shape = (len(num_samples), count, posterior.num_classes)
-    probs = np.empty(shape, "float32")
-    for start in range(0, count, batch_size):
-        batch = np.asarray(images[start : start + batch_size])
-        real = len(batch)
-        # A last batch of another size would have to be compiled for itself.
-        padding = [(0, batch_size - real)] + [(0, 0)] * (batch.ndim - 1)
-        means = step(np.pad(batch, padding), seed, start)
-        probs[:, start : start + real] = means[:, :real]
-        advance(real)
-    return probs
+    passes = Passes(posterior, num_samples, seed, batch_size)
+    return _collect(passes, images, lambda count: None)["probs"]
 
 
-def _compile(posterior, sizes):
-    """Returns a function of `(images, seed, offset)`, compiled once."""
-    last = np.asarray(sizes, "int32") - 1
-    counts = np.asarray(sizes, "float32")[:, None, None]
+def evaluate_all(
+    models: Sequence[keras.Model | Posterior],
+    datasets: Iterable,
+    folder: str | os.PathLike,
+    num_samples: Sequence[int] = (1, 2, 5, 10, 30, 50),
+    metrics: Mapping[str, Callable] = CLASSIFICATION,
+    seed: int = 0,
+    batch_size: int = 100,
+    num_datasets: int | None = None,
+) -> list[dict]:
+    """Evaluates any number of models on any number of data sets, and can be resumed.
 
-    def means(samples):
-        sums = ops.cumsum(ops.softmax(samples, axis=-1), axis=0)
-        return ops.take(sums, last, axis=0) / counts
+    Each image is passed through each model once, whatever the sizes and metrics. What
+    comes out is stored in `folder`, and what is there already is taken from it; see
+    `training.predictions`. Metrics are computed from there.
 
-    if keras.backend.backend() == "jax":
-        import jax
+    Args:
+        models: Models or posteriors of different names. A posterior is evaluated at the
+            sizes that it has samples for, and at all of its samples.
+        datasets: Data sets with as many classes as the models; a generator may load
+            them one by one.
+        folder: Of the predictions.
+        num_samples: The ensemble sizes.
+        metrics: Functions of `(probs, labels)` by name.
+        seed: Of the samples.
+        batch_size: Images per step.
+        num_datasets: How many there are, if `datasets` does not know.
 
-        def stateless(trainable, non_trainable, images, seed, offset):
-            samples, _ = posterior.stateless_call(
-                trainable, non_trainable, images, seed=seed, offset=offset
-            )
-            return means(samples)
-
-        trainable = [v.value for v in posterior.trainable_variables]
-        non_trainable = [v.value for v in posterior.non_trainable_variables]
-        jitted = jax.jit(stateless)
-
-        def compiled(*args):
-            return jitted(trainable, non_trainable, *args)
-    else:
-        import tensorflow as tf
-
-        @tf.function
-        def compiled(images, seed, offset):
-            return means(posterior(images, seed=seed, offset=offset))
-
-    def step(images, seed, offset):
-        numbers = np.uint32(seed & 0xFFFFFFFF), np.int32(offset)
-        # Tensors, for TensorFlow would compile anew for each number.
-        args = [ops.convert_to_tensor(x) for x in (images, *numbers)]
-        return ops.convert_to_numpy(compiled(*args))
-
-    return step
-
-
-def _check_sizes(num_samples):
-    sizes = tuple(num_samples)
-    if not sizes or not all(isinstance(n, (int, np.integer)) and n > 0 for n in sizes):
-        raise ValueError(
-            "`num_samples` must be one or more positive integers, for example (1, 5). "
-            f"Received: num_samples={sizes}"
-        )
-    return tuple(sorted({int(n) for n in sizes}))
-
-
-def _as_posterior(model, sizes):
-    if not isinstance(model, Posterior):
-        name = getattr(model, "name", None)
-        return MonteCarlo(model, sizes[-1], seed=0, name=name)
-    if sizes[-1] > model.num_samples:
-        raise ValueError(
-            f"The posterior '{model.name}' draws {model.num_samples} samples, so no "
-            f"larger ensemble can be evaluated. Received: num_samples={sizes}"
-        )
-    return model
+    Returns:
+        Rows as those of `evaluate`, data set by data set.
+    """
+    sizes = check_sizes(num_samples)
+    members = [Passes(m, _sizes_for(m, sizes), seed, batch_size) for m in models]
+    names = [passes.posterior.name for passes in members]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"Two models have one name. Received: {twice} twice")
+    total = num_datasets if num_datasets is not None else len(datasets)
+    per_image = sum(passes.per_image for passes in members)
+    found = []
+    with track("evaluate", 0, unit="passes") as advance:
+        for number, dataset in enumerate(datasets):
+            for passes in members:
+                check_dataset(passes.posterior, dataset)
+            # The data sets that are not loaded yet are taken to be like this one.
+            advance.expect(len(dataset.labels) * per_image * (total - number))
+            for passes in members:
+                found += rows(_store(passes, dataset, folder, advance), metrics)
+    return found
 
 
-def _check_dataset(posterior, dataset):
+def _store(passes, dataset, folder, advance):
+    name = passes.posterior.name
+    advance.describe(f"{name} on {dataset.name}")
+
+    def count(images, is_new):
+        advance(images * passes.per_image, is_new)
+
+    folder = predictions.folder_of(folder, name, dataset.name)
+    return predictions.store(passes, dataset, folder, count)
+
+
+def rows(stored: predictions.Predictions, metrics: Mapping[str, Callable]):
+    """Returns one row per ensemble size and metric, as `evaluate` does."""
+    meta = stored.meta
+    common = {"model": meta["model"], "dataset": meta["dataset"]}
+    numbers = {
+        "num_examples": meta["count"],
+        "seed": meta["seed"],
+        "seconds": meta["seconds"],
+    }
+    return [
+        {**common, "num_samples": size, "metric": name, "value": value, **numbers}
+        for size, probs in zip(meta["sizes"], stored.probs, strict=True)
+        for name, metric in metrics.items()
+        for value in [metric(probs, stored.labels)]
+    ]
+
+
+def _sizes_for(model, sizes):
+    """Returns the sizes that a posterior has samples for, and that of all of them."""
+    if not isinstance(model, Posterior) or model.num_samples >= sizes[-1]:
+        return sizes
+    return (*(n for n in sizes if n < model.num_samples), model.num_samples)
+
+
+def _collect(passes, images, advance):
+    parts = {name: [] for name in ("probs", *SCORES)}
+    for _, values in passes.batches(images):
+        for name, value in values.items():
+            parts[name].append(value)
+        advance(values["probs"].shape[1])
+    return {name: np.concatenate(part, axis=1) for name, part in parts.items()}
+
+
+def check_dataset(posterior: Posterior, dataset):
+    """Checks that a posterior takes the images of a data set and knows its classes.
+
+    Raises:
+        ValueError: If it does not, or there are no images.
+    """
     shape, count = dataset.images.shape[1:], len(dataset.images)
     expected = posterior.image_shape
     fits = len(shape) == len(expected) and all(

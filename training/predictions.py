@@ -1,0 +1,265 @@
+"""Predictions on disk: made once, chunk by chunk, and read without the images.
+
+The folder of a model and a data set holds
+
+    meta.json                model, dataset, classes, sizes, seed, batch_size, count
+                             (images), done (images so far), seconds, fingerprint
+    labels.npy               int32 (count,)
+    probs.npy                float32 (sizes, count, classes): the mean probabilities of
+                             the first `sizes[i]` samples
+    mutual_information.npy   float32 (sizes, count), in nats
+    energy.npy               float32 (sizes, count): -logsumexp(logits), mean of samples
+    max_logit.npy            float32 (sizes, count): largest logit, mean of samples
+
+`done` is written after the images that it counts are on the disk. A process that was
+killed, whenever, goes on from there and ends with the same bits.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import time
+from collections.abc import Callable
+
+import numpy as np
+from absl import logging
+
+from training import fingerprint
+from training.passes import SCORES, Passes
+from zoo import files
+
+_EDITION = 1  # Counts the changes of what is written.
+_PERIOD = 2.0  # Seconds between two chunks, at least.
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """What a model says of a data set, as arrays that are read when they are used.
+
+    Attributes:
+        meta: What the predictions are of; see the module.
+        labels: Of shape `(count,)`.
+        probs: Of shape `(sizes, count, classes)`.
+        mutual_information: Of shape `(sizes, count)`, like the others.
+        energy: See the module.
+        max_logit: See the module.
+    """
+
+    meta: dict
+    labels: np.ndarray
+    probs: np.ndarray
+    mutual_information: np.ndarray
+    energy: np.ndarray
+    max_logit: np.ndarray
+
+    def index(self, size: int) -> int:
+        """Returns where an ensemble size is on the first axis of the arrays."""
+        return self.meta["sizes"].index(size)
+
+
+def folder_of(root: str | os.PathLike, model: str, dataset: str) -> pathlib.Path:
+    """Returns the folder of a model and a data set: `root/model/dataset`.
+
+    A slash in the name of a data set makes a folder in a folder.
+    """
+    parts = [part for part in dataset.split("/") if part not in ("", ".", "..")]
+    return pathlib.Path(root, model.replace("/", "_"), *parts)
+
+
+def load(folder: str | os.PathLike) -> Predictions:
+    """Opens the predictions of one model and data set.
+
+    Raises:
+        FileNotFoundError: If there are none.
+        ValueError: If they are not whole.
+    """
+    folder = pathlib.Path(folder)
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    if meta["done"] < meta["count"]:
+        raise ValueError(
+            f"The predictions in '{folder}' end at image {meta['done']} of "
+            f"{meta['count']}; the command that makes them goes on from there."
+        )
+    arrays = {}
+    for name, (shape, dtype) in _layout(meta).items():
+        path = folder / f"{name}.npy"
+        try:
+            arrays[name] = np.load(path, mmap_mode="r")
+        except (EOFError, ValueError) as error:
+            raise ValueError(f"'{path}' is truncated: {error}. Delete it.") from error
+        if arrays[name].shape != shape or arrays[name].dtype != dtype:
+            raise ValueError(
+                f"'{path}' must be {dtype} of shape {shape}. Received: "
+                f"{arrays[name].dtype}, {arrays[name].shape}. Delete it."
+            )
+    return Predictions(meta, **arrays)
+
+
+def store(
+    passes: Passes,
+    dataset,
+    folder: str | os.PathLike,
+    advance: Callable[[int, bool], None] = lambda count, is_new: None,
+    period: float = _PERIOD,
+) -> Predictions:
+    """Makes the predictions that are not in a folder yet.
+
+    What is there is taken if it is of the same weights, images, labels, seed and batch
+    size, and has the ensemble sizes; otherwise it is made anew.
+
+    Args:
+        passes: The model and its settings.
+        dataset: With `images`, `labels`, `classes` and `name`.
+        folder: Of this model and data set; another process that writes to it is waited
+            for.
+        advance: Called with a number of images that are done, and whether that took
+            passes now.
+        period: Seconds from one chunk to the next, at least; a chunk is of whole
+            batches.
+
+    Returns:
+        The predictions of all images.
+    """
+    folder = pathlib.Path(folder)
+    meta = _describe(passes, dataset)
+    with files.locked(folder / ".lock"):
+        meta = _begin(folder, meta, dataset.labels)
+        if meta["done"]:
+            advance(meta["done"], False)
+        if meta["done"] < meta["count"]:
+            _go_on(passes, dataset.images, folder, meta, advance, period)
+    return load(folder)
+
+
+def _describe(passes, dataset):
+    return {
+        "model": passes.posterior.name,
+        "dataset": dataset.name,
+        "classes": list(map(str, dataset.classes)),
+        "num_classes": passes.posterior.num_classes,
+        "sizes": list(passes.sizes),
+        "seed": passes.seed,
+        "batch_size": passes.batch_size,
+        "count": len(dataset.labels),
+        "done": 0,
+        "seconds": 0.0,
+        "fingerprint": {
+            "edition": _EDITION,
+            "model": fingerprint.of_posterior(passes.posterior),
+            "images": fingerprint.of_images(dataset.images),
+            "labels": fingerprint.of_images(np.asarray(dataset.labels)),
+        },
+    }
+
+
+def _layout(meta):
+    """Returns the shape and type of each array."""
+    shape, float32 = (len(meta["sizes"]), meta["count"]), np.dtype("float32")
+    return {
+        "labels": (shape[1:], np.dtype("int32")),
+        "probs": ((*shape, meta["num_classes"]), float32),
+        **{name: (shape, float32) for name in SCORES},
+    }
+
+
+def _begin(folder, meta, labels):
+    """Returns the description of what is there, or of new and empty files."""
+    old = _read(folder)
+    if old is not None:
+        if _serves(old, meta):
+            return old
+        logging.info("%s: made by other weights, images or settings; anew", folder)
+    (folder / "meta.json").unlink(missing_ok=True)
+    for name, (shape, dtype) in _layout(meta).items():
+        header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+        with open(folder / f"{name}.npy", "wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            file.truncate(file.tell() + dtype.itemsize * int(np.prod(shape)))
+    with _open(folder, meta) as targets:
+        targets["labels"].write(np.asarray(labels, "int32")[None], 0)
+    _write_meta(folder, meta)
+    return meta
+
+
+def _read(folder):
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        for name, (shape, dtype) in _layout(meta).items():
+            found = np.load(folder / f"{name}.npy", mmap_mode="r")
+            if found.shape != shape or found.dtype != dtype:
+                return None
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        return None
+    return meta
+
+
+def _serves(old, new):
+    """Returns whether stored predictions, whole or begun, are those that are asked."""
+    same = ("model", "dataset", "count", "classes", "seed", "batch_size", "fingerprint")
+    if any(old.get(key) != new[key] for key in same):
+        return False
+    whole = old["done"] == old["count"]
+    sizes = set(new["sizes"])
+    return sizes <= set(old["sizes"]) if whole else sizes == set(old["sizes"])
+
+
+def _go_on(passes, images, folder, meta, advance, period):
+    begin = last = time.monotonic()
+    before = meta["seconds"]
+    with _open(folder, meta) as targets:
+        for first, values in passes.batches(images, meta["done"]):
+            count = values["probs"].shape[1]
+            for name, value in values.items():
+                targets[name].write(value, first)
+            done, now = first + count, time.monotonic()
+            if now - last >= period or done == meta["count"]:
+                for target in targets.values():
+                    target.sync()
+                seconds = round(before + now - begin, 3)
+                meta.update(done=done, seconds=seconds)
+                _write_meta(folder, meta)
+                last = now
+            advance(count, True)
+
+
+def _write_meta(folder, meta):
+    with files.replacing(folder / "meta.json") as temporary:
+        temporary.write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _open(folder, meta):
+    with contextlib.ExitStack() as stack:
+        yield {
+            name: _Target(stack.enter_context(open(folder / f"{name}.npy", "rb+")), *of)
+            for name, of in _layout(meta).items()
+        }
+
+
+class _Target:
+    """A file of an array, written by ranges of examples.
+
+    Written, not mapped: a full disk is then an error and not a signal, and the pages do
+    not count as memory of the process.
+    """
+
+    def __init__(self, file, shape, dtype):
+        self.file, self.dtype = file, dtype
+        self.examples = shape[0] if len(shape) == 1 else shape[1]
+        self.row = dtype.itemsize * int(np.prod(shape[2:]))
+        size = dtype.itemsize * int(np.prod(shape))
+        self.start = os.fstat(file.fileno()).st_size - size
+
+    def write(self, values, first):
+        """Writes the examples from `first` on, for each ensemble size."""
+        for number, part in enumerate(values):
+            place = number * self.examples + first
+            self.file.seek(self.start + self.row * place)
+            self.file.write(np.ascontiguousarray(part, self.dtype))
+
+    def sync(self):
+        """Returns when what was written is on the disk."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
