@@ -15,7 +15,6 @@ The folder of a model and a data set holds
 killed, whenever, goes on from there and ends with the same bits.
 """
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -26,7 +25,7 @@ from collections.abc import Callable
 import numpy as np
 from absl import logging
 
-from training import fingerprint
+from training import array_files, fingerprint
 from training.passes import SCORES, Passes
 from zoo import files
 
@@ -173,12 +172,9 @@ def _begin(folder, meta, labels):
         logging.info("%s: made by other weights, images or settings; anew", folder)
     (folder / "meta.json").unlink(missing_ok=True)
     for name, (shape, dtype) in _layout(meta).items():
-        header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
-        with open(folder / f"{name}.npy", "wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            file.truncate(file.tell() + dtype.itemsize * int(np.prod(shape)))
-    with _open(folder, meta) as targets:
-        targets["labels"].write(np.asarray(labels, "int32")[None], 0)
+        array_files.create(folder / f"{name}.npy", shape, dtype)
+    with array_files.opened(folder, _layout(meta)) as targets:
+        targets["labels"].write(np.asarray(labels)[None], 0)
     _write_meta(folder, meta)
     return meta
 
@@ -208,7 +204,7 @@ def _serves(old, new):
 def _go_on(passes, images, folder, meta, advance, period):
     begin = last = time.monotonic()
     before = meta["seconds"]
-    with _open(folder, meta) as targets:
+    with array_files.opened(folder, _layout(meta)) as targets:
         for first, values in passes.batches(images, meta["done"]):
             count = values["probs"].shape[1]
             for name, value in values.items():
@@ -227,39 +223,3 @@ def _go_on(passes, images, folder, meta, advance, period):
 def _write_meta(folder, meta):
     with files.replacing(folder / "meta.json") as temporary:
         temporary.write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-
-
-@contextlib.contextmanager
-def _open(folder, meta):
-    with contextlib.ExitStack() as stack:
-        yield {
-            name: _Target(stack.enter_context(open(folder / f"{name}.npy", "rb+")), *of)
-            for name, of in _layout(meta).items()
-        }
-
-
-class _Target:
-    """A file of an array, written by ranges of examples.
-
-    Written, not mapped: a full disk is then an error and not a signal, and the pages do
-    not count as memory of the process.
-    """
-
-    def __init__(self, file, shape, dtype):
-        self.file, self.dtype = file, dtype
-        self.examples = shape[0] if len(shape) == 1 else shape[1]
-        self.row = dtype.itemsize * int(np.prod(shape[2:]))
-        size = dtype.itemsize * int(np.prod(shape))
-        self.start = os.fstat(file.fileno()).st_size - size
-
-    def write(self, values, first):
-        """Writes the examples from `first` on, for each ensemble size."""
-        for number, part in enumerate(values):
-            place = number * self.examples + first
-            self.file.seek(self.start + self.row * place)
-            self.file.write(np.ascontiguousarray(part, self.dtype))
-
-    def sync(self):
-        """Returns when what was written is on the disk."""
-        self.file.flush()
-        os.fsync(self.file.fileno())

@@ -1,5 +1,6 @@
 """The command `zoo-evaluate` as a user meets it."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -100,14 +101,21 @@ def test_mistakes_end_in_one_line_and_write_nothing(folder, flag, code, message)
     assert not (folder / "never").exists()
 
 
-def test_an_interrupt_leaves_no_file(folder):
+def test_an_interrupted_command_goes_on_where_it_was(folder):
     output = folder / "interrupted"
-    flags = ["--num_samples=3000", "--batch_size=1", f"--output={output}"]
+    flags = ["--num_samples=300", "--batch_size=1", f"--output={output}"]
     process = start(folder, *flags)
-    while not output.exists() and process.poll() is None:
-        time.sleep(0.1)
-    time.sleep(1)
+    meta = output / "predictions" / "random" / "fashion_mnist" / "meta.json"
+    while not (meta.exists() and json.loads(meta.read_text())["done"]):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=120)[1] == "Error: interrupted\n"
     assert process.returncode == 130
-    assert list(output.iterdir()) == []
+    assert [path.name for path in output.iterdir()] == ["predictions"]
+    done = json.loads(meta.read_text())["done"]
+    if done == 45:
+        pytest.skip("It was too fast to be interrupted.")
+    process, _, stderr = execute(folder, *flags, "--limit=45")
+    assert process.returncode == 0, stderr
+    assert json.loads(meta.read_text())["done"] == 45

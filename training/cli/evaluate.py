@@ -1,22 +1,22 @@
-r"""Evaluates models on a test set, at several numbers of forward passes.
+r"""Evaluates models on test sets, at several numbers of forward passes.
 
 Example:
 
     zoo-evaluate --model=resnet20.fashion_mnist,resnet20_smooth_mcdo.fashion_mnist \
-        --dataset=fashion_mnist --num_samples=1,2,5,10,30,50 --output=evaluation
-"""
+        --dataset=fashion_mnist,fashion_mnist_c/fog/* --num_samples=1,5 --output=runs/e
 
-import pathlib
+The same command goes on where it was interrupted.
+"""
 
 from absl import flags, logging
 from rich import console
 
-from training import data, evaluate, report
+from training import benchmark, report
 from training.cli import common
 
 _MODEL = flags.DEFINE_list("model", None, "Names, or .keras files.", required=True)
 _WEIGHTS = flags.DEFINE_list("weights", None, "A path or nothing for each model.")
-_DATASET = flags.DEFINE_string("dataset", "fashion_mnist", "Name of the test set.")
+_DATASET = flags.DEFINE_list("dataset", "fashion_mnist", "Names, with * for any.")
 _NUM_SAMPLES = flags.DEFINE_list("num_samples", "1,2,5,10,30,50", "Forward passes.")
 _LIMIT = flags.DEFINE_integer("limit", None, "Only the first images.", lower_bound=1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 100, "Images a step.", lower_bound=1)
@@ -35,19 +35,17 @@ def main():
     weights = _WEIGHTS.value or [None] * len(_MODEL.value)
     if len(weights) != len(_MODEL.value):
         raise ValueError("`--weights` needs as many entries as `--model`.")
-    models = list(map(common.load_model, _MODEL.value, weights))
-    test = data.load(_DATASET.value, "test", _DATA_DIR.value).take(_LIMIT.value)
-    output, rows = pathlib.Path(_OUTPUT.value), []
-    output.mkdir(parents=True, exist_ok=True)
     logging.set_verbosity(max(logging.get_verbosity(), logging.INFO))
-    options = {"seed": _SEED.value, "batch_size": _BATCH_SIZE.value}
-    for model in models:
-        rows += evaluate.evaluate(model, test, map(int, _NUM_SAMPLES.value), **options)
-    report.write_rows(rows, output / "rows.jsonl")
-    report.write_table(rows, output / "table.md")
-    report.plot_ensemble_size(rows, output / "ensemble_size.png")
+    options = {
+        "num_samples": list(map(int, _NUM_SAMPLES.value)),
+        "seed": _SEED.value,
+        "batch_size": _BATCH_SIZE.value,
+    }
+    models = list(map(common.load_model, _MODEL.value, weights))
+    where = _OUTPUT.value, _LIMIT.value, _DATA_DIR.value
+    rows, paths = benchmark.run(models, _DATASET.value, *where, **options)
     console.Console().print(report.rich_table(rows))
-    print(*[output / f for f in ("rows.jsonl", "table.md", "ensemble_size.png")])
+    print(*paths)
 
 
 def run():

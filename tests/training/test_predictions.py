@@ -1,0 +1,225 @@
+import functools
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
+
+import keras
+import numpy as np
+import pytest
+
+from tests.commands import environment
+from tests.training.test_evaluate import LABELS, Data, Slices
+from tests.zoo.test_posterior import IMAGES, as_numpy, mc_network, network
+from training import evaluate, predictions
+from training.passes import Passes
+from zoo.posterior import MonteCarlo
+
+ARRAYS = ("labels", "probs", "mutual_information", "energy", "max_logit")
+SIZES = (1, 2, 5)
+
+
+def model_of_names():
+    """A model of the same names of layers each time, as those of the zoo have."""
+    keras.utils.clear_session()
+    return mc_network(name="random")
+
+
+@functools.cache
+def passes(sizes=SIZES, seed=3, batch_size=2):
+    return Passes(model_of_names(), sizes, seed, batch_size)
+
+
+def assert_same_bits(stored, other):
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(stored, name), getattr(other, name))
+
+
+class Interrupting(Slices):
+    """Images that count how often they are read, and interrupt after some reads."""
+
+    def __init__(self, images, reads):
+        super().__init__(images)
+        self.reads = reads
+
+    def fingerprint(self):
+        return "the same images"
+
+    def __getitem__(self, index):
+        if not self.reads:
+            raise KeyboardInterrupt
+        self.reads -= 1
+        return super().__getitem__(index)
+
+
+def test_what_is_stored_follows_the_definitions(tmp_path):
+    model = mc_network(name="random")
+    stored = predictions.store(Passes(model, SIZES, 3, 4), Data(), tmp_path)
+    logits = as_numpy(MonteCarlo(model, 5)(IMAGES, seed=3)).astype("float64")
+    exps = np.exp(logits)
+    probs = exps / exps.sum(-1, keepdims=True)
+
+    def entropy(p):
+        return -np.sum(p * np.log(p), -1)
+
+    for index, size in enumerate(SIZES):
+        mean = probs[:size].mean(0)
+        information = entropy(mean) - entropy(probs[:size]).mean(0)
+        energy = -np.log(exps[:size].sum(-1)).mean(0)
+        largest = logits[:size].max(-1).mean(0)
+        for name, expected in zip(
+            ARRAYS[1:], (mean, information, energy, largest), strict=True
+        ):
+            found = getattr(stored, name)
+            assert found.dtype == "float32"
+            assert isinstance(found, np.memmap)
+            np.testing.assert_allclose(found[index], expected, atol=2e-5, err_msg=name)
+    np.testing.assert_array_equal(stored.labels, LABELS)
+    assert stored.index(5) == 2
+
+
+@pytest.mark.parametrize("reads", [0, 1, 3])
+def test_an_interrupted_pass_goes_on_with_the_same_bits(tmp_path, reads):
+    whole = predictions.store(passes(), Data(), tmp_path / "whole")
+    images, folder = Interrupting(IMAGES, reads), tmp_path / "interrupted"
+    with pytest.raises(KeyboardInterrupt):
+        predictions.store(passes(), Data(images), folder, period=0)
+    assert json.loads((folder / "meta.json").read_text())["done"] == 2 * reads
+    with pytest.raises(ValueError, match=f"end at image {2 * reads} of 7"):
+        predictions.load(folder)
+    counts = []
+    images = Interrupting(IMAGES, 4 - reads)  # As many reads as are left.
+    stored = predictions.store(
+        passes(), Data(images), folder, lambda *count: counts.append(count)
+    )
+    assert images.reads == 0
+    assert counts == [(2 * reads, False)] * (reads > 0) + [
+        *[(2, True)] * (3 - reads),
+        (1, True),
+    ]
+    assert_same_bits(stored, whole)
+
+
+def test_a_killed_process_leaves_what_another_goes_on_from(tmp_path):
+    script = f"""
+from tests.training.test_predictions import *
+images = np.tile(IMAGES, (100, 1, 1, 1))
+data = Data(images, np.tile(LABELS, 100))
+predictions.store(passes(), data, r"{tmp_path}/killed", period=0)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], env=environment())
+    meta = tmp_path / "killed" / "meta.json"
+    done = 0
+    while done < 20:
+        assert process.poll() is None
+        time.sleep(0.01)
+        done = json.loads(meta.read_text())["done"] if meta.exists() else 0
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = json.loads(meta.read_text())["done"]
+    assert 20 <= done < 700
+    data = Data(np.tile(IMAGES, (100, 1, 1, 1)), np.tile(LABELS, 100))
+    counts = []
+    stored = predictions.store(
+        passes(), data, tmp_path / "killed", lambda *count: counts.append(count)
+    )
+    assert counts[0] == (done, False)
+    whole = predictions.store(passes(), data, tmp_path / "whole")
+    assert_same_bits(stored, whole)
+
+
+def store_again(folder, made=None, data=None):
+    """Returns whether predictions are made anew."""
+    new = []
+    predictions.store(
+        made or passes(),
+        data or Data(),
+        folder,
+        lambda count, is_new: new.append(is_new),
+    )
+    assert len(set(new)) == 1
+    return new[0]
+
+
+def test_what_is_there_is_made_anew_if_anything_changed(tmp_path):
+    assert store_again(tmp_path)
+    assert not store_again(tmp_path)
+    other_images = IMAGES.copy()
+    other_images[-1, 0, 0] ^= 1
+    changes = [
+        {"made": passes(seed=4)},
+        {"made": passes(batch_size=3)},
+        {"made": passes(sizes=(1, 6))},
+        {"data": Data(other_images)},
+        {"data": Data(labels=LABELS[::-1].copy())},
+        {"data": Data(classes=("a", "b", "d"))},
+        {"data": Data(IMAGES[:6], LABELS[:6])},
+    ]
+    for change in changes:
+        assert store_again(tmp_path, **change), change
+        assert not store_again(tmp_path, **change), change
+    model = model_of_names()
+    model.layers[-1].bias.assign([0, 0, 1e-6])
+    assert store_again(tmp_path, Passes(model, SIZES, 3, 2))
+    model.get_layer("elementwise").rate = 0.4
+    assert store_again(tmp_path, Passes(model, SIZES, 3, 2))
+
+
+def test_fewer_ensemble_sizes_are_taken_from_what_is_there(tmp_path):
+    assert store_again(tmp_path)
+    assert not store_again(tmp_path, passes(sizes=(1, 5)))
+    rows = evaluate.evaluate_all(
+        [model_of_names()], [Data()], tmp_path, (1, 5), seed=3, batch_size=2
+    )
+    assert [row["num_samples"] for row in rows[::8]] == [1, 5]
+
+
+def test_a_truncated_file_is_named_and_made_anew(tmp_path):
+    store_again(tmp_path)
+    path = tmp_path / "energy.npy"
+    os.truncate(path, path.stat().st_size - 4)
+    with pytest.raises(ValueError, match="energy.npy' is truncated"):
+        predictions.load(tmp_path)
+    assert store_again(tmp_path)
+    predictions.load(tmp_path)
+
+
+def test_names_of_data_sets_stay_inside_the_folder():
+    root = pathlib.Path("root")
+    path = predictions.folder_of(root, "resnet20.x", "x_c/fog/3")
+    assert path == root / "resnet20.x" / "x_c" / "fog" / "3"
+    assert predictions.folder_of(root, "a/b", "/../c") == root / "a_b" / "c"
+
+
+def test_the_memory_does_not_grow_with_the_images(tmp_path):
+    class Made:
+        """Images that exist only when they are read."""
+
+        def __init__(self, count):
+            self.shape = (count, 8, 8, 1)
+
+        def __len__(self):
+            return self.shape[0]
+
+        def fingerprint(self):
+            return str(self.shape)
+
+        def __getitem__(self, index):
+            count = len(range(len(self))[index])
+            return np.full((count, 8, 8, 1), index.start % 251, "uint8")
+
+    made = Passes(network(name="plain"), (1,), batch_size=500)
+    predictions.store(made, Data(Made(500), np.zeros(500, int)), tmp_path / "warm")
+    peaks = []
+    for count in (10_000, 40_000):
+        data = Data(Made(count), np.zeros(count, "int32"))
+        tracemalloc.start()
+        predictions.store(made, data, tmp_path / str(count))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # The probabilities of the larger one would take 480 kB.
+    assert peaks[1] < peaks[0] + 100_000
