@@ -8,21 +8,8 @@ import pytest
 from matplotlib import image
 from rich import console
 
+from tests.training.reports import row
 from training import metrics, report
-
-
-def row(model="resnet20", num_samples=1, metric="nll", value=0.25, **changes):
-    return {
-        "model": model,
-        "dataset": "fashion_mnist",
-        "num_samples": num_samples,
-        "metric": metric,
-        "value": value,
-        "num_examples": 10000,
-        "seed": 0,
-        "seconds": 1.5,
-        **changes,
-    }
 
 
 def rows_of(*models, sizes=(1, 2, 5, 10, 30, 50), **changes):
@@ -130,7 +117,9 @@ def test_the_figure_is_a_picture_with_axes_units_and_legend(tmp_path):
 
 def test_the_curves_have_the_values_of_the_rows_in_order_of_size(monkeypatch):
     figures = []
-    monkeypatch.setattr(report, "save_figure", lambda f, path: figures.append(f))
+    monkeypatch.setattr(
+        report.figures, "save_figure", lambda f, path: figures.append(f)
+    )
     rows = rows_of("a", "b", sizes=(50, 1, 5)) + rows_of("b", sizes=(2,))
     report.plot_ensemble_size(rows, "unused.png")
     for axis, metric in zip(figures[0].axes, ("nll", "accuracy", "ece"), strict=True):
@@ -153,7 +142,9 @@ def test_the_curves_have_the_values_of_the_rows_in_order_of_size(monkeypatch):
 
 def test_lines_differ_without_their_color(monkeypatch):
     figures = []
-    monkeypatch.setattr(report, "save_figure", lambda f, path: figures.append(f))
+    monkeypatch.setattr(
+        report.figures, "save_figure", lambda f, path: figures.append(f)
+    )
     report.plot_ensemble_size(rows_of(*"abcdefghijklmn", sizes=(1, 2)), "unused.png")
     looks = [
         (line.get_marker(), line._dash_pattern)

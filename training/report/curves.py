@@ -1,0 +1,170 @@
+"""Charts of rows: against the ensemble size, and against the amount of a shift."""
+
+import math
+import statistics
+
+from training.report import columns, figures
+from training.report.figures import Chart
+from training.report.results import DataSet, Results
+
+# The metrics that are drawn, of those which the rows have.
+DRAWN = ("accuracy", "nll", "ece")
+
+
+def drawn(results: Results) -> list[str]:
+    """Returns the metrics to draw."""
+    return [metric for metric in DRAWN if metric in results.metrics]
+
+
+def ensemble_size(results: Results, dataset: str) -> list[Chart]:
+    """Draws each metric against the ensemble size, if there are two sizes or more.
+
+    Args:
+        results: The values.
+        dataset: Name of the data set.
+    """
+    charts = []
+    for metric in drawn(results):
+        lines = {
+            label: results.by_size(model, dataset, metric)
+            for model, label in results.labels().items()
+        }
+        sizes = sorted({size for line in lines.values() for size in line})
+        if len(sizes) > 1:
+            figure, axis = _lines(lines, metric)
+            figures.size_axis(axis, sizes)
+            title = f"{columns.heading(metric)} on {dataset} by ensemble size"
+            charts.append(_finish(figure, axis, title, lines, metric, "N="))
+    return charts
+
+
+def shift(results: Results, kind: str, base: str) -> list[Chart]:
+    """Draws each metric against the degrees of rotation or the pixels of translation.
+
+    Args:
+        results: The values.
+        kind: `"rotation"` or `"translation"`.
+        base: Name of the clean data set, which stands at zero.
+    """
+    sets = [DataSet(base), *results.of_kind(kind, base)]
+    sets = sorted((s for s in sets if s.name in results.datasets), key=_amount)
+    unit = {"rotation": "degrees", "translation": "pixels"}[kind]
+    charts = []
+    for metric in drawn(results):
+        lines = {
+            label: {s.amount: results.value(model, s.name, metric) for s in sets}
+            for model, label in results.labels().items()
+        }
+        lines = {label: _present(line) for label, line in lines.items()}
+        if max(map(len, lines.values())) > 1:
+            figure, axis = _lines(lines, metric)
+            axis.set_xlabel(f"{kind.capitalize()} ({unit})")
+            title = f"{columns.heading(metric)} on {base} by {kind}"
+            charts.append(_finish(figure, axis, title, lines, metric, f"{unit} "))
+    return charts
+
+
+def severity_boxes(results: Results, base: str) -> list[Chart]:
+    """Draws boxes of each metric over the corruptions, by severity and model.
+
+    Args:
+        results: The values.
+        base: Name of the clean data set, severity 0.
+
+    Reference:
+        [Can You Trust Your Model's Uncertainty?](https://arxiv.org/abs/1906.02530)
+        (Ovadia et al., 2019), Figure 2.
+    """
+    sets = results.of_kind("corruption", base)
+    charts = []
+    for metric in drawn(results):
+        boxes = {}
+        for model, label in results.labels().items():
+            groups = {0: [results.value(model, base, metric)]}
+            for data in sets:
+                value = results.value(model, data.name, metric)
+                groups.setdefault(int(data.amount), []).append(value)
+            groups = {s: list(filter(math.isfinite, groups[s])) for s in sorted(groups)}
+            boxes[label] = {
+                s: columns.scaled(metric, g) for s, g in groups.items() if g
+            }
+        if any(boxes.values()):
+            charts.append(_draw_boxes(boxes, metric, base))
+    return charts
+
+
+def _draw_boxes(boxes, metric, base):
+    figure, axis = figures.new_figure(list(boxes), height=3.2)
+    width = 0.8 / len(boxes)
+    for index, (label, groups) in enumerate(boxes.items()):
+        shift = (index - (len(boxes) - 1) / 2) * width
+        places = [severity + shift for severity in groups]
+        color = figures.color(index)
+        thin = {"linewidth": 0.8, "color": color}
+        axis.boxplot(
+            list(groups.values()),
+            positions=places,
+            widths=0.85 * width,
+            whis=(0, 100),
+            patch_artist=True,
+            manage_ticks=False,
+            medianprops=thin,
+            boxprops={"linewidth": 0.8, "edgecolor": color, "facecolor": _pale(color)},
+            whiskerprops=thin,
+            capprops=thin,
+        )
+        middles = list(map(statistics.median, groups.values()))
+        marks = {**figures.style(index), "linestyle": "none", "markersize": 3.5}
+        axis.plot(places, middles, label=label, **marks)
+    shown = sorted({severity for groups in boxes.values() for severity in groups})
+    axis.set_xticks(shown, ["clean" if s == 0 else str(s) for s in shown])
+    axis.set_xlabel("Severity of the corruption")
+    axis.set_ylabel(columns.heading(metric))
+    figures.tidy(axis)
+    axis.grid(visible=False, axis="x")
+    figures.legend(figure, axis)
+    title = f"{columns.heading(metric)} on {base} over the corruptions, by severity"
+    ends = []
+    for label, groups in boxes.items():
+        texts = [f"{statistics.median(g):.4g} at {s}" for s, g in groups.items()]
+        ends.append(f"{label} {', '.join(texts)}")
+    alt = f"Box plots: {title}. Medians: {'; '.join(ends)}."
+    return Chart(title, alt, figures.data_uri(figure))
+
+
+def _lines(lines, metric):
+    figure, axis = figures.new_figure(list(lines))
+    for index, (label, line) in enumerate(lines.items()):
+        values = columns.scaled(metric, line.values())
+        axis.plot(list(line), values, label=label, markersize=5, **figures.style(index))
+    axis.set_ylabel(columns.heading(metric))
+    figures.tidy(axis)
+    return figure, axis
+
+
+def _finish(figure, axis, title, lines, metric, unit):
+    figures.legend(figure, axis)
+    ends = []
+    for label, line in lines.items():
+        if line:
+            places = dict.fromkeys((min(line), max(line)))
+            texts = [
+                f"{columns.number(metric, line[p])} at {unit}{p:g}" for p in places
+            ]
+            ends.append(f"{label} {', '.join(texts)}")
+    alt = f"Line chart: {title}. {'; '.join(ends)}."
+    return Chart(title, alt, figures.data_uri(figure))
+
+
+def _amount(data):
+    return data.amount
+
+
+def _present(line):
+    return {place: value for place, value in line.items() if math.isfinite(value)}
+
+
+def _pale(color):
+    from matplotlib import colors
+
+    return tuple(0.45 * channel + 0.55 for channel in colors.to_rgb(color))

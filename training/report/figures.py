@@ -1,0 +1,174 @@
+"""What figures share: their looks, how they are saved; the ensemble-size curves."""
+
+import base64
+import dataclasses
+import io
+import math
+import os
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+
+from training.report import columns
+from training.report.results import Results
+from zoo import files
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """A figure of a page.
+
+    Attributes:
+        title: What it shows, in a line.
+        alt: The same for those who do not see it, with the main values.
+        uri: The SVG or PNG image, inside a `data:` URI.
+    """
+
+    title: str
+    alt: str
+    uri: str
+
+
+def plot_ensemble_size(rows: Iterable[Mapping], path: str | os.PathLike):
+    """Draws NLL, accuracy and ECE against the ensemble size, a line for each model.
+
+    Args:
+        rows: As `training.evaluate.evaluate` returns them, of one data set. Values of
+            several seeds are averaged.
+        path: Of a PNG or an SVG file, which appears whole or not at all.
+
+    Raises:
+        ValueError: If there are several data sets or none, or the path ends otherwise.
+
+    Reference:
+        [Blurs Behave Like Ensembles](https://arxiv.org/abs/2105.12639)
+        (Park and Kim, 2022).
+    """
+    from matplotlib import figure as figures
+
+    results = Results(rows)
+    datasets = sorted(results.datasets)
+    if len(datasets) != 1:
+        raise ValueError(
+            f"The figure needs rows of one data set. Received: datasets={datasets}"
+        )
+    figure = figures.Figure(figsize=(10, 3.8), layout="constrained")
+    axes = figure.subplots(1, 3)
+    for axis, metric in zip(axes, ("nll", "accuracy", "ece"), strict=True):
+        for index, model in enumerate(results.models):
+            curve = results.by_size(model, datasets[0], metric)
+            values = columns.scaled(metric, curve.values())
+            axis.plot(list(curve), values, label=model, **style(index))
+        size_axis(axis, sorted({row["num_samples"] for row in results.rows}))
+        axis.set_ylabel(columns.heading(metric))
+        tidy(axis)
+    figure.suptitle(f"Mean of N predictions on {datasets[0]}")
+    figure.legend(
+        *axes[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=2 if len(results.models) < 5 else 3,
+        handlelength=4,
+        frameon=False,
+    )
+    save_figure(figure, path)
+
+
+def save_figure(figure, path: str | os.PathLike):
+    """Saves a Matplotlib figure as PNG or SVG; it appears whole or not at all."""
+    kind = pathlib.Path(path).suffix
+    if kind not in (".png", ".svg"):
+        raise ValueError(f"A figure is a .png or a .svg file. Received: path={path}")
+    with files.replacing(path) as temporary, _reproducible():
+        figure.savefig(temporary, format=kind[1:], dpi=150, metadata=_undated(kind))
+
+
+def _reproducible(**settings):
+    """Makes equal figures equal files: with identifiers that are no dice."""
+    import matplotlib
+
+    return matplotlib.rc_context({"svg.hashsalt": "smoothzoo", **settings})
+
+
+def _undated(kind):
+    return {"Date": None} if kind == ".svg" else None
+
+
+def new_figure(labels: Sequence[str], height: float = 2.9):
+    """Returns a figure and its axis for a page, 4.6 inches wide.
+
+    Narrow enough for its letters to be read on a telephone, where it fills the screen.
+
+    Args:
+        labels: The entries of the legend, for which there is room below.
+        height: Of the rest, in inches.
+    """
+    from matplotlib import figure as figures
+
+    height += 0.21 * math.ceil(len(labels) / _legend_columns(labels))
+    figure = figures.Figure(figsize=(4.6, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def legend(figure, axis):
+    """Puts the legend of an axis below it."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=_legend_columns(labels),
+        handlelength=3.2,
+        fontsize=9.5,
+        frameon=False,
+        columnspacing=1.2,
+    )
+
+
+def _legend_columns(labels):
+    return 1 if max(map(len, labels)) > 22 else 2
+
+
+def tidy(axis):
+    """Gives an axis a light grid and no frame."""
+    axis.grid(color="0.85", linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def size_axis(axis, sizes: Sequence[int]):
+    """Makes the x-axis one of ensemble sizes."""
+    from matplotlib import ticker
+
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(ticker.FixedLocator(sizes))
+    axis.xaxis.set_major_formatter(ticker.FormatStrFormatter("%d"))
+    axis.xaxis.set_minor_locator(ticker.NullLocator())
+    axis.set_xlabel("Ensemble size N (forward passes)")
+
+
+def data_uri(figure) -> str:
+    """Returns a Matplotlib figure as an SVG image inside a `data:` URI.
+
+    Its letters stay letters: that is small, and sharp at every size.
+    """
+    target = io.BytesIO()
+    with _reproducible(**{"svg.fonttype": "none"}):
+        figure.savefig(target, format="svg", metadata=_undated(".svg"))
+    return f"data:image/svg+xml;base64,{base64.b64encode(target.getvalue()).decode()}"
+
+
+def style(index: int) -> dict:
+    """Returns how the line of a model looks; 49 of them differ."""
+    marker = _MARKERS[(index + index // 7) % 7]
+    return {"color": color(index), "marker": marker, "linestyle": _LINES[index % 7]}
+
+
+def color(index: int) -> str:
+    """Returns the color of a model."""
+    return _COLORS[index % 7]
+
+
+# Colors that the color-blind tell apart (Okabe and Ito, 2008); marker and line do so in
+# black and white.
+_COLORS = "#0072B2", "#D55E00", "#009E73", "#000000", "#CC79A7", "#E69F00", "#56B4E9"
+_MARKERS = "os^DvPX"
+_LINES = "-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))

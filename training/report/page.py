@@ -1,0 +1,133 @@
+"""The page `report.html`: everything about an evaluation, in one file."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+
+from training.report import about, curves, grid, heat
+from training.report.figures import Chart
+from training.report.results import Results
+from training.report.rows import write_text
+
+ASSETS = pathlib.Path(__file__).parents[1] / "assets" / "report"
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Charts under one heading.
+
+    Attributes:
+        heading: Above the charts; may be empty.
+        charts: The charts.
+    """
+
+    heading: str
+    charts: list[Chart]
+
+
+def html(
+    rows: Iterable[Mapping],
+    predictions: str | os.PathLike | None,
+    path: str | os.PathLike,
+    images=None,
+    command: str | None = None,
+):
+    """Writes a page that shows an evaluation; it needs no other file and no network.
+
+    What the rows and predictions do not tell is left out.
+
+    Args:
+        rows: As `training.evaluate.evaluate` returns them.
+        predictions: The folder of the stored predictions, or None.
+        path: Of the page, which appears whole or not at all.
+        images: The data sets from which the mistakes are shown, one
+            `training.data.ImageData` or several. By default they are loaded by name.
+        command: What made the rows; by default the command of this process.
+
+    Raises:
+        ValueError: If there are no rows.
+    """
+    results = Results(rows)
+    if not results.rows:
+        raise ValueError("A report needs rows of an evaluation. Received: rows=[]")
+    content = {
+        "headline": grid.headline(results),
+        "sizes": _sizes(results),
+        "corruptions": _corruptions(results),
+        "boxes": _boxes(results),
+        "shifts": _shifts(results),
+        "tables": _tables(results),
+        "definitions": about.definitions(results),
+        "facts": about.facts(results, command),
+        "labels": results.labels(),
+        "datasets": results.datasets,
+    }
+    write_text(_render(content), path)
+
+
+def _render(content):
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ASSETS),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(content)
+
+
+def _sizes(results):
+    groups = [
+        Group(data.name, curves.ensemble_size(results, data.name))
+        for data in results.of_kind("clean")
+    ]
+    return [group for group in groups if group.charts]
+
+
+def _corruptions(results):
+    """Returns the heat maps of each clean data set: of each metric those there are."""
+    found = {}
+    for base in results.bases("corruption"):
+        maps = [heat.heat_maps(results, base, m) for m in curves.drawn(results)]
+        if any(maps):
+            found[base] = [m for m in maps if m]
+    return found
+
+
+def _boxes(results):
+    groups = [
+        Group(base, curves.severity_boxes(results, base))
+        for base in results.bases("corruption")
+    ]
+    return [group for group in groups if group.charts]
+
+
+def _shifts(results):
+    groups = [
+        Group(f"{base}, {kind}", curves.shift(results, kind, base))
+        for kind in ("rotation", "translation")
+        for base in results.bases(kind)
+    ]
+    return [group for group in groups if group.charts]
+
+
+def _tables(results):
+    """Returns tables of all values, one for each kind of data set."""
+    tables = {
+        heading: grid.values(
+            results, [d for d in results.datasets.values() if d.kind in kinds]
+        )
+        for heading, kinds in _TABLES.items()
+    }
+    return {heading: table for heading, table in tables.items() if table}
+
+
+_TABLES = {
+    "Summaries of all corruptions": ("aggregate",),
+    "Out-of-distribution detection": ("detection",),
+    "Sequences of perturbations": ("sequence",),
+    "Each test set": ("clean", "corruption", "rotation", "translation"),
+}
