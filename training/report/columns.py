@@ -9,11 +9,12 @@ def heading(metric: str) -> str:
     """Returns the words for a metric, with its unit; the name itself if unknown."""
     if metric in COLUMNS:
         return COLUMNS[metric][0]
-    # Detection is named after its score too: auroc/mutual_information.
-    stem, slash, score = metric.partition("/")
+    # Some name a score or a reference too: auroc/mutual_information, mce/resnet20.
+    stem, slash, other = metric.partition("/")
     if slash and stem in COLUMNS:
         name, space, unit = COLUMNS[stem][0].partition(" (")
-        return f"{name}, {score.replace('_', ' ')}{space}{unit}"
+        by = f" by {other.replace('_', ' ')}" if stem in DETECTION else f" to {other}"
+        return f"{name}{by}{space}{unit}"
     return metric
 
 
@@ -69,7 +70,36 @@ COLUMNS = {
     "unc_90": ("Unc-90 (%)", 100, 2, 1),
     "freq_90": ("Freq-90 (%)", 100, 2, 0),
     "entropy": ("Entropy (nats)", 1, 4, 0),
+    "top_5": ("Top-5 accuracy (%)", 100, 2, 1),
+    "brier_uncertainty": ("Brier uncertainty", 1, 4, 0),
+    "brier_resolution": ("Brier resolution", 1, 4, 1),
+    "brier_reliability": ("Brier reliability", 1, 4, -1),
+    "brier_covariance": ("Brier covariance", 1, 4, 0),
+    "signed_ece": ("Signed ECE (%)", 100, 2, 0),
+    "adaptive_ece": ("Adaptive ECE (%)", 100, 2, -1),
+    "class_wise_ece": ("Class-wise ECE (%)", 100, 2, -1),
+    "rms_calibration_error": ("RMS calibration error (%)", 100, 2, -1),
+    "maximum_calibration_error": ("Maximum calibration error (%)", 100, 2, -1),
+    "iou": ("IoU (%)", 100, 2, 1),
+    "iou_90": ("IoU-90 (%)", 100, 2, 1),
+    "aurc": ("AURC (%)", 100, 2, -1),
+    "raulc": ("rAULC", 1, 4, 1),
+    # Over all corruptions; a name behind a slash is that of the reference.
+    "mean_error": ("Mean error (%)", 100, 2, -1),
+    "mean_nll": ("Mean NLL (nats)", 1, 4, -1),
+    "mean_ece": ("Mean ECE (%)", 100, 2, -1),
+    "mce": ("mCE (%)", 1, 2, -1),
+    "relative_mce": ("Relative mCE (%)", 1, 2, -1),
+    "mcnll": ("mCNLL (%)", 1, 2, -1),
+    "mcece": ("mCECE (%)", 1, 2, -1),
+    # Of sequences.
+    "consistency": ("Consistency (%)", 100, 2, 1),
+    "cec": ("CEC (nats)", 1, 4, -1),
+    # Out of distribution; a name behind a slash is that of the score.
     "auroc": ("AUROC (%)", 100, 2, 1),
-    "aupr": ("AUPR (%)", 100, 2, 1),
-    "fpr95": ("FPR95 (%)", 100, 2, -1),
+    "aupr_out": ("AUPR-out (%)", 100, 2, 1),
+    "aupr_in": ("AUPR-in (%)", 100, 2, 1),
+    "fpr_95": ("FPR95 (%)", 100, 2, -1),
 }
+
+DETECTION = ("auroc", "aupr_out", "aupr_in", "fpr_95")

@@ -61,10 +61,7 @@ def headline(results: Results) -> Grid:
         for metric in (*DRAWN, "brier"):
             parts.append((data.name, metric, _of([data], results, metric)))
     for base in results.bases("corruption"):
-        sets = results.of_kind("corruption", base)
-        about = f"{base}, mean of {len(sets)} corrupted sets"
-        for metric in DRAWN:
-            parts.append((about, metric, _of(sets, results, metric)))
+        parts += _corrupted(results, base)
     for data in results.of_kind("detection"):
         metric = next((m for m in _DETECTION if m in results.metrics), "")
         parts.append((data.name, metric, _of([data], results, metric)))
@@ -112,6 +109,20 @@ def values(results: Results, sets: Sequence[DataSet]) -> Grid | None:
     return Grid(heading, cells, 2)
 
 
+def _corrupted(results, base):
+    """Returns the summaries of the corruptions; without any, means over the sets."""
+    sums = results.of_kind("aggregate", base)
+    parts = [
+        (data.name, metric, _of([data], results, metric))
+        for data in sums
+        for metric in results.metrics
+        if metric in _SUMMARIES or metric.startswith("mce/")
+    ]
+    sets = results.of_kind("corruption", base)
+    about = f"{base}, mean of {len(sets)} corrupted sets"
+    return parts or [(about, m, _of(sets, results, m)) for m in DRAWN]
+
+
 def _of(sets, results, metric):
     """Returns for each model the values of its seeds, or the mean over several sets."""
     if len(sets) == 1:
@@ -153,5 +164,6 @@ def _count(number):
     return Field(str(number), number)
 
 
+_SUMMARIES = ("mean_error", "mean_nll", "mean_ece")
 # The first of these that was measured.
-_DETECTION = ("auroc/entropy", "auroc/max_prob", "auroc")
+_DETECTION = ("auroc/entropy", "auroc/max_probability", "auroc")

@@ -53,12 +53,13 @@ def rich_table(rows: Iterable[Mapping]):
     """Returns rows for the terminal, to be printed by `rich`.
 
     Each model and data set has a table of its own, which fits into 80 columns; long
-    names would not leave room for numbers beside them.
+    names would not leave room for numbers beside them. More than six metrics go on
+    below.
 
     Args:
         rows: As `training.evaluate.evaluate` returns them.
     """
-    from rich import box, console
+    from rich import box, console, text
     from rich import table as rich_tables
 
     groups = {}
@@ -67,16 +68,16 @@ def rich_table(rows: Iterable[Mapping]):
         groups.setdefault(name, []).append(row)
     tables = []
     for name, members in groups.items():
-        (_, *heading), *lines = table(members)
-        result = rich_tables.Table(
-            title=name, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1)
-        )
-        for text in heading:
-            words = text.replace(" (", "\n(")
-            result.add_column(words, justify="right", no_wrap=True)
-        for _, *line in lines:
-            result.add_row(*line)
-        tables.append(result)
+        (_, size, *heading), *lines = table(members)
+        tables.append(text.Text(name, style="italic", no_wrap=True))
+        for first in range(0, len(heading), _WIDTH):
+            result = rich_tables.Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
+            for title in (size, *heading[first : first + _WIDTH]):
+                words = title.replace(" ", "\n").replace("_", "\n")
+                result.add_column(words, justify="right", no_wrap=True)
+            for _, number, *line in lines:
+                result.add_row(number, *line[first : first + _WIDTH])
+            tables.append(result)
     return console.Group(*tables)
 
 
@@ -87,3 +88,7 @@ def by_line(rows: Iterable[Mapping]) -> dict:
         line = lines.setdefault((row["dataset"], row["model"], row["num_samples"]), {})
         line.setdefault(row["metric"], []).append(row["value"])
     return lines
+
+
+# Columns of values that 80 letters have room for.
+_WIDTH = 6
