@@ -94,9 +94,9 @@ MUTATIONS = [
     ),
     (
         "bins of the ECE closed at the wrong end",
-        "training/metrics.py",
-        "np.searchsorted(lower, confidence)",
-        'np.searchsorted(lower, confidence, "right")',
+        "training/metrics/definitions.py",
+        "xp.searchsorted(_lower_edges(xp, num_bins), values)",
+        'xp.searchsorted(_lower_edges(xp, num_bins), values, "right")',
         "tests/training/test_metrics.py",
     ),
     (

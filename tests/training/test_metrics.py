@@ -51,9 +51,28 @@ def test_every_metric_has_its_hand_worked_value():
         "unc_90": 1 / 2,
         "freq_90": 2 / 3,
         "entropy": -sum(p * math.log(p) for p in probs.ravel()) / 3,
+        "top_5": 1.0,
+        # Each example is a group of its own.
+        "brier_uncertainty": 1 - 3 * (1 / 3) ** 2,
+        "brier_resolution": (2 / 3) ** 2 + 2 * (1 / 3) ** 2,
+        "brier_reliability": (0.0038 + (0.0009 + 0.9025 + 0.9604) + 0.98) / 3,
+        "brier_covariance": 0.0,
+        "signed_ece": (0.95 + 0.95 + 0.5) / 3 - 1 / 3,
+        # The order of the first two is open, so each is half right.
+        "adaptive_ece": (0.45 + 0.45 + 0.5) / 3,
+        # Class by class; only the two 0.02 share a bin.
+        "class_wise_ece": ((0.05 + 0.03 + 0.3) + (0.03 + 0.95 + 0.8) + (0.96 + 0.5))
+        / 9,
+        "rms_calibration_error": math.sqrt((2 * 0.45**2 + 0.5**2) / 3),
+        "maximum_calibration_error": 0.5,
+        "iou": (1 + 0 + 0) / 3,
+        "iou_90": (1 + 0) / 2,
+        "aurc": (1 / 2 + 1 / 2 + 2 / 3) / 3,
+        # Lifts of 4/3 and, in the perfect order, (1 + 1/2 + 1/3) / 3 / (1/3) = 11/6.
+        "raulc": (4 / 3 - 1) / (11 / 6 - 1),
     }
     values = {name: f(probs, labels) for name, f in metrics.CLASSIFICATION.items()}
-    assert values == pytest.approx(expected, rel=1e-12)
+    assert values == pytest.approx(expected, rel=1e-12, abs=1e-15)
 
 
 def test_ece_has_the_published_hand_worked_value():
@@ -148,9 +167,16 @@ def test_acc_90_is_nan_without_certain_and_unc_90_without_wrong_predictions():
 
 
 def test_perfect_predictions_are_perfect():
-    values = [f(np.eye(5), np.arange(5)) for f in metrics.CLASSIFICATION.values()]
-    # accuracy, nll, brier, ece, acc_90, unc_90, freq_90, entropy
-    np.testing.assert_equal(values, [1, 0, 0, 0, 1, np.nan, 1, 0])  # No -0.0.
+    ones = {"accuracy", "acc_90", "freq_90", "top_5", "iou", "iou_90"}
+    special = {"brier_uncertainty": 0.8, "brier_resolution": 0.8}
+    special |= {"unc_90": math.nan, "raulc": math.nan}
+    for name, metric in metrics.CLASSIFICATION.items():
+        value = metric(np.eye(5), np.arange(5))
+        expected = special.get(name, float(name in ones))
+        if name in special:
+            assert value == pytest.approx(expected, nan_ok=True)
+        else:
+            np.testing.assert_equal(value, expected)  # No -0.0.
 
 
 @pytest.mark.parametrize("label", range(4))

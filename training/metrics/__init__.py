@@ -1,0 +1,79 @@
+"""Metrics of predictions: functions over arrays that return a float.
+
+Those in `CLASSIFICATION` take `(probs, labels)`: probabilities of the shape
+`(examples, num_classes)`, which may be a memory map as it is read in chunks, and
+labels, integers in `[0, num_classes)`, of the shape `(examples,)`. Means run over all
+examples at once, never over batches, and are computed in float64. For a model that
+samples, `probs` is the mean of the sampled probabilities. Those in `DETECTION` take
+`(scores_in, scores_out)`. `docs/metrics.md` has all formulas.
+
+`keras_metrics` has the same for `compile`.
+"""
+
+from training.metrics.calibration import Reliability as Reliability
+from training.metrics.calibration import adaptive_ece as adaptive_ece
+from training.metrics.calibration import class_wise_ece as class_wise_ece
+from training.metrics.calibration import ece as ece
+from training.metrics.calibration import (
+    maximum_calibration_error as maximum_calibration_error,
+)
+from training.metrics.calibration import reliability as reliability
+from training.metrics.calibration import rms_calibration_error as rms_calibration_error
+from training.metrics.calibration import signed_ece as signed_ece
+from training.metrics.certainty import acc_90 as acc_90
+from training.metrics.certainty import freq_90 as freq_90
+from training.metrics.certainty import iou as iou
+from training.metrics.certainty import iou_90 as iou_90
+from training.metrics.certainty import unc_90 as unc_90
+from training.metrics.detection import DETECTION as DETECTION
+from training.metrics.detection import aupr_in as aupr_in
+from training.metrics.detection import aupr_out as aupr_out
+from training.metrics.detection import auroc as auroc
+from training.metrics.detection import fpr_95 as fpr_95
+from training.metrics.detection import ood_scores as ood_scores
+from training.metrics.ranking import ConfidenceCurve as ConfidenceCurve
+from training.metrics.ranking import RiskCoverage as RiskCoverage
+from training.metrics.ranking import aurc as aurc
+from training.metrics.ranking import confidence_curve as confidence_curve
+from training.metrics.ranking import raulc as raulc
+from training.metrics.ranking import risk_coverage as risk_coverage
+from training.metrics.robustness import PUBLISHED as PUBLISHED
+from training.metrics.robustness import aggregate as aggregate
+from training.metrics.scores import BrierTerms as BrierTerms
+from training.metrics.scores import accuracy as accuracy
+from training.metrics.scores import brier as brier
+from training.metrics.scores import brier_covariance as brier_covariance
+from training.metrics.scores import brier_decomposition as brier_decomposition
+from training.metrics.scores import brier_reliability as brier_reliability
+from training.metrics.scores import brier_resolution as brier_resolution
+from training.metrics.scores import brier_uncertainty as brier_uncertainty
+from training.metrics.scores import entropy as entropy
+from training.metrics.scores import nll as nll
+from training.metrics.scores import top_5 as top_5
+from training.metrics.scores import top_k as top_k
+
+# Functions of (probs, labels).
+CLASSIFICATION = {
+    "accuracy": accuracy,
+    "nll": nll,
+    "brier": brier,
+    "ece": ece,
+    "acc_90": acc_90,
+    "unc_90": unc_90,
+    "freq_90": freq_90,
+    "entropy": entropy,
+    "top_5": top_5,
+    "brier_uncertainty": brier_uncertainty,
+    "brier_resolution": brier_resolution,
+    "brier_reliability": brier_reliability,
+    "brier_covariance": brier_covariance,
+    "signed_ece": signed_ece,
+    "adaptive_ece": adaptive_ece,
+    "class_wise_ece": class_wise_ece,
+    "rms_calibration_error": rms_calibration_error,
+    "maximum_calibration_error": maximum_calibration_error,
+    "iou": iou,
+    "iou_90": iou_90,
+    "aurc": aurc,
+    "raulc": raulc,
+}

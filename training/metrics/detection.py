@@ -1,0 +1,129 @@
+"""Detection of images that are unlike the training data, by one score per image.
+
+A higher score means more out-of-distribution. Images out of distribution are the
+positives everywhere but in `aupr_in`; authors who take those in distribution get the
+same `auroc`, exchange the two `aupr`, and another `fpr_95`.
+"""
+
+import numpy as np
+
+from training.metrics import inputs
+
+
+def ood_scores(
+    probs, mutual_information=None, energy=None, max_logit=None
+) -> dict[str, np.ndarray]:
+    """Returns scores by name, of shape `(examples,)`; higher means out-of-distribution.
+
+    Args:
+        probs: Mean probabilities of shape `(examples, num_classes)`; it gives the
+            scores `max_probability`, one less the largest one, and `entropy`, in nats.
+        mutual_information: Array of shape `(examples,)`, in nats.
+        energy: Minus the log-sum-exp of the logits, of shape `(examples,)`.
+        max_logit: The largest logit, of shape `(examples,)`; its score is negative.
+
+    Reference:
+        Maximum probability: [A Baseline for Detecting Misclassified and
+        Out-of-Distribution Examples](https://arxiv.org/abs/1610.02136) (Hendrycks and
+        Gimpel, 2017). Energy: [Energy-based Out-of-distribution Detection](
+        https://arxiv.org/abs/2010.03759) (Liu et al., 2020). Maximum logit: [Scaling
+        Out-of-Distribution Detection](https://arxiv.org/abs/1911.11132) (Hendrycks et
+        al., 2022).
+    """
+    size = len(probs)
+    scores = {"max_probability": np.empty(size), "entropy": np.empty(size)}
+    for start, part in inputs.rows(probs):
+        place = slice(start, start + len(part))
+        scores["max_probability"][place] = 1 - part.max(axis=1)
+        logs = np.log(np.where(part > 0, part, 1.0))
+        scores["entropy"][place] = 0.0 - np.sum(part * logs, axis=1)
+    if mutual_information is not None:
+        scores["mutual_information"] = np.asarray(mutual_information)
+    if energy is not None:
+        scores["energy"] = np.asarray(energy)
+    if max_logit is not None:
+        scores["max_logit"] = -np.asarray(max_logit)
+    for name, values in scores.items():
+        if values.shape != (size,):
+            raise ValueError(
+                f"`{name}` must have one number for each of the {size} rows of "
+                f"`probs`. Received: {name}.shape={values.shape}"
+            )
+    return scores
+
+
+def auroc(scores_in, scores_out) -> float:
+    """Returns the area under the receiver operating characteristic.
+
+    It is the probability that an image out of distribution has the higher score of the
+    two, where a tie counts one half: 0.5 is chance, 1 is perfect.
+    """
+    inside, outside = _sorted(scores_in, scores_out)
+    below = np.searchsorted(inside, outside, side="left").sum()
+    up_to = np.searchsorted(inside, outside, side="right").sum()
+    return float((below + up_to) / (2 * len(inside) * len(outside)))
+
+
+def aupr_out(scores_in, scores_out) -> float:
+    """Returns the average precision; positives are the images out of distribution.
+
+    It is the sum over thresholds of the precision times the step in recall, without
+    interpolation, in `(0, 1]`. A score that knows nothing has the share of positives.
+    """
+    inside, outside = _sorted(scores_in, scores_out)
+    thresholds = np.unique(outside)[::-1]
+    hits = len(outside) - np.searchsorted(outside, thresholds, side="left")
+    false = len(inside) - np.searchsorted(inside, thresholds, side="left")
+    steps = np.diff(hits, prepend=0) / len(outside)
+    return float(np.sum(steps * hits / (hits + false)))
+
+
+def aupr_in(scores_in, scores_out) -> float:
+    """Returns the average precision; positives are the images in distribution.
+
+    As `aupr_out`, for the negative scores.
+    """
+    return aupr_out(-_score("scores_out", scores_out), -_score("scores_in", scores_in))
+
+
+def fpr_95(scores_in, scores_out) -> float:
+    """Returns the share of images in distribution at or above the threshold.
+
+    The threshold is the largest one that 95% of the images out of distribution reach.
+    0 is perfect, 0.95 is chance.
+    """
+    inside, outside = _sorted(scores_in, scores_out)
+    reach = -(-95 * len(outside) // 100)  # Rounded up.
+    threshold = outside[-reach]
+    false = len(inside) - np.searchsorted(inside, threshold, side="left")
+    return float(false / len(inside))
+
+
+def _sorted(scores_in, scores_out):
+    return (
+        np.sort(_score("scores_in", scores_in)),
+        np.sort(_score("scores_out", scores_out)),
+    )
+
+
+def _score(name, values):
+    values = np.asarray(values)
+    if values.ndim != 1 or not values.size:
+        raise ValueError(
+            f"`{name}` must be one number for each of one or more images. Received: "
+            f"{name}.shape={values.shape}"
+        )
+    if bad := np.count_nonzero(np.isnan(values)):
+        raise ValueError(
+            f"`{name}` must not be NaN. Received: NaN in {bad} of {len(values)} images"
+        )
+    return values.astype("float64")
+
+
+# Functions of (scores_in, scores_out).
+DETECTION = {
+    "auroc": auroc,
+    "aupr_out": aupr_out,
+    "aupr_in": aupr_in,
+    "fpr_95": fpr_95,
+}

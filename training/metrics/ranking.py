@@ -1,0 +1,132 @@
+"""Selective prediction: what is gained by leaving out the least confident examples."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from training.metrics import inputs
+
+
+def outcomes(probs, labels) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the confidence and the correctness of each most probable class."""
+    confidence = np.empty(len(labels))
+    correct = np.empty(len(labels), bool)
+    start = 0
+    for part, part_labels in inputs.chunks(probs, labels):
+        stop = start + len(part)
+        confidence[start:stop] = part.max(axis=1)
+        correct[start:stop] = part.argmax(axis=1) == part_labels
+        start = stop
+    return confidence, correct
+
+
+def ranked(probs, labels) -> tuple[np.ndarray, np.ndarray]:
+    """Returns confidences, the largest first, and how often they are right.
+
+    Examples of the same confidence all get their mean correctness: the expectation over
+    their possible orders, so that the order of the data does not matter.
+    """
+    confidence, correct = outcomes(probs, labels)
+    order = np.argsort(-confidence, kind="stable")
+    confidence, right = confidence[order], correct[order].astype("float64")
+    starts = np.flatnonzero(np.diff(confidence, prepend=np.inf))
+    sizes = np.diff(starts, append=len(confidence))
+    return confidence, np.repeat(np.add.reduceat(right, starts) / sizes, sizes)
+
+
+class RiskCoverage(NamedTuple):
+    """The error rate of the most confident examples; arrays over the examples."""
+
+    # The share of the examples that is kept: 1/n, 2/n, ..., 1.
+    coverage: np.ndarray
+    # The error rate of these.
+    risk: np.ndarray
+    # The smallest confidence among these.
+    threshold: np.ndarray
+
+
+def risk_coverage(probs, labels) -> RiskCoverage:
+    """Returns the error rate of the most confident examples, for every coverage.
+
+    Examples of the same confidence count as in `ranked`. The mean of `risk` is `aurc`.
+
+    Example:
+
+    >>> curve = risk_coverage([[0.3, 0.7], [0.8, 0.2]], [1, 1])
+    >>> curve.coverage.tolist(), curve.risk.tolist()
+    ([0.5, 1.0], [1.0, 0.5])
+    """
+    confidence, right = ranked(probs, labels)
+    counts = np.arange(1, len(confidence) + 1)
+    wrong = np.cumsum(1 - right)
+    return RiskCoverage(counts / len(confidence), wrong / counts, confidence)
+
+
+def aurc(probs, labels) -> float:
+    """Returns the area under the risk-coverage curve: in `[0, 1]`, low is good.
+
+    It is the mean, over `i` from 1 to the number of examples, of the error rate of the
+    `i` most confident ones.
+
+    Reference:
+        [Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers](
+        https://arxiv.org/abs/1805.08206) (Geifman et al., 2019), Eq. 2.
+    """
+    return float(np.mean(risk_coverage(probs, labels).risk))
+
+
+def raulc(probs, labels) -> float:
+    """Returns the relative area under the lift curve: at most 1, high is good.
+
+    The lift is the accuracy of the `i` most confident examples over that of all, which
+    a random order would have; its mean over `i`, less one, is divided by that of the
+    perfect order, all right predictions first. So 1 is a perfect order, 0 a random one,
+    and below 0 confidence misleads. NaN where all or no predictions are right.
+
+    Reference:
+        [On the Practicality of Deterministic Epistemic Uncertainty](
+        https://arxiv.org/abs/2107.00649) (Postels et al., 2022).
+    """
+    risk = risk_coverage(probs, labels).risk
+    accuracy, counts = 1 - risk[-1], np.arange(1, len(risk) + 1)
+    num_right = np.rint(accuracy * len(risk))
+    if num_right in (0, len(risk)):
+        return float("nan")
+    perfect = np.mean(np.minimum(1, num_right / counts)) / accuracy - 1
+    return float((np.mean(1 - risk) / accuracy - 1) / perfect)
+
+
+class ConfidenceCurve(NamedTuple):
+    """What is left of the examples at each confidence; arrays over thresholds."""
+
+    threshold: np.ndarray
+    # Of the examples with at least this confidence; NaN without any.
+    accuracy: np.ndarray
+    count: np.ndarray
+
+
+def confidence_curve(probs, labels, num_thresholds: int = 101) -> ConfidenceCurve:
+    """Returns the accuracy of the examples with at least some confidence.
+
+    Args:
+        probs: Array of shape `(examples, num_classes)`.
+        labels: Integer array of shape `(examples,)`.
+        num_thresholds: From 0 to 1, in equal steps.
+
+    Example:
+
+    >>> curve = confidence_curve([[0.3, 0.7], [0.8, 0.2]], [1, 1], num_thresholds=5)
+    >>> curve.accuracy.tolist(), curve.count.tolist()
+    ([0.5, 0.5, 0.5, 0.0, nan], [2, 2, 2, 1, 0])
+
+    Reference:
+        [Can You Trust Your Model's Uncertainty?](https://arxiv.org/abs/1906.02530)
+        (Ovadia et al., 2019), Figure 1.
+    """
+    inputs.check_positive(num_thresholds=num_thresholds)
+    confidence, right = ranked(probs, labels)
+    threshold = np.linspace(0, 1, num_thresholds)
+    count = np.searchsorted(-confidence, -threshold, side="right")
+    total = np.concatenate([[0.0], np.cumsum(right)])[count]
+    accuracy = total / np.where(count > 0, count, np.nan)
+    return ConfidenceCurve(threshold, accuracy, count)
