@@ -8,6 +8,7 @@ import pathlib
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -35,6 +36,47 @@ def load_recipe(name: str) -> Recipe:
             f"Unknown recipe '{name}'.{hint} Known: {', '.join(sorted(known))}."
         )
     return importlib.import_module(f"training.recipes.{name}").RECIPE
+
+
+def change_recipe(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """Returns a recipe with some settings replaced.
+
+    Args:
+        recipe: The recipe.
+        changes: Such as `"batch_size=32"` or `"image_size=[64, 64]"`: the name of an
+            attribute of `Recipe` and its value in JSON; text needs no quotes.
+
+    Raises:
+        ValueError: If there is no such setting, or its value is of another kind.
+
+    Example:
+
+    >>> change_recipe(Recipe("cifar10"), ["batch_size=32"]).batch_size
+    32
+    """
+    known = dataclasses.asdict(recipe)
+    for change in changes:
+        name, _, text = change.partition("=")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        value = tuple(value) if isinstance(value, list) else value
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+            raise ValueError(
+                f"Unknown setting '{name}'.{hint} Known: {', '.join(known)}."
+            )
+        kind = type(known[name])
+        value = kind(value) if kind is float and type(value) is int else value
+        if known[name] is not None and type(value) is not kind:
+            raise ValueError(
+                f"Setting '{name}' is like {json.dumps(known[name])}. "
+                f"Received: {change}"
+            )
+        recipe = dataclasses.replace(recipe, **{name: value})
+    return recipe
 
 
 def measure_normalization(data: datasets.ImageData, limit: int = 10_000):
@@ -70,6 +112,7 @@ def run_training(
     distribution: str = "one",
     epochs: int | None = None,
     limit: int | None = None,
+    changes: Sequence[str] = (),
     seed: int = 0,
     mixed_precision: bool = False,
     jit_compile="auto",
@@ -87,6 +130,7 @@ def run_training(
         distribution: A key of `training.distribution.DISTRIBUTIONS`.
         epochs: Epochs in place of the recipe's.
         limit: Train and validate on the first so many images.
+        changes: Other settings in place of the recipe's; see `change_recipe`.
         seed: Of everything random.
         mixed_precision: Compute in bfloat16, or on a GPU in float16.
         jit_compile: Whether to compile with XLA; "auto" leaves it to Keras.
@@ -95,7 +139,7 @@ def run_training(
     Returns:
         The last row of the metrics.
     """
-    spec, settings = zoo.parse(model), load_recipe(recipe)
+    spec, settings = zoo.parse(model), change_recipe(load_recipe(recipe), changes)
     if epochs is not None:
         settings = dataclasses.replace(settings, epochs=epochs)
     train, test = _load_data(settings, dataset, data_dir, limit)

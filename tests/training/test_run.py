@@ -1,5 +1,6 @@
 """The command `zoo-train` as a user meets it."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -59,6 +60,9 @@ def test_trains_by_names_and_leaves_all_files(data_dir, tmp_path):
         ({"recipe": "fashionmnist"}, "Did you mean 'fashion_mnist'"),
         ({"distribution": "mirored"}, "one, mirrored"),
         ({"dataset": "no/such/folder"}, "no folder 'no/such/folder'"),
+        ({"changes": ["batchsize=32"]}, "Did you mean 'batch_size'"),
+        ({"changes": ["batch_size=many"]}, "like 128. Received: batch_size=many"),
+        ({"changes": ["image_size=64"]}, r"like \[224, 224\]"),
         ({"epochs": 1}, "epochs=1, warmup_epochs=1"),
         ({"model": "resnet20_mcdo", "limit": 100}, "batch_size=128, 100 images"),
     ],
@@ -68,6 +72,14 @@ def test_says_what_is_wrong(data_dir, tmp_path, changes, message):
     arguments["workdir"] = str(tmp_path / "work")
     with pytest.raises((ValueError, OSError), match=message):
         run.run_training(**{**arguments, **changes})
+
+
+def test_settings_of_a_recipe_can_be_changed():
+    before = run.load_recipe("cifar10")
+    texts = "batch_size=8", "image_size=[32, 48]", "learning_rate=1", "schedule=step"
+    after = run.change_recipe(before, texts)
+    changes = {"batch_size": 8, "image_size": (32, 48), "learning_rate": 1.0}
+    assert after == dataclasses.replace(before, **changes, schedule="step")
 
 
 def test_a_wrong_flag_is_one_line(tmp_path):

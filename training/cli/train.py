@@ -19,6 +19,7 @@ _DATASET = flags.DEFINE_string("dataset", None, "Data set in place of the recipe
 _DISTRIBUTION = flags.DEFINE_string("distribution", "one", "one or mirrored.")
 _EPOCHS = flags.DEFINE_integer("epochs", None, "Epochs in place of the recipe's.")
 _LIMIT = flags.DEFINE_integer("limit", None, "Train on the first so many images.")
+_SET = flags.DEFINE_multi_string("set", [], "Like batch_size=32, of the recipe.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of everything random.", lower_bound=0)
 _MIXED = flags.DEFINE_bool("mixed_precision", False, "Compute in 16 bits.")
 _JIT = flags.DEFINE_enum("jit_compile", "auto", ["auto", "true", "false"], "Use XLA.")
@@ -37,6 +38,7 @@ def main():
         distribution=_DISTRIBUTION.value,
         epochs=_EPOCHS.value,
         limit=_LIMIT.value,
+        changes=_SET.value,
         seed=_SEED.value,
         mixed_precision=_MIXED.value,
         checkpoint_seconds=_SECONDS.value,
