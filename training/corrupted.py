@@ -1,20 +1,17 @@
 """Corrupted data sets by name: `fashion_mnist_c/fog/3`."""
 
 import dataclasses
-import hashlib
-import os
+import functools
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 
-from training import corruptions, data
-from zoo import download, files
+from training import corruptions, folders, names, prepared
+from training.images import ImageData, MadeImages, kept, read_npy
 
 # Counts the changes of the corruptions' pixels, so that older files are not used.
 _EDITION = 1
-# Larger data sets are corrupted when they are read and not kept, in bytes.
-_LARGEST = 2**31
-_CHUNK = 4096
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer") + (
     "dog",
     "frog",
@@ -22,61 +19,36 @@ _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer") + (
     "ship",
     "truck",
 )
+# Corrupted sets of TensorFlow Datasets, by the clean one, and what they call
+# differently.
+_TFDS = {
+    "cifar10": (
+        "cifar10_corrupted",
+        {"glass_blur": "frosted_glass_blur", "elastic_transform": "elastic"},
+    ),
+    "imagenet2012": ("imagenet2012_corrupted", {}),
+}
 
 
-class CorruptedImages:
-    """Images that are corrupted when they are indexed.
-
-    Args:
-        images: uint8 array of shape `(examples, height, width, channels)`, or an object
-            that gives such arrays when it is indexed.
-        corruption: One of `corruptions.CORRUPTIONS`.
-        severity: From 1 to 5.
-    """
-
-    def __init__(self, images, corruption: str, severity: int):
-        self.shape = tuple(images.shape)
-        self._images = images
-        self._corruption = corruption, severity
-
-    def __len__(self):
-        return self.shape[0]
-
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            start, stop, step = index.indices(len(self))
-            if step == 1:
-                images = np.asarray(self._images[start:stop])
-                return corruptions.corrupt_all(images, *self._corruption, first=start)
-            index = range(start, stop, step)
-        if np.ndim(index) == 0:
-            place = int(index) % len(self)
-            image = np.asarray(self._images[place])
-            return corruptions.corrupt(image, *self._corruption, index=place)
-        return np.stack([self[i] for i in index])
-
-
-def is_corrupted(name: str) -> bool:
-    """Returns whether a name is that of a corrupted data set."""
-    return "_c/" in name
-
-
-def load(
-    name: str, split: str, data_dir: str | None, image_size: tuple[int, int]
-) -> data.ImageData:
+def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageData:
     """Loads a corrupted data set.
 
-    If `data_dir` holds the files of CIFAR-10-C or CIFAR-100-C (`fog.npy`, `labels.npy`
-    and so on), the images are theirs. Otherwise they are made from the clean data set
-    and kept in `corrupted/` of the cache, `ZOO_CACHE` or `~/.cache/smoothzoo`, unless
-    they take more than 2 GB.
+    The first that is there, of:
+
+    * in `data_dir`, the files of CIFAR-10-C or CIFAR-100-C (`fog.npy`, `labels.npy`);
+    * in `data_dir`, the folders of ImageNet-C (`fog/3/<class>/<image>.JPEG`), whose
+      images of 224 x 224 pixels are taken as they are;
+    * `cifar10_corrupted` or `imagenet2012_corrupted` as TensorFlow Datasets prepared
+      them, the same;
+    * images that are made from the clean ones and kept in `corrupted/` of the cache,
+      `ZOO_CACHE` or `~/.cache/smoothzoo`, unless they take more than 2 GB.
 
     Args:
         name: `<data set>_c/<corruption>/<severity>`, for example
             `"fashion_mnist_c/fog/3"` or `"path/to/folder_c/frost/1"`.
-        split: `"train"` or `"test"`.
+        split: `"train"` or `"test"`; published sets have test images alone.
         data_dir: Of the published files, or of the clean data set.
-        image_size: See `training.data.load`.
+        clean: Loads the clean data set.
 
     Returns:
         The corrupted images with the labels of the clean ones.
@@ -86,72 +58,58 @@ def load(
             damaged.
         FileNotFoundError: If the files are not there.
     """
-    base, _, rest = name.rpartition("_c/")
-    corruption, found, severity = rest.partition("/")
-    if not found or not severity.lstrip("-").isdigit():
-        raise ValueError(
-            "The name of a corrupted data set is <data set>_c/<corruption>/<severity>, "
-            f"for example fashion_mnist_c/fog/3. Received: name={name}"
-        )
-    severity = int(severity)
-    corruptions.check(corruption, severity)
-    if data_dir and (pathlib.Path(data_dir) / "labels.npy").exists():
-        return _load_published(name, split, pathlib.Path(data_dir))
-    clean = data.load(base, split, data_dir, image_size)
-    images = CorruptedImages(clean.images, corruption, severity)
-    if np.prod(images.shape, dtype=np.int64) <= _LARGEST:
-        images = _cached(images, f"{clean.name}-{split}", corruption, severity, clean)
-    return dataclasses.replace(clean, name=name, images=images)
+    base, _, rest = names.split(name)
+    corruption, severity = names.corruption(rest)
+    folder = pathlib.Path(data_dir) if data_dir else None
+    if folder and (folder / "labels.npy").exists():
+        check_split(split)
+        return _load_published(name, folder)
+    if folder and (folder / corruption / str(severity)).is_dir():
+        check_split(split)
+        return _load_folders(name, folder / corruption / str(severity))
+    if base in _TFDS:
+        builder, renamed = _TFDS[base]
+        config = f"{builder}/{renamed.get(corruption, corruption)}_{severity}"
+        if prepared.is_prepared(config, data_dir):
+            check_split(split)
+            made = prepared.load(config, split, data_dir)
+            return dataclasses.replace(made, name=name)
+    data = clean()
+    images = _corrupted(data.images, corruption, severity)
+    images = kept(images, f"corrupted/{data.name}-{split}", f"{corruption}-{severity}")
+    source = f"{corruption} made here"
+    if corruption == "frost":
+        source += f" of {corruptions.frost_source()} textures"
+    return dataclasses.replace(
+        data, name=f"{data.name}_c/{rest}", images=images, source=source
+    )
 
 
-def _cached(images, folder, corruption, severity, clean):
-    """Returns the images from a file, which is made first if it is not there."""
+def _corrupted(images, corruption, severity):
     source = corruptions.frost_source() if corruption == "frost" else ""
-    key = f"{_EDITION} {source} {_fingerprint(clean.images)}"
-    key = hashlib.sha256(key.encode()).hexdigest()[:12]
-    folder = download.cache_folder() / "corrupted" / folder
-    path = folder / f"{corruption}-{severity}-{key}.npy"
-    folder.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        with files.locked(path.with_suffix(".lock")):
-            if not path.exists():
-                _write(images, path)
-    return _read(path)
+    make = functools.partial(_corrupt, name=corruption, severity=severity)
+    return MadeImages(images, make, f"{_EDITION} {source} {corruption} {severity}")
 
 
-def _write(images, path):
-    with files.replacing(path) as temporary:
-        target = np.lib.format.open_memmap(
-            temporary, mode="w+", dtype=np.uint8, shape=images.shape
-        )
-        for start in range(0, len(images), _CHUNK):
-            target[start : start + _CHUNK] = images[start : start + _CHUNK]
-        target.flush()
+def _corrupt(images, first, name, severity):
+    return corruptions.corrupt_all(images, name, severity, first=first)
 
 
-def _fingerprint(images):
-    """Returns what changes when the images do: their bytes, or those of their files."""
-    digest = hashlib.sha256(str(images.shape).encode())
-    if isinstance(images, np.ndarray):
-        digest.update(np.ascontiguousarray(images))
-    else:
-        for path in images.paths:
-            state = os.stat(path)
-            digest.update(f"{path} {state.st_size} {state.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def _load_published(name, split, folder):
-    """Reads a severity of CIFAR-10-C or CIFAR-100-C; a fifth of the rows each."""
-    base, _, rest = name.rpartition("_c/")
-    corruption, _, severity = rest.partition("/")
+def check_split(split: str) -> None:
+    """Raises a ValueError for another split than `"test"`."""
     if split != "test":
         raise ValueError(
             "The published corrupted data sets have test images alone. "
             f"Received: split={split}"
         )
-    images = _read(folder / f"{corruption}.npy")
-    labels = _read(folder / "labels.npy")
+
+
+def _load_published(name, folder):
+    """Reads a severity of CIFAR-10-C or CIFAR-100-C; a fifth of the rows each."""
+    base, _, rest = names.split(name)
+    corruption, severity = names.corruption(rest)
+    images = read_npy(folder / f"{corruption}.npy")
+    labels = read_npy(folder / "labels.npy")
     if images.dtype != np.uint8 or images.ndim != 4 or len(images) % 5:
         raise ValueError(
             f"'{folder / f'{corruption}.npy'}' must hold uint8 images of shape "
@@ -164,23 +122,21 @@ def _load_published(name, split, folder):
             f"{corruption}.npy. Received: {len(labels)} labels, {len(images)} images"
         )
     count = len(images) // 5
-    rows = slice(count * (int(severity) - 1), count * int(severity))
+    rows = slice(count * (severity - 1), count * severity)
     labels = np.array(labels[rows], "int32")
+    classes = class_names(base, labels)
+    return ImageData(
+        name, images[rows], labels, classes, source=f"published {corruption}.npy"
+    )
+
+
+def class_names(base: str, labels: np.ndarray) -> tuple[str, ...]:
+    """Returns the names of the classes of a published set, or numbers."""
     classes = {"cifar10": _CIFAR10, "cifar100": range(100)}.get(base)
-    classes = classes or range(int(labels.max()) + 1)
-    return data.ImageData(name, images[rows], labels, tuple(map(str, classes)))
+    return tuple(map(str, classes or range(int(labels.max()) + 1)))
 
 
-def _read(path):
-    try:
-        return np.load(path, mmap_mode="r")
-    except FileNotFoundError as error:
-        there = ", ".join(sorted(file.stem for file in path.parent.glob("*.npy")))
-        raise FileNotFoundError(
-            f"There is no file '{path}'. That folder has: {there or 'none'}."
-        ) from error
-    except (EOFError, ValueError) as error:
-        raise ValueError(
-            f"'{path}' is truncated or not an .npy file ({error}). Delete it and get "
-            "it again."
-        ) from error
+def _load_folders(name, folder):
+    """Reads a severity of ImageNet-C."""
+    images, labels, classes = folders.list_classes(folder, (224, 224))
+    return ImageData(name, images, labels, classes, source=f"published {folder.name}")

@@ -9,19 +9,12 @@ import re
 from collections.abc import Callable
 
 from training import corruptions
+from training.perturbations import PERTURBATIONS
 
 # Degrees and pixels of the shift benchmark.
 # Reference: Can You Trust Your Model's Uncertainty? (Ovadia et al., 2019).
 ROTATIONS = tuple(range(15, 181, 15))
 TRANSLATIONS = tuple(range(2, 27, 2))
-# The ten of CIFAR-10-P, the four to validate on, and the stronger noises.
-PERTURBATIONS = (
-    *("gaussian_noise", "shot_noise", "motion_blur", "zoom_blur", "spatter"),
-    *("brightness", "translate", "rotate", "tilt", "scale"),
-    *("speckle_noise", "gaussian_blur", "snow", "shear"),
-    *("gaussian_noise_2", "gaussian_noise_3", "shot_noise_2", "shot_noise_3"),
-    *("speckle_noise_2", "speckle_noise_3"),
-)
 
 
 def split(name: str) -> tuple[str, str, str] | None:
@@ -117,7 +110,7 @@ def corruption(rest: str) -> tuple[str, int]:
     if not found or not re.fullmatch(r"-?\d+", severity):
         raise ValueError(
             "The name of a corrupted data set is <data set>_c/<corruption>/<severity>, "
-            f"for example fashion_mnist_c/fog/3. Received: {rest} after _c/"
+            f"for example fashion_mnist_c/fog/3. Received: name=..._c/{rest}"
         )
     corruptions.check(name, int(severity))
     return name, int(severity)
@@ -175,7 +168,7 @@ GRIDS = {
     "corruptions": ("c", tuple(corruptions.CORRUPTIONS), corruptions.SEVERITIES),
     "rotations": ("rotation", ROTATIONS),
     "translations": ("translation", TRANSLATIONS),
-    "perturbations": ("p", PERTURBATIONS),
+    "perturbations": ("p", tuple(PERTURBATIONS)),
 }
 # The whole list of each kind.
 ALL = {

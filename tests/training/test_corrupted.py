@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training import corrupted, corruptions, data
+from training import corruptions, data, images
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +92,7 @@ def test_a_truncated_file_is_an_error(few, cache):
 
 def test_large_sets_are_corrupted_when_they_are_read(few, cache, monkeypatch):
     expected = data.load("fashion_mnist_c/glass_blur/2", "test").images
-    monkeypatch.setattr(corrupted, "_LARGEST", 0)
+    monkeypatch.setattr(images, "LARGEST", 0)
     lazy = data.load("fashion_mnist_c/glass_blur/2", "test")
     assert len(list(cache.rglob("*.npy"))) == 1
     assert len(lazy) == 20
@@ -168,9 +168,9 @@ def test_damaged_published_files_are_errors(published):
         ("fashion_mnist_c/frog/3", "mean 'fog'.*name=frog"),
         ("fashion_mnist_c/fog/6", "from 1 to 5.*severity=6"),
         ("fashion_mnist_c/fog/-1", "severity=-1"),
-        ("fashion_mnist_c/fog/high", "<severity>.*name=fashion_mnist_c/fog/high"),
-        ("fashion_mnist_c/fog", "<severity>.*name=fashion_mnist_c/fog"),
-        ("fashion_mnist_c/fog/3/4", "name=fashion_mnist_c/fog/3/4"),
+        ("fashion_mnist_c/fog/high", "<severity>.*name=..._c/fog/high"),
+        ("fashion_mnist_c/fog", "<severity>.*name=..._c/fog"),
+        ("fashion_mnist_c/fog/3/4", "name=..._c/fog/3/4"),
     ],
 )
 def test_other_names_are_errors(name, message):

@@ -137,17 +137,6 @@ def test_an_unknown_name_is_refused():
         data.load("fashionmnist")
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist"])
-def test_reads_what_tensorflow_datasets_prepared(name, tmp_path):
-    import tensorflow_datasets as tfds
-
-    with tfds.testing.mock_data(num_examples=6):
-        train = data.load(name, "train", str(tmp_path))
-    assert len(train) == 6
-    assert len(train.classes) == (100 if name == "cifar100" else 10)
-    assert train.input_shape == ((28, 28, 1) if name == "mnist" else (32, 32, 3))
-
-
 def numbered(count=10):
     images = np.arange(count, dtype="uint8")[:, None, None, None]
     images = np.broadcast_to(images, (count, 4, 4, 1))

