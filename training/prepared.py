@@ -138,12 +138,13 @@ def _in_memory(builder, split):
 
 
 def _indexed(builder, split, shape, image_size):
-    info = builder.info
+    import tensorflow_datasets as tfds
+
+    info, source = builder.info, None
+    if info.file_format.value != "tfrecord":
+        encoded = {info.supervised_keys[0]: tfds.decode.SkipDecoding()}
+        source = builder.as_data_source(split, decoders=encoded)
+    paths = [pathlib.Path(path) for path in info.splits[split].filepaths]
     resize = None in shape
-    return records.load(
-        [pathlib.Path(path) for path in info.splits[split].filepaths],
-        info.file_format.value,
-        info.supervised_keys,
-        (*image_size, 3) if resize else shape,
-        resize,
-    )
+    shape = (*image_size, 3) if resize else shape
+    return records.load(paths, source, info.supervised_keys, shape, resize)

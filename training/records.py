@@ -19,17 +19,15 @@ class RecordImages:
     """Images inside of record files.
 
     Args:
-        records: Gives the bytes of an example when it is indexed.
-        key: The name of the image in an example.
+        records: Gives the encoded image and the label of an example when it is indexed.
         image_shape: Of the decoded images.
         resize: Whether the images have other shapes, and become RGB of this one.
         state: What changes when the files do.
     """
 
-    def __init__(self, records, key: str, image_shape, resize: bool, state: str):
+    def __init__(self, records, image_shape, resize: bool, state: str):
         self.shape = (len(records), *image_shape)
-        self._records, self._key, self._resize = records, key, resize
-        self._state = state
+        self._records, self._resize, self._state = records, resize, state
 
     def __len__(self):
         return self.shape[0]
@@ -39,7 +37,7 @@ class RecordImages:
 
     def _decode(self, index):
         place = range(len(self))[index]
-        content = _example(self._records[place])[self._key].bytes_list.value[0]
+        content, _ = self._records[place]
         name = f"record {place}"
         if self._resize:
             return folders.decode_image(io.BytesIO(content), self.shape[1:3], name)
@@ -58,10 +56,11 @@ class TFRecords:
         paths: The files.
         places: Integer array of shape `(records, 2)`: the number of the file, and
             where in it the record begins.
+        keys: The names of the image and the label in an example.
     """
 
-    def __init__(self, paths: Sequence[pathlib.Path], places: np.ndarray):
-        self._paths, self._places = paths, places
+    def __init__(self, paths: Sequence[pathlib.Path], places: np.ndarray, keys):
+        self._paths, self._places, self._keys = paths, places, keys
 
     def __len__(self):
         return len(self._places)
@@ -71,12 +70,31 @@ class TFRecords:
         with open(self._paths[file], "rb") as opened:
             opened.seek(offset)
             (length,) = struct.unpack("<Q", opened.read(_HEADER)[:8])
-            return opened.read(length)
+            return _parse(opened.read(length), self._keys)
+
+
+class SourceRecords:
+    """The records of a source of TensorFlow Datasets with images that stay encoded.
+
+    Args:
+        source: Gives a dict when it is indexed.
+        keys: The names of the image and the label in it.
+    """
+
+    def __init__(self, source, keys):
+        self._source, self._keys = source, keys
+
+    def __len__(self):
+        return len(self._source)
+
+    def __getitem__(self, index):
+        example = self._source[index]
+        return tuple(example[key] for key in self._keys)
 
 
 def load(
     paths: Sequence[pathlib.Path],
-    file_format: str,
+    source,
     keys: tuple[str, str],
     image_shape: tuple[int, int, int],
     resize: bool,
@@ -88,7 +106,7 @@ def load(
 
     Args:
         paths: The files.
-        file_format: `"tfrecord"` or `"array_record"`.
+        source: Gives their examples, undecoded; None for TFRecord files.
         keys: The names of the image and the label in an example.
         image_shape: Of the images.
         resize: Whether the images in the files have other shapes.
@@ -97,50 +115,39 @@ def load(
         A `RecordImages`, and the labels.
 
     Raises:
-        ValueError: If a file is truncated, or of another format.
+        ValueError: If a file is truncated.
     """
-    if file_format not in ("tfrecord", "array_record"):
-        raise ValueError(
-            "Images that do not fit into memory are read from files of the formats "
-            f"tfrecord and array_record alone. Received: file_format={file_format}"
-        )
     states = [(path, os.stat(path)) for path in paths]
     state = "\n".join(f"{path} {s.st_size} {s.st_mtime_ns}" for path, s in states)
     state = hashlib.sha256(state.encode()).hexdigest()
     kept = download.cache_folder() / "records" / f"{state[:24]}.npy"
-    opened = _array_records(paths) if file_format == "array_record" else None
     if not kept.exists():
-        places = _scan(paths, keys[1]) if opened is None else _labels(opened, keys[1])
+        places = _scan(paths, keys) if source is None else _labels(source, keys)
         with files.replacing(kept) as temporary, open(temporary, "wb") as file:
             np.save(file, places)
     places = images.read_npy(kept)
-    opened = opened or TFRecords(paths, places[:, :2])
-    return RecordImages(opened, keys[0], image_shape, resize, state), places[:, 2]
+    if source is None:
+        opened = TFRecords(paths, places[:, :2], keys)
+    else:
+        opened = SourceRecords(source, keys)
+    return RecordImages(opened, image_shape, resize, state), places[:, 2]
 
 
-def _array_records(paths):
-    from array_record.python import array_record_data_source
-
-    return array_record_data_source.ArrayRecordDataSource([str(p) for p in paths])
-
-
-def _example(record):
+def _parse(record, keys):
     import tensorflow as tf
 
-    return tf.train.Example.FromString(record).features.feature
+    features = tf.train.Example.FromString(record).features.feature
+    return features[keys[0]].bytes_list.value[0], features[keys[1]].int64_list.value[0]
 
 
-def _label(record, key):
-    return _example(record)[key].int64_list.value[0]
-
-
-def _labels(records, key):
+def _labels(source, keys):
     """Returns a row for each record that ends in its label."""
-    labels = [_label(records[index], key) for index in range(len(records))]
-    return np.array([(0, index, label) for index, label in enumerate(labels)], "int64")
+    records = SourceRecords(source, keys)
+    rows = [(0, index, records[index][1]) for index in range(len(records))]
+    return np.array(rows, "int64")
 
 
-def _scan(paths, key):
+def _scan(paths, keys):
     """Returns the file, the position and the label of each record of TFRecords."""
     found = []
     for number, path in enumerate(paths):
@@ -155,6 +162,7 @@ def _scan(paths, key):
                         f"'{path}' is truncated. Delete its folder and prepare the "
                         "data set again."
                     )
-                found.append((number, offset, _label(file.read(length), key)))
+                _, label = _parse(file.read(length), keys)
+                found.append((number, offset, label))
                 file.seek(_FOOTER, os.SEEK_CUR)
     return np.array(found, "int64").reshape(-1, 3)
