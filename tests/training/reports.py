@@ -1,6 +1,10 @@
 """Rows as an evaluation gives them, and stored predictions, made up."""
 
+import json
+
 import numpy as np
+
+from training import predictions
 
 CORRUPTIONS = ("gaussian_noise", "defocus_blur", "fog", "jpeg_compression")
 CLASSES = 10
@@ -44,7 +48,60 @@ def benchmark(models=("resnet20", "resnet20_mcdo"), corruptions=CORRUPTIONS):
                 rows += [row(metric=m, value=v, **common) for m, v in values.items()]
         for other, value in (("mnist", 0.9), ("digits", 0.8)):
             common = {"dataset": f"fashion_mnist vs {other}", "num_samples": 10}
-            for metric in ("auroc/entropy", "fpr95/entropy"):
+            for metric in ("auroc/entropy", "fpr_95/entropy"):
                 changes = {"metric": metric, "value": value - index / 50, **common}
                 rows.append(row(model, **changes))
     return rows
+
+
+def store(folder, model, dataset, probs, labels=None, sizes=(1, 10), **changes):
+    """Writes predictions as `training.predictions` does; those of the sizes are equal.
+
+    Args:
+        folder: The root of all predictions.
+        model: Name of the model.
+        dataset: Name of the data set.
+        probs: Array of shape `(examples, classes)`.
+        labels: Of the examples; zeros by default.
+        sizes: The ensemble sizes.
+        **changes: Of `meta.json`.
+    """
+    count, classes = probs.shape
+    place = predictions.folder_of(folder, model, dataset)
+    place.mkdir(parents=True)
+    labels = np.zeros(count, "int32") if labels is None else labels
+    np.save(place / "labels.npy", np.asarray(labels, "int32"))
+    np.save(place / "probs.npy", np.array([probs] * len(sizes), "float32"))
+    for name in ("mutual_information", "energy", "max_logit"):
+        np.save(place / f"{name}.npy", np.zeros((len(sizes), count), "float32"))
+    meta = {"model": model, "dataset": dataset, "sizes": list(sizes), "seed": 0}
+    meta |= {"count": count, "done": count, "num_classes": classes, "seconds": 1.0}
+    (place / "meta.json").write_text(json.dumps(meta | changes))
+
+
+def outcomes(count, temperature, seed=0, classes=CLASSES):
+    """Returns probabilities and labels; above 1, a temperature makes overconfident."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=2.5, size=(count, classes))
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (probs.cumsum(axis=1) < rng.uniform(size=(count, 1))).sum(axis=1)
+    sharp = probs**temperature
+    return sharp / sharp.sum(axis=1, keepdims=True), np.minimum(labels, classes - 1)
+
+
+def store_benchmark(folder, models, corruptions=CORRUPTIONS, count=500):
+    """Writes the predictions of a benchmark: the worse the image, the more confident.
+
+    Returns:
+        The labels of the clean images.
+    """
+    for index, model in enumerate(models):
+        probs, clean = outcomes(count, 1 + index / 10)
+        store(folder, model, "fashion_mnist", probs, clean)
+        for place, corruption in enumerate(corruptions):
+            for severity in range(1, 6):
+                made = outcomes(count, 1 + severity / 4, seed=place)
+                store(folder, model, f"fashion_mnist_c/{corruption}/{severity}", *made)
+        for seed, other in enumerate(("mnist", "digits"), 1):
+            store(folder, model, other, outcomes(count, 0.3 * seed, seed)[0])
+    return clean

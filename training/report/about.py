@@ -11,11 +11,13 @@ from pathlib import Path
 
 import keras
 
+import zoo
 from training import metrics
 from training.report import columns
 from training.report.results import Results
 
-PACKAGES = ("smoothzoo", "keras", "tensorflow", "jax", "numpy")
+# Those that have a say in the values.
+PACKAGES = ("keras", "tensorflow", "jax", "numpy")
 
 
 def facts(results: Results, command: str | None = None) -> dict[str, str]:
@@ -39,7 +41,7 @@ def facts(results: Results, command: str | None = None) -> dict[str, str]:
         "Command": command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "Seeds" if len(seeds) > 1 else "Seed": ", ".join(map(str, seeds)),
         "Commit": current_commit(),
-        "Versions": ", ".join([*_versions(), f"Python {platform.python_version()}"]),
+        "Versions": ", ".join(_versions()),
         "Backend": keras.backend.backend(),
         "Date": now.strftime("%Y-%m-%d %H:%M UTC"),
         "Images": " to ".join(dict.fromkeys(f"{c:,}" for c in (counts[0], counts[-1])))
@@ -49,28 +51,39 @@ def facts(results: Results, command: str | None = None) -> dict[str, str]:
 
 
 def definitions(results: Results) -> list[tuple[str, str]]:
-    """Returns the headings of the metrics and the first words of their docstrings."""
-    functions = {**metrics.CLASSIFICATION, **getattr(metrics, "DETECTION", {})}
-    found = {}
-    for metric in results.metrics:
-        name = metric.partition("/")[0]
-        function = functions.get(metric) or functions.get(name)
-        text = inspect.getdoc(function) if function else None
-        if text:
-            words = columns.heading(metric if metric in functions else name)
-            found.setdefault(words, _introduction(text))
-    return list(found.items())
+    """Returns headings and what the docstrings of the metrics say about them."""
+    functions = {**metrics.CLASSIFICATION, **metrics.DETECTION}
+    found = {
+        columns.heading(name): functions[name]
+        for name in dict.fromkeys(m.partition("/")[0] for m in results.metrics)
+        if name in functions
+    }
+    if results.of_kind("aggregate"):
+        found["Summaries of all corruptions"] = metrics.aggregate
+    texts = [(name, _introduction(function)) for name, function in found.items()]
+    if results.of_kind("detection"):
+        texts.append(("Scores of out-of-distribution images", _SCORES))
+    return texts
 
 
-def _introduction(text):
-    """Returns a docstring up to its first section, without line breaks."""
-    lines = text.splitlines()
-    ends = [i for i, line in enumerate(lines) if re.fullmatch(r"\w.*:", line)]
-    head = "\n".join(lines[: min(ends, default=len(lines))]).strip()
-    return "\n".join(" ".join(part.split()) for part in head.split("\n\n"))
+def _introduction(function):
+    """Returns a docstring up to its first section; a line for each paragraph."""
+    lines = inspect.getdoc(function).splitlines()
+    ends = [i for i, line in enumerate(lines) if re.fullmatch(r"[A-Z]\w*:", line)]
+    result, deep = [], 0
+    for line in lines[: min(ends, default=len(lines))]:
+        indent = len(line) - len(line.lstrip())
+        if result and result[-1] and line and indent == deep:
+            result[-1] += f" {line.strip()}"
+        else:
+            result.append(line.rstrip())
+        deep = indent
+    return "\n".join(filter(None, result))
 
 
 def _versions():
+    yield f"smoothzoo {zoo.__version__}"
+    yield f"Python {platform.python_version()}"
     for package in PACKAGES:
         try:
             yield f"{package} {importlib.metadata.version(package)}"
@@ -84,3 +97,11 @@ def _duration(seconds):
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+_SCORES = """One number for each image; higher means more out-of-distribution.
+`max_probability`: one less the largest mean probability.
+`entropy`: that of the mean probabilities, in nats.
+`mutual_information`: the entropy less the mean entropy of the passes, in nats.
+`energy`: minus the log-sum-exp of the logits, the mean over the passes.
+`max_logit`: minus the largest logit, the mean over the passes."""

@@ -5,7 +5,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Mapping
 
-from training.report import about, curves, grid, heat
+from training.report import about, confidence, curves, grid, heat, mistakes
 from training.report.figures import Chart
 from training.report.results import Results
 from training.report.rows import write_text
@@ -57,7 +57,9 @@ def html(
         "corruptions": _corruptions(results),
         "boxes": _boxes(results),
         "shifts": _shifts(results),
+        "detection": grid.values(results, results.of_kind("detection")),
         "tables": _tables(results),
+        **_predicted(results, predictions, images),
         "definitions": about.definitions(results),
         "facts": about.facts(results, command),
         "labels": results.labels(),
@@ -68,6 +70,12 @@ def html(
 
 def _render(content):
     import jinja2
+    import markupsafe
+
+    def code(text):
+        parts = str(markupsafe.escape(text)).split("`")
+        marked = (f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(parts))
+        return markupsafe.Markup("".join(marked))
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ASSETS),
@@ -76,6 +84,7 @@ def _render(content):
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["code"] = code
     return environment.get_template("page.html").render(content)
 
 
@@ -114,6 +123,28 @@ def _shifts(results):
     return [group for group in groups if group.charts]
 
 
+def _predicted(results, folder, images):
+    """Returns the sections that need the predictions; without them, empty ones."""
+    sections = {"reliability": [], "thresholds": [], "entropies": [], "mistakes": {}}
+    if folder is None:
+        return sections
+    stored = confidence.Stored(results, folder)
+    for data in results.of_kind("clean"):
+        above = confidence.thresholds(stored, data.name)
+        above += confidence.risk_coverage(stored, data.name)
+        groups = {
+            "reliability": confidence.reliability(stored, data.name),
+            "thresholds": above,
+            "entropies": confidence.entropies(stored, data.name),
+        }
+        for section, charts in groups.items():
+            if charts:
+                sections[section].append(Group(data.name, charts))
+        if found := mistakes.most_confident(stored, data.name, images):
+            sections["mistakes"][data.name] = found
+    return sections
+
+
 def _tables(results):
     """Returns tables of all values, one for each kind of data set."""
     tables = {
@@ -127,7 +158,6 @@ def _tables(results):
 
 _TABLES = {
     "Summaries of all corruptions": ("aggregate",),
-    "Out-of-distribution detection": ("detection",),
     "Sequences of perturbations": ("sequence",),
     "Each test set": ("clean", "corruption", "rotation", "translation"),
 }

@@ -1,0 +1,224 @@
+"""Charts of stored predictions: reliability, thresholds, entropies."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from training import metrics, predictions
+from training.report import figures
+from training.report.figures import Chart
+from training.report.results import Results
+
+_CONFIDENCE = "Confidence (largest mean probability)"
+# Bins with a smaller share of the images are noise.
+_FEW = 1 / 1000
+
+
+class Stored:
+    """The predictions of the largest ensembles of the models in the rows.
+
+    Args:
+        results: The values.
+        folder: Of the predictions; see `training.predictions`.
+    """
+
+    def __init__(self, results: Results, folder: str | os.PathLike):
+        self.results = results
+        self._folder = folder
+
+    def get(self, model: str, dataset: str):
+        """Returns probabilities and labels, or None where there are none."""
+        folder = predictions.folder_of(self._folder, model, dataset)
+        if not (folder / "meta.json").exists():
+            return None
+        stored = predictions.load(folder)
+        sizes, size = stored.meta["sizes"], self.results.size(model)
+        index = stored.index(size) if size in sizes else len(sizes) - 1
+        return stored.probs[index], stored.labels
+
+    def all(self, model: str, datasets: Sequence[str]):
+        """Yields the predictions there are of several data sets, one by one."""
+        yield from filter(None, (self.get(model, name) for name in datasets))
+
+
+def reliability(stored: Stored, base: str) -> list[Chart]:
+    """Draws the accuracy against the confidence, a chart for each model.
+
+    Lines are the clean images, and those of all corruptions at a severity.
+
+    Args:
+        stored: The predictions.
+        base: Name of the clean data set.
+    """
+    charts = []
+    for model, label in stored.results.labels().items():
+        lines = {}
+        for name, datasets in _groups(stored.results, base).items():
+            found = [metrics.reliability(*p) for p in stored.all(model, datasets)]
+            if found:
+                lines[name] = _pool(found)
+        if lines:
+            charts.append(_draw_reliability(lines, label, base))
+    return charts
+
+
+def _groups(results, base):
+    """Returns the clean set, and the sets of the least, middle and worst severity."""
+    sets = results.of_kind("corruption", base)
+    severities = sorted({int(data.amount) for data in sets})
+    shown = severities[:: max(len(severities) // 2, 1)]
+    corrupted = {
+        f"severity {s}": [data.name for data in sets if data.amount == s] for s in shown
+    }
+    return {"clean": [base], **corrupted}
+
+
+def _pool(parts):
+    """Returns the counts, confidences and accuracies of bins over several data sets."""
+    counts = np.array([part.count for part in parts])
+    total = counts.sum(axis=0)
+    weights = counts / np.where(total > 0, total, 1)
+    means = [
+        np.where(total > 0, np.sum(weights * np.nan_to_num(values), axis=0), np.nan)
+        for values in ([p.confidence for p in parts], [p.accuracy for p in parts])
+    ]
+    return parts[0]._replace(count=total, confidence=means[0], accuracy=means[1])
+
+
+def _draw_reliability(lines, label, base):
+    figure, axis = figures.new_figure(list(lines), height=4.2)
+    axis.remove()
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.plot([0, 100], [0, 100], color="0.6", linewidth=1, linestyle=(0, (2, 2)))
+    texts = []
+    for index, (name, bins) in enumerate(lines.items()):
+        style, full = figures.style(index), bins.count > _FEW * bins.count.sum()
+        points = 100 * bins.confidence[full], 100 * bins.accuracy[full]
+        upper.plot(*points, label=name, markersize=5, **style)
+        shares = bins.count / bins.count.sum()
+        edges = 100 * np.append(bins.lower, bins.upper[-1])
+        look = {key: style[key] for key in ("color", "linestyle")}
+        lower.stairs(100 * shares, edges, linewidth=1.3, **look)
+        means = [np.nansum(shares * v) for v in (bins.confidence, bins.accuracy)]
+        texts.append(f"{name}: confidence {means[0]:.1%}, accuracy {means[1]:.1%}")
+    upper.set_ylabel("Accuracy in the bin (%)")
+    lower.set_ylabel("Share (%)")
+    lower.set_xlabel(_CONFIDENCE.replace(")", ", %)"))
+    lower.set_xlim(0, 100)
+    for axis in (upper, lower):
+        figures.tidy(axis)
+    figures.legend(figure, upper)
+    title = f"{label} on {base}"
+    alt = f"Reliability diagram: {title}. Means: {'; '.join(texts)}."
+    return Chart(title, alt, figures.data_uri(figure))
+
+
+def thresholds(stored: Stored, base: str) -> list[Chart]:
+    """Draws accuracy and share of the examples of at least some confidence.
+
+    Args:
+        stored: The predictions.
+        base: Name of the clean data set.
+
+    Reference:
+        [Can You Trust Your Model's Uncertainty?](https://arxiv.org/abs/1906.02530)
+        (Ovadia et al., 2019), Figure 1.
+    """
+    corrupted = [d.name for d in stored.results.of_kind("corruption", base)]
+    charts = []
+    for name, sets in {"clean": [base], "all corruptions": corrupted}.items():
+        lines = {"Accuracy (%)": {}, "Share of the images (%)": {}}
+        for model, label in stored.results.labels().items():
+            found = [metrics.confidence_curve(*p) for p in stored.all(model, sets)]
+            if found:
+                place, accuracy, share = _pool_curves(found)
+                lines["Accuracy (%)"][label] = place, accuracy
+                lines["Share of the images (%)"][label] = place, share
+        for heading, curves in lines.items():
+            if curves:
+                title = f"{heading} above a confidence: {base}, {name}"
+                axes = (f"{_CONFIDENCE.partition(' (')[0]} of at least", heading)
+                charts.append(_draw_curves(curves, title, axes, 0.9))
+    return charts
+
+
+def _pool_curves(parts):
+    """Returns thresholds, and accuracies and shares over several data sets."""
+    counts = np.array([part.count for part in parts])
+    right = np.array([np.nan_to_num(p.accuracy) * p.count for p in parts]).sum(axis=0)
+    total = counts.sum(axis=0)
+    accuracy = right / np.where(total > 0, total, np.nan)
+    return parts[0].threshold, 100 * accuracy, 100 * total / total[0]
+
+
+def risk_coverage(stored: Stored, base: str) -> list[Chart]:
+    """Draws the error rate of the most confident examples against their share."""
+    curves = {}
+    for model, label in stored.results.labels().items():
+        for pair in stored.all(model, [base]):
+            curve = metrics.risk_coverage(*pair)
+            # Hundreds of points look like all of them; the first few are noise.
+            places = np.linspace(0, len(curve.risk) - 1, 201).astype(int)[1:]
+            curves[label] = 100 * curve.coverage[places], 100 * curve.risk[places]
+    if not curves:
+        return []
+    title = f"Error of the most confident images: {base}, clean"
+    axes = "Share of the images that is kept (%)", "Error (%)"
+    return [_draw_curves(curves, title, axes, 50)]
+
+
+def _draw_curves(curves, title, axes, mark):
+    """Draws lines of many points; the alternative text has those at `mark`."""
+    figure, axis = figures.new_figure(list(curves))
+    texts = []
+    for index, (label, (x, y)) in enumerate(curves.items()):
+        every = max(len(x) // 8, 1)
+        axis.plot(x, y, label=label, markevery=every, **figures.style(index))
+        texts.append(f"{label} {y[np.argmin(np.abs(x - mark))]:.2f} at {mark:g}")
+    axis.set_xlabel(axes[0])
+    axis.set_ylabel(axes[1])
+    figures.tidy(axis)
+    figures.legend(figure, axis)
+    alt = f"Line chart: {title}. {'; '.join(texts)}."
+    return Chart(title, alt, figures.data_uri(figure))
+
+
+def entropies(stored: Stored, base: str) -> list[Chart]:
+    """Draws histograms of the entropy in and out of distribution, one for each model.
+
+    Args:
+        stored: The predictions.
+        base: Name of the data set in distribution.
+    """
+    others = [data.change for data in stored.results.of_kind("detection", base)]
+    charts = []
+    for model, label in stored.results.labels().items():
+        found = {name: stored.get(model, name) for name in (base, *others)}
+        found = {name: pair[0] for name, pair in found.items() if pair}
+        if base in found and len(found) > 1:
+            scores = {k: metrics.ood_scores(v)["entropy"] for k, v in found.items()}
+            limit = np.log(found[base].shape[1])
+            charts.append(_draw_histograms(scores, limit, label))
+    return charts
+
+
+def _draw_histograms(scores, limit, label):
+    figure, axis = figures.new_figure(list(scores))
+    edges, texts = np.linspace(0, limit, 31), []
+    for index, (name, values) in enumerate(scores.items()):
+        counts = np.histogram(np.minimum(values, limit), edges)[0]
+        look = {key: figures.style(index)[key] for key in ("color", "linestyle")}
+        words = f"{name} (in distribution)" if index == 0 else name
+        shares = 100 * counts / len(values)
+        axis.stairs(shares, edges, label=words, linewidth=1.6, **look)
+        if index == 0:
+            axis.stairs(shares, edges, fill=True, alpha=0.2, color=look["color"])
+        texts.append(f"{name} {np.mean(values):.3f}")
+    axis.set_xlabel("Entropy of the mean probabilities (nats)")
+    axis.set_ylabel("Share of the images (%)")
+    axis.set_xlim(0, limit)
+    figures.tidy(axis)
+    figures.legend(figure, axis)
+    alt = f"Histograms of the entropy of {label}. Means in nats: {', '.join(texts)}."
+    return Chart(label, alt, figures.data_uri(figure))

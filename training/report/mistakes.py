@@ -1,0 +1,103 @@
+"""The most confident mistakes, as pictures."""
+
+import base64
+import dataclasses
+import io
+from collections.abc import Iterable
+
+import numpy as np
+
+from training.metrics.inputs import chunks
+from training.report.confidence import Stored
+
+# Pictures with a longer side than this are made smaller, and JPEG beyond icons.
+_LARGEST, _ICON = 160, 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Mistake:
+    """A picture, what the model took it for, how sure it was, and what it is."""
+
+    uri: str
+    predicted: str
+    confidence: float
+    truth: str
+    index: int
+
+
+def most_confident(
+    stored: Stored, base: str, images=None, count: int = 12
+) -> dict[str, list[Mistake]]:
+    """Returns the most confident mistakes of each model on a data set.
+
+    Args:
+        stored: The predictions.
+        base: Name of the data set.
+        images: Data sets among which this one is looked for; see `page.html`.
+        count: For each model.
+
+    Returns:
+        The mistakes by the name of the model, the most confident one first. Nothing
+        where the images are not to be had, or not those of the predictions.
+    """
+    found, data = {}, None
+    for model, label in stored.results.labels().items():
+        pair = stored.get(model, base)
+        if pair is None:
+            continue
+        data = data or _images(base, images)
+        if data is None or not np.array_equal(data.labels[: len(pair[1])], pair[1]):
+            continue
+        wrong = _rank(*pair, count)
+        if wrong:
+            found[label] = [
+                Mistake(
+                    _picture(np.asarray(data.images[index])),
+                    str(data.classes[predicted]),
+                    confidence,
+                    str(data.classes[int(data.labels[index])]),
+                    index,
+                )
+                for confidence, predicted, index in wrong
+            ]
+    return found
+
+
+def _rank(probs, labels, count):
+    """Returns confidence, predicted label and index of the most confident mistakes."""
+    best, start = [], 0
+    for part, truth in chunks(probs, labels):
+        predicted = part.argmax(axis=1)
+        for index in np.flatnonzero(predicted != truth):
+            found = float(part[index].max()), int(predicted[index]), start + int(index)
+            best.append(found)
+        best = sorted(best, key=lambda m: (-m[0], m[2]))[:count]
+        start += len(part)
+    return best
+
+
+def _images(name, images):
+    from training import data
+
+    if images is not None:
+        several = isinstance(images, Iterable) and not hasattr(images, "labels")
+        return next(
+            (d for d in (images if several else [images]) if d.name == name), None
+        )
+    try:
+        return data.load(name, "test")
+    except (ImportError, OSError, ValueError):
+        return None
+
+
+def _picture(pixels):
+    from PIL import Image
+
+    if pixels.dtype != np.uint8:
+        pixels = np.clip(np.rint(pixels), 0, 255).astype("uint8")
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    kind = "png" if max(image.size) <= _ICON else "jpeg"
+    image.thumbnail((_LARGEST, _LARGEST))
+    target = io.BytesIO()
+    image.save(target, kind, quality=85)
+    return f"data:image/{kind};base64,{base64.b64encode(target.getvalue()).decode()}"
