@@ -213,11 +213,35 @@ def test_every_figure_has_an_alternative_text_axes_and_a_legend(page):
 
 
 def test_definitions_are_those_of_the_functions(page):
-    text = html.unescape(page)
+    text = re.sub(r"</?code>", "`", html.unescape(page))
     for name, function in (("Brier", metrics.brier), ("ECE (%)", metrics.ece)):
         first = function.__doc__.splitlines()[0]
         assert f"<dt>{name}</dt><dd>{first}" in text
+    for words in ("AUROC (%)", "FPR95 (%)", "`max_logit`: minus the largest"):
+        assert words in text.partition('id="definitions"')[2]
     assert "Args:" not in text
+
+
+def test_summaries_of_the_corruptions_take_the_place_of_means(tmp_path):
+    rows = reports.benchmark(MODELS)
+    for index, model in enumerate(MODELS):
+        sums = {"mean_error": 0.2 + index / 10, "mean_nll": 0.5, "mcnll/resnet20": 101}
+        sums |= {"mce/resnet20": 100.0 + index, "relative_mce/resnet20": 99}
+        common = {"dataset": "fashion_mnist_c", "num_samples": 10}
+        rows += [
+            reports.row(model, metric=m, value=v, **common) for m, v in sums.items()
+        ]
+    page = write(rows, tmp_path)
+    assert "mean of 20 corrupted sets" not in page
+    assert "mCE to resnet20 (%)" in page
+    lines = list(tables(page))
+    assert [line[6:9] for line in lines[0]] == [
+        [f"{20 + 10 * i}.00", "0.5000", f"{100 + i}.00"] for i in range(3)
+    ]
+    assert lines[2][0][3:] == ["20.00", "0.5000", "101.00", "100.00", "99.00"]
+    text = html.unescape(page).partition('id="definitions"')[2]
+    assert metrics.aggregate.__doc__.splitlines()[0] in text
+    assert re.search(r"mean_error, mean_nll, mean_ece\n +The plain mean over", text)
 
 
 def test_the_page_says_how_it_was_made(page):
@@ -225,8 +249,8 @@ def test_the_page_says_how_it_was_made(page):
     assert "<code>zoo-evaluate --x=1</code>" in made
     for word in ("keras 3.", "Seed", "Commit", "UTC", "10,000 of each data set"):
         assert word in made
-    # 1.5 s for each of 3 models on 26 data sets; the pairs come with one of them.
-    assert "1 min 57 s" in made
+    # For each of 3 models: 1.5 s on 26 data sets, and 2.5 - 1.5 s on 2 others.
+    assert "2 min 3 s" in made
 
 
 def test_names_are_text_and_never_markup(tmp_path):

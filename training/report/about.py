@@ -29,11 +29,6 @@ def facts(results: Results, command: str | None = None) -> dict[str, str]:
     """
     from training.run import current_commit
 
-    passes = {
-        (row["model"], row["dataset"], row["seed"]): row.get("seconds", 0.0)
-        for row in results.rows
-        if results.datasets[row["dataset"]].kind not in ("aggregate", "detection")
-    }
     seeds = sorted({row["seed"] for row in results.rows})
     counts = sorted({row["num_examples"] for row in results.rows})
     now = datetime.datetime.now(datetime.UTC)
@@ -46,8 +41,24 @@ def facts(results: Results, command: str | None = None) -> dict[str, str]:
         "Date": now.strftime("%Y-%m-%d %H:%M UTC"),
         "Images": " to ".join(dict.fromkeys(f"{c:,}" for c in (counts[0], counts[-1])))
         + " of each data set",
-        "Time of the forward passes": _duration(sum(passes.values())),
+        "Time of the forward passes": _duration(_seconds(results)),
     }
+
+
+def _seconds(results):
+    """Returns the time of all passes; every row has that of its model and data set."""
+    passes = {
+        (row["model"], row["dataset"], row["seed"]): row.get("seconds", 0.0)
+        for row in results.rows
+    }
+    total = 0.0
+    for (model, name, seed), seconds in passes.items():
+        data = results.datasets[name]
+        if data.kind == "detection":  # The sum of two, one of which counts itself.
+            total += max(seconds - passes.get((model, data.base, seed), 0.0), 0.0)
+        elif data.kind != "aggregate":
+            total += seconds
+    return total
 
 
 def definitions(results: Results) -> list[tuple[str, str]]:
