@@ -70,7 +70,10 @@ def load(
     if name in NAMED:
         return NAMED[name](split, data_dir, image_size)
     if ("/" in name or "\\" in name) and not prepared.is_known(name):
-        raise FileNotFoundError(f"There is no folder '{name}' to take images from.")
+        raise FileNotFoundError(
+            f"There is no folder '{name}' to take images from. What is made of a data "
+            f"set is named {', '.join(f'<data set>_{kind}/...' for kind in MADE)}."
+        )
     return prepared.load(name, split, data_dir, image_size)
 
 

@@ -147,6 +147,8 @@ def test_a_folder_too_small_for_a_split_is_refused(tmp_path):
 def test_a_missing_folder_and_an_unknown_split_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder"):
         data.load(str(tmp_path / "nowhere"))
+    with pytest.raises(FileNotFoundError, match="named.*<data set>_rotation/"):
+        data.load("fashion_mnist_rot/45")
     with pytest.raises(ValueError, match="split=valid"):
         data.load("fashion_mnist", "valid")
 
