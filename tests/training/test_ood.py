@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.checks import assert_mean_close
 from tests.training.fabricated import colors, prepare
-from training import data, ood
+from training import data, ood, prepared
 
 
 def dataset(images):
@@ -68,6 +68,9 @@ def test_all_of_mnist_is_taken_where_it_is_prepared(tmp_path):
     other = data.load_ood("mnist", (32, 32, 3), data_dir=str(tmp_path))
     assert other.images.shape == (2, 32, 32, 3)
     assert "TensorFlow Datasets mnist/" in other.source
+    assert prepared.is_prepared("mnist", str(tmp_path))
+    assert not prepared.is_prepared("kmnist", str(tmp_path))
+    assert not prepared.is_prepared("mnist", str(tmp_path / "nowhere"))
 
 
 @pytest.mark.parametrize(
