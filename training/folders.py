@@ -107,8 +107,11 @@ def _opened(file, name, read):
     try:
         with Image.open(file) as opened:
             return read(opened)
-    # Pillow's readers of damaged files raise any of these.
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
+    # Pillow's readers of damaged files raise any of these, and refuse large images.
+    except (
+        *(OSError, SyntaxError, ValueError, EOFError, IndexError),
+        Image.DecompressionBombError,
+    ) as error:
         raise ValueError(f"Cannot read the image '{name}': {error}") from error
 
 

@@ -129,6 +129,13 @@ def test_a_broken_image_is_named(tmp_path, suffix):
             broken.images[:]
 
 
+def test_an_image_of_too_many_pixels_is_named(tmp_path, monkeypatch):
+    Image.new("RGB", (64, 64)).save(tmp_path / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ValueError, match="Cannot read the image.*huge.png.*exceeds"):
+        folders.read_image(tmp_path / "huge.png", (10, 10))
+
+
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no images"):
         data.load(str(tmp_path))
