@@ -11,7 +11,7 @@ import pytest
 
 from tests.training import reports
 from training import metrics, report
-from training.report import columns, curves, figures, heat, results
+from training.report import columns, curves, figures, grid, heat, results
 
 MODELS = ("resnet20", "resnet20_mcdo", "resnet20_smooth")
 
@@ -104,10 +104,10 @@ def test_the_heat_maps_have_the_values_on_one_scale(rows):
     maps = heat.heat_maps(results.Results(rows), "fashion_mnist", "nll")
     assert [m.title for m in maps.maps] == list(MODELS)
     darkness = {}
-    for model, grid in zip(MODELS, maps.maps, strict=True):
-        assert list(grid.lines) == list(reports.CORRUPTIONS)
-        assert grid.severities == [1, 2, 3, 4, 5]
-        for corruption, line in grid.lines.items():
+    for model, table in zip(MODELS, maps.maps, strict=True):
+        assert list(table.lines) == list(reports.CORRUPTIONS)
+        assert table.severities == [1, 2, 3, 4, 5]
+        for corruption, line in table.lines.items():
             values = [
                 value(rows, model, f"fashion_mnist_c/{corruption}/{s}", "nll")
                 for s in range(1, 6)
@@ -130,8 +130,8 @@ def light(cell):
 def test_the_words_on_every_cell_can_be_read(rows):
     for metric in ("accuracy", "nll", "ece"):
         maps = heat.heat_maps(results.Results(rows), "fashion_mnist", metric)
-        for grid in maps.maps + maps.differences:
-            for cell in (cell for line in grid.lines.values() for cell in line):
+        for table in maps.maps + maps.differences:
+            for cell in (cell for line in table.lines.values() for cell in line):
                 ink = 0.0 if cell.color == "#000000" else 1.0
                 low, high = sorted((light(cell), ink))
                 assert (high + 0.05) / (low + 0.05) > 4.4  # 4.5 is the WCAG's AA.
@@ -143,9 +143,9 @@ def test_differences_are_blue_where_the_first_named_is_better(rows, metric, digi
     assert len(maps.differences) == 3
     sign, factor = (1, 100) if metric == "accuracy" else (-1, 1)
     seen = set()
-    for grid in maps.differences:
-        second, first = grid.title.split(" minus ")
-        for corruption, line in grid.lines.items():
+    for table in maps.differences:
+        second, first = table.title.split(" minus ")
+        for corruption, line in table.lines.items():
             for severity, cell in enumerate(line[:5], 1):
                 name = f"fashion_mnist_c/{corruption}/{severity}"
                 gap = value(rows, second, name, metric)
@@ -251,6 +251,29 @@ def test_the_page_says_how_it_was_made(page):
         assert word in made
     # For each of 3 models: 1.5 s on 26 data sets, and 2.5 - 1.5 s on 2 others.
     assert "2 min 3 s" in made
+
+
+def test_means_and_boxes_are_over_the_same_sets_for_all_models(tmp_path, monkeypatch):
+    rows = [
+        r
+        for r in reports.benchmark(MODELS)
+        if "/" not in r["dataset"]
+        or (r["model"] == "resnet20" and "_c/" in r["dataset"])
+        or (r["model"] == "resnet20_mcdo" and "_c/fog/" in r["dataset"])
+    ]
+    kept = drawings(monkeypatch)
+    headline = grid.headline(results.Results(rows))
+    assert dict(headline.groups)["fashion_mnist, mean of 5 corrupted sets"] == 3
+    for model, line in zip(MODELS[:2], headline.lines, strict=False):
+        fog = [
+            value(rows, model, f"fashion_mnist_c/fog/{s}", "nll") for s in range(1, 6)
+        ]
+        assert line[7].text == f"{np.mean(fog):.4f}"
+    assert headline.lines[2][7].text == "-"
+    curves.severity_boxes(results.Results(rows), "fashion_mnist")
+    box = kept[1].axes[0].patches[1].get_path().vertices[:, 1]
+    fog = value(rows, "resnet20", "fashion_mnist_c/fog/1", "nll")
+    np.testing.assert_allclose(box, fog)
 
 
 def test_names_are_text_and_never_markup(tmp_path):

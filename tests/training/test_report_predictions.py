@@ -209,6 +209,18 @@ def test_predictions_of_a_size_are_those_of_the_rows(tmp_path):
     np.testing.assert_array_equal(stored.get("m", BASE)[0], probs[::-1])
 
 
+def test_what_another_evaluation_has_begun_is_not_looked_at(tmp_path, drawings):
+    for model, done in (("a", 10), ("b", 10), ("c", 3)):
+        reports.store(tmp_path, model, BASE, np.eye(10), done=done)
+        reports.store(tmp_path, model, "mnist", np.eye(10), done=done)
+    rows = [reports.row(model, 10) for model in ("a", "b")]
+    rows += [reports.row("c", 10, dataset="other")]
+    rows += [reports.row("a", 10, "auroc/entropy", dataset=f"{BASE} vs mnist")]
+    stored = confidence.Stored(results.Results(rows), tmp_path)
+    assert len(confidence.reliability(stored, BASE)) == 2
+    assert [chart.title for chart in confidence.entropies(stored, BASE)] == ["a"]
+
+
 @pytest.mark.parametrize("damage", ["truncated", "unfinished"])
 def test_damaged_predictions_are_refused(tmp_path, damage):
     reports.store(tmp_path, "resnet20", BASE, np.eye(10))

@@ -26,9 +26,20 @@ class Stored:
     def __init__(self, results: Results, folder: str | os.PathLike):
         self.results = results
         self._folder = folder
+        self._known = {model: set() for model in results.models}
+        for row in results.rows:
+            data = results.datasets[row["dataset"]]
+            is_pair = data.kind == "detection"
+            self._known[row["model"]].add(data.change if is_pair else data.name)
 
     def get(self, model: str, dataset: str):
-        """Returns probabilities and labels, or None where there are none."""
+        """Returns probabilities and labels, or None where there are none.
+
+        What another evaluation has begun in the same folder is not looked at: of a data
+        set, or of a pair with it, the model must have rows.
+        """
+        if dataset not in self._known[model]:
+            return None
         folder = predictions.folder_of(self._folder, model, dataset)
         if not (folder / "meta.json").exists():
             return None
@@ -65,7 +76,7 @@ def reliability(stored: Stored, base: str) -> list[Chart]:
 
 def _groups(results, base):
     """Returns the clean set, and the sets of the least, middle and worst severity."""
-    sets = results.of_kind("corruption", base)
+    sets = results.corrupted(base)
     severities = sorted({int(data.amount) for data in sets})
     shown = severities[:: max(len(severities) // 2, 1)]
     corrupted = {
@@ -125,7 +136,7 @@ def thresholds(stored: Stored, base: str) -> list[Chart]:
         [Can You Trust Your Model's Uncertainty?](https://arxiv.org/abs/1906.02530)
         (Ovadia et al., 2019), Figure 1.
     """
-    corrupted = [d.name for d in stored.results.of_kind("corruption", base)]
+    corrupted = [d.name for d in stored.results.corrupted(base)]
     charts = []
     for name, sets in {"clean": [base], "all corruptions": corrupted}.items():
         lines = {"Accuracy (%)": {}, "Share of the images (%)": {}}

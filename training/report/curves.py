@@ -75,7 +75,7 @@ def severity_boxes(results: Results, base: str) -> list[Chart]:
         [Can You Trust Your Model's Uncertainty?](https://arxiv.org/abs/1906.02530)
         (Ovadia et al., 2019), Figure 2.
     """
-    sets = results.of_kind("corruption", base)
+    sets = results.corrupted(base)
     charts = []
     for metric in drawn(results):
         boxes = {}

@@ -118,9 +118,11 @@ def _corrupted(results, base):
         for metric in results.metrics
         if metric in _SUMMARIES or metric.startswith("mce/")
     ]
-    sets = results.of_kind("corruption", base)
+    sets = results.corrupted(base)
     about = f"{base}, mean of {len(sets)} corrupted sets"
-    return parts or [(about, m, _of(sets, results, m)) for m in DRAWN]
+    if parts or not sets:
+        return parts
+    return [(about, metric, _of(sets, results, metric)) for metric in DRAWN]
 
 
 def _of(sets, results, metric):

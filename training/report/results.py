@@ -101,6 +101,20 @@ class Results:
             if data.kind == kind and base in (None, data.base)
         ]
 
+    def corrupted(self, base: str) -> list[DataSet]:
+        """Returns the corrupted sets which all models have, of those that have any.
+
+        What is averaged or put together is so over the same sets for each model.
+        """
+        sets = self.of_kind("corruption", base)
+        named = {data.name for data in sets}
+        has = {}
+        for row in self.rows:
+            if row["dataset"] in named:
+                has.setdefault(row["model"], set()).add(row["dataset"])
+        common = named.intersection(*has.values())
+        return [data for data in sets if data.name in common]
+
     def bases(self, kind: str) -> list[str]:
         """Returns the clean data sets which those of a kind are made from."""
         return _distinct(data.base for data in self.of_kind(kind))
