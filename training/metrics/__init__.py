@@ -5,7 +5,8 @@ Those in `CLASSIFICATION` take `(probs, labels)`: probabilities of the shape
 labels, integers in `[0, num_classes)`, of the shape `(examples,)`. Means run over all
 examples at once, never over batches, and are computed in float64. For a model that
 samples, `probs` is the mean of the sampled probabilities. Those in `DETECTION` take
-`(scores_in, scores_out)`. `docs/metrics.md` has all formulas.
+`(scores_in, scores_out)`, those in `SEQUENCES` the probabilities of frames.
+`docs/metrics.md` has all formulas.
 
 `keras_metrics` has the same for `compile`.
 """
@@ -51,6 +52,10 @@ from training.metrics.scores import entropy as entropy
 from training.metrics.scores import nll as nll
 from training.metrics.scores import top_5 as top_5
 from training.metrics.scores import top_k as top_k
+from training.metrics.sequences import SEQUENCES as SEQUENCES
+from training.metrics.sequences import cec as cec
+from training.metrics.sequences import consistency as consistency
+from training.metrics.sequences import flip_rate as flip_rate
 
 # Functions of (probs, labels).
 CLASSIFICATION = {

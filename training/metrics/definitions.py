@@ -40,17 +40,22 @@ def _one_hot(xp, probs, labels):
     return xp.where(xp.arange(probs.shape[1]) == labels[:, None], 1.0, 0.0)
 
 
-def _mean(function) -> Definition:
+def _entry(xp, cells, columns):
+    """Returns one cell and some values for each example."""
+    return cells[:, None], xp.stack(columns, axis=1)[:, None]
+
+
+def _mean(function, *names) -> Definition:
     """The mean of `function(xp, probs, labels, **options)` over the examples."""
 
     def collect(xp, probs, labels, **options):
         values = function(xp, probs, labels, **options)
-        return xp.zeros_like(labels), xp.stack([xp.ones_like(values), values], axis=1)
+        return _entry(xp, xp.zeros_like(labels), [xp.ones_like(values), values])
 
     def value(xp, sums):
         return ratio(xp, sums[0, 1], sums[0, 0])
 
-    return Definition(lambda num_classes, **options: (1, 2), collect, value)
+    return Definition(lambda num_classes, **options: (1, 2), collect, value, names)
 
 
 def _top_k(xp, probs, labels, k):
@@ -76,16 +81,15 @@ def _entropy(xp, probs, labels):
 def _confidence_bins(xp, probs, labels, num_bins):
     confidence, correct = xp.max(probs, axis=1), _correct(xp, probs, labels)
     columns = [xp.ones_like(confidence), confidence, correct]
-    return _bins(xp, confidence, num_bins), xp.stack(columns, axis=1)
+    return _entry(xp, _bins(xp, confidence, num_bins), columns)
 
 
 def _class_bins(xp, probs, labels, num_bins):
-    values = xp.reshape(probs, (-1,))
-    cells = _bins(xp, values, num_bins)
-    offsets = num_bins * xp.arange(probs.shape[1])
-    cells = xp.reshape(xp.reshape(cells, probs.shape) + offsets, (-1,))
-    correct = xp.reshape(_one_hot(xp, probs, labels), (-1,))
-    return cells, xp.stack([xp.ones_like(values), values, correct], axis=1)
+    cells = _bins(xp, xp.reshape(probs, (-1,)), num_bins)
+    cells = xp.reshape(cells, (-1, probs.shape[1]))
+    cells = cells + num_bins * xp.arange(probs.shape[1])
+    columns = [xp.ones_like(probs), probs, _one_hot(xp, probs, labels)]
+    return cells, xp.stack(columns, axis=2)
 
 
 def _gap(xp, sums):
@@ -95,12 +99,13 @@ def _gap(xp, sums):
 def _certain(xp, probs, labels):
     certain = xp.max(probs, axis=1) > CERTAIN
     correct = _correct(xp, probs, labels)
-    return xp.where(certain, 1, 0), xp.stack([xp.ones_like(correct), correct], axis=1)
+    return _entry(xp, xp.where(certain, 1, 0), [xp.ones_like(correct), correct])
 
 
 def _confusion(xp, probs, labels, threshold=-1.0):
     counted = xp.where(xp.max(probs, axis=1) > threshold, 1.0, 0.0)
-    return labels * probs.shape[1] + xp.argmax(probs, axis=1), counted[:, None]
+    cells = labels * probs.shape[1] + xp.argmax(probs, axis=1)
+    return _entry(xp, cells, [counted])
 
 
 def _mean_iou(xp, sums):
@@ -122,7 +127,7 @@ def _groups(xp, probs, labels):
     squares = xp.sum(xp.square(probs), axis=1, keepdims=True)
     hits, one_hot = _of_labels(xp, probs, labels), _one_hot(xp, probs, labels)
     columns = [xp.ones_like(squares), squares, hits, one_hot, probs]
-    return xp.argmax(probs, axis=1), xp.concatenate(columns, axis=1)
+    return xp.argmax(probs, axis=1)[:, None], xp.concatenate(columns, axis=1)[:, None]
 
 
 def _ece(xp, sums):
@@ -201,11 +206,12 @@ def _confusion_shape(num_classes):
     return num_classes**2, 1
 
 
+_NUM_BINS = ("num_bins",)
 _certain_confusion = functools.partial(_confusion, threshold=CERTAIN)
 
 DEFINITIONS = {
     "accuracy": _mean(_correct),
-    "top_k": _mean(_top_k),
+    "top_k": _mean(_top_k, "k"),
     "nll": _mean(_nll),
     "brier": _mean(_brier),
     "brier_uncertainty": _term(0),
@@ -213,11 +219,13 @@ DEFINITIONS = {
     "brier_reliability": _term(2),
     "brier_covariance": _term(3),
     "entropy": _mean(_entropy),
-    "ece": Definition(_bins_shape, _confidence_bins, _ece),
-    "signed_ece": Definition(_bins_shape, _confidence_bins, _signed_ece),
-    "rms_calibration_error": Definition(_bins_shape, _confidence_bins, _rms),
-    "maximum_calibration_error": Definition(_bins_shape, _confidence_bins, _maximum),
-    "class_wise_ece": Definition(_class_bins_shape, _class_bins, _ece),
+    "ece": Definition(_bins_shape, _confidence_bins, _ece, _NUM_BINS),
+    "signed_ece": Definition(_bins_shape, _confidence_bins, _signed_ece, _NUM_BINS),
+    "rms_calibration_error": Definition(_bins_shape, _confidence_bins, _rms, _NUM_BINS),
+    "maximum_calibration_error": Definition(
+        _bins_shape, _confidence_bins, _maximum, _NUM_BINS
+    ),
+    "class_wise_ece": Definition(_class_bins_shape, _class_bins, _ece, _NUM_BINS),
     "acc_90": Definition(_certain_shape, _certain, _acc_90),
     "unc_90": Definition(_certain_shape, _certain, _unc_90),
     "freq_90": Definition(_certain_shape, _certain, _freq_90),

@@ -89,8 +89,8 @@ def brier_decomposition(probs, labels) -> BrierTerms:
 
     Reference:
         [Reliability, Sufficiency, and the Decomposition of Proper Scores](
-        https://doi.org/10.1002/qj.456) (Broecker, 2009); the groups are those of
-        `tfp.stats.brier_decomposition`, whose uncertainty is smaller by one.
+        https://doi.org/10.1002/qj.456) (Broecker, 2009); groups, uncertainty (less one)
+        and reliability are those of `tfp.stats.brier_decomposition`.
     """
     definition = DEFINITIONS["brier_uncertainty"]
     sums = total(definition, probs, labels)

@@ -21,11 +21,13 @@ class Definition(NamedTuple):
 
     # shape(num_classes, **options): the number of cells, and of values in each.
     shape: Callable
-    # collect(xp, probs, labels, **options): the cells, of shape (entries,), and the
-    # values, of shape (entries, columns); the entries of an example are neighbors.
+    # collect(xp, probs, labels, **options): the cells that each example adds to, of
+    # shape (examples, entries), and the values, (examples, entries, columns).
     collect: Callable
     # value(xp, sums): the metric.
     value: Callable
+    # The names of the options.
+    options: tuple[str, ...] = ()
 
 
 def evaluate(definition: Definition, probs, labels, **options) -> float:
@@ -39,7 +41,7 @@ def total(definition: Definition, probs, labels, **options) -> np.ndarray:
     sums = np.zeros(cells * columns)
     for part in inputs.chunks(probs, labels):
         index, values = definition.collect(np, *part, **options)
-        index = index[:, None] * columns + np.arange(columns)
+        index = index[..., None] * columns + np.arange(columns)
         sums += np.bincount(index.ravel(), values.ravel(), minlength=sums.size)
     return sums.reshape(cells, columns)
 
