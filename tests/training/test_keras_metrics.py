@@ -114,6 +114,19 @@ def test_small_batches_count_after_many_examples(predictions, jit_compile):
     assert total[0, 1] == pytest.approx(expected, rel=1e-7)
 
 
+@pytest.mark.parametrize(
+    "name, count",
+    [("nll", 50_000), ("brier", 50_000), ("ece", 50_000), ("brier_covariance", 10_000)],
+)
+def test_sums_over_a_large_batch_do_not_round_at_each_example(name, count):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(count, 6)) * rng.uniform(0.2, 9, size=(count, 1))
+    probs, labels = softmax(logits.astype("float32")), rng.integers(0, 6, count)
+    metric = make(name)
+    metric.update_state(labels, probs)
+    assert close(metric.result(), getattr(metrics, name)(probs, labels))
+
+
 def test_memory_does_not_grow(predictions):
     for name in compiled_metrics.KINDS:
         metric = make(name)

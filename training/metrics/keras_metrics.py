@@ -14,8 +14,9 @@ from keras import ops
 from training.metrics import inputs
 from training.metrics.definitions import DEFINITIONS
 
-# Sums over few cells are taken one by one, as scattered ones round at each example.
-_FEW_CELLS = 64
+# So many sums are taken one by one along the last axis, in which backends add partial
+# sums; scattered sums, and those along other axes, round at each example.
+_FEW_SUMS = 64
 # Rows of bfloat16 probabilities miss one by less.
 _TOLERANCE = 1e-2
 
@@ -26,7 +27,7 @@ class Classification(keras.metrics.Metric):
 
     Sums are kept in float32 with a second number for what rounding has lost, so the
     result does not drift with the number of batches and agrees with that of the
-    function to 1e-6. It is NaN where the function would raise an error: without
+    function to 1e-6, for batches of up to 10,000. It is NaN where the function would raise an error: without
     examples, for labels that are no classes, and for rows that are no probabilities,
     as logits without `from_logits`. Examples of weight zero are left out, whatever
     they are.
@@ -117,10 +118,11 @@ class Classification(keras.metrics.Metric):
         num_cells, columns = self._total.shape
         cells = ops.reshape(cells, (-1,))
         values = ops.reshape(values * weights[:, None, None], (-1, columns))
-        if num_cells > _FEW_CELLS:
+        if num_cells * columns > _FEW_SUMS:
             return ops.segment_sum(values, cells, num_cells)
-        inside = (cells[:, None] == ops.arange(num_cells))[:, :, None]
-        return ops.sum(ops.where(inside, values[:, None], 0.0), axis=0)
+        inside = cells == ops.arange(num_cells)[:, None]
+        values = ops.transpose(values)
+        return ops.sum(ops.where(inside[:, None], values, 0.0), axis=-1)
 
     def _add(self, sums):
         before = ops.convert_to_tensor(self._total)
