@@ -27,10 +27,10 @@ class Classification(keras.metrics.Metric):
 
     Sums are kept in float32 with a second number for what rounding has lost, so the
     result does not drift with the number of batches and agrees with that of the
-    function to 1e-6, for batches of up to 10,000. It is NaN where the function would raise an error: without
-    examples, for labels that are no classes, and for rows that are no probabilities,
-    as logits without `from_logits`. Examples of weight zero are left out, whatever
-    they are.
+    function to 1e-6, for batches of up to 10,000. It is NaN where the function would
+    raise an error: without examples, for labels that are no classes, and for rows that
+    are no probabilities, as logits without `from_logits`. Examples of weight zero are
+    left out, whatever they are.
 
     Args:
         metric: One of `METRICS`, the name of a function.
