@@ -77,7 +77,7 @@ def test_bins_agree_where_every_confidence_lies_on_an_edge(num_bins):
 def test_a_confidence_of_exactly_90_percent_is_not_certain():
     metric = Classification("freq_90")
     metric.update_state([0, 0], np.array([[0.9, 0.1], [0.91, 0.09]], "float32"))
-    assert float(metric.result()) == 0.5
+    assert metric.result() == 0.5
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -101,17 +101,16 @@ def test_weights_count_as_repetitions(predictions, name):
 def test_small_batches_count_after_many_examples(predictions, jit_compile):
     logits, labels = predictions[0][:4], predictions[1][:4]
     metric = make("nll", from_logits=True)
-    probs = softmax(logits)
     metric.update_state(labels[:1], logits[:1], sample_weight=[2.0**26])
     update = tf.function(metric.update_state, jit_compile=jit_compile)
     for _ in range(200):
         update(labels[1:], logits[1:], sample_weight=tf.constant([1.0, 2.0, 4.0]) / 8)
-    total = (metric._total - metric._excess).numpy().astype("float64")
+    total = (metric._total - metric._excess).numpy()
     # float32 holds no more than the multiples of 8 here, so each batch alone is lost.
     assert total[0, 0] == 2.0**26 + 176  # 175
-    losses = -np.log(probs[np.arange(4), labels].astype("float64"))
+    losses = -np.log(softmax(logits)[np.arange(4), labels].astype("float64"))
     expected = 2.0**26 * losses[0] + 200 * losses[1:] @ [1, 2, 4] / 8
-    assert total[0, 1] == pytest.approx(expected, rel=1e-7)
+    assert float(total[0, 1]) == pytest.approx(expected, rel=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -131,10 +130,10 @@ def test_memory_does_not_grow(predictions):
     for name in compiled_metrics.KINDS:
         metric = make(name)
         shapes = [v.shape for v in metric.variables]
+        assert len(shapes) == 2
         for logits, labels in batches(*predictions):
             metric.update_state(labels, softmax(logits))
         assert [v.shape for v in metric.variables] == shapes
-        assert len(shapes) == 2
 
 
 @pytest.mark.parametrize(
