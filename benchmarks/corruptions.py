@@ -11,16 +11,20 @@ of their own, whose Python `--peers` names. Their declared dependencies do not i
 together, so their `pip` line takes none.
 
 All use all cores: ours by `corrupt_all`, the others, which have no such function, by
-one process for each core. A round measures all of them one after the other; a ratio is
-the median over the rounds of the ratio within a round, so that other programs on the
-machine slow both sides of it. Every library returns bytes. imagecorruptions gets the
+one process for each core. A round measures all of them one after the other. Of both
+peers, the table has the images per second, how many times as many ours are, and the
+same for images per second of processor time, which other programs on the machine
+disturb less (Linux only; in steps of 0.01 s). The ratios are medians over the rounds
+of those within a round. Every library returns bytes. imagecorruptions gets the
 names back that newer libraries dropped (`np.float_`, `multichannel`), without which
 three of its functions fail.
 """
 
 import argparse
+import functools
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import time
@@ -31,6 +35,7 @@ PEERS = ("imagecorruptions", "corrupt_tta")
 SECONDS = 0.5  # Of a measurement, about.
 
 
+@functools.lru_cache(maxsize=2)
 def sample(count: int, side: int) -> np.ndarray:
     """Returns photographs, all the same, of shape `(count, side, side, 3)`."""
     import cv2
@@ -81,6 +86,15 @@ def serve(library: str) -> None:
         print(time.perf_counter() - start, flush=True)
 
 
+def processor_seconds(pids: list[int]) -> float:
+    """Returns the processor time of processes so far."""
+    ticks = 0
+    for pid in pids:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+        ticks += sum(map(int, fields.split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 class Peer:
     """As many processes of a library as there are cores."""
 
@@ -91,6 +105,10 @@ class Peer:
         self._processes = [
             subprocess.Popen(command, env=environment, **pipes) for _ in range(cores)
         ]
+
+    def pids(self) -> list[int]:
+        """Returns the processes that work."""
+        return [process.pid for process in self._processes]
 
     def rate(self, side: int, name: str, severity: int, count: int) -> float:
         """Returns images per second, of `count` images in each process."""
@@ -114,6 +132,12 @@ class Ours:
     def __init__(self, cores: int):
         self._cores = cores
 
+    def pids(self) -> list[int]:
+        """Returns the processes that work."""
+        from training.corruptions import worker
+
+        return [os.getpid(), *worker.pids()]
+
     def rate(self, side: int, name: str, severity: int, count: int) -> float:
         """Returns images per second, of `count` images for each core."""
         from training import corruptions
@@ -127,24 +151,34 @@ class Ours:
         """Ends nothing; the workers end with the program."""
 
 
-def measure(libraries: dict, side: int, name: str, severity: int, rounds: int):
-    """Returns rates of shape `(rounds, libraries)`, measured in turn."""
-    job, counts = (side, name, severity), []
+def measure(libraries: dict, job: tuple, rounds: int):
+    """Returns images per second, and per second of processor time.
+
+    Args:
+        libraries: `Ours` and `Peer` by name.
+        job: Side, name and severity.
+        rounds: How many rounds to measure.
+
+    Returns:
+        Array of shape `(rounds, 2, libraries)`.
+    """
+    counts = []
     cores = len(os.sched_getaffinity(0))
     for runner in libraries.values():
         rate = runner.rate(*job, 1)  # Warm, too.
         rate = runner.rate(*job, max(1, int(rate * SECONDS / 8)))
-        count = int(rate * SECONDS / cores)
-        counts.append(min(max(count, 1), 800_000 // side))
-    return np.array(
-        [
-            [
-                runner.rate(*job, count)
-                for runner, count in zip(libraries.values(), counts, strict=True)
-            ]
-            for _ in range(rounds)
-        ]
-    )
+        counts.append(min(max(int(rate * SECONDS / cores), 1), 200_000 // job[0]))
+    rates = np.empty((rounds, 2, len(counts)))
+    for row in rates:
+        for place, (runner, count) in enumerate(
+            zip(libraries.values(), counts, strict=True)
+        ):
+            pids = runner.pids()
+            start = processor_seconds(pids)
+            row[0, place] = runner.rate(*job, count)
+            used = processor_seconds(pids) - start
+            row[1, place] = count * cores / max(used, 0.01)
+    return rates
 
 
 def main() -> None:
@@ -164,23 +198,25 @@ def main() -> None:
     libraries |= {library: Peer(library, flags.peers, cores) for library in PEERS}
     print(f"{cores} cores, load {os.getloadavg()[0]:.1f}, severity {flags.severity}")
     for side in flags.sides:
-        print(f"\n{side} x {side}, images/s     ours  imagecorruptions  corrupt-tta")
+        print(f"\n{side} x {side}, images/s   ours  imagecorruptions       corrupt-tta")
         ratios = []
         for name in flags.names:
-            rates = measure(libraries, side, name, flags.severity, flags.rounds)
-            ours, *theirs = np.median(rates, axis=0)
-            ratios.append(np.median(rates[:, :1] / rates[:, 1:], axis=0))
+            job = side, name, flags.severity
+            rates = measure(libraries, job, flags.rounds)
+            ours, *theirs = np.median(rates[:, 0], axis=0)
+            # Of shape (peers, 2): of the time, of the processors' time.
+            ratios.append(np.median(rates[..., :1] / rates[..., 1:], axis=0).T)
             columns = (
-                f"{rate:10.1f} {ratio:6.2f}x"
-                for rate, ratio in zip(theirs, ratios[-1], strict=True)
+                f"{rate:9.1f} {wall:6.2f}x {own:6.2f}x"
+                for rate, (wall, own) in zip(theirs, ratios[-1], strict=True)
             )
             print(f"{name:18s} {ours:10.1f} {' '.join(columns)}", flush=True)
         for label, reduce in (
             ("geometric mean", lambda r: np.exp(np.mean(np.log(r), axis=0))),
             ("slowest", lambda r: np.min(r, axis=0)),
         ):
-            values = " ".join(f"{value:17.2f}x" for value in reduce(ratios))
-            print(f"{label:29s} {values}")
+            columns = (f"{'':9s} {a:6.2f}x {b:6.2f}x" for a, b in reduce(ratios))
+            print(f"{label:29s} {' '.join(columns)}")
     for runner in libraries.values():
         runner.stop()
 

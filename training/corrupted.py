@@ -11,7 +11,7 @@ from training import corruptions, folders, names, prepared
 from training.images import ImageData, MadeImages, kept, read_npy
 
 # Counts the changes of the corruptions' pixels, so that older files are not used.
-_EDITION = 1
+_EDITION = 2
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer") + (
     "dog",
     "frog",

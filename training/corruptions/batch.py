@@ -116,36 +116,27 @@ def corrupt_part(
 
 
 def _by_threads(images, corrupted, workers, job):
-    parts = _parts(len(images), len(images) // workers)
+    def run(part):
+        corrupt_part(images, corrupted, *part, *job)
+
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        running = [
-            pool.submit(corrupt_part, images, corrupted, *part, *job) for part in parts
-        ]
-    for part in running:
-        part.result()
+        list(pool.map(run, _parts(len(images), len(images) // workers)))
 
 
 def _by_processes(images, corrupted, workers, job):
-    """Gives parts to other processes, and takes some itself, until none is left."""
+    """Gives parts to other processes until none is left."""
     most = worker.MEMORY // images[0].size
     parts = _parts(len(images), min(most, max(1, len(images) // (8 * workers))))
 
-    def take(corrupt):
-        try:
-            for part in parts:  # All take from one iterator.
-                corrupt(images, corrupted, *part, *job)
-        except BaseException:
-            list(parts)  # Nothing is left for the others.
-            raise
+    def feed(helper):
+        for part in parts:  # All take from one iterator.
+            helper.corrupt(images, corrupted, *part, *job)
 
-    helpers = concurrent.futures.ThreadPoolExecutor(workers)
-    with worker.LOCK, helpers as pool:
-        running = [
-            pool.submit(take, helper.corrupt) for helper in worker.start(workers - 1)
-        ]
-        take(corrupt_part)
-        for helper in running:
-            helper.result()
+    with worker.LOCK, concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        try:
+            list(pool.map(feed, worker.start(workers)))
+        finally:
+            list(parts)  # After an error, nothing is left for the others.
 
 
 def _parts(count, size):

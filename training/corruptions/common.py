@@ -12,6 +12,8 @@ SIDES = (32, 224)
 _MIDDLE_SIDE = 85
 # By how much rounding may miss a whole number from below, in each precision.
 _WHOLE = {np.dtype(np.float32): 3e-4, np.dtype(np.float64): 1e-10}
+# What OpenCV calls them.
+DEPTHS = {np.dtype(np.float32): cv2.CV_32F, np.dtype(np.float64): cv2.CV_64F}
 # Luminance of red, green and blue (ITU-R BT.601), as in OpenCV.
 LUMINANCE = np.float32((0.299, 0.587, 0.114))
 
@@ -76,8 +78,8 @@ def gaussian(image: np.ndarray, sigma: float) -> np.ndarray:
     border repeated.
     """
     taps = _gaussian_taps(sigma)
-    depth = cv2.CV_64F if precision(image) is np.float64 else cv2.CV_32F
     border = cv2.BORDER_REPLICATE
+    depth = DEPTHS[np.dtype(precision(image))]
     blurred = cv2.sepFilter2D(image, depth, taps, taps, borderType=border)
     return blurred.reshape(image.shape)
 

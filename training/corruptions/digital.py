@@ -185,16 +185,15 @@ def pixelate(image, severity, rng=None):
     size = max(1, int(width * scale)), max(1, int(height * scale))
     small = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
     small = np.asarray(small.resize(size, Image.Resampling.BOX))
-    places = _nearest(height, width, *small.shape[:2])
-    return cv2.remap(small, places, None, cv2.INTER_NEAREST).reshape(image.shape)
+    small = small.reshape(*small.shape[:2], -1)
+    rows, columns = _nearest(height, len(small)), _nearest(width, small.shape[1])
+    return np.take(np.take(small, columns, axis=1), rows, axis=0)
 
 
-@functools.lru_cache(maxsize=16)
-def _nearest(height, width, rows, columns):
-    """Returns the pixel that an enlarging box filter takes, for `cv2.remap`."""
-    down = ((np.arange(height) + 0.5) * (rows / height)).astype(np.int16)
-    right = ((np.arange(width) + 0.5) * (columns / width)).astype(np.int16)
-    return np.stack(np.broadcast_arrays(right, down[:, None]), axis=-1)
+@functools.lru_cache(maxsize=32)
+def _nearest(side, small):
+    """Returns the pixels that an enlarging box filter takes."""
+    return ((np.arange(side) + 0.5) * (small / side)).astype(np.intp)
 
 
 def jpeg_compression(image, severity, rng=None):

@@ -28,6 +28,8 @@ _LIKE = (
     (350, 527, (138, 153, 165), 29),
     (495, 660, (112, 123, 135), 43),
 )
+# Standard deviations of the octaves of a texture, from the finest on.
+_OCTAVES = (1, 1, 0.9, 0.8, 0.65, 0.45, 0.5)
 # The published size of textures in images of 32 pixels.
 _SMALL = 0.2
 
@@ -94,34 +96,51 @@ def textures(source: str) -> tuple[np.ndarray, ...]:
 
 
 def _grow(index, height, width, color, spread):
-    """Draws needles that branch from random germs, on clouds of several scales."""
+    """Draws feathers of ice all over a pane, lit from the upper left."""
     rng = np.random.default_rng((index, 600, 900))
     ice = np.zeros((height, width), np.float32)
-    for sigma in (48, 24, 12, 6, 3):
-        cloud = rng.standard_normal((height, width), np.float32)
-        cloud = cv2.GaussianBlur(cloud, (0, 0), sigma)
-        ice += cloud / cloud.std() * (sigma / 48) ** 0.3
-    needles = np.zeros_like(ice)
-    for _ in range(height * width // 900):
-        germ = rng.uniform((0, 0), (width, height))
-        _needle(needles, germ, rng.uniform(0, 2 * math.pi), rng.exponential(40), rng)
-    fine = cv2.GaussianBlur(needles, (0, 0), 0.8)
-    ice += 2.5 * fine / fine.std()
-    grain = rng.standard_normal((height, width), np.float32)
-    ice += 0.7 * cv2.GaussianBlur(grain, (0, 0), 0.6)
+    for top in range(0, height + 20, 20):
+        for left in range(0, width + 20, 20):
+            root = (left, top) + rng.uniform(-20, 20, 2)
+            length = 10 + rng.exponential(30)
+            _feather(ice, root, rng.uniform(0, 2 * math.pi), length, rng)
+    ice = ice - 0.7 * np.roll(ice, (1, 1), (0, 1))
+    ice += 0.1 * rng.standard_normal(ice.shape, np.float32)
+    cloud = rng.standard_normal(ice.shape, np.float32)
+    ice = _balanced(ice + 40 * cv2.GaussianBlur(cloud, (0, 0), 48))
     ice = (ice - ice.mean()) / ice.std() * spread
     return np.uint8(np.clip(ice[..., None] + np.float32(color), 0, 255))
 
 
-def _needle(canvas, start, angle, length, rng):
-    """Draws a needle with shorter ones at 60 degrees, as ice grows."""
-    direction = np.array((math.cos(angle), math.sin(angle)))
-    tip = start + length * direction
-    shade = float(rng.uniform(0.2, 1))
-    corners = [tuple(int(value) for value in point) for point in (start, tip)]
-    cv2.line(canvas, *corners, shade, 1, cv2.LINE_AA)
-    for place in np.arange(6, length, 6) if length > 12 else ():
+def _feather(canvas, root, angle, length, rng):
+    """Draws a bent needle with shorter ones on both of its sides."""
+    shade, lean = rng.uniform(0.3, 1), rng.uniform(0.4, 1.0)
+    bend = rng.normal(0, 0.01)
+    while length > 0:
+        step = rng.uniform(1.5, 5)
+        root = _line(canvas, root, angle, step, shade)
         for side in (-1, 1):
-            branch = start + place * direction
-            turned = angle + side * math.pi / 3
-            _needle(canvas, branch, turned, 0.35 * (length - place), rng)
+            turned = angle + side * rng.normal(lean, 0.1)
+            reach = rng.uniform(0.2, 0.6) * length
+            _line(canvas, root, turned, reach, shade * rng.uniform(0.3, 1))
+        length -= step
+        angle += bend * step
+
+
+def _line(canvas, start, angle, length, shade):
+    """Draws a line and returns its end."""
+    end = start + length * np.array((math.cos(angle), math.sin(angle)))
+    # OpenCV takes eighths of pixels: three bits after the point.
+    corners = [tuple(int(8 * value) for value in point) for point in (start, end)]
+    cv2.line(canvas, *corners, shade, 1, cv2.LINE_AA, 3)
+    return end
+
+
+def _balanced(ice):
+    """Gives every octave about the share that it has in the photographs."""
+    total = np.zeros_like(ice)
+    for octave, share in enumerate(_OCTAVES):
+        blurred = cv2.GaussianBlur(ice, (0, 0), 0.6 * 2**octave)
+        total += share * (ice - blurred) / (ice - blurred).std()
+        ice = blurred
+    return total

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from training.corruptions.common import (
+    DEPTHS,
     LUMINANCE,
     center,
     constants,
@@ -65,12 +66,11 @@ _MUD = np.float32((63, 42, 20))
 def snow(image, severity, rng):
     """Lays moving flakes over a whitened image."""
     loc, scale, zoom, threshold, *path, share = constants(_SNOW, image, severity)
-    rows, columns = (_zoom(side, zoom) for side in image.shape[:2])
-    shape = rows.shape[1], columns.shape[1]  # The rest would be cropped.
-    flakes = rng.standard_normal(shape, np.float32) * scale + loc
+    size = [_used(side, zoom) for side in image.shape[:2]]  # The rest is cropped.
+    flakes = rng.standard_normal(size, np.float32) * scale + loc
     if zoom > 1:
-        flakes = cv2.gemm(rows, flakes, 1, None, 0)
-        flakes = cv2.gemm(flakes, columns, 1, None, 0, flags=cv2.GEMM_2_T)
+        flakes = _stretched(flakes.T, image.shape[1], zoom).T
+        flakes = _stretched(flakes, image.shape[0], zoom)
     flakes[flakes < threshold] = 0
     flakes = to_bytes(255 * flakes)[..., None]
     flakes = to_bytes(motion(flakes, *path, rng.uniform(-135, -45))).astype(np.float32)
@@ -86,10 +86,25 @@ def snow(image, severity, rng):
     return to_bytes(cv2.merge(snowed).reshape(image.shape))
 
 
+def _used(side, factor):
+    crop = center(side, factor)
+    return crop.stop - crop.start
+
+
+def _stretched(lines, side, factor):
+    """Applies `zoom_matrix` to the lines in the center, all that a zoom uses."""
+    first, second, share = _neighbors(side, factor)
+    return lines[first] * (1 - share) + lines[second] * share
+
+
 @functools.lru_cache(maxsize=16)
-def _zoom(side, factor):
+def _neighbors(side, factor):
+    """Returns the two lines that each enlarged one mixes, and the second's share."""
     matrix = zoom_matrix(side, factor)[:, center(side, factor)]
-    return matrix.astype(np.float32)
+    first = np.argmax(matrix > 0, axis=1)
+    share = 1 - matrix[np.arange(side), first]
+    second = np.minimum(first + 1, matrix.shape[1] - 1)
+    return first, second, np.float32(share)[:, None]
 
 
 def fog(image, severity, rng):
@@ -160,11 +175,11 @@ def _blend(image, color, amount, remaining):
     """Adds a color to what remains of an image; gray images get its luminance."""
     if image.shape[2] == 1:
         color = [float(color @ LUMINANCE)]
-    planes = []
-    for plane, value in zip(cv2.split(image), color, strict=True):
-        kept = plane if remaining is None else plane * remaining
-        planes.append(np.float32(value) * amount + kept)
-    return to_bytes(cv2.merge(planes).reshape(image.shape))
+    layers = cv2.merge([amount * np.float32(value) for value in color])
+    if remaining is not None:
+        image = cv2.merge([plane * remaining for plane in cv2.split(image)])
+    total = cv2.add(image, layers, dtype=DEPTHS[layers.dtype])
+    return to_bytes(total.reshape(*amount.shape, -1))
 
 
 def _relief(liquid):
