@@ -120,8 +120,11 @@ def test_other_processes_give_the_same_pixels(monkeypatch):
     for name in ("glass_blur", "fog", "shot_noise", "snow", "elastic_transform"):
         expected = corrupt_all(images, name, 5, 1, workers=1)
         for _ in range(2):  # The processes stay for the second time.
-            together = corrupt_all(images, name, 5, 1, workers=2)
+            together = corrupt_all(images, name, np.int64(5), np.int64(1), workers=2)
             np.testing.assert_array_equal(together, expected)
+        chosen = np.random.default_rng(1).permutation(20)[:15]
+        some = corrupt_all(images[chosen], name, 5, 1, workers=2, first=chosen)
+        np.testing.assert_array_equal(some, expected[chosen])
     corruptions.worker.stop()
 
 
@@ -218,8 +221,9 @@ def test_an_array_has_the_same_errors():
         corrupt_all(images / 255, "fog", 1)
     with pytest.raises(ValueError, match=r"8 x 8.*shape=\(2, 0, 32, 3\)"):
         corrupt_all(images[:, :0], "fog", 1)
-    with pytest.raises(ValueError, match="first=1.5"):
-        corrupt_all(images, "fog", 1, first=1.5)
+    for first in (1.5, -1, [1], [1.0, 2.0], [-1, 2], [[1, 2]]):
+        with pytest.raises(ValueError, match=re.escape(f"first={first}")):
+            corrupt_all(images, "fog", 1, first=first)
     assert corrupt_all(images[:0], "fog", 1).shape == (0, 32, 32, 3)
 
 

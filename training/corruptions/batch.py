@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import os
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ def corrupt_all(
     severity: int,
     seed: int = 0,
     workers: int = 0,
-    first: int = 0,
+    first: int | Sequence[int] = 0,
 ) -> np.ndarray:
     """Corrupts all images of an array.
 
@@ -40,7 +41,8 @@ def corrupt_all(
         workers: How many cores to use; 0 for all that this process may use. Many
             images are shared among processes, which stay for the next call, a few
             large ones among threads.
-        first: The number of the first image in its data set.
+        first: The number of the first image in its data set; or the numbers of all
+            images, where they do not follow each other.
 
     Returns:
         uint8 array of the same shape.
@@ -48,13 +50,21 @@ def corrupt_all(
     Raises:
         ValueError: If the name, the severity, or the kind of images is not known, or
             `seed`, `workers` or `first` is not a natural number.
+
+    Example:
+
+    >>> images = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 1), "uint8")
+    >>> some = corrupt_all(images[[5, 2]], "fog", 3, first=[5, 2])
+    >>> bool((some == corrupt_all(images, "fog", 3)[[5, 2]]).all())
+    True
     """
     check(name, severity)
     check_images(images, 4)
-    check_natural(seed=seed, workers=workers, first=first)
+    check_natural(seed=seed, workers=workers)
+    numbers = _numbers(first, len(images))
     corrupted = np.empty(images.shape, np.uint8)
     workers = min(workers or _cores(), len(images))
-    job = name, severity, seed, first
+    job = name, int(severity), int(seed), numbers
     few = images.size // images.shape[-1] < _MANY
     small = images[:1].size <= worker.MEMORY and hasattr(os, "memfd_create")
     with _single_threaded_opencv():
@@ -65,6 +75,23 @@ def corrupt_all(
         else:  # Small images spend their time in Python, which threads do not share.
             corrupt_part(images, corrupted, 0, len(images), *job)
     return corrupted
+
+
+def _numbers(first, count):
+    if np.ndim(first) == 0:
+        check_natural(first=first)
+        return range(int(first), int(first) + count)
+    numbers = np.asarray(first)
+    if (
+        numbers.shape != (count,)
+        or numbers.dtype.kind not in "iu"
+        or (numbers < 0).any()
+    ):
+        raise ValueError(
+            "`first` must be the number of the first image or a list of natural "
+            f"numbers, one for each of {count} images. Received: first={first}"
+        )
+    return numbers.tolist()
 
 
 def _cores():
@@ -92,7 +119,7 @@ def corrupt_part(
     name: str,
     severity: int,
     seed: int,
-    first: int,
+    numbers: Sequence[int],
 ) -> None:
     """Writes `corrupted[start:stop]` on one core; see `corrupt_all`.
 
@@ -110,7 +137,7 @@ def corrupt_part(
             corrupted[top:bottom] = tall.reshape(stack.shape)
         return
     for index in range(start, stop):
-        rng = generator(seed, first + index, name, severity)
+        rng = generator(seed, numbers[index], name, severity)
         image = np.ascontiguousarray(images[index])
         corrupted[index] = corruption(image, severity, rng)
 
@@ -125,7 +152,7 @@ def _by_threads(images, corrupted, workers, job):
 
 def _by_processes(images, corrupted, workers, job):
     """Gives parts to other processes until none is left."""
-    most = worker.MEMORY // images[0].size
+    most = min(worker.MEMORY // images[0].size, worker.MOST)
     parts = _parts(len(images), min(most, max(1, len(images) // (8 * workers))))
 
     def feed(helper):

@@ -64,6 +64,28 @@ def truncate(values: np.ndarray) -> np.ndarray:
     return (np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
+def normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Draws one of 2**16 normal quantiles, faster than `rng.standard_normal`.
+
+    The probabilities are exact up to 2**-17, and no number is beyond 4.33.
+
+    Args:
+        shape: Of the result.
+        rng: The source of random numbers.
+
+    Returns:
+        float32 array.
+    """
+    return np.take(_quantiles(), rng.integers(0, 2**16, shape, np.uint16))
+
+
+@functools.cache
+def _quantiles() -> np.ndarray:
+    from scipy import special
+
+    return np.float32(special.ndtri((np.arange(2**16) + 0.5) / 2**16))
+
+
 @functools.lru_cache(maxsize=64)
 def _gaussian_taps(sigma: float) -> np.ndarray:
     radius = int(4 * sigma + 0.5)

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from training.corruptions.common import constants, to_bytes
+from training.corruptions.common import constants, normal, to_bytes
 
 _GAUSSIAN = {
     32: (0.04, 0.06, 0.08, 0.09, 0.10),
@@ -17,7 +17,7 @@ _SPECKLE = {32: (0.06, 0.1, 0.12, 0.16, 0.2), 224: (0.15, 0.2, 0.35, 0.45, 0.6)}
 
 def gaussian_noise(image, severity, rng):
     """Adds normal noise of one standard deviation."""
-    noise = rng.standard_normal(image.shape, np.float32)
+    noise = normal(image.shape, rng)
     noise *= 255 * constants(_GAUSSIAN, image, severity)
     noise += image
     return to_bytes(noise)
@@ -25,7 +25,7 @@ def gaussian_noise(image, severity, rng):
 
 def speckle_noise(image, severity, rng):
     """Adds normal noise in proportion to the pixel."""
-    noise = rng.standard_normal(image.shape, np.float32)
+    noise = normal(image.shape, rng)
     noise *= constants(_SPECKLE, image, severity)
     noise += 1
     noise *= image

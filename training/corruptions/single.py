@@ -1,6 +1,6 @@
 """The corruption of one image."""
 
-import zlib
+import hashlib
 
 import numpy as np
 
@@ -48,7 +48,23 @@ def generator(seed: int, index: int, name: str, severity: int):
     """Returns the random numbers of an image, None if the corruption needs none."""
     if name in DETERMINISTIC:
         return None
-    return np.random.default_rng((seed, index, zlib.crc32(name.encode()), severity))
+    key = f"{seed} {index} {name} {severity}".encode()
+    digest = hashlib.blake2b(key, digest_size=32).digest()
+    return np.random.Generator(np.random.PCG64(_Digest(digest)))
+
+
+class _Digest(np.random.bit_generator.ISeedSequence):
+    """Seeds by a hash, in half the time of `np.random.SeedSequence`.
+
+    That counts for small images, which each have a generator of their own.
+    """
+
+    def __init__(self, digest):
+        self._digest = digest
+
+    def generate_state(self, n_words, dtype=np.uint32):
+        """Returns the words that `PCG64` asks for, four of 64 bits."""
+        return np.frombuffer(self._digest, "<u8", n_words).astype(dtype)
 
 
 def check_images(images: np.ndarray, rank: int) -> None:

@@ -13,7 +13,7 @@ from training.corruptions.common import (
     constants,
     gaussian,
     motion,
-    precision,
+    normal,
     to_bytes,
     zoom_matrix,
 )
@@ -60,6 +60,7 @@ _SPATTER = {
     ),
 }
 _WATER = np.float32((175, 238, 238))
+_SLOPE = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
 _MUD = np.float32((63, 42, 20))
 
 
@@ -67,11 +68,11 @@ def snow(image, severity, rng):
     """Lays moving flakes over a whitened image."""
     loc, scale, zoom, threshold, *path, share = constants(_SNOW, image, severity)
     size = [_used(side, zoom) for side in image.shape[:2]]  # The rest is cropped.
-    flakes = rng.standard_normal(size, np.float32) * scale + loc
+    flakes = normal(size, rng) * scale + loc
     if zoom > 1:
         flakes = _stretched(flakes.T, image.shape[1], zoom).T
         flakes = _stretched(flakes, image.shape[0], zoom)
-    flakes[flakes < threshold] = 0
+    _, flakes = cv2.threshold(flakes, threshold, 0, cv2.THRESH_TOZERO)
     flakes = to_bytes(255 * flakes)[..., None]
     flakes = to_bytes(motion(flakes, *path, rng.uniform(-135, -45))).astype(np.float32)
     flakes = flakes[..., 0] + flakes[::-1, ::-1, 0]
@@ -158,17 +159,15 @@ def _previous(array, axis):
 def spatter(image, severity, rng):
     """Splashes water (severities 1 to 3) or mud (4 and 5) on the image."""
     loc, scale, blur, threshold, strength, is_mud = constants(_SPATTER, image, severity)
-    liquid = rng.standard_normal(image.shape[:2], precision(image)) * scale + loc
-    liquid = gaussian(liquid, blur)
+    liquid = gaussian(normal(image.shape[:2], rng) * scale + loc, blur)
     if is_mud:
         amount = gaussian((liquid > threshold).astype(liquid.dtype), strength)
         amount[amount < 0.8] = 0
         return _blend(image, _MUD, amount, 1 - amount)
-    liquid[liquid < threshold] = 0
+    _, liquid = cv2.threshold(liquid, threshold, 0, cv2.THRESH_TOZERO)
     amount = _relief(liquid)
-    if not amount.any():
-        return image.copy()
-    return _blend(image, _WATER, amount * (strength / amount.max()), None)
+    most = amount.max()
+    return _blend(image, _WATER, amount * (strength / most), None) if most else +image
 
 
 def _blend(image, color, amount, remaining):
@@ -186,8 +185,8 @@ def _relief(liquid):
     """Returns the published shading of drops, from their distance to an edge."""
     # The published conversion does not saturate: 1.1 becomes 24, not 255.
     drops = (liquid * 255).astype(np.int32).astype(np.uint8)
-    distance = cv2.distanceTransform(255 - cv2.Canny(drops, 50, 150), cv2.DIST_L2, 5)
+    dry = cv2.bitwise_not(cv2.Canny(drops, 50, 150))
+    distance = cv2.distanceTransform(dry, cv2.DIST_L2, 5)
     distance = cv2.blur(cv2.min(distance, 20), (3, 3)).astype(np.uint8)
-    slope = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
-    relief = cv2.filter2D(cv2.equalizeHist(distance), cv2.CV_8U, slope)
+    relief = cv2.filter2D(cv2.equalizeHist(distance), cv2.CV_8U, _SLOPE)
     return drops * cv2.blur(relief, (3, 3)).astype(np.float32)

@@ -27,6 +27,8 @@ _ENVIRONMENT = {
 _PROGRAM = "from training.corruptions import worker; worker.main()"
 # Bytes that a worker shares. They stay, because fresh memory costs more than a copy.
 MEMORY = 2**23
+# Images that a job may have; their numbers travel as text, which has its limits.
+MOST = 2**12
 # Held while the workers are in use; they take one job at a time.
 LOCK = threading.Lock()
 _running = []
@@ -60,8 +62,8 @@ class Worker:
         shape = stop - start, *images.shape[1:]
         memory = self._memory[: int(np.prod(shape))].reshape(shape)
         memory[:] = images[start:stop]
-        *job, first = job
-        message = json.dumps([shape, *job, first + start]).encode()
+        *job, numbers = job
+        message = json.dumps([shape, *job, list(numbers[start:stop])]).encode()
         try:
             self._socket.send(message)
             done = self._socket.recv(16)
