@@ -10,14 +10,14 @@ The libraries are not dependencies of this project: they live in a virtual envir
 of their own, whose Python `--peers` names. Their declared dependencies do not install
 together, so their `pip` line takes none.
 
-All use all cores: ours by `corrupt_all`, the others, which have no such function, by
-one process for each core. A round measures all of them one after the other. Of both
-peers, the table has the images per second, how many times as many ours are, and the
-same for images per second of processor time, which other programs on the machine
-disturb less (Linux only; in steps of 0.01 s). The ratios are medians over the rounds
-of those within a round. Every library returns bytes. imagecorruptions gets the
-names back that newer libraries dropped (`np.float_`, `multichannel`), without which
-three of its functions fail.
+All corrupt an array of images into another one on all cores: ours by `corrupt_all`, the
+others, which have no such function, by a loop in one process for each core. A round
+measures all of them one after the other. Of both peers, the table has the images per
+second, how many times as many ours are, and the same for images per second of processor
+time, which other programs on the machine disturb less (Linux only; in steps of 0.01 s).
+The ratios are medians over the rounds of those within a round. Every library returns
+bytes. imagecorruptions gets the names back that newer libraries dropped (`np.float_`,
+`multichannel`), without which three of its functions fail.
 """
 
 import argparse
@@ -79,10 +79,11 @@ def serve(library: str) -> None:
     corrupt = load_peer(library)
     for line in sys.stdin:
         side, name, severity, count = json.loads(line)
-        image = sample(1, side)[0]
+        images = sample(count, side)
         start = time.perf_counter()
-        for _ in range(count):
-            corrupt(image, severity, name)
+        corrupted = np.empty_like(images)
+        for index, image in enumerate(images):
+            corrupted[index] = corrupt(image, severity, name)
         print(time.perf_counter() - start, flush=True)
 
 

@@ -12,11 +12,11 @@ from training import corruptions
 from training.corruptions import BENCHMARK, CORRUPTIONS, corrupt, corrupt_all, frost
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "corruptions.json"
-# The published constants of these do not move the image farther at every step: glass
-# repeats more but blurs less, frost and fog darken and brighten, snow has fewer but
-# larger flakes, spatter turns from water to mud, colors fade and then glow, and
-# elastic goes from large shifts to small waves.
+# These do not move the image farther at every step: glass repeats more but blurs less,
+# motion gets longer but no stronger, frost and fog darken and brighten, snow has fewer
+# but larger flakes, spatter turns to mud, colors fade and then glow, elastic shrinks.
 NOT_MONOTONE = {
+    "motion_blur": (32,),
     "glass_blur": (32, 224),
     "frost": (32, 224),
     "fog": (224,),
@@ -87,14 +87,10 @@ def test_values_stay_as_they_were(name, side, photo):
 @pytest.mark.parametrize("side", [32, 224])
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_distance_grows_with_severity(name, side, photo):
-    image, seeds = photo[side], range(1 if name in corruptions.DETERMINISTIC else 8)
+    count = 1 if name in corruptions.DETERMINISTIC else 40 if name == "frost" else 8
+    image, seeds = photo[side], range(count)
     distances = [
-        np.mean(
-            [
-                np.abs(image.astype(float) - corrupt(image, name, severity, seed))
-                for seed in seeds
-            ]
-        )
+        np.mean([cv2.absdiff(image, corrupt(image, name, severity, i)) for i in seeds])
         for severity in corruptions.SEVERITIES
     ]
     assert min(distances) > 0

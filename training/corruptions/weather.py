@@ -167,7 +167,9 @@ def spatter(image, severity, rng):
     _, liquid = cv2.threshold(liquid, threshold, 0, cv2.THRESH_TOZERO)
     amount = _relief(liquid)
     most = amount.max()
-    return _blend(image, _WATER, amount * (strength / most), None) if most else +image
+    if not most:
+        return image.copy()
+    return _blend(image, _WATER, amount * (strength / most), None)
 
 
 def _blend(image, color, amount, remaining):
