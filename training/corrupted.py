@@ -88,7 +88,8 @@ def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageD
 def _corrupted(images, corruption, severity):
     source = corruptions.frost_source() if corruption == "frost" else ""
     make = functools.partial(_corrupt, name=corruption, severity=severity)
-    return MadeImages(images, make, f"{_EDITION} {source} {corruption} {severity}")
+    key = f"{_EDITION} {source} {corruption} {severity}"
+    return MadeImages(images, make, key, scattered=True)
 
 
 def _corrupt(images, first, name, severity):

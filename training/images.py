@@ -83,6 +83,8 @@ class MadeImages:
         key: What the function does, in words that change when its pixels do.
         frames: How many images are made of each.
         image_shape: Of the made images, if it is another one.
+        scattered: Whether the function also takes any images, and the numbers of all,
+            so that images in another order are made together.
     """
 
     def __init__(
@@ -92,10 +94,11 @@ class MadeImages:
         key: str,
         frames: int = 1,
         image_shape: tuple[int, int, int] | None = None,
+        scattered: bool = False,
     ):
         self.shape = len(images) * frames, *(image_shape or images.shape[1:])
         self._images, self._make, self._key = images, make, key
-        self._frames = frames
+        self._frames, self._scattered = frames, scattered
 
     def __len__(self):
         return self.shape[0]
@@ -114,6 +117,9 @@ class MadeImages:
             index = np.flatnonzero(index)
         if not index.size:
             return np.empty((0, *self.shape[1:]), np.uint8)
+        if self._scattered:
+            places = [range(len(self))[int(i)] for i in index]
+            return self._make(np.asarray(self._images[places]), places)
         return np.stack([self[int(i)] for i in index])
 
     def _range(self, start, stop):

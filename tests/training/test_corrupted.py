@@ -53,6 +53,27 @@ def test_images_are_made_from_the_clean_ones_and_kept(few, cache, monkeypatch):
     assert file.exists()
 
 
+def test_large_sets_make_any_images_together(few, monkeypatch):
+    monkeypatch.setattr(images, "LARGEST", 0)
+    expected = corruptions.corrupt_all(few.images, "fog", 3)
+    made = data.load("fashion_mnist_c/fog/3", "test").images
+    np.testing.assert_array_equal(made[3:7], expected[3:7])
+    np.testing.assert_array_equal(made[3], expected[3])
+    one_by_one, calls = corruptions.corrupt_all, []
+
+    def count(*args, **options):
+        calls.append(args)
+        return one_by_one(*args, **options)
+
+    monkeypatch.setattr(corruptions, "corrupt_all", count)
+    chosen = [7, -1, 0, 7]
+    np.testing.assert_array_equal(made[chosen], expected[chosen])
+    np.testing.assert_array_equal(made[::-3], expected[::-3])
+    assert len(calls) == 2
+    with pytest.raises(IndexError):
+        made[[3, 20]]
+
+
 def test_other_clean_images_make_another_file(few, cache, monkeypatch):
     first = data.load("fashion_mnist_c/contrast/5", "test").images
     other = data.ImageData("fashion_mnist", 255 - few.images, few.labels, few.classes)
