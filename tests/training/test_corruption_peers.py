@@ -82,7 +82,7 @@ def tfds():
 
 
 # The share of bytes that may differ by one, 0.0008 if none is given. Where the exact
-# value is a whole number, float64 truncates it or the number below: means over 29 pixels
+# value is a whole number, float64 truncates it or the number below: means of 29 pixels
 # (the first disk), doubled distances (the third saturation).
 EXACT = dict.fromkeys(["contrast", "jpeg_compression", "pixelate"], 0)
 SHARES = {
