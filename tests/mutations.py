@@ -300,9 +300,30 @@ MUTATIONS = [
     (
         "images depend on their batch",
         "training/corruptions/batch.py",
-        "generator(seed, first + index, name, severity)",
+        "generator(seed, numbers[index], name, severity)",
         "generator(seed, index - start, name, severity)",
         "tests/training/test_corruptions.py",
+    ),
+    (
+        "processes count the images of their part",
+        "training/corruptions/worker.py",
+        "list(numbers[start:stop])",
+        "list(numbers[: stop - start])",
+        "tests/training/test_corruptions.py",
+    ),
+    (
+        "normal numbers have half of their table",
+        "training/corruptions/common.py",
+        "rng.integers(0, 2**16, shape, np.uint16)",
+        "rng.integers(0, 2**15, shape, np.uint16)",
+        "tests/training/test_corruption_oracles.py",
+    ),
+    (
+        "enlarged flakes mix their lines the other way",
+        "training/corruptions/weather.py",
+        "lines[first] * (1 - share) + lines[second] * share",
+        "lines[first] * share + lines[second] * (1 - share)",
+        "tests/training/test_corruption_oracles.py",
     ),
     (
         "kept frost does not depend on its textures",

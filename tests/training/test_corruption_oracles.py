@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import ndimage, stats
 
 from tests.checks import assert_mean_close
 from tests.oracles.corruptions import SHAPES, assert_same_bytes, smooth_image, truncated
@@ -99,6 +99,13 @@ def test_noise_has_its_moments(name):
     assert_mean_close((samples - value) ** 2, deviation**2 + 1 / 12)
 
 
+def test_normal_numbers_have_the_normal_distribution():
+    samples = common.normal((200_000,), np.random.default_rng(0)).astype(float)
+    for power, expected in enumerate((0, 1, 0, 3), start=1):
+        assert_mean_close(samples**power, expected)
+    assert stats.kstest(samples, "norm").pvalue > 1e-6
+
+
 def test_impulse_noise_is_half_black_and_half_white():
     image = np.full((200, 200, 3), 100, np.uint8)
     noisy = corrupt(image, "impulse_noise", 5)
@@ -137,6 +144,16 @@ def test_fog_is_the_published_fractal():
     heights -= heights.min()
     actual = weather._plasma(side, decay, np.random.default_rng(3))
     np.testing.assert_allclose(actual, heights / heights.max(), atol=1e-5)
+
+
+@pytest.mark.parametrize("side, factor", [(32, 1.25), (28, 2.25), (224, 4.5), (97, 3)])
+def test_flakes_are_enlarged_as_by_scipy(side, factor):
+    crop = weather._used(side, factor)
+    lines = np.random.default_rng(0).normal(size=(crop, 5)).astype(np.float32)
+    large = ndimage.zoom(lines.astype(float), (factor, 1), order=1)
+    trim = (len(large) - side) // 2
+    actual = weather._stretched(lines, side, factor)
+    np.testing.assert_allclose(actual, large[trim : trim + side], atol=1e-5)
 
 
 def test_snow_on_black_is_flakes_and_a_veil():
