@@ -442,6 +442,62 @@ MUTATIONS = [
         "key=lambda m: (m[0], m[2])",
         "tests/training/test_report_predictions.py",
     ),
+    (
+        "an interrupted evaluation starts one batch late",
+        "training/predictions.py",
+        "done, now = first + count, time.monotonic()",
+        "done, now = first + 2 * count, time.monotonic()",
+        "tests/training/test_predictions.py",
+    ),
+    (
+        "predictions of other weights are taken",
+        "training/fingerprint.py",
+        "            digest.update(value)",
+        "            digest.update(value[:0])",
+        "tests/training/test_predictions.py",
+    ),
+    (
+        "a passed image is passed again",
+        "training/predictions.py",
+        'return sizes <= set(old["sizes"]) if whole else',
+        'return sizes < set(old["sizes"]) if whole else',
+        "tests/training/test_sweep.py",
+    ),
+    (
+        "the energy has the wrong sign",
+        "training/passes.py",
+        '"energy": -means(',
+        '"energy": means(',
+        "tests/training/test_predictions.py",
+    ),
+    (
+        "a temperature multiplies",
+        "zoo/posterior/temperature.py",
+        "return (pooled(samples) / self.temperature)[None]",
+        "return (pooled(samples) * self.temperature)[None]",
+        "tests/zoo/test_temperature.py",
+    ),
+    (
+        "scaled energies are of unscaled logits",
+        "training/scaling.py",
+        "energy[..., None]\n            logits /= divisors",
+        "0 * energy[..., None]\n            logits /= divisors",
+        "tests/training/test_sweep.py",
+    ),
+    (
+        "a random model of others runs once",
+        "training/external.py",
+        "bool(np.array_equal(first, second))",
+        "bool(np.array_equal(first, first))",
+        "tests/training/test_external.py",
+    ),
+    (
+        "NaN is no deviation from a card",
+        "training/checking.py",
+        "if not difference <= tolerance:",
+        "if difference > tolerance:",
+        "tests/training/test_checking.py",
+    ),
 ]
 
 

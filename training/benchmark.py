@@ -1,66 +1,208 @@
-"""The whole of an evaluation: models, data sets by name, and a folder of results."""
+"""The whole of an evaluation: from names to a folder of results."""
 
-import os
+import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from training import data, evaluate, report
+import numpy as np
+
+from training import (
+    candidates,
+    checking,
+    data,
+    metrics,
+    report,
+    spelling,
+    suites,
+    sweep,
+)
 from training.data import ImageData
+from training.outcome import Outcome
 
 # What an evaluation writes into its folder.
 _FILES = ("predictions", "rows.jsonl", "table.md", "ensemble_size.png", "report.html")
 
 
-def run(
-    models: Sequence,
-    datasets: Sequence[str],
-    folder: str | os.PathLike,
-    limit: int | None = None,
-    data_dir: str | None = None,
-    **options,
-) -> tuple[list[dict], list[pathlib.Path]]:
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What to evaluate; the flags of `zoo-evaluate`.
+
+    Attributes:
+        model: Names, `.keras` files or SavedModel folders; see `training.candidates`.
+        weights: A path or nothing for each of them.
+        ensemble: Names, or weights of the first model, that make an ensemble.
+        dataset: Names or patterns of test sets; see `training.data.expand`.
+        ood: Names of data sets that are to be told from the first one.
+        suite: A key of `training.suites.SUITES`, or None.
+        calibrate: For a temperature of each model: a number of training images, or the
+            name of a data set.
+        num_samples: The ensemble sizes.
+        limit: Takes only the first images of each set.
+        batch_size: Images per step.
+        seed: Of the samples.
+        data_dir: See `training.data.load`.
+        output: Folder for the results: a new one, or one of an earlier call.
+        outputs: Of models that are not of the zoo; see `training.external`.
+        input_range: Of the same.
+        reference: A model, for the mCE of the others.
+        check: Whether to compare with the model cards.
+        tolerance: See `training.checking`.
+    """
+
+    model: Sequence[str]
+    output: str
+    weights: Sequence[str] | None = None
+    ensemble: Sequence[str] | None = None
+    dataset: Sequence[str] = ("fashion_mnist",)
+    ood: Sequence[str] = ()
+    suite: str | None = None
+    calibrate: str | None = None
+    num_samples: Sequence[int] = (1, 2, 5, 10, 30, 50)
+    limit: int | None = None
+    batch_size: int = 100
+    seed: int = 0
+    data_dir: str | None = None
+    outputs: str = "logits"
+    input_range: Sequence[float] = (0.0, 255.0)
+    reference: str | None = None
+    check: bool = False
+    tolerance: float = checking.TOLERANCE
+
+
+class Lazy:
+    """Data sets that are loaded one by one, when they are used.
+
+    Args:
+        names: Their names.
+        load: From a name to a data set.
+    """
+
+    def __init__(self, names: Sequence[str], load: Callable[[str], ImageData]):
+        self.names, self.load = names, load
+
+    def __len__(self):
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[ImageData]:
+        return map(self.load, self.names)
+
+
+def run(settings: Settings) -> Outcome:
     """Evaluates models on data sets and writes rows, tables and figures.
 
     The predictions are kept in the folder, so the same call goes on where it was
     interrupted, and takes what is there for other metrics.
 
-    Args:
-        models: Models or posteriors.
-        datasets: Names or patterns of test sets; see `training.data.expand`.
-        folder: For the results: a new one, or one of an earlier call.
-        limit: Takes only the first images of each set.
-        data_dir: See `training.data.load`.
-        **options: See `training.evaluate.evaluate_all`.
-
-    Returns:
-        The rows, and the files that were written.
-
     Raises:
         ValueError: If a name is not known, data and models do not fit together, or the
             folder is of something else.
     """
-    folder = pathlib.Path(folder)
+    folder = pathlib.Path(settings.output)
     check_folder(folder)
-    names = expand(datasets)
-    # Loaded one by one, when it is its turn.
-    tests = (load(name, limit, data_dir) for name in names)
-    rows = evaluate.evaluate_all(
-        models, tests, folder / "predictions", num_datasets=len(names), **options
+    models, names, ood, calibrate, missing = _choose(settings)
+
+    def load(name):
+        return data.load(name, "test", settings.data_dir).take(settings.limit)
+
+    first = load(names[0])
+
+    def load_ood(name):
+        found = data.load_ood(name, first.input_shape, data_dir=settings.data_dir)
+        return found.take(settings.limit)
+
+    rows = sweep.evaluate_all(
+        models,
+        Lazy(names, load),
+        folder / "predictions",
+        settings.num_samples,
+        settings.seed,
+        settings.batch_size,
+        ood=Lazy(ood, load_ood),
+        calibration=_held_out(names[0], calibrate, settings),
     )
-    return rows, write(rows, folder)
+    rows += aggregates(rows, settings.reference)
+    deviations = _check(settings, models, rows) if settings.check else ()
+    return Outcome(rows, write(rows, folder), missing, deviations)
 
 
-def expand(patterns: Sequence[str]) -> list[str]:
-    """Returns the names of the data sets of several patterns, each once."""
-    names = [name for pattern in patterns for name in data.expand(pattern)]
+def _choose(settings):
+    """Returns models, test sets, other sets, the number of training images, gaps."""
+    names = [name for pattern in settings.dataset for name in data.expand(pattern)]
+    ood = list(dict.fromkeys(settings.ood))
+    models = candidates.load(
+        settings.model,
+        settings.weights or (),
+        max(settings.num_samples),
+        settings.outputs,
+        settings.input_range,
+    )
+    if settings.ensemble:
+        members = candidates.members(settings.ensemble, settings.model[0])
+        candidates.add(models, *candidates.ensemble(members))
+    calibrate, missing = settings.calibrate, ()
+    if settings.suite:
+        suite = suites.SUITES[settings.suite](
+            settings.model[0],
+            settings.weights[0] if settings.weights else None,
+            names[0],
+            list(models),
+            any(map(suites.is_ensemble, models.values())),
+        )
+        models |= {k: m for k, m in suite.models.items() if k not in models}
+        names += suite.datasets
+        ood, calibrate = ood or suite.ood, calibrate or suite.calibrate
+        missing = suite.missing
+    names = list(dict.fromkeys(names))
     if not names:
-        raise ValueError("No data set is named. Received: datasets=[]")
-    return list(dict.fromkeys(names))
+        raise ValueError("No data set is named. Received: dataset=[]")
+    spelling.check_names([*names, *ood])
+    return models, names, ood, calibrate, missing
 
 
-def load(name: str, limit: int | None, data_dir: str | None) -> ImageData:
-    """Returns the first test images of a data set."""
-    return data.load(name, "test", data_dir).take(limit)
+def _held_out(name, calibrate, settings):
+    """Returns a data set for a temperature, or so many training images."""
+    if not calibrate:
+        return None
+    if not str(calibrate).isdecimal():
+        return data.load(calibrate, "test", settings.data_dir)
+    count, train = int(calibrate), data.load(name, "train", settings.data_dir)
+    if not 0 < count <= len(train):
+        raise ValueError(
+            f"Data set '{name}' has {len(train)} training images. Received: "
+            f"calibrate={count}"
+        )
+    index = np.arange(count) * len(train) // count  # Evenly spread, as some are sorted.
+    images, labels = train.images[index], train.labels[index]
+    name = f"{train.name}_train/{count}"
+    return dataclasses.replace(train, name=name, images=images, labels=labels)
+
+
+def aggregates(rows: Sequence[dict], reference: str | None) -> list[dict]:
+    """Returns means over corruptions of the sets that have all of them.
+
+    Args:
+        rows: Of an evaluation.
+        reference: See `training.metrics.aggregate`.
+    """
+    names = {row["dataset"] for row in rows}
+    bases = {name.rpartition("_c/")[0] for name in names if "_c/" in name}
+    whole = {
+        base for base in bases if {*data.grid(base, "benchmark")} <= names and base
+    }
+    if reference and not whole:
+        raise ValueError(
+            "A reference is for means over all 15 corruptions and 5 severities, such "
+            "as --dataset=fashion_mnist,fashion_mnist_c/*/*. Received: "
+            f"reference={reference}"
+        )
+    kept = [r for r in rows if r["dataset"].rpartition("_c/")[0] in (*whole, "")]
+    return metrics.aggregate(kept, reference) if whole else []
+
+
+def _check(settings, models, rows):
+    weights = settings.weights or [None] * len(settings.model)
+    known = dict(zip(models, weights, strict=False))  # The first ones were named.
+    return checking.check(rows, known, settings.tolerance)
 
 
 def check_folder(folder: pathlib.Path):
@@ -82,10 +224,11 @@ def check_folder(folder: pathlib.Path):
 
 
 def write(rows: Sequence[dict], folder: pathlib.Path) -> list[pathlib.Path]:
-    """Writes rows, a table and a figure, and returns their paths."""
+    """Writes rows, a table, a figure and a page, and returns their paths."""
     first = [row for row in rows if row["dataset"] == rows[0]["dataset"]]
-    paths = [folder / name for name in ("rows.jsonl", "table.md", "ensemble_size.png")]
+    paths = [folder / name for name in _FILES[1:]]
     report.write_rows(rows, paths[0])
     report.write_table(rows, paths[1])
     report.plot_ensemble_size(first, paths[2])
+    report.html(rows, folder / "predictions", paths[3])
     return paths

@@ -1,16 +1,15 @@
 """Evaluation: posteriors, data sets and metrics give rows."""
 
 import contextlib
-import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
 
 from training import predictions
 from training.metrics import CLASSIFICATION
-from training.passes import SCORES, Passes, check_sizes
+from training.passes import SCORES, Passes
 from training.track import track
 from zoo.posterior import Posterior
 
@@ -27,7 +26,7 @@ def evaluate(
     """Evaluates the mean prediction of the first `n` samples, for several `n`.
 
     The data are read once, and each image is passed as often as the largest `n` asks;
-    see `training.passes.Passes`. Nothing is written; `evaluate_all` keeps what it
+    see `training.passes.Passes`. Nothing is written; `training.sweep` keeps what it
     computes.
 
     Args:
@@ -50,14 +49,14 @@ def evaluate(
             or too large, or the model gives NaN.
     """
     passes = Passes(model, num_samples, seed, batch_size)
-    check_dataset(passes.posterior, dataset)
+    check_dataset(passes, dataset)
     begin = time.monotonic()
-    text = f"{passes.posterior.name} on {dataset.name}"
+    text = f"{passes.name} on {dataset.name}"
     show = track(text, len(dataset.labels)) if progress else _silence()
     with show as advance:
         values = _collect(passes, dataset.images, advance)
     meta = {
-        "model": passes.posterior.name,
+        "model": passes.name,
         "dataset": dataset.name,
         "sizes": list(passes.sizes),
         "seed": seed,
@@ -92,69 +91,18 @@ def predict(
     return _collect(passes, images, lambda count: None)["probs"]
 
 
-def evaluate_all(
-    models: Sequence[keras.Model | Posterior],
-    datasets: Iterable,
-    folder: str | os.PathLike,
-    num_samples: Sequence[int] = (1, 2, 5, 10, 30, 50),
+def rows(
+    stored: predictions.Predictions,
     metrics: Mapping[str, Callable] = CLASSIFICATION,
-    seed: int = 0,
-    batch_size: int = 100,
-    num_datasets: int | None = None,
+    sizes: Sequence[int] | None = None,
 ) -> list[dict]:
-    """Evaluates any number of models on any number of data sets, and can be resumed.
-
-    Each image is passed through each model once, whatever the sizes and metrics. What
-    comes out is stored in `folder`, and what is there already is taken from it; see
-    `training.predictions`. Metrics are computed from there.
+    """Returns one row per ensemble size and metric, as `evaluate` does.
 
     Args:
-        models: Models or posteriors of different names. A posterior is evaluated at the
-            sizes that it has samples for, and at all of its samples.
-        datasets: Data sets with as many classes as the models; a generator may load
-            them one by one.
-        folder: Of the predictions.
-        num_samples: The ensemble sizes.
+        stored: What a model says of a data set.
         metrics: Functions of `(probs, labels)` by name.
-        seed: Of the samples.
-        batch_size: Images per step.
-        num_datasets: How many there are, if `datasets` does not know.
-
-    Returns:
-        Rows as those of `evaluate`, data set by data set.
+        sizes: The ensemble sizes; by default all.
     """
-    sizes = check_sizes(num_samples)
-    members = [Passes(m, _sizes_for(m, sizes), seed, batch_size) for m in models]
-    names = [passes.posterior.name for passes in members]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ValueError(f"Two models have one name. Received: {twice} twice")
-    total = num_datasets if num_datasets is not None else len(datasets)
-    per_image = sum(passes.per_image for passes in members)
-    found = []
-    with track("evaluate", 0, unit="passes") as advance:
-        for number, dataset in enumerate(datasets):
-            for passes in members:
-                check_dataset(passes.posterior, dataset)
-            # The data sets that are not loaded yet are taken to be like this one.
-            advance.expect(len(dataset.labels) * per_image * (total - number))
-            for passes in members:
-                found += rows(_store(passes, dataset, folder, advance), metrics)
-    return found
-
-
-def _store(passes, dataset, folder, advance):
-    name = passes.posterior.name
-    advance.describe(f"{name} on {dataset.name}")
-
-    def count(images, is_new):
-        advance(images * passes.per_image, is_new)
-
-    folder = predictions.folder_of(folder, name, dataset.name)
-    return predictions.store(passes, dataset, folder, count)
-
-
-def rows(stored: predictions.Predictions, metrics: Mapping[str, Callable]):
-    """Returns one row per ensemble size and metric, as `evaluate` does."""
     meta = stored.meta
     common = {"model": meta["model"], "dataset": meta["dataset"]}
     numbers = {
@@ -164,17 +112,10 @@ def rows(stored: predictions.Predictions, metrics: Mapping[str, Callable]):
     }
     return [
         {**common, "num_samples": size, "metric": name, "value": value, **numbers}
-        for size, probs in zip(meta["sizes"], stored.probs, strict=True)
+        for size in sizes or meta["sizes"]
         for name, metric in metrics.items()
-        for value in [metric(probs, stored.labels)]
+        for value in [metric(stored.probs[stored.index(size)], stored.labels)]
     ]
-
-
-def _sizes_for(model, sizes):
-    """Returns the sizes that a posterior has samples for, and that of all of them."""
-    if not isinstance(model, Posterior) or model.num_samples >= sizes[-1]:
-        return sizes
-    return (*(n for n in sizes if n < model.num_samples), model.num_samples)
 
 
 def _collect(passes, images, advance):
@@ -186,25 +127,30 @@ def _collect(passes, images, advance):
     return {name: np.concatenate(part, axis=1) for name, part in parts.items()}
 
 
-def check_dataset(posterior: Posterior, dataset):
-    """Checks that a posterior takes the images of a data set and knows its classes.
+def check_dataset(passes: Passes, dataset, labeled: bool = True):
+    """Checks that a model takes the images of a data set and knows its classes.
+
+    Args:
+        passes: Of the model.
+        dataset: With `images`, `labels`, `classes` and `name`.
+        labeled: Whether the labels mean something to the model.
 
     Raises:
         ValueError: If it does not, or there are no images.
     """
     shape, count = dataset.images.shape[1:], len(dataset.images)
-    expected = posterior.image_shape
+    expected = passes.posterior.image_shape
     fits = len(shape) == len(expected) and all(
         theirs in (None, ours) for ours, theirs in zip(shape, expected, strict=True)
     )
     if not fits:
         raise ValueError(
-            f"Model '{posterior.name}' takes images of shape {expected}. Received: "
+            f"Model '{passes.name}' takes images of shape {expected}. Received: "
             f"dataset={dataset.name} with images of shape {tuple(shape)}"
         )
-    if len(dataset.classes) != posterior.num_classes:
+    if labeled and len(dataset.classes) != passes.posterior.num_classes:
         raise ValueError(
-            f"Model '{posterior.name}' knows {posterior.num_classes} classes. "
+            f"Model '{passes.name}' knows {passes.posterior.num_classes} classes. "
             f"Received: dataset={dataset.name} with {len(dataset.classes)}"
         )
     if not count or count != len(dataset.labels):

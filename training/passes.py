@@ -1,5 +1,6 @@
 """Passes of images through a posterior: what it predicts at several ensemble sizes."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 import keras
@@ -10,6 +11,9 @@ from zoo.posterior import MonteCarlo, Posterior
 
 # What is kept of each image and ensemble size, beside the mean probabilities.
 SCORES = ("mutual_information", "energy", "max_logit")
+# Passes through a data set from which on XLA saves more than its compilation takes. It
+# rounds differently in the seventh digit, so the data set alone must decide.
+_WORTH_XLA = 10_000
 
 
 class Passes:
@@ -28,6 +32,7 @@ class Passes:
         sizes: The ensemble sizes `n`.
         seed: Of the samples.
         batch_size: Images per step, which are passed one sample after the other.
+        name: Of the model in results; by default its own.
 
     Raises:
         ValueError: If sizes are not positive or too large.
@@ -39,14 +44,17 @@ class Passes:
         sizes: Sequence[int],
         seed: int = 0,
         batch_size: int = 100,
+        name: str | None = None,
     ):
+        self.name = name or model.name
         self.sizes = check_sizes(sizes)
         self.posterior = _as_posterior(model, self.sizes)
         self.seed, self.batch_size = seed, batch_size
         once = getattr(self.posterior, "repeats_itself", False)
         self.per_image = 1 if once else self.sizes[-1]
         # Means of equal samples would differ in their last digits.
-        self._step = _compile(self.posterior, (1,) if once else self.sizes)
+        self._distinct = (1,) if once else self.sizes
+        self._steps = {}  # By whether they are compiled by XLA.
 
     def batches(
         self, images, start: int = 0
@@ -70,12 +78,13 @@ class Passes:
         """
         count = len(images)
         batch_size = min(self.batch_size, count)
+        step = self._compiled(count * self.per_image >= _WORTH_XLA)
         for first in range(start, count, batch_size):
             batch = np.asarray(images[first : first + batch_size])
             real = len(batch)
             # A last batch of another size would have to be compiled for itself.
             padding = [(0, batch_size - real)] + [(0, 0)] * (batch.ndim - 1)
-            values = self._step(np.pad(batch, padding), self.seed, first)
+            values = step(np.pad(batch, padding), self.seed, first)
             values = {name: value[:, :real] for name, value in values.items()}
             self._check(values, first)
             for name, value in values.items():
@@ -83,11 +92,16 @@ class Passes:
                 values[name] = np.broadcast_to(value, shape)
             yield first, values
 
+    def _compiled(self, xla):
+        if xla not in self._steps:
+            self._steps[xla] = _compile(self.posterior, self._distinct, xla)
+        return self._steps[xla]
+
     def _check(self, values, first):
         finite = np.all([np.isfinite(values[name][-1]) for name in SCORES], axis=0)
         if not finite.all():
             raise ValueError(
-                f"Model '{self.posterior.name}' gives NaN or infinity in "
+                f"Model '{self.name}' gives NaN or infinity in "
                 f"{np.sum(~finite)} of {finite.size} images, the first of them number "
                 f"{first + int(np.argmin(finite))}."
             )
@@ -110,7 +124,7 @@ def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
 
 def _as_posterior(model, sizes):
     if not isinstance(model, Posterior):
-        name = getattr(model, "name", None)
+        name = re.sub(r"[^\w.]", "_", model.name)  # Keras refuses others.
         return MonteCarlo(model, sizes[-1], seed=0, name=name)
     if sizes[-1] > model.num_samples:
         raise ValueError(
@@ -120,7 +134,7 @@ def _as_posterior(model, sizes):
     return model
 
 
-def _compile(posterior, sizes):
+def _compile(posterior, sizes, xla):
     """Returns a function of `(images, seed, offset)`, compiled once."""
     summary = _summary(sizes)
     if keras.backend.backend() == "jax":
@@ -139,11 +153,9 @@ def _compile(posterior, sizes):
         def compiled(*args):
             return jitted(trainable, non_trainable, *args)
     else:
-        import tensorflow as tf
-
-        @tf.function
-        def compiled(images, seed, offset):
-            return summary(posterior(images, seed=seed, offset=offset))
+        compiled = _tensorflow_function(
+            lambda images, seed, offset: summary(posterior(images, seed, offset)), xla
+        )
 
     def step(images, seed, offset):
         numbers = np.uint32(seed & 0xFFFFFFFF), np.int32(offset)
@@ -152,6 +164,25 @@ def _compile(posterior, sizes):
         return {k: ops.convert_to_numpy(v) for k, v in compiled(*args).items()}
 
     return step
+
+
+def _tensorflow_function(function, xla):
+    import tensorflow as tf
+
+    plain = tf.function(function)
+    faster = tf.function(function, jit_compile=True) if xla else plain
+
+    def compiled(*args):
+        nonlocal faster
+        try:
+            return faster(*args)
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+            if faster is plain:
+                raise
+            faster = plain  # Not all operations of TensorFlow are known to XLA.
+            return plain(*args)
+
+    return compiled
 
 
 def _summary(sizes):

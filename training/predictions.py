@@ -16,11 +16,12 @@ killed, whenever, goes on from there and ends with the same bits.
 """
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from absl import logging
@@ -121,20 +122,46 @@ def store(
     Returns:
         The predictions of all images.
     """
-    folder = pathlib.Path(folder)
+    batches = functools.partial(passes.batches, dataset.images)
     meta = _describe(passes, dataset)
+    return write(meta, dataset.labels, batches, folder, advance, period)
+
+
+def write(
+    meta: dict,
+    labels: np.ndarray,
+    batches: Callable[[int], Iterator[tuple[int, dict[str, np.ndarray]]]],
+    folder: str | os.PathLike,
+    advance: Callable[[int, bool], None] = lambda count, is_new: None,
+    period: float = _PERIOD,
+) -> Predictions:
+    """Writes predictions, from any source, that are not in a folder yet.
+
+    Args:
+        meta: What they are of; see the module.
+        labels: Of all examples.
+        batches: Gives, from the number of an example on, the number of the first
+            example of each batch and its values, as `training.passes.Passes.batches`.
+        folder: See `store`.
+        advance: See `store`.
+        period: See `store`.
+
+    Returns:
+        The predictions of all examples.
+    """
+    folder = pathlib.Path(folder)
     with files.locked(folder / ".lock"):
-        meta = _begin(folder, meta, dataset.labels)
+        meta = _begin(folder, meta, labels)
         if meta["done"]:
             advance(meta["done"], False)
         if meta["done"] < meta["count"]:
-            _go_on(passes, dataset.images, folder, meta, advance, period)
+            _go_on(batches(meta["done"]), folder, meta, advance, period)
     return load(folder)
 
 
 def _describe(passes, dataset):
     return {
-        "model": passes.posterior.name,
+        "model": passes.name,
         "dataset": dataset.name,
         "classes": list(map(str, dataset.classes)),
         "num_classes": passes.posterior.num_classes,
@@ -201,11 +228,10 @@ def _serves(old, new):
     return sizes <= set(old["sizes"]) if whole else sizes == set(old["sizes"])
 
 
-def _go_on(passes, images, folder, meta, advance, period):
-    begin = last = time.monotonic()
-    before = meta["seconds"]
+def _go_on(batches, folder, meta, advance, period):
+    begin, last, before = time.monotonic(), time.monotonic(), meta["seconds"]
     with array_files.opened(folder, _layout(meta)) as targets:
-        for first, values in passes.batches(images, meta["done"]):
+        for first, values in batches:
             count = values["probs"].shape[1]
             for name, value in values.items():
                 targets[name].write(value, first)
@@ -213,8 +239,7 @@ def _go_on(passes, images, folder, meta, advance, period):
             if now - last >= period or done == meta["count"]:
                 for target in targets.values():
                     target.sync()
-                seconds = round(before + now - begin, 3)
-                meta.update(done=done, seconds=seconds)
+                meta.update(done=done, seconds=round(before + now - begin, 3))
                 _write_meta(folder, meta)
                 last = now
             advance(count, True)

@@ -21,6 +21,20 @@ def mc_dropout(parts: Parts, rate: float = 0.3) -> Parts:
     return dataclasses.replace(parts, dropout=layer)
 
 
+def last_layer_dropout(parts: Parts, rate: float = 0.32) -> Parts:
+    """MC dropout of the features alone (Ovadia et al., 2019, CIFAR-10's rate).
+
+    All the rest of a pass is the same for each sample.
+    """
+
+    def head(units, name):
+        dropout = layers.MCDropout(rate, name=f"{name}_dropout")
+        dense = parts.head(units, name=name)
+        return lambda features: dense(dropout(features))
+
+    return dataclasses.replace(parts, head=head)
+
+
 def flipout(parts: Parts, prior_scale: float = 1.0) -> Parts:
     """Gaussian weights (Wen et al., 2018) in the inner convolutions and the head."""
     conv = functools.partial(
@@ -61,6 +75,7 @@ def mlp(parts: Parts, units: int = 4096) -> Parts:
 METHODS = {
     "smooth": smooth,
     "mcdo": mc_dropout,
+    "lldo": last_layer_dropout,
     "flipout": flipout,
     "blurpool": blurpool,
     "mlp": mlp,

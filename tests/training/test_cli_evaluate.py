@@ -64,7 +64,7 @@ def test_the_command_prints_a_table_and_writes_rows_table_and_figure(folder):
     *_, last = stdout.splitlines()
     assert last.split() == [
         f"{folder}/out/{name}"
-        for name in ("rows.jsonl", "table.md", "ensemble_size.png")
+        for name in ("rows.jsonl", "table.md", "ensemble_size.png", "report.html")
     ]
     assert "random on fashion_mnist" in stdout
 
@@ -91,6 +91,7 @@ def test_the_command_prints_a_table_and_writes_rows_table_and_figure(folder):
         ("--num_samples=1,two", 2, "must be positive integers, for example"),
         ("--weights=a,b,c", 1, "`--weights` needs as many entries as `--model`"),
         ("--dataset=no/folder", 1, "There is no folder 'no/folder'"),
+        ("--ood=minst", 1, "Did you mean 'mnist'?"),
     ],
 )
 def test_mistakes_end_in_one_line_and_write_nothing(folder, flag, code, message):

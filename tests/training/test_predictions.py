@@ -15,7 +15,7 @@ import pytest
 from tests.commands import environment
 from tests.training.test_evaluate import LABELS, Data, Slices
 from tests.zoo.test_posterior import IMAGES, as_numpy, mc_network, network
-from training import evaluate, predictions
+from training import predictions, sweep
 from training.passes import Passes
 from zoo.posterior import MonteCarlo
 
@@ -162,20 +162,30 @@ def test_what_is_there_is_made_anew_if_anything_changed(tmp_path):
     for change in changes:
         assert store_again(tmp_path, **change), change
         assert not store_again(tmp_path, **change), change
+
+
+def test_other_weights_and_other_layers_are_other_models(tmp_path):
     model = model_of_names()
-    model.layers[-1].bias.assign([0, 0, 1e-6])
-    assert store_again(tmp_path, Passes(model, SIZES, 3, 2))
+    made = Passes(model, (1,))
+    assert store_again(tmp_path, made)
+    assert not store_again(tmp_path, made)
+    model.layers[-1].bias.assign_add([0, 0, 1e-6])
+    assert store_again(tmp_path, made)
+    assert not store_again(tmp_path, made)
     model.get_layer("elementwise").rate = 0.4
-    assert store_again(tmp_path, Passes(model, SIZES, 3, 2))
+    assert store_again(tmp_path, made)
+    assert not store_again(tmp_path, made)
 
 
 def test_fewer_ensemble_sizes_are_taken_from_what_is_there(tmp_path):
-    assert store_again(tmp_path)
-    assert not store_again(tmp_path, passes(sizes=(1, 5)))
-    rows = evaluate.evaluate_all(
-        [model_of_names()], [Data()], tmp_path, (1, 5), seed=3, batch_size=2
+    folder = predictions.folder_of(tmp_path, "random", "made_up")
+    assert store_again(folder)
+    assert not store_again(folder, passes(sizes=(1, 5)))
+    rows = sweep.evaluate_all(
+        {"random": model_of_names()}, [Data()], tmp_path, (1, 5), seed=3, batch_size=2
     )
-    assert [row["num_samples"] for row in rows[::8]] == [1, 5]
+    assert {row["num_samples"] for row in rows} == {1, 5}
+    assert not store_again(folder)
 
 
 def test_a_truncated_file_is_named_and_made_anew(tmp_path):

@@ -3,7 +3,7 @@
 import functools
 import logging as python_logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 from absl import app, flags, logging
@@ -39,6 +39,11 @@ def load_model(name: str, weights: str | None = None) -> keras.Model:
     if weights:
         raise ValueError(f"'{name}' has its own weights. Received: weights={weights}")
     return keras.saving.load_model(name)
+
+
+def are_positive(numbers: Sequence[str]) -> bool:
+    """Returns whether there are numbers, all of them positive integers."""
+    return bool(numbers) and all(n.isdecimal() and int(n) for n in numbers)
 
 
 def _run(main, argv):

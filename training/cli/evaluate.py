@@ -8,44 +8,45 @@ Example:
 The same command goes on where it was interrupted.
 """
 
-from absl import flags, logging
-from rich import console
+import dataclasses
 
-from training import benchmark, report
+from absl import flags, logging
+
+from training import benchmark, checking
 from training.cli import common
 
-_MODEL = flags.DEFINE_list("model", None, "Names, or .keras files.", required=True)
-_WEIGHTS = flags.DEFINE_list("weights", None, "A path or nothing for each model.")
-_DATASET = flags.DEFINE_list("dataset", "fashion_mnist", "Names, with * for any.")
-_NUM_SAMPLES = flags.DEFINE_list("num_samples", "1,2,5,10,30,50", "Forward passes.")
-_LIMIT = flags.DEFINE_integer("limit", None, "Only the first images.", lower_bound=1)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 100, "Images a step.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the forward passes.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data lie.")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder to write to.", required=True)
-flags.register_validator(
-    "num_samples",
-    lambda sizes: sizes and all(n.isdecimal() and int(n) for n in sizes),
-    "must be positive integers, for example --num_samples=1,2,5",
-)
+flags.DEFINE_list("model", None, "Names, .keras, SavedModels; a+b.", required=True)
+flags.DEFINE_list("weights", None, "A path or nothing for each model, or a+b.")
+flags.DEFINE_list("ensemble", None, "Models, or weights of the first, as one more.")
+flags.DEFINE_list("dataset", "fashion_mnist", "Names of test sets, with * for any.")
+flags.DEFINE_list("ood", "", "Data sets to be told from the first test set.")
+flags.DEFINE_enum("suite", None, ["ovadia"], "Adds its models and data sets.")
+flags.DEFINE_string("calibrate", None, "Data, or a number, for temperatures.")
+flags.DEFINE_list("num_samples", "1,2,5,10,30,50", "Forward passes.")
+flags.DEFINE_integer("limit", None, "Only the first images.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 100, "Images a step.", lower_bound=1)
+flags.DEFINE_integer("seed", 0, "Of the forward passes.")
+flags.DEFINE_string("data_dir", None, "Where the data lie.")
+flags.DEFINE_string("output", None, "Folder to write to.", required=True)
+flags.DEFINE_enum("outputs", "logits", ["logits", "probs"], "Of models not of the zoo.")
+flags.DEFINE_list("input_range", "0,255", "Pixels of models not of the zoo.")
+flags.DEFINE_string("reference", None, "The model that mCE is relative to.")
+flags.DEFINE_bool("check", False, "Whether to compare with the model cards.")
+flags.DEFINE_float("tolerance", checking.TOLERANCE, "Largest difference to a card.")
+POSITIVE = "must be positive integers, for example --num_samples=1,2,5"
+flags.register_validator("num_samples", common.are_positive, POSITIVE)
 
 
 def main():
-    """Evaluates the models, prints a table and says where the files lie."""
-    weights = _WEIGHTS.value or [None] * len(_MODEL.value)
-    if len(weights) != len(_MODEL.value):
-        raise ValueError("`--weights` needs as many entries as `--model`.")
+    """Evaluates the models, prints tables and says where the files lie."""
+    fields = [field.name for field in dataclasses.fields(benchmark.Settings)]
+    values = {name: flags.FLAGS[name].value for name in fields}
+    values["num_samples"] = list(map(int, values["num_samples"]))
     logging.set_verbosity(max(logging.get_verbosity(), logging.INFO))
-    options = {
-        "num_samples": list(map(int, _NUM_SAMPLES.value)),
-        "seed": _SEED.value,
-        "batch_size": _BATCH_SIZE.value,
-    }
-    models = list(map(common.load_model, _MODEL.value, weights))
-    where = _OUTPUT.value, _LIMIT.value, _DATA_DIR.value
-    rows, paths = benchmark.run(models, _DATASET.value, *where, **options)
-    console.Console().print(report.rich_table(rows))
-    print(*paths)
+    outcome = benchmark.run(benchmark.Settings(**values))
+    outcome.show()
+    if outcome.deviations:
+        raise ValueError(f"{len(outcome.deviations)} values are not those published.")
 
 
 def run():

@@ -3,3 +3,4 @@
 from zoo.posterior.base import Posterior as Posterior
 from zoo.posterior.deep_ensemble import DeepEnsemble as DeepEnsemble
 from zoo.posterior.monte_carlo import MonteCarlo as MonteCarlo
+from zoo.posterior.temperature import Temperature as Temperature

@@ -1,0 +1,95 @@
+import math
+
+import pytest
+
+from training import benchmark, checking, spelling
+from training.outcome import main_rows
+from zoo import presets
+
+NAME = "resnet20.fashion_mnist"
+
+
+def rows_of_the_card(**changes):
+    return [{**row, "model": NAME, **changes} for row in presets.read()[NAME].results]
+
+
+def test_the_values_of_the_card_do_not_deviate():
+    assert checking.check(rows_of_the_card(), {NAME: None}) == []
+
+
+@pytest.mark.parametrize("change, count", [(0.0019, 0), (-0.0021, 1), (math.nan, 1)])
+def test_a_value_outside_of_the_tolerance_is_one_line(change, count):
+    rows = rows_of_the_card()
+    rows[3]["value"] += change
+    lines = checking.check(rows, {NAME: None})
+    assert len(lines) == count
+    if count:
+        assert rows[3]["metric"] in lines[0]
+        assert f"published {rows[3]['value'] - change:.6f}"[:9] in lines[0]
+        assert "tolerance 0.002" in lines[0]
+
+
+def test_the_tolerance_can_be_given():
+    rows = rows_of_the_card()
+    rows[0]["value"] += 1e-3
+    assert len(checking.check(rows, {NAME: None}, 1e-4)) == 1
+    with pytest.raises(ValueError, match="tolerance=-1"):
+        checking.check(rows, {NAME: None}, -1)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"num_examples": 50}])
+def test_an_evaluation_of_something_else_cannot_be_compared(change):
+    with pytest.raises(ValueError, match="fashion_mnist with 10000 images, seeds .0."):
+        checking.check(rows_of_the_card(**change), {NAME: None})
+
+
+def test_a_model_without_a_card_is_named():
+    with pytest.raises(ValueError, match=f"results of 'mine'.*{NAME}"):
+        checking.check([], {"mine": None})
+
+
+def test_a_published_folder_has_a_card_of_its_own(tmp_path):
+    preset = presets.read()[NAME]
+    text = presets.dumps([preset]).replace('"value": 0.938,', '"value": 0.5,')
+    (tmp_path / presets.PRESET_FILE).write_text(text)
+    lines = checking.check(rows_of_the_card(), {NAME: str(tmp_path)})
+    assert lines
+    assert all("published 0.500000" in line for line in lines)
+
+
+def test_folders_of_something_else_are_refused(tmp_path):
+    benchmark.check_folder(tmp_path / "new")
+    benchmark.check_folder(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(
+        ValueError, match="not that of an evaluation.*model.safetensors"
+    ):
+        benchmark.check_folder(tmp_path)
+    with pytest.raises(ValueError, match="is a file"):
+        benchmark.check_folder(tmp_path / "model.safetensors")
+    (tmp_path / "rows.jsonl").touch()
+    benchmark.check_folder(tmp_path)
+
+
+def test_a_terminal_shows_clean_data_where_there_are_many_others():
+    rows = [
+        {"dataset": name, "metric": metric}
+        for name in ("x", "x vs y", *(f"x_c/fog/{s}" for s in range(1, 6)))
+        for metric in ("nll", "class_wise_ece", "auroc/entropy")
+    ]
+    shown, left_out = main_rows(rows)
+    assert {row["dataset"] for row in shown} == {"x", "x vs y"}
+    assert {row["metric"] for row in shown} == {"nll", "auroc/entropy"}
+    assert left_out == 5
+    shown, left_out = main_rows(rows[6:9])
+    assert len(shown) == 2
+    assert left_out == 0
+
+
+@pytest.mark.parametrize("name", ["fashion_mnis", "minst", "fashion_mnst_c/fog/3"])
+def test_a_misspelled_data_set_is_told_before_anything_is_computed(name):
+    spelling.check_names(
+        ["fashion_mnist", "digits", "fashion_mnist_c/fog/3", "cifar10"]
+    )
+    with pytest.raises(ValueError, match="Did you mean '(fashion_)?mnist'"):
+        spelling.check_names(["fashion_mnist", name])

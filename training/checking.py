@@ -1,0 +1,103 @@
+"""Whether measured values are those of a model card."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+from zoo import presets
+
+# Of an evaluation with the same seed, images and ensemble size: what the rounding of
+# another machine may change. Rates of 10,000 images are multiples of 0.0001.
+TOLERANCE = 2e-3
+_SAME = ("dataset", "num_samples", "metric", "num_examples", "seed")
+
+
+def published(model: str, weights: str | None = None) -> tuple[Mapping, ...]:
+    """Returns the results on the card of a model.
+
+    Args:
+        model: Its name.
+        weights: A published folder in place of `presets.json`.
+
+    Raises:
+        ValueError: If there is no card with results.
+    """
+    if weights is not None:
+        preset = presets.read_published(weights)
+    else:
+        preset = presets.read().get(model)
+    if preset is None or not preset.results:
+        known = ", ".join(n for n, p in presets.read().items() if p.results)
+        raise ValueError(
+            f"There are no published results of '{model}' to compare with. Models that "
+            f"have some: {known}."
+        )
+    return preset.results
+
+
+def deviations(
+    rows: Iterable[Mapping], results: Iterable[Mapping], tolerance: float = TOLERANCE
+) -> list[str]:
+    """Compares the rows of one model with its published results.
+
+    Args:
+        rows: Of an evaluation.
+        results: Rows of a preset. Those of another data set, number of images, ensemble
+            size, metric or seed have no counterpart and are not compared.
+        tolerance: The largest absolute difference that is none.
+
+    Returns:
+        One line for each value that deviates.
+
+    Raises:
+        ValueError: If nothing can be compared.
+    """
+    expected = {tuple(row[key] for key in _SAME): row["value"] for row in results}
+    lines, count = [], 0
+    for row in rows:
+        key = tuple(row[key] for key in _SAME)
+        if key not in expected:
+            continue
+        count += 1
+        difference = abs(row["value"] - expected[key])
+        # NaN deviates too.
+        if not difference <= tolerance:
+            lines.append(
+                f"{row['model']} on {row['dataset']}, {row['num_samples']} passes: "
+                f"{row['metric']} is {row['value']:.6f}, published {expected[key]:.6f}"
+                f" (off by {difference:.6f}, tolerance {tolerance:g})"
+            )
+    if not count:
+        wanted = sorted({f"{key[0]} with {key[3]} images" for key in expected})
+        seeds = sorted({key[4] for key in expected})
+        raise ValueError(
+            "Nothing of this evaluation is on the model card: it has results on "
+            f"{', '.join(wanted)}, seeds {seeds}, and ensemble sizes "
+            f"{sorted({key[1] for key in expected})}."
+        )
+    return lines
+
+
+def check(
+    rows: Iterable[Mapping],
+    weights: Mapping[str, str | None],
+    tolerance: float = TOLERANCE,
+) -> list[str]:
+    """Compares rows with the cards of several models.
+
+    Args:
+        rows: Of an evaluation.
+        weights: A published folder, or None for `presets.json`, by the model's name.
+        tolerance: See `deviations`.
+
+    Returns:
+        One line for each value that deviates.
+    """
+    if not math.isfinite(tolerance) or tolerance < 0:
+        raise ValueError(
+            f"`tolerance` must not be negative. Received: tolerance={tolerance}"
+        )
+    rows, lines = list(rows), []
+    for model, folder in weights.items():
+        own = [row for row in rows if row["model"] == model]
+        lines += deviations(own, published(model, folder), tolerance)
+    return lines
