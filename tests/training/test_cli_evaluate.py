@@ -104,7 +104,7 @@ def test_mistakes_end_in_one_line_and_write_nothing(folder, flag, code, message)
 
 def test_an_interrupted_command_goes_on_where_it_was(folder):
     output = folder / "interrupted"
-    flags = ["--num_samples=300", "--batch_size=1", f"--output={output}"]
+    flags = ["--num_samples=3000", "--batch_size=1", f"--output={output}"]
     process = start(folder, *flags)
     meta = output / "predictions" / "random" / "fashion_mnist" / "meta.json"
     while not (meta.exists() and json.loads(meta.read_text())["done"]):
