@@ -178,7 +178,7 @@ def test_blur_pooling_takes_every_stride_but_that_of_the_stem(name):
 
 NAMES = re.compile(
     r"images|normalize|stem_\w+|stage\d_block\d+_\w+|stage\d_smooth|stage\d_pool\w*"
-    r"|pool\w*|flatten|hidden_\d\w*|head"
+    r"|pool\w*|flatten|hidden_\d\w*|head(_dropout)?"
 )
 
 
