@@ -18,6 +18,7 @@ from training import (
 )
 from training.data import ImageData
 from training.outcome import Outcome
+from zoo.posterior import Posterior
 
 # What an evaluation writes into its folder.
 _FILES = ("predictions", "rows.jsonl", "table.md", "ensemble_size.png", "report.html")
@@ -101,8 +102,11 @@ def run(settings: Settings) -> Outcome:
     check_folder(folder)
     models, names, ood, calibrate, missing = _choose(settings)
 
+    image_size = _image_size(models)
+
     def load(name):
-        return data.load(name, "test", settings.data_dir).take(settings.limit)
+        found = data.load(name, "test", settings.data_dir, image_size)
+        return found.take(settings.limit)
 
     first = load(names[0])
 
@@ -118,11 +122,21 @@ def run(settings: Settings) -> Outcome:
         settings.seed,
         settings.batch_size,
         ood=Lazy(ood, load_ood),
-        calibration=_held_out(names[0], calibrate, settings),
+        calibration=_held_out(names[0], calibrate, settings.data_dir, image_size),
     )
     rows += aggregates(rows, settings.reference)
     deviations = _check(settings, models, rows) if settings.check else ()
     return Outcome(rows, write(rows, folder), missing, deviations)
+
+
+def _image_size(models):
+    """Returns the height and width that the first model with fixed ones takes."""
+    for model in models.values():
+        posterior = isinstance(model, Posterior)
+        shape = model.image_shape if posterior else model.input_shape[1:]
+        if None not in shape[:2]:
+            return tuple(shape[:2])
+    return data.IMAGE_SIZE
 
 
 def _choose(settings):
@@ -159,13 +173,13 @@ def _choose(settings):
     return models, names, ood, calibrate, missing
 
 
-def _held_out(name, calibrate, settings):
+def _held_out(name, calibrate, *where):
     """Returns a data set for a temperature, or so many training images."""
     if not calibrate:
         return None
     if not str(calibrate).isdecimal():
-        return data.load(calibrate, "test", settings.data_dir)
-    count, train = int(calibrate), data.load(name, "train", settings.data_dir)
+        return data.load(calibrate, "test", *where)
+    count, train = int(calibrate), data.load(name, "train", *where)
     if not 0 < count <= len(train):
         raise ValueError(
             f"Data set '{name}' has {len(train)} training images. Received: "

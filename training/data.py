@@ -17,13 +17,14 @@ ASSETS = pathlib.Path(__file__).parent / "assets"
 # Where the Debian package `dataset-fashion-mnist` puts its four files.
 DEBIAN = pathlib.Path("/usr/share/datasets/fashion-mnist")
 SPLITS = ("train", "test")
+IMAGE_SIZE = (224, 224)
 
 
 def load(
     name: str,
     split: str = "train",
     data_dir: str | None = None,
-    image_size: tuple[int, int] = (224, 224),
+    image_size: tuple[int, int] = IMAGE_SIZE,
 ) -> ImageData:
     """Loads a data set.
 

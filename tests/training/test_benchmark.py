@@ -1,0 +1,36 @@
+"""An evaluation as one call, on a folder of images."""
+
+import keras
+import numpy as np
+from PIL import Image
+
+from training import benchmark, folders, metrics, report
+
+
+def test_images_of_a_folder_have_the_size_that_the_model_takes(tmp_path):
+    rng = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        for split in ("train", "test"):
+            (tmp_path / "photos" / split / label).mkdir(parents=True)
+        for i in range(3):
+            pixels = rng.integers(0, 256, (30, 40, 3), np.uint8)
+            path = tmp_path / "photos" / "test" / label / f"{i}.png"
+            Image.fromarray(pixels).save(path)
+    images = keras.Input((12, 20, 3))
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
+    model = keras.Model(images, keras.layers.Dense(2)(x), name="theirs")
+    model.save(tmp_path / "theirs.keras")
+    settings = benchmark.Settings(
+        model=[str(tmp_path / "theirs.keras")],
+        dataset=[str(tmp_path / "photos")],
+        num_samples=(1,),
+        output=str(tmp_path / "out"),
+    )
+    rows = benchmark.run(settings).rows
+    sized = folders.load_folder(tmp_path / "photos", "test", (12, 20))
+    probs = keras.ops.softmax(model(sized[0][:]))
+    expected = metrics.nll(np.array(probs), sized[1])
+    (found,) = [row["value"] for row in rows if row["metric"] == "nll"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert (tmp_path / "out" / "report.html").exists()
+    assert len(report.read_rows(tmp_path / "out" / "rows.jsonl")) == len(rows)
