@@ -74,7 +74,7 @@ COLUMNS = {
     "brier_uncertainty": ("Brier uncertainty", 1, 4, 0),
     "brier_resolution": ("Brier resolution", 1, 4, 1),
     "brier_reliability": ("Brier reliability", 1, 4, -1),
-    "brier_covariance": ("Brier covariance", 1, 4, 0),
+    "brier_covariance": ("Brier covariance", 1, 4, 1),
     "signed_ece": ("Signed ECE (%)", 100, 2, 0),
     "adaptive_ece": ("Adaptive ECE (%)", 100, 2, -1),
     "class_wise_ece": ("Class-wise ECE (%)", 100, 2, -1),
@@ -94,6 +94,7 @@ COLUMNS = {
     "mcece": ("mCECE (%)", 1, 2, -1),
     # Of sequences.
     "consistency": ("Consistency (%)", 100, 2, 1),
+    "flip_rate": ("Flip rate (%)", 100, 2, -1),
     "cec": ("CEC (nats)", 1, 4, -1),
     # Out of distribution; a name behind a slash is that of the score.
     "auroc": ("AUROC (%)", 100, 2, 1),
