@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from training import predictions
-from training.metrics import CLASSIFICATION
+from training.metrics import CLASSIFICATION, SEQUENCES
 from training.passes import SCORES, Passes
 from training.track import track
 from zoo.posterior import Posterior
@@ -61,6 +61,7 @@ def evaluate(
         "sizes": list(passes.sizes),
         "seed": seed,
         "count": len(dataset.labels),
+        "frames": getattr(dataset, "frames", 1),
         "seconds": round(time.monotonic() - begin, 3),
     }
     labels = np.asarray(dataset.labels)
@@ -98,6 +99,8 @@ def rows(
 ) -> list[dict]:
     """Returns one row per ensemble size and metric, as `evaluate` does.
 
+    Sets of sequences have those of `training.metrics.SEQUENCES` too.
+
     Args:
         stored: What a model says of a data set.
         metrics: Functions of `(probs, labels)` by name.
@@ -110,11 +113,17 @@ def rows(
         "seed": meta["seed"],
         "seconds": meta["seconds"],
     }
+
+    def values(probs):
+        yield from ((name, of(probs, stored.labels)) for name, of in metrics.items())
+        if (frames := meta.get("frames", 1)) > 1:
+            sequences = probs.reshape(-1, frames, probs.shape[-1])
+            yield from ((name, of(sequences)) for name, of in SEQUENCES.items())
+
     return [
         {**common, "num_samples": size, "metric": name, "value": value, **numbers}
         for size in sizes or meta["sizes"]
-        for name, metric in metrics.items()
-        for value in [metric(stored.probs[stored.index(size)], stored.labels)]
+        for name, value in values(stored.probs[stored.index(size)])
     ]
 
 

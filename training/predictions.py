@@ -2,8 +2,8 @@
 
 The folder of a model and a data set holds
 
-    meta.json                model, dataset, classes, sizes, seed, batch_size, count
-                             (images), done (images so far), seconds, fingerprint
+    meta.json                model, dataset, classes, sizes, seed, batch_size, count of
+                             images and how many are done, frames, seconds, fingerprint
     labels.npy               int32 (count,)
     probs.npy                float32 (sizes, count, classes): the mean probabilities of
                              the first `sizes[i]` samples
@@ -11,8 +11,8 @@ The folder of a model and a data set holds
     energy.npy               float32 (sizes, count): -logsumexp(logits), mean of samples
     max_logit.npy            float32 (sizes, count): largest logit, mean of samples
 
-`done` is written after the images that it counts are on the disk. A process that was
-killed, whenever, goes on from there and ends with the same bits.
+`done` is written when its images are on the disk. A process that was killed, whenever,
+goes on from there and ends with the same bits.
 """
 
 import dataclasses
@@ -142,9 +142,7 @@ def write(
         labels: Of all examples.
         batches: Gives, from the number of an example on, the number of the first
             example of each batch and its values, as `training.passes.Passes.batches`.
-        folder: See `store`.
-        advance: See `store`.
-        period: See `store`.
+        folder: See `store`, also for `advance` and `period`.
 
     Returns:
         The predictions of all examples.
@@ -169,6 +167,7 @@ def _describe(passes, dataset):
         "seed": passes.seed,
         "batch_size": passes.batch_size,
         "count": len(dataset.labels),
+        "frames": getattr(dataset, "frames", 1),
         "done": 0,
         "seconds": 0.0,
         "fingerprint": {

@@ -4,6 +4,7 @@ import pytest
 from tests.training.test_evaluate import Data, Slices
 from tests.zoo.test_posterior import IMAGES, mc_network, network
 from training import detect, evaluate, metrics, predictions, scaling, sweep
+from training.images import ImageData
 from training.passes import Passes
 from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature
 
@@ -133,3 +134,26 @@ def test_labels_of_other_data_do_not_matter_but_their_images_do(tmp_path):
         sweep.evaluate_all({"m": network()}, [Data()], tmp_path, (1,), ood=[ood])
     with pytest.raises(ValueError, match="knows 3 classes.*dataset=other with 1"):
         sweep.evaluate_all({"m": network()}, [other()], tmp_path, (1,))
+
+
+def test_sets_of_sequences_have_the_consistency_of_their_frames(tmp_path):
+    labels, classes = np.zeros(6, int), ("a", "b", "c")
+    sequences = ImageData("made_up_p/none", IMAGES[:6], labels, classes, frames=3)
+    model = mc_network()
+    rows = sweep.evaluate_all({"a": model}, [sequences], tmp_path, (4,))
+    found = {row["metric"]: row["value"] for row in rows}
+    (probs,) = evaluate.predict(MonteCarlo(model, 4), IMAGES[:6], (4,))
+    pairs = [(0, 1), (1, 2), (3, 4), (4, 5)]  # No pair of two sequences.
+    same = [probs[i].argmax() == probs[j].argmax() for i, j in pairs]
+    cross = [-np.sum(probs[i] * np.log(probs[j])) for i, j in pairs]
+    assert found["consistency"] == pytest.approx(np.mean(same))
+    assert found["cec"] == pytest.approx(np.mean(cross), rel=1e-4)
+    images = ImageData("made_up", IMAGES[:6], labels, classes)
+    (other,) = (
+        {r["metric"] for r in rows}
+        - set(metrics.CLASSIFICATION)
+        - {*("consistency", "cec")}
+    )
+    assert other == "flip_rate"
+    plain = sweep.evaluate_all({"a": model}, [images], tmp_path, (4,))
+    assert {row["metric"] for row in plain} == set(metrics.CLASSIFICATION)
