@@ -112,8 +112,7 @@ def store(
     Args:
         passes: The model and its settings.
         dataset: With `images`, `labels`, `classes` and `name`.
-        folder: Of this model and data set; another process that writes to it is waited
-            for.
+        folder: Of model and data set; another process that writes to it is waited for.
         advance: Called with a number of images that are done, and whether that took
             passes now.
         period: Seconds from one chunk to the next, at least; a chunk is of whole
@@ -142,7 +141,9 @@ def write(
         labels: Of all examples.
         batches: Gives, from the number of an example on, the number of the first
             example of each batch and its values, as `training.passes.Passes.batches`.
-        folder: See `store`, also for `advance` and `period`.
+        folder: See `store`.
+        advance: See `store`.
+        period: See `store`.
 
     Returns:
         The predictions of all examples.

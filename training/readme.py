@@ -74,6 +74,11 @@ def split(path: pathlib.Path) -> tuple[str, str, str]:
 
 def update(path: pathlib.Path):
     """Puts the results of the packaged presets between the marks of a file."""
+    replace(path, block())
+
+
+def replace(path: pathlib.Path, text: str):
+    """Puts a text between the marks of a file; it changes whole or not at all."""
     head, _, tail = split(path)
     with files.replacing(path) as temporary:
-        temporary.write_text(head + block() + tail)
+        temporary.write_text(head + text + tail)

@@ -1,0 +1,109 @@
+"""The benchmark in two tables: what a page of text has room for."""
+
+import collections
+import statistics
+from collections.abc import Iterable, Mapping
+
+# Of each group of test sets: metric, unit of the column, factor, decimals.
+_METRICS = {
+    "accuracy": ("accuracy (%)", 100, 2),
+    "nll": ("NLL", 1, 3),
+    "ece": ("ECE (%)", 100, 2),
+}
+_GROUPS = {
+    "": "clean",
+    "_c": "corrupted",
+    "_rotation": "rotated",
+    "_translation": "translated",
+}
+
+
+def page(rows: Iterable[Mapping], base: str) -> str:
+    """Returns the tables of a benchmark, as Markdown.
+
+    Args:
+        rows: Of `training.sweep.evaluate_all`.
+        base: Name of the clean test set.
+    """
+    rows = list(rows)
+    parts = [by_group(rows, base)]
+    for metric, (title, *_) in _METRICS.items():
+        largest = max(row["num_samples"] for row in rows)
+        text = f"Mean over the severities of each corruption, {title}, N = {largest}:"
+        parts += [text + "\n", by_corruption(rows, base, metric)]
+    return "\n" + "\n".join(parts) + "\n"
+
+
+def by_group(rows: Iterable[Mapping], base: str) -> str:
+    """Returns means over all corrupted, rotated and translated sets, as Markdown.
+
+    Args:
+        rows: Of `training.sweep.evaluate_all`.
+        base: Name of the clean test set.
+
+    Returns:
+        A line for each model and ensemble size; a model that draws nothing has one.
+        The last columns are the AUROC of the entropy for out-of-distribution sets.
+    """
+    values, outside = collections.defaultdict(list), {}
+    for row in rows:
+        line = row["model"], row["num_samples"]
+        stem, _, other = row["dataset"].partition(" vs ")
+        if other and row["metric"] == "auroc/entropy":
+            outside.setdefault(other, {})[line] = row["value"]
+        suffix = stem.removeprefix(base).partition("/")[0]
+        single = stem == base or "/" in stem  # Not a mean over corruptions itself.
+        if not other and single and suffix in _GROUPS and row["metric"] in _METRICS:
+            values[line, suffix, row["metric"]].append(row["value"])
+    columns = [(suffix, metric) for suffix in _GROUPS for metric in _METRICS]
+    columns = [c for c in columns if any(key[1:] == c for key in values)]
+    titles = [f"{_GROUPS[suffix]}: {_METRICS[m][0]}" for suffix, m in columns]
+    titles += [f"AUROC against {other} (%)" for other in outside]
+    lines = {}
+    for line in dict.fromkeys(line for line, *_ in values):
+        means = [statistics.fmean(values[(line, *column)]) for column in columns]
+        cells = [_text(m, mean) for (_, m), mean in zip(columns, means, strict=True)]
+        cells += [f"{100 * found[line]:.2f}" for found in outside.values()]
+        lines.setdefault((line[0], *cells), line)
+    body = [[f"`{m}`", str(n), *cells] for (_, *cells), (m, n) in lines.items()]
+    return _markdown(["model", "N", *titles], body, words=1)
+
+
+def by_corruption(rows: Iterable[Mapping], base: str, metric: str) -> str:
+    """Returns means over severities of the largest ensembles, as Markdown.
+
+    Args:
+        rows: Of `training.sweep.evaluate_all`.
+        base: Name of the clean test set.
+        metric: A key of `training.metrics.CLASSIFICATION`.
+
+    Returns:
+        A line for each corruption, a column for each model.
+    """
+    rows = [
+        row
+        for row in rows
+        if row["metric"] == metric and row["dataset"].startswith(f"{base}_c/")
+    ]
+    largest = max(row["num_samples"] for row in rows)
+    values = collections.defaultdict(list)
+    for row in rows:
+        if row["num_samples"] == largest:
+            values[row["dataset"].split("/")[-2], row["model"]].append(row["value"])
+    models = list(dict.fromkeys(model for _, model in values))
+    names = dict.fromkeys(name for name, _ in values)
+    body = [
+        [name, *(_text(metric, statistics.fmean(values[name, m])) for m in models)]
+        for name in names
+    ]
+    return _markdown(["corruption", *(f"`{model}`" for model in models)], body, 1)
+
+
+def _text(metric, value):
+    _, factor, digits = _METRICS[metric]
+    return f"{factor * value:.{digits}f}"
+
+
+def _markdown(heading, body, words):
+    rule = ["---"] * words + ["---:"] * (len(heading) - words)
+    return "".join(f"| {' | '.join(line)} |\n" for line in (heading, rule, *body))
