@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from layers import RandomLayer
+
 _CHUNK = 1000  # Images that are read at once.
 
 
@@ -19,7 +21,9 @@ def of_posterior(posterior: keras.layers.Layer) -> str:
     digest = hashlib.sha256()
     for layer in posterior._flatten_layers():
         if isinstance(layer, keras.Model):
-            config = keras.saving.serialize_keras_object(layer)
+            config = _renamed(
+                keras.saving.serialize_keras_object(layer), _numbers(layer)
+            )
             digest.update(json.dumps(config, sort_keys=True, default=str).encode())
         else:
             # The names of the wrappers count how many there were before.
@@ -30,6 +34,28 @@ def of_posterior(posterior: keras.layers.Layer) -> str:
             digest.update(f"{value.shape} {value.dtype}".encode())
             digest.update(value)
     return digest.hexdigest()
+
+
+def _numbers(model):
+    """Returns a name for each operation that does not count those made before it.
+
+    Names of random layers stay, for draws depend on them.
+    """
+    operations = getattr(model, "operations", model.layers)
+    return {
+        operation.name: f"operation {i}"
+        for i, operation in enumerate(operations)
+        if not isinstance(operation, RandomLayer)
+    }
+
+
+def _renamed(config, names):
+    """Returns nested lists and dicts with other names of the operations."""
+    if isinstance(config, dict):
+        return {key: _renamed(value, names) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return [_renamed(value, names) for value in config]
+    return names.get(config, config) if isinstance(config, str) else config
 
 
 def of_images(images) -> str:

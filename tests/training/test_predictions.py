@@ -12,10 +12,11 @@ import keras
 import numpy as np
 import pytest
 
+import layers
 from tests.commands import environment
 from tests.training.test_evaluate import LABELS, Data, Slices
 from tests.zoo.test_posterior import IMAGES, as_numpy, mc_network, network
-from training import predictions, sweep
+from training import fingerprint, predictions, sweep
 from training.passes import Passes
 from zoo.posterior import MonteCarlo
 
@@ -233,3 +234,19 @@ def test_the_memory_does_not_grow_with_the_images(tmp_path):
         tracemalloc.stop()
     # The probabilities of the larger one would take 480 kB.
     assert peaks[1] < peaks[0] + 100_000
+
+
+def test_the_fingerprint_does_not_count_the_layers_made_before():
+    def prints(name):
+        images = keras.Input((4, 4, 1))
+        x = images[:, :3] + keras.ops.pad(images, 1)[:, :3, :4]
+        x = keras.layers.Flatten()(layers.MCDropout(0.5, name=name)(x))
+        model = keras.Model(
+            images, keras.layers.Dense(2, "relu", name="head")(x), name="m"
+        )
+        model.set_weights([np.ones_like(w) for w in model.get_weights()])
+        return fingerprint.of_posterior(MonteCarlo(model, 2))
+
+    first = prints("dropout")
+    assert prints("dropout") == first
+    assert prints("other") != first  # The draws follow this name.
