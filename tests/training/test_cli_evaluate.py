@@ -111,12 +111,11 @@ def test_an_interrupted_command_goes_on_where_it_was(folder):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=120)[1] == "Error: interrupted\n"
-    assert process.returncode == 130
-    assert [path.name for path in output.iterdir()] == ["predictions"]
-    done = json.loads(meta.read_text())["done"]
-    if done == 45:
+    _, stderr = process.communicate(timeout=120)
+    if process.returncode == 0:
         pytest.skip("It was too fast to be interrupted.")
+    assert (process.returncode, stderr) == (130, "Error: interrupted\n")
+    assert [path.name for path in output.iterdir()] == ["predictions"]
     process, _, stderr = execute(folder, *flags, "--limit=45")
     assert process.returncode == 0, stderr
     assert json.loads(meta.read_text())["done"] == 45
