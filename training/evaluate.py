@@ -42,7 +42,8 @@ def evaluate(
     Returns:
         One row per ensemble size and metric, a dict of `model` and `dataset` (names),
         `num_samples`, `metric`, `value`, `num_examples`, `seed` and `seconds`. These
-        are the time of the whole pass, with all its samples.
+        are the time of the whole pass, with all its samples. `source`, where the
+        images come from, is there if the data set says so.
 
     Raises:
         ValueError: If data set and model do not fit together, sizes are not positive
@@ -62,6 +63,7 @@ def evaluate(
         "seed": seed,
         "count": len(dataset.labels),
         "frames": getattr(dataset, "frames", 1),
+        "source": getattr(dataset, "source", ""),
         "seconds": round(time.monotonic() - begin, 3),
     }
     labels = np.asarray(dataset.labels)
@@ -112,6 +114,7 @@ def rows(
         "num_examples": meta["count"],
         "seed": meta["seed"],
         "seconds": meta["seconds"],
+        **({"source": meta["source"]} if meta.get("source") else {}),
     }
 
     def values(probs):

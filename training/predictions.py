@@ -3,7 +3,7 @@
 The folder of a model and a data set holds
 
     meta.json                model, dataset, classes, sizes, seed, batch_size, count of
-                             images and how many are done, frames, seconds, fingerprint
+                             images, how many are done, frames, seconds and more
     labels.npy               int32 (count,)
     probs.npy                float32 (sizes, count, classes): the mean probabilities of
                              the first `sizes[i]` samples
@@ -43,8 +43,7 @@ class Predictions:
         labels: Of shape `(count,)`.
         probs: Of shape `(sizes, count, classes)`.
         mutual_information: Of shape `(sizes, count)`, like the others.
-        energy: See the module.
-        max_logit: See the module.
+        energy, max_logit: See the module.
     """
 
     meta: dict
@@ -169,6 +168,7 @@ def _describe(passes, dataset):
         "batch_size": passes.batch_size,
         "count": len(dataset.labels),
         "frames": getattr(dataset, "frames", 1),
+        "source": getattr(dataset, "source", ""),
         "done": 0,
         "seconds": 0.0,
         "fingerprint": {

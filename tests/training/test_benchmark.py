@@ -4,7 +4,16 @@ import keras
 import numpy as np
 from PIL import Image
 
-from training import benchmark, folders, metrics, report
+from training import (
+    benchmark,
+    corrupted,
+    corruptions,
+    evaluate,
+    folders,
+    metrics,
+    report,
+)
+from training.images import ImageData
 
 
 def test_images_of_a_folder_have_the_size_that_the_model_takes(tmp_path):
@@ -34,3 +43,15 @@ def test_images_of_a_folder_have_the_size_that_the_model_takes(tmp_path):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert (tmp_path / "out" / "report.html").exists()
     assert len(report.read_rows(tmp_path / "out" / "rows.jsonl")) == len(rows)
+
+
+def test_rows_of_corrupted_images_say_where_these_come_from(tmp_path, monkeypatch):
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
+    images = np.zeros((4, 16, 16, 1), "uint8")
+    clean = ImageData("d", images, np.array([0, 1, 0, 1]), ("a", "b"))
+    frost = corrupted.load("d_c/frost/1", "test", None, lambda: clean)
+    inputs = keras.Input((16, 16, 1))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
+    rows = evaluate.evaluate(model, frost, (1,), progress=False)
+    expected = f"frost made here of {corruptions.frost_source()} textures"
+    assert {row["source"] for row in rows} == {expected}
