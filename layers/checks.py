@@ -24,6 +24,15 @@ def check_count(value: int, name: str) -> int:
     return int(value)
 
 
+def check_groups(groups: int, channels: int, filters: int) -> None:
+    """Raises a ValueError if inputs and outputs cannot be put into that many groups."""
+    if channels % groups or filters % groups:
+        raise ValueError(
+            "`groups` must divide the number of channels and `filters`. Received: "
+            f"groups={groups}, channels={channels}, filters={filters}"
+        )
+
+
 def check_scale(value: float, name: str) -> float:
     """Returns a standard deviation if it is positive; raises a ValueError if not."""
     if not 0 < value < float("inf"):

@@ -37,7 +37,7 @@ def flipout(linear: Callable, inputs, loc, scale, key, row_keys):
     Reference:
         [Flipout](https://arxiv.org/abs/1803.04386) (Wen et al., 2018), Eq. 4.
     """
-    channels, outputs = loc.shape[-2:]
+    channels, outputs = inputs.shape[-1], loc.shape[-1]
     middle = [1] * (len(inputs.shape) - 2)  # Signs are constant over space.
     shape = (ops.shape(inputs)[0], *middle, channels + outputs)
     signs = random.signs(row_keys, shape, inputs.dtype)
@@ -63,8 +63,7 @@ class GaussianKernel(RandomLayer):
         seed: Makes the draws reproducible; see `layers.RandomLayer`.
     """
 
-    # How kernels are drawn: a function with the arguments of `flipout`.
-    sample = staticmethod(flipout)
+    sample = staticmethod(flipout)  # Or another function of the same arguments.
 
     def __init__(
         self,
@@ -194,6 +193,7 @@ class Conv2DFlipout(GaussianKernel):
         kernel_size: Height and width of the kernel, or one number for both.
         strides: Along height and width, or one number for both.
         padding: `"valid"` or `"same"`, as in Keras.
+        groups: The number of groups of channels, as in Keras.
 
     Input shape: `(batch, height, width, channels)`.
 
@@ -218,6 +218,7 @@ class Conv2DFlipout(GaussianKernel):
         prior_scale: float = 1.0,
         initial_scale: float = 1e-3,
         seed: int | None = None,
+        groups: int = 1,
         **kwargs,
     ):
         checks.check_channels_last(kwargs)
@@ -228,19 +229,22 @@ class Conv2DFlipout(GaussianKernel):
         self.kernel_size = checks.check_pair(kernel_size, "kernel_size")
         self.strides = checks.check_pair(strides, "strides")
         self.padding = checks.check_padding(padding, ("valid", "same"))
+        self.groups = checks.check_count(groups, "groups")
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def kernel_shape(self, channels: int) -> tuple[int, ...]:
-        return (*self.kernel_size, channels, self.filters)
+        checks.check_groups(self.groups, channels, self.filters)
+        return (*self.kernel_size, channels // self.groups, self.filters)
 
     def linear(self, inputs, kernel):
-        kernel = ops.cast(kernel, inputs.dtype)
-        return ops.conv(inputs, kernel, self.strides, self.padding, "channels_last")
+        settings = self.strides, self.padding, "channels_last"
+        return ops.conv(inputs, ops.cast(kernel, inputs.dtype), *settings)
 
     def compute_output_shape(self, input_shape):
-        kernel = keras.KerasTensor(self.kernel_shape(input_shape[-1]))
+        # Of one group, since `ops.conv` knows no others before there are values.
+        kernel = keras.KerasTensor((*self.kernel_size, input_shape[-1], self.filters))
         return self.linear(keras.KerasTensor(input_shape), kernel).shape
 
     def get_config(self):
-        names = "filters", "kernel_size", "strides", "padding"
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        names = "filters", "kernel_size", "strides", "padding", "groups"
+        return super().get_config() | {name: getattr(self, name) for name in names}

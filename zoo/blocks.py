@@ -1,8 +1,10 @@
 """Graph fragments that the families share."""
 
+import functools
 from collections.abc import Callable
 
 import keras
+from keras import ops
 
 from zoo.parts import Parts
 
@@ -15,7 +17,7 @@ def is_small(input_shape) -> bool:
     return bool(sides) and min(sides) < SMALL_SIDE
 
 
-def conv_norm(
+def convolve(
     x,
     parts: Parts,
     filters: int,
@@ -23,10 +25,11 @@ def conv_norm(
     strides: int,
     name: str,
     conv: Callable | None = None,
+    groups: int = 1,
 ):
-    """Adds a convolution and its normalization.
+    """Adds a convolution.
 
-    A convolution with a stride pads symmetrically, as in PyTorch; the "same" padding of
+    One with a stride pads symmetrically, as in PyTorch; the "same" padding of
     TensorFlow pads one side and gives other logits.
 
     Args:
@@ -35,11 +38,12 @@ def conv_norm(
         filters: Number of output channels.
         kernel_size: Odd side of the kernel.
         strides: Keeps every such row and column.
-        name: Prefix of the names `{name}_conv` and `{name}_norm`.
+        name: Prefix of the name `{name}_conv`.
         conv: Constructor in place of `parts.conv`.
+        groups: The number of groups of channels that do not see each other.
 
     Returns:
-        The normalized feature map.
+        The feature map.
     """
     padding = "same"
     if strides > 1:
@@ -47,9 +51,29 @@ def conv_norm(
         if kernel_size > 1:
             pad = keras.layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")
             x = pad(x)
-    conv = conv or parts.conv
-    x = conv(filters, kernel_size, strides, padding=padding, name=f"{name}_conv")(x)
+    settings = {"groups": groups} if groups > 1 else {}
+    conv = functools.partial(conv or parts.conv, padding=padding, **settings)
+    return conv(filters, kernel_size, strides, name=f"{name}_conv")(x)
+
+
+def conv_norm(
+    x,
+    parts: Parts,
+    filters: int,
+    kernel_size: int,
+    strides: int,
+    name: str,
+    conv: Callable | None = None,
+    groups: int = 1,
+):
+    """Adds a convolution and its normalization, `{name}_norm`; see `convolve`."""
+    x = convolve(x, parts, filters, kernel_size, strides, name, conv, groups)
     return parts.norm(name=f"{name}_norm")(x)
+
+
+def norm_relu(x, parts: Parts, name: str):
+    """Adds a normalization and a rectifier."""
+    return relu(parts.norm(name=f"{name}_norm")(x), name)
 
 
 def relu(x, name: str):
@@ -69,10 +93,13 @@ def downsample(x, parts: Parts, strides: int, name: str):
     return parts.downsample(strides=strides, name=f"{name}_downsample")(x)
 
 
-def max_pool(x, parts: Parts, pool_size: int, name: str):
-    """Adds a max-pooling of stride 2; one of odd size pads symmetrically."""
-    if pool_size % 2:
-        x = keras.layers.ZeroPadding2D(pool_size // 2, name=f"{name}_pad")(x)
+def max_pool(x, parts: Parts, pool_size: int, name: str, padding: int = 0):
+    """Adds a max-pooling of stride 2 with so much padding on each side."""
+    if padding:
+        # Values that are in the window anyway: never the largest by themselves, as
+        # zeros would be among negative features.
+        border = (padding, padding)
+        x = ops.pad(x, ((0, 0), border, border, (0, 0)), "symmetric")
     pool = keras.layers.MaxPooling2D(pool_size, own_strides(parts, 2), name=name)
     return downsample(pool(x), parts, 2, name)
 

@@ -9,7 +9,8 @@ import numpy as np
 # What every layer has, what the shapes of the weights say, and what only sets where
 # a training starts.
 _LEFT_OUT = {"name", "trainable", "dtype", "seed"}
-_LEFT_OUT |= {"units", "filters", "kernel_size", "strides", "use_bias", "initial_scale"}
+_LEFT_OUT |= {"units", "filters", "kernel_size", "strides", "groups"}
+_LEFT_OUT |= {"use_bias", "initial_scale"}
 
 
 def model_facts(model: keras.Model) -> dict[str, object]:

@@ -6,7 +6,7 @@ import functools
 import keras
 
 import layers
-from zoo.parts import Parts
+from zoo.parts import Parts, pooled
 
 
 def smooth(parts: Parts, temperature: float = 10.0, padding: str = "same") -> Parts:
@@ -54,6 +54,20 @@ def blurpool(parts: Parts, taps: tuple[float, ...] = (1, 3, 3, 1)) -> Parts:
     )
 
 
+def gap(parts: Parts) -> Parts:
+    """Global average pooling, as by default (Lin et al., 2014)."""
+    return _pooling(parts, keras.layers.GlobalAveragePooling2D)
+
+
+def gmp(parts: Parts) -> Parts:
+    """Global max pooling (Oquab et al., 2015): the largest value of each channel."""
+    return _pooling(parts, keras.layers.GlobalMaxPooling2D)
+
+
+def _pooling(parts, layer):
+    return dataclasses.replace(parts, pool=functools.partial(pooled, layer=layer))
+
+
 def _perceptron(x, units):
     side = min(side if side is not None else 2 for side in x.shape[1:3])
     if side > 1:
@@ -78,5 +92,7 @@ METHODS = {
     "lldo": last_layer_dropout,
     "flipout": flipout,
     "blurpool": blurpool,
+    "gap": gap,
     "mlp": mlp,
+    "gmp": gmp,
 }

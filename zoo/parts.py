@@ -11,8 +11,9 @@ _conv = functools.partial(
 )
 
 
-def _global_average_pool(x):
-    return keras.layers.GlobalAveragePooling2D(name="pool")(x)
+def pooled(x, layer: Callable = keras.layers.GlobalAveragePooling2D):
+    """Adds a global pooling."""
+    return layer(name="pool")(x)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +25,14 @@ class Parts:
     called as its comment says, plus `name`.
     """
 
-    # conv(filters, kernel_size, strides, padding): every other convolution.
+    # conv(filters, kernel_size, strides, padding): every other convolution; in a family
+    # without normalization with use_bias=True.
     conv: Callable = _conv
     # inner_conv(filters, kernel_size, strides, padding): the second convolution of
-    # every residual branch; in a chain of convolutions, all but the first.
+    # every residual branch; in a chain of convolutions, all but the first. ResNeXt adds
+    # the argument groups.
     inner_conv: Callable = _conv
-    # norm(): next to every convolution.
+    # norm(): behind every convolution; before it in a pre-activation network.
     norm: Callable = functools.partial(
         keras.layers.BatchNormalization, momentum=0.9, epsilon=1e-5
     )
@@ -39,11 +42,12 @@ class Parts:
     # downsample(strides): behind each convolution or pooling that then has stride 1,
     # and before the projection of a shortcut. None leaves the strides where they are.
     downsample: Callable | None = None
-    # smooth(): at the end of every stage, before the next one subsamples.
+    # smooth(): at the end of every stage, before the next one subsamples; in a
+    # pre-activation ResNet, not of the last.
     smooth: Callable = keras.layers.Identity
     # pool(feature_map): from the last feature map to features, one vector per image;
     # a graph fragment, which names its own layers.
-    pool: Callable = _global_average_pool
+    pool: Callable = pooled
     # head(num_classes): from features to logits.
     head: Callable = keras.layers.Dense
 

@@ -2,15 +2,21 @@
 
 import dataclasses
 import difflib
+import itertools
 from collections.abc import Iterable, Sequence
 
 import keras
 
-from zoo import resnet, vgg
+from zoo import alexnet, preresnet, resnet, vgg
 from zoo.methods import METHODS
 from zoo.parts import combine
 
-ARCHITECTURES = {**resnet.ARCHITECTURES, **vgg.ARCHITECTURES}
+ARCHITECTURES = {
+    **resnet.ARCHITECTURES,
+    **preresnet.ARCHITECTURES,
+    **vgg.ARCHITECTURES,
+    **alexnet.ARCHITECTURES,
+}
 
 # Mean and variance per channel, of pixels in [0, 255]: ImageNet's for color (standard
 # deviations .229, .224, .225 of [0, 1]), else the middle of the range.
@@ -64,7 +70,7 @@ def parse(name: str) -> ModelSpec:
     stem, _, tag = name.partition(".")
     matches = [a for a in ARCHITECTURES if f"{stem}_".startswith(f"{a}_")]
     if not matches:
-        raise _unknown("architecture", stem.partition("_")[0], ARCHITECTURES, name)
+        raise _unknown("architecture", _first_words(stem), ARCHITECTURES, name)
     architecture = max(matches, key=len)
     methods = tuple(stem.removeprefix(architecture).split("_")[1:])
     for method in methods:
@@ -78,8 +84,21 @@ def parse(name: str) -> ModelSpec:
     return ModelSpec(architecture, methods, tag or None)
 
 
+def _first_words(stem: str) -> str:
+    """Returns the start of a name that is the most like an architecture."""
+    starts = list(itertools.accumulate(stem.split("_"), "{}_{}".format))
+    likeness = difflib.SequenceMatcher(None)
+
+    def nearest(start):
+        likeness.set_seq2(start)
+        return max(likeness.set_seq1(a) or likeness.ratio() for a in ARCHITECTURES)
+
+    return max(starts, key=nearest)
+
+
 def _unknown(kind: str, word: str, known: Iterable[str], name: str) -> ValueError:
-    close = difflib.get_close_matches(word, known, n=1)
+    close = [other for other in known if word and other.startswith(f"{word}_")]
+    close = close or difflib.get_close_matches(word, known, n=1)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     return ValueError(
         f"Unknown {kind} '{word}' in the model name '{name}'.{hint} "

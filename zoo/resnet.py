@@ -1,6 +1,9 @@
 """ResNet v1.5 (He et al., 2016): https://arxiv.org/abs/1512.03385.
 
 The stride of a bottleneck is in its 3x3 convolution, as in torchvision and timm.
+ResNeXt (Xie et al., 2017, https://arxiv.org/abs/1611.05431) groups the channels of that
+convolution, and the wide networks of Zagoruyko and Komodakis (2016),
+https://arxiv.org/abs/1605.07146, have more of them.
 """
 
 import functools
@@ -29,10 +32,10 @@ def _basic_branch(x, parts, filters, strides, name):
     return conv_norm(x, parts, filters, 3, 1, f"{name}_2", parts.inner_conv)
 
 
-def _bottleneck_branch(x, parts, filters, strides, name):
-    inner = own_strides(parts, strides)
-    x = relu(conv_norm(x, parts, filters // 4, 1, 1, f"{name}_1"), f"{name}_1")
-    x = conv_norm(x, parts, filters // 4, 3, inner, f"{name}_2", parts.inner_conv)
+def _bottleneck_branch(x, parts, filters, strides, name, widen, groups):
+    width, inner = widen * filters // 4, own_strides(parts, strides)
+    x = relu(conv_norm(x, parts, width, 1, 1, f"{name}_1"), f"{name}_1")
+    x = conv_norm(x, parts, width, 3, inner, f"{name}_2", parts.inner_conv, groups)
     x = downsample(relu(x, f"{name}_2"), parts, strides, f"{name}_2")
     x = parts.dropout(name=f"{name}_dropout")(x)
     return conv_norm(x, parts, filters, 1, 1, f"{name}_3")
@@ -55,7 +58,7 @@ def _stem(x, parts, filters, small):
     if small:
         return relu(conv_norm(x, parts, filters, 3, 1, "stem"), "stem")
     x = relu(conv_norm(x, parts, filters, 7, 2, "stem"), "stem")
-    return max_pool(x, parts, 3, "stem_pool")
+    return max_pool(x, parts, 3, "stem_pool", padding=1)
 
 
 def resnet(
@@ -66,6 +69,8 @@ def resnet(
     depths: tuple[int, ...],
     filters: int = 64,
     bottleneck: bool = False,
+    widen: int = 1,
+    groups: int = 1,
     cifar: bool = False,
 ) -> keras.Model:
     """Builds a ResNet.
@@ -78,13 +83,17 @@ def resnet(
         depths: The number of blocks per stage.
         filters: The width of the stem; each stage doubles it.
         bottleneck: Whether the branches are bottlenecks, with four times the filters.
+        widen: How much wider than usual bottlenecks are inside.
+        groups: The number of groups of channels in the 3x3 of a bottleneck.
         cifar: Whether it is a CIFAR network of section 4.2 of the paper: no
             subsampling in the stem, and shortcuts without weights.
 
     Returns:
         A functional model from images to logits.
     """
-    branch = _bottleneck_branch if bottleneck else _basic_branch
+    branch = _basic_branch
+    if bottleneck:
+        branch = functools.partial(_bottleneck_branch, widen=widen, groups=groups)
     shortcut = _zero_padded if cifar else _projection
     images, x = preprocess(input_shape, normalization)
     x = _stem(x, parts, filters, small=cifar or is_small(input_shape))
@@ -103,12 +112,21 @@ def resnet(
     return keras.Model(images, classify(x, parts, num_classes))
 
 
+_DEEP = functools.partial(resnet, bottleneck=True)
 ARCHITECTURES = {
     "resnet18": functools.partial(resnet, depths=(2, 2, 2, 2)),
     "resnet34": functools.partial(resnet, depths=(3, 4, 6, 3)),
-    "resnet50": functools.partial(resnet, depths=(3, 4, 6, 3), bottleneck=True),
-    "resnet101": functools.partial(resnet, depths=(3, 4, 23, 3), bottleneck=True),
-    "resnet152": functools.partial(resnet, depths=(3, 8, 36, 3), bottleneck=True),
+    "resnet50": functools.partial(_DEEP, depths=(3, 4, 6, 3)),
+    "resnet101": functools.partial(_DEEP, depths=(3, 4, 23, 3)),
+    "resnet152": functools.partial(_DEEP, depths=(3, 8, 36, 3)),
+    "resnext50_32x4d": functools.partial(
+        _DEEP, depths=(3, 4, 6, 3), widen=2, groups=32
+    ),
+    "resnext101_32x8d": functools.partial(
+        _DEEP, depths=(3, 4, 23, 3), widen=4, groups=32
+    ),
+    "wide_resnet50_2": functools.partial(_DEEP, depths=(3, 4, 6, 3), widen=2),
+    "wide_resnet101_2": functools.partial(_DEEP, depths=(3, 4, 23, 3), widen=2),
     **{
         f"resnet{6 * n + 2}": functools.partial(
             resnet, depths=(n, n, n), filters=16, cifar=True

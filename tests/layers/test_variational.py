@@ -13,6 +13,7 @@ CASES = {
     "sequence": (DenseFlipout, {"units": 3}, (3, 4, 5)),
     "conv": (Conv2DFlipout, {"filters": 2, "kernel_size": 3}, (3, 4, 5, 2)),
     "strided": (Conv2DFlipout, STRIDED, (3, 5, 6, 2)),
+    "groups": (Conv2DFlipout, {**STRIDED, "filters": 4, "groups": 2}, (3, 3, 3, 4)),
 }
 
 
@@ -27,7 +28,7 @@ def draw(layer, x, key=7):
 
 def twin(layer, kernel, x):
     """Returns the outputs of Keras' own layer with that kernel and no bias."""
-    names = {"units", "filters", "kernel_size", "strides", "padding"}
+    names = {"units", "filters", "kernel_size", "strides", "padding", "groups"}
     config = {name: v for name, v in layer.get_config().items() if name in names}
     kind = keras.layers.Dense if "units" in config else keras.layers.Conv2D
     other = kind(**config, use_bias=False)
@@ -201,6 +202,7 @@ CONTRACT = [
     (Conv2DFlipout(4, 3), (2, 8, 8, 3)),
     (Conv2DFlipout(4, (3, 2), (2, 1), "same", initial_scale=0.1), (2, 7, 10, 3)),
     (Conv2DFlipout(2, 3, 2, "same", False, "he_normal", "ones"), (2, 8, 9, 3)),
+    (Conv2DFlipout(4, 3, groups=2), (2, 8, 8, 6)),
 ]
 
 
@@ -216,6 +218,7 @@ def test_keeps_the_contract(layer, shape):
         ({"kernel_size": (1, 2, 3)}, r"`kernel_size` must be.*=\(1, 2, 3\)"),
         ({"kernel_size": 0}, "`kernel_size` must be.*kernel_size=0"),
         ({"strides": 1.5}, "`strides` must be.*strides=1.5"),
+        ({"groups": 0}, "`groups` must be a positive.*groups=0"),
         ({"padding": "full"}, "must be one of valid, same.*padding=full"),
         ({"prior_scale": 0}, "must be positive.*prior_scale=0"),
         ({"initial_scale": -1}, "must be positive.*initial_scale=-1"),
@@ -225,6 +228,13 @@ def test_keeps_the_contract(layer, shape):
 def test_rejects(arguments, message):
     with pytest.raises(ValueError, match=message):
         Conv2DFlipout(**{"filters": 2, "kernel_size": 3, **arguments})
+
+
+def test_rejects_channels_that_cannot_be_put_into_groups():
+    with pytest.raises(
+        ValueError, match="must divide.*groups=3, channels=3, filters=4"
+    ):
+        Conv2DFlipout(4, 3, groups=3).build((None, 5, 5, 3))
 
 
 def test_rejects_inputs_of_another_number_of_channels():

@@ -3,15 +3,16 @@ import functools
 import pytest
 
 from tests.zoo import graphs, weight_files
-from zoo import methods, registry, vgg, weights
+from zoo import alexnet, methods, registry, vgg, weights
 from zoo.methods import METHODS
 
 
 @pytest.fixture
 def short(monkeypatch):
-    """Makes one block a stage of every architecture, and VGG and `mlp` narrow."""
+    """Makes one block a stage of every architecture, and chains and `mlp` narrow."""
     monkeypatch.setattr(registry, "ARCHITECTURES", graphs.SHORT)
     monkeypatch.setattr(vgg, "FILTERS", (8, 8, 16, 16, 16))
+    monkeypatch.setattr(alexnet, "SIZES", (((8, 11),), ((16, 5),), ((16, 3),)))
     narrow = functools.partial(methods.mlp, units=32)
     monkeypatch.setitem(METHODS, "mlp", narrow)
 

@@ -2,16 +2,20 @@
 
 import functools
 import math
+import re
 
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
 import layers
 import zoo
 from zoo.registry import ARCHITECTURES
 
-SMALLEST = ("resnet20", "vgg11")  # Of each family.
+# Of each family, and of each form of a family whose blocks are others.
+SMALLEST = ("resnet20", "preresnet20", "vgg11", "alexnet")
+FORMS = ("resnext50_32x4d", "preresnet50", "prevgg11")
 
 
 def new_graph(name, input_shape=(224, 224, 3), num_classes=1000):
@@ -23,13 +27,24 @@ def new_graph(name, input_shape=(224, 224, 3), num_classes=1000):
 build_graph = functools.cache(new_graph)
 
 
+def deep_is_slow(names):
+    """Marks deep networks whose forms the default tests have already."""
+    deep = re.compile("(pre|wide_|resnext).*(44|56|101|110|152|164).*")
+    return [
+        pytest.param(name, marks=pytest.mark.slow) if deep.fullmatch(name) else name
+        for name in names
+    ]
+
+
 def count(model):
     return sum(math.prod(variable.shape) for variable in model.trainable_variables)
 
 
 def shortened(row):
-    """An entry of `ARCHITECTURES` with one block in each stage."""
-    return functools.partial(row, depths=(1,) * len(row.keywords["depths"]))
+    """An entry of `ARCHITECTURES` with one block in each stage; bottlenecks narrow."""
+    # Not narrower: a group of one channel makes the normalization before it useless.
+    narrow = {"filters": 32} if row.keywords.get("bottleneck") else {}
+    return functools.partial(row, depths=(1,) * len(row.keywords["depths"]), **narrow)
 
 
 SHORT = {name: shortened(row) for name, row in ARCHITECTURES.items()}

@@ -10,7 +10,7 @@ from keras import ops
 
 import layers
 import zoo
-from tests.zoo.graphs import SMALLEST, draw, new_graph, some_images
+from tests.zoo.graphs import FORMS, SMALLEST, draw, new_graph, some_images
 from zoo import methods, weights
 from zoo.methods import METHODS
 from zoo.parts import Parts, combine
@@ -99,20 +99,32 @@ def check_plain_weights(model, path):
         np.testing.assert_array_equal(variable, loaded[name], err_msg=name)
 
 
-FEW = [subset for subset in SUBSETS if len(subset) in (0, 1, len(METHODS))]
-FEW += [("smooth", "mcdo"), ("flipout", "blurpool")]
+EACH = [subset for subset in SUBSETS if len(subset) in (0, 1, len(METHODS))]
+EACH += [("smooth", "mcdo"), ("flipout", "blurpool")]
+FEW = [("smooth", "mcdo"), ("flipout", "blurpool", "gmp"), ("lldo", "mlp")]
+SHORT = [(name, subset) for name in ("resnet20", "vgg11") for subset in EACH]
+SHORT += [(name, subset) for name in ("preresnet20", "alexnet") for subset in FEW]
+SHORT += [(name, ("smooth", "flipout", "blurpool", "gmp")) for name in FORMS]
 
 
-@pytest.mark.parametrize("subset", FEW, ids="_".join)
-@pytest.mark.parametrize("name", SMALLEST)
+def identify(value):
+    return value if isinstance(value, str) else "_".join(value)
+
+
+@pytest.mark.parametrize("name, subset", SHORT, ids=identify)
 def test_short_networks_train_save_and_load_with_any_methods(
     short, name, subset, tmp_path
 ):
     check_network(name, subset, tmp_path)
 
 
-@pytest.mark.parametrize("subset", SUBSETS, ids="_".join)
-@pytest.mark.parametrize("name", SMALLEST)
+# Heads that are as good as the default in what they could disturb: in pairs.
+PAIRS = [s for s in SUBSETS if len(s) <= 2 or not {"gap", "gmp"}.intersection(s)]
+GRAPHS = [(name, s) for name in ("resnet20", "vgg11") for s in PAIRS]
+GRAPHS += [(name, s) for name in ("preresnet20", "alexnet") for s in PAIRS[:37]]
+
+
+@pytest.mark.parametrize("name, subset", GRAPHS, ids=identify)
 def test_any_methods_give_a_graph_or_a_clash(short, name, subset):
     name = "_".join((name, *subset))
     if clashes(subset):
@@ -124,7 +136,7 @@ def test_any_methods_give_a_graph_or_a_clash(short, name, subset):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("subset", SUBSETS, ids="_".join)
-@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize("name", [*SMALLEST, *FORMS])
 def test_networks_train_save_and_load_with_any_methods(name, subset, tmp_path):
     check_network(name, subset, tmp_path)
 

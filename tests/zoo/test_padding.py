@@ -6,34 +6,11 @@ import pytest
 from keras import ops
 
 import zoo
+from tests.zoo import oracles
 from tests.zoo.graphs import outputs, some_images
 from zoo import weights
 
 SHAPE = (32, 32, 3)
-
-
-def conv_oracle(x, kernel, pad, strides):
-    """A convolution with as many zeros on each side, as loops over the kernel."""
-    x = np.pad(x.astype("float64"), ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    size = kernel.shape[0]
-    height, width = ((n - size) // strides + 1 for n in x.shape[1:3])
-    y = 0
-    for i, j in np.ndindex(size, size):
-        rows = x[:, i : i + strides * height : strides]
-        patch = rows[:, :, j : j + strides * width : strides]
-        y = y + patch[:, :height, :width] @ kernel[i, j].astype("float64")
-    return y
-
-
-def pool_oracle(x):
-    """A max-pooling of 3 with stride 2 and one border of minus infinity."""
-    x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
-    height, width = ((n - 3) // 2 + 1 for n in x.shape[1:3])
-    patches = [
-        x[:, i : i + 2 * height : 2, j : j + 2 * width : 2][:, :height, :width]
-        for i, j in np.ndindex(3, 3)
-    ]
-    return np.max(patches, axis=0)
 
 
 @pytest.mark.parametrize("side", [64, 66, 70])
@@ -58,7 +35,7 @@ def test_strided_convolutions_pad_both_sides(short, name, strided, size, side):
     x, y = outputs(model, [source, strided], some_images((side, side, 3)))
     kernel = ops.convert_to_numpy(model.get_layer(strided).kernel)
     assert kernel.shape[:2] == (size, size)
-    expected = conv_oracle(x, kernel, size // 2, 2)
+    expected = oracles.conv(x, kernel, size // 2, 2)
     np.testing.assert_allclose(y, expected, rtol=1e-3, atol=1e-3)
 
 
@@ -66,7 +43,7 @@ def test_strided_convolutions_pad_both_sides(short, name, strided, size, side):
 def test_the_pooling_of_the_stem_pads_both_sides(short, side):
     model = zoo.build("resnet18", (side, side, 3), 2)
     x, y = outputs(model, ["stem_relu", "stem_pool"], some_images((side, side, 3)))
-    np.testing.assert_allclose(y, pool_oracle(x))
+    np.testing.assert_allclose(y, oracles.max_pool(x, 1))
 
 
 def test_the_network_starts_with_normalized_pixels(short):

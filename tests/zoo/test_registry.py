@@ -9,6 +9,7 @@ from zoo.registry import ARCHITECTURES, IMAGENET
     [
         ("resnet20", "resnet20", (), None),
         ("vgg11_mlp.a", "vgg11", ("mlp",), "a"),
+        ("wide_resnet50_2_gmp_mcdo", "wide_resnet50_2", ("gmp", "mcdo"), None),
         ("resnet110_mcdo_smooth.a_b.c", "resnet110", ("mcdo", "smooth"), "a_b.c"),
     ],
 )
@@ -30,9 +31,11 @@ def test_every_architecture_parses_to_itself(name):
         ("resnet18_smoth", "Unknown method 'smoth' in .* Did you mean 'smooth'\\?"),
         ("resnett18", "Unknown architecture 'resnett18' .* Did you mean 'resnet"),
         ("resnet180", "Unknown architecture 'resnet180'"),
+        ("resnext50_smooth", "'resnext50' .* Did you mean 'resnext50_32x4d'"),
+        ("wide_resnet28_mcdo", "'wide_resnet28' .* Did you mean 'wide_resnet28_10'"),
         ("resnet18_", "Unknown method ''"),
         ("resnet18_mcdo_smooth_mcdo", "method 'mcdo' twice"),
-        ("", "Unknown architecture ''.*Known: resnet101, "),
+        ("", "Unknown architecture ''.*Known: alexnet, "),
     ],
 )
 def test_words_that_are_unknown_are_named_with_the_nearest(name, message):
