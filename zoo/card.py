@@ -4,7 +4,10 @@ import json
 
 from zoo import results
 from zoo.presets import Preset
+from zoo.registry import parse
 
+CONVERTED = "converted"  # In the place of a recipe: trained by others, elsewhere.
+_CLASSIFIERS = {"mlp"}  # Methods that networks of others have of themselves.
 _TEMPLATE = """\
 ---
 {{ front }}
@@ -57,6 +60,16 @@ Test images: {{ counts }}. Seed of the passes: {{ seeds }}.
 None were measured.
 
 {% endif %}
+{% if converted %}
+## Origin
+
+    {{ p.command }}
+
+{{ converted }}
+
+* Source: {{ p.settings | listed }}.
+* Commit: `{{ p.commit }}`. Versions: {{ p.versions | listed }}.
+{% else %}
 ## Training
 
     {{ p.command }}
@@ -64,6 +77,7 @@ None were measured.
 * Recipe `{{ p.recipe }}`: {{ p.settings | listed }}.
 * Epochs: {{ p.epochs }}. Seed: {{ p.seed }}. Commit: `{{ p.commit }}`.
 * Versions: {{ p.versions | listed }}.
+{% endif %}
 {% for name, settings in p.layers.items() %}
 * Layers `{{ name }}`: {{ settings | listed }}.
 {% endfor %}
@@ -71,7 +85,7 @@ None were measured.
 ## Data
 
 `{{ p.data }}`, licence: {{ p.data_license }}. Classes, in the order of the logits:
-{{ p.classes | join(", ") }}.
+{{ classes }}.
 
 Pixels are normalized inside the model, with the mean {{ p.mean | numbers }} and the
 variance {{ p.variance | numbers }} per channel.
@@ -81,8 +95,9 @@ variance {{ p.variance | numbers }} per channel.
 * It knows images like those of `{{ p.data }}` and the classes above, and has to answer
   with one of them. A picture of anything else gets an answer too.
 * {{ measured }}
-* It is one training, with one seed. How much another one differs was not measured, and
-  small differences between models may be no more than that.
+* It is one training{{ "" if converted else ", with one seed" }}. How much another one
+  differs was not measured, and small differences between models may be no more than
+  that.
 
 ## Files
 
@@ -122,6 +137,8 @@ def card(preset: Preset, folder: str, saved_model: bool) -> str:
         counts=", ".join(f"{n:,} of {name}" for name, n in counts.items()),
         seeds=", ".join(map(str, dict.fromkeys(row["seed"] for row in rows))),
         measured=_measured(datasets),
+        converted=_converted(preset),
+        classes=_classes(preset),
     )
 
 
@@ -138,6 +155,34 @@ def _measured(datasets) -> str:
         return "Nothing was measured."
     names = ", ".join(f"`{name}`" for name in datasets)
     return f"It was measured on {names} and on nothing else."
+
+
+def _classes(preset) -> str:
+    if preset.classes == tuple(map(str, range(preset.num_classes))):
+        return f"numbers from 0 to {preset.num_classes - 1}, those of the data set"
+    return ", ".join(preset.classes)
+
+
+def added(name: str) -> list[str]:
+    """Returns the methods of a model that networks of other libraries do not have."""
+    return [method for method in parse(name).methods if method not in _CLASSIFIERS]
+
+
+def _converted(preset) -> str:
+    """Says of weights of another library what they are not; empty for our own."""
+    if preset.recipe != CONVERTED:
+        return ""
+    text = (
+        "The weights were not trained here: they are those of a network of another "
+        "library, in the layers of this package."
+    )
+    if methods := added(preset.name):
+        text += (
+            f" **They were trained without {', '.join(methods)}.** The layers of these "
+            "methods were put in afterwards, so this is not a model that was trained "
+            "with them: train it on, or evaluate it, before you rely on it."
+        )
+    return text
 
 
 def _summary(preset) -> str:

@@ -17,7 +17,10 @@ from zoo.weights import save_weights
 
 RECORD_FILE = "recipe.json"  # What a training leaves beside its weights.
 SUMS_FILE = "SHA256SUMS"
-DATA_LICENSES = {"fashion_mnist": "mit"}
+DATA_LICENSES = {
+    "fashion_mnist": "mit",
+    "imagenet-1k": "terms of access of image-net.org, for research alone",
+}
 
 
 def publish(
@@ -127,7 +130,7 @@ def _describe(record, license, data_license) -> dict[str, object]:
         "data_license": data_license,
         "recipe": record["recipe"],
         "settings": record["settings"],
-        "epochs": record["settings"]["epochs"],
+        "epochs": record["settings"].get("epochs"),
         "seed": record["seed"],
         "command": command,
         "commit": record["commit"],

@@ -1,0 +1,59 @@
+r"""Converts weights of timm or torchvision and writes them as zoo-publish does.
+
+Examples:
+
+    zoo-convert --source=timm:resnet50.a1_in1k --model=resnet50 --output=published/it
+    zoo-convert --source=vgg16_bn.safetensors --model=vgg16_mlp --output=published/vgg \
+        --license=bsd-3-clause
+"""
+
+import shlex
+import sys
+import warnings
+
+from absl import app, flags
+
+from training.cli import common
+from training.export import export_saved_model
+from training.run import current_commit
+from zoo import convert
+
+_SOURCE = flags.DEFINE_string(
+    "source", None, "A file, a folder, or timm: and a name of timm.", required=True
+)
+_MODEL = flags.DEFINE_string("model", None, "Name of the model.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
+_LICENSE = flags.DEFINE_string("license", None, "Of the weights; known for many.")
+_DATA = flags.DEFINE_string("data", "imagenet-1k", "What they were trained on.")
+_DATA_LICENSE = flags.DEFINE_string("data_license", None, "Of the training data.")
+_MEAN = flags.DEFINE_list("mean", None, "Of pixels in [0, 1] in that training.")
+_STD = flags.DEFINE_list("std", None, "The standard deviation of these.")
+_SAVED_MODEL = flags.DEFINE_bool("saved_model", True, "Whether to write a SavedModel.")
+
+
+def main():
+    """Converts the weights and says where they lie and what they are not."""
+    if bool(_MEAN.value) != bool(_STD.value):
+        raise app.UsageError("Give both --mean and --std, or none of them.")
+    source = convert.read(_SOURCE.value, _MEAN.value, _STD.value)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        model = convert.convert(source, _MODEL.value)
+    command = shlex.join(["zoo-convert", *sys.argv[1:]])
+    licenses = _LICENSE.value, _DATA.value, _DATA_LICENSE.value
+    export = export_saved_model if _SAVED_MODEL.value else None
+    convert.write(
+        source, model, _OUTPUT.value, command, current_commit(), *licenses, export
+    )
+    for warning in caught:
+        print(f"Warning: {warning.message}", file=sys.stderr)
+    print(f"{model.name}: weights, preset, card and checksums in {_OUTPUT.value}")
+
+
+def run():
+    """Entry point of the `zoo-convert` command."""
+    common.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,115 @@
+"""From weights of another library to a model of ours, and to a published folder."""
+
+import os
+import warnings
+from collections.abc import Callable
+
+import keras
+
+from zoo import presets, publish
+from zoo.card import CONVERTED, added
+from zoo.convert.source import Source, read
+from zoo.convert.state import load_state, num_classes
+from zoo.registry import build, parse
+
+
+def load(
+    source: str | os.PathLike,
+    name: str,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+) -> keras.Model:
+    """Loads weights of torchvision or timm into a model.
+
+    Args:
+        source: As `zoo.convert.read` takes it.
+        name: `architecture[_method...][.tag]`; a VGG has the classifier of
+            theirs with the method `mlp`.
+        input_shape: `(height, width, channels)`, by default that of its training.
+
+    Returns:
+        A model like those of `zoo.load`: from images in `[0, 255]` to logits.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImportError: If a package is missing that reads it.
+        ConnectionError: If it cannot be downloaded.
+        ValueError: If the weights are not those of that architecture.
+    """
+    return convert(read(source), name, input_shape)
+
+
+def convert(
+    source: Source,
+    name: str,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+) -> keras.Model:
+    """Like `load`, from weights that were read already."""
+    spec = parse(name)
+    classes = num_classes(source.state, source.origin)
+    model = build(
+        name if spec.tag else f"{name}.{source.tag}",
+        input_shape or (*source.image_size, 3),
+        classes,
+        source.normalization,
+    )
+    load_state(model, source.state, source.origin)
+    if methods := added(name):
+        warnings.warn(
+            f"'{source.origin}' was trained without {', '.join(methods)}: '{name}' has "
+            "its weights, but is not a model that was trained that way. Train it on or "
+            "evaluate it before you rely on it.",
+            stacklevel=2,
+        )
+    return model
+
+
+def write(
+    source: Source,
+    model: keras.Model,
+    folder: str | os.PathLike,
+    command: str,
+    commit: str,
+    license: str | None = None,
+    data: str = "imagenet-1k",
+    data_license: str | None = None,
+    export: Callable | None = None,
+) -> presets.Preset:
+    """Writes a converted model as `zoo.publish.publish` writes a trained one.
+
+    Args:
+        source: What the weights were read from.
+        model: From `convert`.
+        folder: To write.
+        command: That converts it.
+        commit: Of this package.
+        license: Of the weights; known for many tags of timm.
+        data: Name of the data that they were trained on.
+        data_license: Its licence; known for ImageNet.
+        export: Writes a SavedModel of a model to a path.
+
+    Raises:
+        ValueError: If a licence is not known.
+        FileExistsError: If there is something else in the folder.
+    """
+    license = license or source.license
+    if license is None:
+        raise ValueError(
+            f"The licence of the weights '{source.origin}' is not known here; give "
+            "`license`. Received: license=None"
+        )
+    classes = source.config.get("label_names") or range(model.output_shape[-1])
+    settings = {"source": source.origin, "sha256": source.sha256}
+    record = {
+        "model": model.name,
+        "dataset": data,
+        "classes": [str(label) for label in classes],
+        "recipe": CONVERTED,
+        "settings": settings,
+        "seed": None,
+        "command": command,
+        "commit": commit,
+        "versions": {"keras": keras.__version__},
+    }
+    return publish.publish(
+        model, folder, record, (), license, data_license, export=export
+    )

@@ -1,0 +1,179 @@
+"""Where weights come from: a file, a folder, or a name of timm on the hub."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from zoo import files
+from zoo.convert.pickled import read_pth
+
+WEIGHTS_FILES = "model.safetensors", "pytorch_model.bin"  # In a folder, as on the hub.
+CONFIG_FILE = "config.json"  # Of timm, beside the weights.
+PREFIX = "timm:"
+REPOSITORY = "timm/{}"  # On the hub, by a name of timm.
+URL = "https://huggingface.co/{}/resolve/main/{}"
+# ImageNet's, in units of [0, 1], as nearly all weights of torchvision and timm want it.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+# By the first word of timm's tag: what timm trained itself, and what torchvision did.
+# Of other weights it has to be said.
+LICENSES = {
+    "apache-2.0": "a1 a1h a2 a3 ah am b1k b2k bt c1 c2 d ra ra4 racm ram sw",
+    "bsd-3-clause": "tv tv2",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Weights of another library.
+
+    Attributes:
+        origin: What it was read from: a name of the hub, or that of a file.
+        sha256: Of the weights file.
+        state: Arrays by their names there.
+        config: What timm says about them, its `pretrained_cfg`; may be empty.
+    """
+
+    origin: str
+    sha256: str
+    state: Mapping[str, np.ndarray]
+    config: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+    @property
+    def tag(self) -> str:
+        """How the weights are called, for the name of the model."""
+        _, _, tag = self.origin.removeprefix(PREFIX).partition(".")
+        named = tag if self.origin.startswith(PREFIX) else ""
+        return self.config.get("tag") or named or "converted"
+
+    @property
+    def license(self) -> str | None:
+        """Of the weights, if it is known."""
+        word = self.tag.partition("_")[0]
+        known = (name for name, words in LICENSES.items() if word in words.split())
+        return self.config.get("license") or next(known, None)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images; 224 if it is not known."""
+        return tuple(self.config.get("input_size", (3, 224, 224))[1:])
+
+    @property
+    def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and variance of pixels in `[0, 255]`; by default ImageNet's."""
+        mean, std = (
+            np.asarray(self.config.get(key) or default, "float64") * 255
+            for key, default in (("mean", MEAN), ("std", STD))
+        )
+        return tuple(mean.tolist()), tuple((std**2).tolist())
+
+
+def read(
+    source: str | os.PathLike,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Source:
+    """Reads weights of torchvision or timm.
+
+    Args:
+        source: A `.safetensors` or `.pth` file; a folder with `model.safetensors` or
+            `pytorch_model.bin`, as on the hub; or `timm:` and a name of timm's, such as
+            `timm:resnet50.a1_in1k`, for which there must be a network. A `config.json`
+            of timm's beside the weights is read too.
+        mean: Of the pixels in `[0, 1]` per channel, in their training; by default what
+            that file says, or else ImageNet's.
+        std: Their standard deviation.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImportError: If a package is missing that reads it.
+        ConnectionError: If it cannot be downloaded.
+        ValueError: If the file is damaged or holds anything but arrays.
+    """
+    if str(source).startswith(PREFIX):
+        name = str(source).removeprefix(PREFIX)
+        path, config = (
+            _download(name, file) for file in (WEIGHTS_FILES[0], CONFIG_FILE)
+        )
+        origin = str(source)
+    else:
+        path = _find(pathlib.Path(source))
+        config, origin = path.with_name(CONFIG_FILE), path.name
+    read_file = _read_safetensors if path.suffix == ".safetensors" else read_pth
+    pixels = {"mean": mean, "std": std} if mean and std else {}
+    config = {**_read_config(config), **pixels}
+    return Source(origin, files.sha256(path), read_file(path), config)
+
+
+def _find(path) -> pathlib.Path:
+    candidates = [path / name for name in WEIGHTS_FILES] if path.is_dir() else [path]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    expected = " or ".join(f"'{candidate}'" for candidate in candidates)
+    raise FileNotFoundError(
+        f"There are no weights at '{path}': expected {expected}, or a name such as "
+        f"'{PREFIX}resnet50.a1_in1k'."
+    )
+
+
+def _read_safetensors(path) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load_file(path)
+    except (safetensors.SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"'{path}' is not a safetensors file of arrays, or is damaged: {error}"
+        ) from error
+
+
+def _read_config(path) -> dict[str, object]:
+    """Returns what timm wrote; a file of that name may be of another program."""
+    if not path.is_file():
+        return {}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"'{path}' is not JSON: {error}") from error
+    config = config if isinstance(config, dict) else {}
+    labels = {k: config[k] for k in ("label_names",) if k in config}
+    return {**(config.get("pretrained_cfg") or {}), **labels}
+
+
+def _download(name, file) -> pathlib.Path:
+    repository = REPOSITORY.format(name)
+    url = URL.format(repository, file)
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise ImportError(
+            f"'{PREFIX}{name}' is on the Hugging Face hub: pip install huggingface_hub."
+            f" {_by_hand(name)}"
+        ) from error
+    offline = os.environ.get("ZOO_OFFLINE", "0") not in ("", "0")
+    try:
+        path = huggingface_hub.hf_hub_download(
+            repository, file, local_files_only=offline
+        )
+    except (OSError, ValueError) as error:
+        reason = "ZOO_OFFLINE is set" if offline else str(error).partition("\n")[0]
+        raise ConnectionError(
+            f"Cannot download {url} ({reason}). {_by_hand(name)}"
+        ) from error
+    return pathlib.Path(path)
+
+
+def _by_hand(name) -> str:
+    urls = [
+        URL.format(REPOSITORY.format(name), file)
+        for file in (WEIGHTS_FILES[0], CONFIG_FILE)
+    ]
+    return (
+        f"Without a network: get {urls[0]} and {urls[1]} on another machine, put them "
+        "into one folder and give that folder as the source."
+    )
