@@ -62,8 +62,8 @@ def run(network, images):
         maps.append((inputs[0] if pool else output).permute(0, 2, 3, 1).numpy())
 
     hooks = [module.register_forward_hook(keep) for module in stages(network)]
-    mean, std = (torch.tensor(x).view(1, 3, 1, 1) for x in (MEAN, STD))
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(x, dtype=float).view(1, 3, 1, 1) for x in (MEAN, STD))
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).double() / 255
     with torch.no_grad():
         logits = network((pixels - mean) / std).numpy()
     for hook in hooks:
@@ -76,18 +76,16 @@ def main(name, folder, *sizes):
     library, _, name = name.partition(":")
     network, folder = make(library, name), pathlib.Path(folder)
     randomize(network)
-    state = network.state_dict()
+    state = {key: value.clone() for key, value in network.state_dict().items()}
     if library == "timm":
         safetensors.torch.save_file(state, folder / "model.safetensors")
     else:
         torch.save(state, folder / "model.pth")
-        array = {key: value.numpy() for key, value in state.items()}
-        np.savez(folder / "model.npz", **array)
     outputs, rng = {}, np.random.default_rng(0)
     for size in sizes:
         shape = 2, *map(int, size.split("x")), 3
         images = rng.integers(0, 256, shape).astype("uint8")
-        logits, maps = run(network, images)
+        logits, maps = run(network.double(), images)
         outputs |= {f"{size}_images": images, f"{size}_logits": logits}
         outputs |= {f"{size}_stage{i}": x for i, x in enumerate(maps, 1)}
     np.savez(folder / "outputs.npz", **outputs)
