@@ -540,6 +540,36 @@ MUTATIONS = [
         "if difference > tolerance:",
         "tests/training/test_checking.py",
     ),
+    (
+        "height and width of converted kernels are swapped",
+        "zoo/convert/state.py",
+        "array.transpose(2, 3, 1, 0)",
+        "array.transpose(3, 2, 1, 0)",
+        "tests/zoo/test_convert.py",
+    ),
+    (
+        "mean and variance of converted normalizations are swapped",
+        "zoo/convert/names.py",
+        """    "moving_mean": "running_mean",
+    "moving_variance": "running_var",""",
+        """    "moving_mean": "running_var",
+    "moving_variance": "running_mean",""",
+        "tests/zoo/test_convert.py",
+    ),
+    (
+        "the standard deviation of a source is its variance",
+        "zoo/convert/source.py",
+        "tuple((std**2).tolist())",
+        "tuple(std.tolist())",
+        "tests/zoo/test_convert.py",
+    ),
+    (
+        "a bias before a normalization is dropped",
+        "zoo/convert/state.py",
+        "array - state[self.bias] if self.bias else array",
+        "array",
+        "tests/zoo/test_convert.py",
+    ),
 ]
 
 

@@ -68,13 +68,14 @@ def _methods(model) -> dict[str, str]:
 
 
 def _weights(preset) -> dict[str, str]:
+    trained = f", {preset.epochs} epochs, seed {preset.seed}"
     where = preset.url if preset.url and not preset.file else "in the package"
     return {
         "weights": f"{preset.size / 1e6:.2f} MB, {where}, sha256 {preset.sha256}",
         "licence": preset.license,
         "classes": ", ".join(preset.classes),
         "data": f"{preset.data} ({preset.data_license})",
-        "recipe": f"{preset.recipe}, {preset.epochs} epochs, seed {preset.seed}",
+        "recipe": f"{preset.recipe}{'' if preset.epochs is None else trained}",
         "command": preset.command,
         "commit": preset.commit,
     }

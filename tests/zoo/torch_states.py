@@ -33,23 +33,40 @@ class State(dict):
         self[name] = array.astype("float32")
 
 
-def resnet(bottleneck=False, classes=5):
-    """The state of a ResNet with one block in each stage."""
+def resnet(bottleneck=False, classes=5, depths=(1, 1, 1, 1)):
+    """The state of a ResNet."""
     state, inner = State(), 64
     state.conv("conv1", 3, inner, 7)
     state.norm("bn1", inner)
-    for stage in range(1, 5):
-        name, filters = f"layer{stage}.0", 32 * 2**stage
+    for stage, depth in enumerate(depths, 1):
+        filters = 32 * 2**stage
         outer = filters * (4 if bottleneck else 1)
         sizes = (1, 3, 1) if bottleneck else (3, 3)
-        widths = [inner, *[filters] * (len(sizes) - 1), outer]
-        for i, size in enumerate(sizes, 1):
-            state.conv(f"{name}.conv{i}", widths[i - 1], widths[i], size)
-            state.norm(f"{name}.bn{i}", widths[i])
-        if inner != outer:
-            state.conv(f"{name}.downsample.0", inner, outer, 1)
-            state.norm(f"{name}.downsample.1", outer)
-        inner = outer
+        for block in range(depth):
+            name = f"layer{stage}.{block}"
+            widths = [inner, *[filters] * (len(sizes) - 1), outer]
+            for i, size in enumerate(sizes, 1):
+                state.conv(f"{name}.conv{i}", widths[i - 1], widths[i], size)
+                state.norm(f"{name}.bn{i}", widths[i])
+            if inner != outer:
+                state.conv(f"{name}.downsample.0", inner, outer, 1)
+                state.norm(f"{name}.downsample.1", outer)
+            inner = outer
+    state.dense("fc", inner, classes)
+    return state
+
+
+def cifar_resnet(classes=5, depth=3):
+    """The state of a CIFAR network: three stages, shortcuts without weights."""
+    state, inner = State(), 16
+    state.conv("conv1", 3, inner, 3)
+    state.norm("bn1", inner)
+    for stage, outer in enumerate((16, 32, 64), 1):
+        for block in range(depth):
+            for i in (1, 2):
+                state.conv(f"layer{stage}.{block}.conv{i}", inner, outer, 3)
+                state.norm(f"layer{stage}.{block}.bn{i}", outer)
+                inner = outer
     state.dense("fc", inner, classes)
     return state
 

@@ -1,6 +1,7 @@
 """From weights of another library to a model of ours, and to a published folder."""
 
 import os
+import re
 import warnings
 from collections.abc import Callable
 
@@ -98,6 +99,10 @@ def write(
             "`license`. Received: license=None"
         )
     classes = source.config.get("label_names") or range(model.output_shape[-1])
+    # Where the files lay on that machine is nobody's business.
+    command = re.sub(
+        r"(--(?:source|output)[= ])\S*?([^/\s]+)/?(?=\s|$)", r"\1\2", command
+    )
     settings = {"source": source.origin, "sha256": source.sha256}
     record = {
         "model": model.name,
