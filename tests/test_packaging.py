@@ -90,7 +90,8 @@ def test_every_console_script_has_its_function(wheel):
     parser = configparser.ConfigParser()
     parser.read_string(read(wheel, "entry_points.txt"))
     scripts = dict(parser["console_scripts"])
-    assert scripts.keys() == {"zoo-train", "zoo-evaluate", "zoo-export", "zoo-publish"}
+    commands = "train", "evaluate", "export", "publish", "convert"
+    assert scripts.keys() == {f"zoo-{command}" for command in commands}
     for target in scripts.values():
         module, _, function = target.partition(":")
         tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
