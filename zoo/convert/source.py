@@ -161,7 +161,11 @@ def _download(name, file) -> pathlib.Path:
             repository, file, local_files_only=offline
         )
     except (OSError, ValueError) as error:
-        reason = "ZOO_OFFLINE is set" if offline else str(error).partition("\n")[0]
+        reason = (
+            "ZOO_OFFLINE is set"
+            if offline
+            else str(error).partition("\n")[0].rstrip(".")
+        )
         raise ConnectionError(
             f"Cannot download {url} ({reason}). {_by_hand(name)}"
         ) from error
