@@ -6,6 +6,9 @@ from tests.zoo import graphs, weight_files
 from zoo import alexnet, methods, registry, vgg, weights
 from zoo.methods import METHODS
 
+# A program of its own, for a Python with torch and timm.
+collect_ignore = ["timm_networks.py"]
+
 
 @pytest.fixture
 def short(monkeypatch):

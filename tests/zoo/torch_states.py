@@ -34,12 +34,13 @@ class State(dict):
 
 
 def resnet(bottleneck=False, classes=5, depths=(1, 1, 1, 1)):
-    """The state of a ResNet."""
-    state, inner = State(), 64
+    """The state of a ResNet; with bottlenecks half as wide, as `graphs.SHORT` is."""
+    base = 32 if bottleneck else 64
+    state, inner = State(), base
     state.conv("conv1", 3, inner, 7)
     state.norm("bn1", inner)
     for stage, depth in enumerate(depths, 1):
-        filters = 32 * 2**stage
+        filters = base * 2 ** (stage - 1)
         outer = filters * (4 if bottleneck else 1)
         sizes = (1, 3, 1) if bottleneck else (3, 3)
         for block in range(depth):
