@@ -28,7 +28,7 @@ def logits(model, images):
 
 @pytest.mark.parametrize("bottleneck", [False, True])
 def test_a_resnet_computes_what_it_computed_there(short, bottleneck):
-    state = torch_states.resnet(bottleneck)
+    state = torch_states.resnet(bottleneck, base=32 if bottleneck else 64)
     name = "resnet50" if bottleneck else "resnet18"
     model = convert.convert(make_source(state), name, (None, None, 3))
     for shape in ((64, 64, 3), (80, 101, 3)):

@@ -33,9 +33,8 @@ class State(dict):
         self[name] = array.astype("float32")
 
 
-def resnet(bottleneck=False, classes=5, depths=(1, 1, 1, 1)):
-    """The state of a ResNet; with bottlenecks half as wide, as `graphs.SHORT` is."""
-    base = 32 if bottleneck else 64
+def resnet(bottleneck=False, classes=5, depths=(1, 1, 1, 1), base=64):
+    """The state of a ResNet of `base` channels in its stem."""
     state, inner = State(), base
     state.conv("conv1", 3, inner, 7)
     state.norm("bn1", inner)
