@@ -7,6 +7,7 @@ from keras import ops
 
 from layers.blur import blur, blurred_size, check_taps
 from layers.checks import check_channels_last, check_padding
+from layers.normalization import BatchNormalization
 
 # Bounded, non-negative "probabilities" of features x at temperature t.
 PROBS = {
@@ -82,7 +83,7 @@ class SpatialSmoothing(keras.layers.Layer):
         self.batch_norm = batch_norm
         self.norm = None
         if batch_norm:
-            self.norm = keras.layers.BatchNormalization(
+            self.norm = BatchNormalization(
                 momentum=0.9, epsilon=1e-5, dtype=self.dtype_policy, name="norm"
             )
 

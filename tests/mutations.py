@@ -30,6 +30,20 @@ MUTATIONS = [
         "tests/layers/test_smoothing.py",
     ),
     (
+        "batch normalization keeps the unbiased variance",
+        "layers/normalization.py",
+        "variance * (1 - 1 / count)",
+        "variance",
+        "tests/layers/test_normalization.py",
+    ),
+    (
+        "resized images under the numbers of others",
+        "training/ood.py",
+        "    return np.stack([_adapted(image, *image_shape) for image in images])",
+        "    return np.stack([_adapted(i, *image_shape) for i in images[::-1]])",
+        "tests/training/test_resized.py",
+    ),
+    (
         "signs are floats in [-1, 1]",
         "layers/random.py",
         "lambda *u: [2 * ops.right_shift(v, 15) for v in u])",

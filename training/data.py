@@ -7,7 +7,16 @@ import struct
 
 import numpy as np
 
-from training import corrupted, folders, names, ood, perturbed, prepared, shifted
+from training import (
+    corrupted,
+    folders,
+    names,
+    ood,
+    perturbed,
+    prepared,
+    resized,
+    shifted,
+)
 from training.images import ImageData as ImageData
 from training.names import expand as expand
 from training.names import grid as grid
@@ -36,7 +45,8 @@ def load(
             or the path of a folder with one folder of images for each class, possibly
             inside folders `train` and `test`. Any of them shifted:
             `"fashion_mnist_c/fog/3"`, `"fashion_mnist_rotation/45"`,
-            `"fashion_mnist_translation/4"`, `"fashion_mnist_p/brightness"`.
+            `"fashion_mnist_translation/4"`, `"fashion_mnist_p/brightness"`,
+            `"fashion_mnist_size/64"`.
         split: `"train"` or `"test"`. A folder without these two is split by the file
             names, nine to one.
         data_dir: Where the data lie: the four IDX files for Fashion-MNIST, published
@@ -170,4 +180,5 @@ MADE = {
     "rotation": shifted.load,
     "translation": shifted.load,
     "p": perturbed.load,
+    "size": resized.load,
 }

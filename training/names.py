@@ -15,6 +15,8 @@ from training.perturbations import PERTURBATIONS
 # Reference: Can You Trust Your Model's Uncertainty? (Ovadia et al., 2019).
 ROTATIONS = tuple(range(15, 181, 15))
 TRANSLATIONS = tuple(range(2, 27, 2))
+SIDES = (64, 224)  # That a stem which subsamples is made for.
+_LARGEST_SIDE = 4096
 
 
 def split(name: str) -> tuple[str, str, str] | None:
@@ -41,7 +43,7 @@ def grid(base: str, kind: str) -> list[str]:
         kind: `"benchmark"`, the 15 corruptions at five severities; `"corruptions"`, the
             same with the 4 to validate on; `"rotations"`; `"translations"`;
             `"sequences"`, the 10 perturbations of the benchmark; `"perturbations"`, the
-            same with 4 to validate on and 6 stronger noises.
+            same with 4 to validate on and 6 stronger noises; `"sizes"`, 64 and 224.
 
     Returns:
         Their names, which `training.data.load` takes.
@@ -141,6 +143,16 @@ def pixels(rest: str) -> int:
     return int(rest)
 
 
+def side(rest: str) -> int:
+    """Reads `"64"`: the side of a square in pixels."""
+    if not re.fullmatch(r"\d+", rest) or not 1 <= int(rest) <= _LARGEST_SIDE:
+        raise ValueError(
+            "The name of a resized data set is <data set>_size/<pixels>, for example "
+            f"fashion_mnist_size/64, up to {_LARGEST_SIDE}. Received: pixels={rest}"
+        )
+    return int(rest)
+
+
 def perturbation(rest: str) -> str:
     """Reads `"brightness"`."""
     if rest not in PERTURBATIONS:
@@ -162,6 +174,7 @@ KINDS: dict[str, Callable] = {
     "rotation": degrees,
     "translation": pixels,
     "p": perturbation,
+    "size": side,
 }
 # The lists: the kind, and the values of each part behind the slash.
 GRIDS = {
@@ -171,6 +184,7 @@ GRIDS = {
     "translations": ("translation", TRANSLATIONS),
     "sequences": ("p", tuple(PERTURBATIONS)[:10]),
     "perturbations": ("p", tuple(PERTURBATIONS)),
+    "sizes": ("size", SIDES),
 }
 # The whole list of each kind.
 ALL = {
@@ -178,4 +192,5 @@ ALL = {
     "rotation": "rotations",
     "translation": "translations",
     "p": "perturbations",
+    "size": "sizes",
 }

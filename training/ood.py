@@ -50,7 +50,9 @@ def adapt(dataset: ImageData, image_shape: tuple[int, int, int]) -> ImageData:
     else:
         make = functools.partial(_adapt, image_shape=shape)
         key = f"adapted to {shape}"
-        images = MadeImages(dataset.images, make, key, image_shape=shape)
+        images = MadeImages(
+            dataset.images, make, key, image_shape=shape, scattered=True
+        )
     return dataclasses.replace(dataset, images=images)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 
 import keras
 
+import layers
+
 _conv = functools.partial(
     keras.layers.Conv2D, use_bias=False, kernel_initializer="he_normal"
 )
@@ -34,7 +36,7 @@ class Parts:
     inner_conv: Callable = _conv
     # norm(): behind every convolution; before it in a pre-activation network.
     norm: Callable = functools.partial(
-        keras.layers.BatchNormalization, momentum=0.9, epsilon=1e-5
+        layers.BatchNormalization, momentum=0.9, epsilon=1e-5
     )
     # dropout(): in every residual branch, before its last convolution; in a chain of
     # convolutions, behind each of them.

@@ -23,6 +23,13 @@ CASES = {
         (2, 8, 9, 4),
         {"trainable": 2, "non_trainable": 2},
     ),
+    "norm": (
+        layers.BatchNormalization,
+        {"momentum": 0.9},
+        IMAGES,
+        IMAGES,
+        {"trainable": 2, "non_trainable": 2},
+    ),
     "dropout": (layers.MCDropout, {}, IMAGES, IMAGES, {"non_trainable": 1}),
     "dropout_channels": (
         layers.MCDropout,
