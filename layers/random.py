@@ -8,9 +8,12 @@ in tables, because the backends' own differ in the last bit.
 `layers/streams.py` says where the keys of layers come from.
 """
 
+import contextlib
+import contextvars
 import functools
 import math
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -19,6 +22,52 @@ from keras import ops
 _MULTIPLIERS = 0x7FEB352D, 0x846CA68B
 _GOLDEN = 0x9E3779B1
 _ANGLE_BITS = 12
+
+
+# Numbers for one key from which on compiling the draw pays.
+_WORTH_FUSING = 4096
+_FUSED = contextvars.ContextVar("fused", default=False)
+
+
+@contextlib.contextmanager
+def fused():
+    """Makes TensorFlow compile each draw inside by XLA.
+
+    Draws are chains of twenty elementwise operations, which XLA computes in one pass;
+    convolutions are faster without it. The bits are the same. It does nothing on other
+    backends and for shapes that are small or not known. It is not for graphs that are
+    exported, since LiteRT knows no XLA.
+    """
+    token = _FUSED.set(keras.backend.backend() == "tensorflow")
+    try:
+        yield
+    finally:
+        _FUSED.reset(token)
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(draw, shape, *settings):
+    import tensorflow as tf
+
+    @tf.function(jit_compile=True, autograph=False)
+    def compiled(key):
+        return draw(key, (*ops.shape(key), *shape), *settings)
+
+    return compiled
+
+
+def _fusible(draw):
+    """Lets a function of key, shape and more be compiled by itself; see `fused`."""
+
+    @functools.wraps(draw)
+    def wrapped(key, shape, *settings):
+        rest = tuple(shape[len(key.shape) :])
+        known = _FUSED.get() and all(isinstance(size, int) for size in rest)
+        if known and math.prod(rest) >= _WORTH_FUSING:
+            return _compiled(draw, rest, *settings)(key)
+        return draw(key, shape, *settings)
+
+    return wrapped
 
 
 def uint32(value):
@@ -85,6 +134,7 @@ def _pairs(key, shape, transform):
     return ops.reshape(ops.concatenate(pair, -1)[..., :count], shape)
 
 
+@_fusible
 def bernoulli(key, shape, rate: float):
     """Samples booleans that are true with probability `rate`.
 
@@ -108,6 +158,7 @@ def quantize(rate: float) -> float:
     return round(rate * 65536) / 65536
 
 
+@_fusible
 def signs(key, shape, dtype: str = "float32"):
     """Samples -1 and +1 with equal probability; arguments as in `bernoulli`."""
     values = _pairs(key, shape, lambda *u: [2 * ops.right_shift(v, 15) for v in u])
@@ -124,6 +175,7 @@ def _tables():
     return tuple(table.astype("float32") for table in tables)
 
 
+@_fusible
 def normal(key, shape, dtype: str = "float32"):
     """Samples standard normals, in pairs of equal radius.
 

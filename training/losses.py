@@ -2,6 +2,8 @@
 
 import keras
 
+from layers import random
+
 
 def cross_entropy(label_smoothing: float = 0.0, num_classes: int | None = None):
     """Returns the cross-entropy of integer labels and logits, in nats.
@@ -27,6 +29,11 @@ def cross_entropy(label_smoothing: float = 0.0, num_classes: int | None = None):
 
 class _Elbo(keras.Model):
     num_examples = 1
+
+    def train_step(self, *args, **kwargs):
+        # Here, since each replica of a distributed training runs it in its own thread.
+        with random.fused():
+            return super().train_step(*args, **kwargs)
 
     def _aggregate_additional_loss(self, loss):
         return super()._aggregate_additional_loss(loss) / self.num_examples
