@@ -16,6 +16,27 @@ ROOT = pathlib.Path(__file__).parent.parent
 # What the bug is; the file; the code; the code with the bug; the tests to run.
 MUTATIONS = [
     (
+        "the update of a step forgets Nesterov",
+        "training/optimizer.py",
+        "use_nesterov=self.nesterov",
+        "use_nesterov=False",
+        "tests/training/test_step.py",
+    ),
+    (
+        "a training step draws operation by operation",
+        "training/losses.py",
+        "with random.fused():",
+        "if True:",
+        "tests/training/test_step.py",
+    ),
+    (
+        "compiled draws of other settings",
+        "layers/random.py",
+        "return _compiled(draw, rest, *settings)(key)",
+        "return _compiled(draw, rest, *settings)(key + uint32(1))",
+        "tests/training/test_step.py",
+    ),
+    (
         "blur pads on the wrong side",
         "layers/blur.py",
         "(extra // 2, extra - extra // 2)",

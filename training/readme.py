@@ -56,19 +56,22 @@ def block() -> str:
     return f"\n{results_table()}\n{commands()}\n"
 
 
-def split(path: pathlib.Path) -> tuple[str, str, str]:
+def split(path: pathlib.Path, marks=(START, END)) -> tuple[str, str, str]:
     """Returns the text before, between and behind the two marks of a Markdown file.
 
     Args:
         path: The file.
+        marks: The two lines.
 
     Raises:
         ValueError: If the file has no marks.
     """
-    head, start, rest = path.read_text().partition(START)
-    middle, end, tail = rest.partition(END)
+    head, start, rest = path.read_text().partition(marks[0])
+    middle, end, tail = rest.partition(marks[1])
     if not (start and end):
-        raise ValueError(f"The file '{path}' has no lines {START!r} and {END!r}.")
+        raise ValueError(
+            f"The file '{path}' has no lines {marks[0]!r} and {marks[1]!r}."
+        )
     return head + start, middle, end + tail
 
 
@@ -77,8 +80,8 @@ def update(path: pathlib.Path):
     replace(path, block())
 
 
-def replace(path: pathlib.Path, text: str):
+def replace(path: pathlib.Path, text: str, marks=(START, END)):
     """Puts a text between the marks of a file; it changes whole or not at all."""
-    head, _, tail = split(path)
+    head, _, tail = split(path, marks)
     with files.replacing(path) as temporary:
         temporary.write_text(head + text + tail)

@@ -66,7 +66,7 @@ def by_group(rows: Iterable[Mapping], base: str) -> str:
         cells += [f"{100 * found[line]:.2f}" for found in outside.values()]
         lines.setdefault((line[0], *cells), line)
     body = [[f"`{m}`", str(n), *cells] for (_, *cells), (m, n) in lines.items()]
-    return _markdown(["model", "N", *titles], body, words=1)
+    return markdown(["model", "N", *titles], body, words=1)
 
 
 def by_corruption(rows: Iterable[Mapping], base: str, metric: str) -> str:
@@ -96,7 +96,7 @@ def by_corruption(rows: Iterable[Mapping], base: str, metric: str) -> str:
         [name, *(_text(metric, statistics.fmean(values[name, m])) for m in models)]
         for name in names
     ]
-    return _markdown(["corruption", *(f"`{model}`" for model in models)], body, 1)
+    return markdown(["corruption", *(f"`{model}`" for model in models)], body, 1)
 
 
 def _text(metric, value):
@@ -104,6 +104,7 @@ def _text(metric, value):
     return f"{factor * value:.{digits}f}"
 
 
-def _markdown(heading, body, words):
+def markdown(heading: list[str], body: list[list[str]], words: int) -> str:
+    """Returns a Markdown table whose first `words` columns are of words."""
     rule = ["---"] * words + ["---:"] * (len(heading) - words)
     return "".join(f"| {' | '.join(line)} |\n" for line in (heading, rule, *body))
