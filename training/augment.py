@@ -1,7 +1,9 @@
 """Augmentation: pure functions of images and one random key for each."""
 
 import functools
+import math
 
+import keras
 from keras import ops
 
 from layers import random
@@ -46,9 +48,48 @@ def crop(images, keys, padding: int):
     return images
 
 
+def resized_crop(images, keys, smallest: float, ratio: float = 4 / 3):
+    """Enlarges a random part of each image to the size of the image.
+
+    The area of the part, as a share of the image, is uniform between `smallest` and 1,
+    the logarithm of its ratio of width to height uniform between those of `1 / ratio`
+    and `ratio`, each side is cut to the image, and every position is equally likely.
+
+    Args:
+        images: Tensor of shape `(batch, height, width, channels)`.
+        keys: uint32 tensor of shape `(batch,)`.
+        smallest: The smallest area.
+        ratio: The largest ratio of the sides, against those of the image.
+
+    Returns:
+        A tensor like `images`, interpolated bilinearly.
+
+    Reference:
+        [Going Deeper with Convolutions](https://arxiv.org/abs/1409.4842)
+        (Szegedy et al., 2015), section 6.
+    """
+    bits = ops.right_shift(random.bits(random.fold(keys, 2), 4), random.uint32(8))
+    uniform = ops.transpose(ops.cast(bits, "float32") / 2**24)
+    side = ops.sqrt(smallest + (1 - smallest) * uniform[0])
+    stretch = ops.exp(math.log(ratio) * (uniform[1] - 0.5))
+    width, height = ops.minimum(side * stretch, 1), ops.minimum(side / stretch, 1)
+    # The center of pixel `i` is at `i + 1/2`, in the image and in the result.
+    left = images.shape[2] * (1 - width) * uniform[2] + (width - 1) / 2
+    top = images.shape[1] * (1 - height) * uniform[3] + (height - 1) / 2
+    zero = ops.zeros_like(side)
+    rows = width, zero, left, zero, height, top, zero, zero
+    parts = ops.image.affine_transform(
+        ops.cast(images, "float32"), ops.stack(rows, axis=1), fill_mode="nearest"
+    )
+    if not keras.backend.is_float_dtype(images.dtype):
+        parts = ops.round(parts)
+    return ops.cast(parts, images.dtype)
+
+
 # By their name in a recipe.
 AUGMENTATIONS = {
     "flip": flip,
     "crop2": functools.partial(crop, padding=2),
     "crop4": functools.partial(crop, padding=4),
+    "resized_crop": functools.partial(resized_crop, smallest=0.25),
 }
