@@ -16,9 +16,13 @@ import numpy as np
 import zoo
 from training import data as datasets
 from training import distribution as distributions
+from training import origin as origins
 from training import recipes, trainer
+from training.recalibrate import recalibrate as recalibrate_norms
 from training.recipes.base import Recipe
-from zoo import files, weights
+from zoo import files
+from zoo.facts import model_facts
+from zoo.weights import save_weights
 
 
 def load_recipe(name: str) -> Recipe:
@@ -100,7 +104,20 @@ def _load_data(recipe, dataset, data_dir, limit):
     name = dataset or recipe.dataset
     load = datasets.load
     train = load(name, "train", data_dir, recipe.image_size).take(limit)
-    return train, load(name, "test", data_dir, recipe.image_size).take(limit)
+    test = load(name, "test", data_dir, recipe.image_size).take(limit)
+    if len(train.classes) < 2:
+        raise ValueError(
+            f"Data set '{name}' has the class {', '.join(train.classes)} alone, and a "
+            "classifier tells at least two apart. A folder holds one folder of images "
+            "for each class."
+        )
+    if train.classes != test.classes:
+        odd = sorted(set(train.classes) ^ set(test.classes))
+        raise ValueError(
+            f"Data set '{name}' has classes in only one of training and test set: "
+            f"{', '.join(odd)}."
+        )
+    return train, test
 
 
 def run_training(
@@ -109,6 +126,8 @@ def run_training(
     workdir: str,
     data_dir: str | None = None,
     dataset: str | None = None,
+    weights: str | None = None,
+    recalibrate: bool = False,
     distribution: str = "one",
     epochs: int | None = None,
     limit: int | None = None,
@@ -118,7 +137,7 @@ def run_training(
     jit_compile="auto",
     checkpoint_seconds: float = 60.0,
 ) -> dict:
-    """Trains a model from scratch and saves its weights.
+    """Trains a model and saves its weights.
 
     Args:
         model: Name of the model.
@@ -127,6 +146,11 @@ def run_training(
             `training.trainer.train` writes.
         data_dir: Where the data lie; see `training.data.load`.
         dataset: Data set in place of the recipe's.
+        weights: What to start from, as `training.origin.find` takes it; by default from
+            scratch. The model normalizes pixels as theirs does, and has a new head if
+            the classes are others.
+        recalibrate: Whether to set the statistics of the batch normalizations to those
+            of the training set first.
         distribution: A key of `training.distribution.DISTRIBUTIONS`.
         epochs: Epochs in place of the recipe's.
         limit: Train and validate on the first so many images.
@@ -142,37 +166,43 @@ def run_training(
     spec, settings = zoo.parse(model), change_recipe(load_recipe(recipe), changes)
     if epochs is not None:
         settings = dataclasses.replace(settings, epochs=epochs)
+    if recalibrate and not weights:
+        raise ValueError("`recalibrate` needs `weights`. Received: weights=None")
+    origin = origins.find(weights) if weights else None
     train, test = _load_data(settings, dataset, data_dir, limit)
     if dataset not in (None, settings.dataset):
         settings = dataclasses.replace(settings, dataset=dataset, normalization=None)
-    normalization = settings.normalization or measure_normalization(train)
     if mixed_precision:
         keras.config.set_dtype_policy(_half_precision())
     keras.utils.set_random_seed(seed)
     folder = pathlib.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
-    summary = {
-        "model": spec.stem,
-        "dataset": train.name,
-        "recipe": recipe,
-        "settings": dataclasses.asdict(settings),
-        "seed": seed,
-        "command": " ".join(["zoo-train", *sys.argv[1:]]),
-        "commit": current_commit(),
-        "input_shape": train.input_shape,
-        "num_classes": len(train.classes),
-        "classes": train.classes,
-        "normalization": normalization,
-        "backend": keras.backend.backend(),
-        "versions": {"keras": keras.__version__, "smoothzoo": zoo.__version__},
-    }
-    if not (folder / "recipe.json").exists():
-        with files.replacing(folder / "recipe.json") as temporary:
-            temporary.write_text(json.dumps(summary, indent=2) + "\n")
     with distributions.scope(distribution):
-        network = zoo.build(
-            str(spec), train.input_shape, len(train.classes), normalization
-        )
+        network, normalization, facts = _start(spec, settings, train, origin)
+        if origin is not None:
+            settings = dataclasses.replace(settings, normalization=normalization)
+            facts["recalibrated"] = recalibrate
+        if recalibrate and not (folder / trainer.CHECKPOINT_FILE).exists():
+            recalibrate_norms(network, train.images, settings.batch_size, seed=seed)
+        summary = {
+            "model": spec.stem,
+            "dataset": train.name,
+            "recipe": recipe,
+            "settings": dataclasses.asdict(settings),
+            "seed": seed,
+            "command": " ".join(["zoo-train", *sys.argv[1:]]),
+            "commit": current_commit(),
+            "input_shape": train.input_shape,
+            "num_classes": len(train.classes),
+            "classes": train.classes,
+            "normalization": normalization,
+            "origin": facts,
+            "backend": keras.backend.backend(),
+            "versions": {"keras": keras.__version__, "smoothzoo": zoo.__version__},
+        }
+        if not (folder / "recipe.json").exists():
+            with files.replacing(folder / "recipe.json") as temporary:
+                temporary.write_text(json.dumps(summary, indent=2) + "\n")
         rows = trainer.train(
             network,
             settings,
@@ -182,9 +212,22 @@ def run_training(
             seed,
             jit_compile,
             checkpoint_seconds,
+            facts,
         )
-    weights.save_weights(network, folder / "model.safetensors")
+    save_weights(network, folder / "model.safetensors")
     return rows[-1]
+
+
+def _start(spec, settings, train, origin):
+    """Returns a network, its normalization, and what a record says of its origin."""
+    shape, classes = train.input_shape, train.classes
+    if origin is None:
+        normalization = settings.normalization or measure_normalization(train)
+        network = zoo.build(str(spec), shape, len(classes), normalization)
+        return network, normalization, None
+    network, facts = origins.load(origin, str(spec), shape, classes)
+    found = model_facts(network)
+    return network, (tuple(found["mean"]), tuple(found["variance"])), facts
 
 
 def _half_precision():

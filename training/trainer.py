@@ -4,6 +4,7 @@ import dataclasses
 import math
 import pathlib
 import time
+from collections.abc import Mapping
 
 import keras
 from absl import logging
@@ -13,13 +14,15 @@ from training import batches, checkpoint, distribution, losses, optimizer, progr
 from training.data import ImageData
 from training.recipes.base import Recipe
 
+CHECKPOINT_FILE = "checkpoint.safetensors"
+
 
 class _Keeper(keras.callbacks.Callback):
     """Checks the loss, and saves metrics and checkpoints."""
 
     def __init__(self, workdir, position, settings):
         super().__init__()
-        self.path = workdir / "checkpoint.safetensors"
+        self.path = workdir / CHECKPOINT_FILE
         self.rows_path = workdir / "metrics.jsonl"
         rows = progress.read_rows(self.rows_path)
         self.rows = [row for row in rows if row["epoch"] <= position.epoch]
@@ -105,6 +108,7 @@ def train(
     seed: int = 0,
     jit_compile="auto",
     checkpoint_seconds: float = 60.0,
+    origin: Mapping | None = None,
 ) -> list[dict]:
     """Trains a model, or goes on with its training.
 
@@ -124,6 +128,8 @@ def train(
         seed: Of the random layers, the order of the examples and the augmentation.
         jit_compile: Whether to compile with XLA; "auto" leaves it to Keras.
         checkpoint_seconds: Time between checkpoints; there is one after each epoch too.
+        origin: What the model's weights are, if they are not drawn; a checkpoint is of
+            one origin alone.
 
     Returns:
         The rows of `metrics.jsonl`.
@@ -150,6 +156,7 @@ def train(
         "recipe": dataclasses.asdict(recipe),
         "seed": seed,
         "examples": len(data),
+        "origin": origin,
     }
     keeper = _resume(trained, workdir, settings, data, recipe)
     keeper.steps, keeper.seconds = steps, checkpoint_seconds
@@ -191,7 +198,7 @@ def train(
 
 def _resume(trained, workdir, settings, data, recipe):
     """Restores the last checkpoint if there is one."""
-    path, position = workdir / "checkpoint.safetensors", checkpoint.Position()
+    path, position = workdir / CHECKPOINT_FILE, checkpoint.Position()
     if path.exists():
         # The variables of the metrics exist only after a first batch.
         _build_metrics(trained, data, recipe.batch_size)

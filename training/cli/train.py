@@ -1,9 +1,11 @@
 r"""Trains a model by a recipe; the same command goes on where it was stopped.
 
-Example:
+Examples:
 
     zoo-train --model=resnet20_smooth_mcdo --recipe=fashion_mnist \
         --workdir=runs/resnet20_smooth_mcdo
+    zoo-train --model=resnet20_smooth --weights=resnet20.fashion_mnist --recalibrate \
+        --recipe=finetune --dataset=path/to/folder --workdir=runs/finetuned
 """
 
 from absl import flags, logging
@@ -16,6 +18,8 @@ _RECIPE = flags.DEFINE_string("recipe", None, "Name of the recipe.", required=Tr
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for all files.", required=True)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data lie.")
 _DATASET = flags.DEFINE_string("dataset", None, "Data set in place of the recipe's.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Start: a name, a folder or a file.")
+_RECALIBRATE = flags.DEFINE_bool("recalibrate", False, "Set batch statistics first.")
 _DISTRIBUTION = flags.DEFINE_string("distribution", "one", "one or mirrored.")
 _EPOCHS = flags.DEFINE_integer("epochs", None, "Epochs in place of the recipe's.")
 _LIMIT = flags.DEFINE_integer("limit", None, "Train on the first so many images.")
@@ -35,6 +39,8 @@ def main():
         _WORKDIR.value,
         data_dir=_DATA_DIR.value,
         dataset=_DATASET.value,
+        weights=_WEIGHTS.value,
+        recalibrate=_RECALIBRATE.value,
         distribution=_DISTRIBUTION.value,
         epochs=_EPOCHS.value,
         limit=_LIMIT.value,

@@ -1,0 +1,117 @@
+"""The weights that a training starts from."""
+
+import dataclasses
+import json
+import pathlib
+import warnings
+from collections.abc import Sequence
+
+import keras
+
+import zoo
+from zoo import files, presets, publish
+from zoo import weights as weight_files
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Weights that are there already.
+
+    Attributes:
+        weights: What they were asked for by, without the folders of this machine.
+        path: Of their file.
+        model: The model that they are of.
+        sha256: Of the file.
+        num_classes: Of their head.
+        classes: Names of these; empty where nothing says them.
+    """
+
+    weights: str
+    path: pathlib.Path
+    model: str
+    sha256: str
+    num_classes: int
+    classes: tuple[str, ...]
+
+
+def find(weights: str) -> Origin:
+    """Finds weights.
+
+    Args:
+        weights: The name of a pretrained model, a folder that `zoo-train`,
+            `zoo-publish` or `zoo-convert` wrote, or a safetensors file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If there is no such name, or the file is damaged.
+        ConnectionError: If the file cannot be downloaded.
+    """
+    path = pathlib.Path(weights)
+    if path.exists() or path.suffix == ".safetensors" or len(path.parts) > 1:
+        return _of_path(path)
+    try:
+        spec = zoo.parse(weights)
+        preset = presets.find(spec.stem, spec.tag)
+    except ValueError as error:
+        raise ValueError(
+            f"There is no file or folder '{weights}' to take weights from, and no "
+            f"pretrained model of that name: {error}"
+        ) from error
+    return _of_preset(preset, preset.name, presets.locate(preset))
+
+
+def _of_path(path) -> Origin:
+    name = path.resolve().name
+    if (path / presets.PRESET_FILE).is_file():
+        preset = presets.read_published(path)
+        return _of_preset(preset, name, presets.locate(preset, path))
+    file = path / presets.WEIGHTS_FILE if path.is_dir() else path
+    model = weight_files.read_metadata(file).get("name", "unknown")
+    num_classes = weight_files.read_shapes(file).get("head/kernel", (0,))[-1]
+    record, classes = file.parent / publish.RECORD_FILE, ()
+    if record.is_file() and file.name == presets.WEIGHTS_FILE:
+        classes = json.loads(record.read_text(encoding="utf-8")).get("classes", ())
+    sha256 = files.sha256(file)
+    return Origin(name, file, model, sha256, num_classes, tuple(classes))
+
+
+def _of_preset(preset, weights, file) -> Origin:
+    files.check(file, preset.sha256)
+    facts = preset.name, preset.sha256, preset.num_classes, preset.classes
+    return Origin(weights, file, *facts)
+
+
+def load(
+    origin: Origin,
+    name: str,
+    input_shape: tuple[int | None, int | None, int],
+    classes: Sequence[str],
+) -> tuple[keras.Model, dict[str, str]]:
+    """Loads weights into a model that is going to be trained.
+
+    Args:
+        origin: The weights.
+        name: Of the model, of the same architecture and with any methods.
+        input_shape: `(height, width, channels)` of the images.
+        classes: Names of the classes.
+
+    Returns:
+        The model, which normalizes pixels as that of the weights does and has a new
+        head if its classes are others; and what a record has to say of its origin.
+
+    Raises:
+        ValueError: If the weights do not fit.
+    """
+    with warnings.catch_warnings():
+        # That it is to be trained is what the warning says.
+        warnings.filterwarnings("ignore", message=".* but were not trained in it")
+        model = zoo.load(name, input_shape, len(classes), origin.path)
+    same_number = origin.num_classes == len(classes)
+    same = same_number and (not origin.classes or origin.classes == tuple(classes))
+    if same_number and not same:
+        head = model.get_layer("head")
+        fresh = type(head).from_config(head.get_config())
+        fresh.build(head.input.shape)
+        head.set_weights(fresh.get_weights())
+    facts = {key: getattr(origin, key) for key in ("weights", "model", "sha256")}
+    return model, {**facts, "head": "kept" if same else "new"}
