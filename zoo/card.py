@@ -74,6 +74,9 @@ None were measured.
 
     {{ p.command }}
 
+{% if p.origin %}
+* It did not start from scratch, but from: {{ p.origin | listed }}.
+{% endif %}
 * Recipe `{{ p.recipe }}`: {{ p.settings | listed }}.
 * Epochs: {{ p.epochs }}. Seed: {{ p.seed }}. Commit: `{{ p.commit }}`.
 * Versions: {{ p.versions | listed }}.

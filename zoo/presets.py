@@ -37,6 +37,8 @@ class Preset:
         data_license: Its licence.
         recipe: Name of the recipe.
         settings: The fields of the recipe.
+        origin: What the training started from, as its record has it; empty if from
+            scratch.
         seed: Of the training.
         epochs: Of the training.
         command: That trained the model.
@@ -62,6 +64,7 @@ class Preset:
     data_license: str | None = None
     recipe: str | None = None
     settings: Mapping = dataclasses.field(default_factory=dict)
+    origin: Mapping[str, str] = dataclasses.field(default_factory=dict)
     seed: int | None = None
     epochs: int | None = None
     command: str | None = None

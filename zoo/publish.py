@@ -119,10 +119,11 @@ def _describe(record, license, data_license) -> dict[str, object]:
             f"The licence of the data set '{record['dataset']}' is not known here; "
             "give `data_license`. Received: data_license=None"
         )
-    # Where the folder of the training lay on that machine is nobody's business.
+    # Where folders lay on that machine is nobody's business.
     command = re.sub(
         r"(--workdir[= ])\S*?([^/\s]+)/?(?=\s|$)", r"\1runs/\2", record["command"]
     )
+    command = re.sub(r"(?<=[= ])/\S*/(?=[^/\s])", "", command)
     return {
         "classes": tuple(record["classes"]),
         "license": license,
@@ -130,6 +131,7 @@ def _describe(record, license, data_license) -> dict[str, object]:
         "data_license": data_license,
         "recipe": record["recipe"],
         "settings": record["settings"],
+        "origin": record.get("origin") or {},
         "epochs": record["settings"].get("epochs"),
         "seed": record["seed"],
         "command": command,

@@ -117,6 +117,14 @@ def test_refuses_the_checkpoint_of_other_settings(tmp_path):
         fit(tmp_path, seed=1)
 
 
+def test_refuses_the_checkpoint_of_another_origin(tmp_path):
+    fit(tmp_path, origin={"sha256": "12"})
+    with pytest.raises(
+        ValueError, match=r"origin was {'sha256': '12'} and is now None"
+    ):
+        fit(tmp_path)
+
+
 def test_refuses_a_damaged_checkpoint(tmp_path):
     fit(tmp_path)
     path = tmp_path / "checkpoint.safetensors"

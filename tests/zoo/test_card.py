@@ -19,6 +19,7 @@ PRESET = presets.Preset(
     data="toys",
     data_license="mit",
     recipe="quick",
+    origin={"weights": "body", "head": "new"},
     settings={"epochs": 3, "learning_rate": 0.1, "milestones": [1, 2]},
     seed=5,
     epochs=3,
@@ -65,6 +66,7 @@ def test_the_card_has_results_recipe_seed_command_and_data():
         "| dataset | passes | nll | accuracy |\n|---|---|---|---|\n"
         "| toys | 1 | 0.5000 | 0.7500 |\n| toys | 10 | 0.0500 | 0.0750 |\n\n",
         "    zoo-train --model=x --workdir=runs/it --seed=5\n",
+        "* It did not start from scratch, but from: weights body, head new.\n",
         "* Recipe `quick`: epochs 3, learning_rate 0.1, milestones [1, 2].\n",
         "* Epochs: 3. Seed: 5. Commit: `0123abc`.\n",
         "* Versions: keras 3.15, smoothzoo 0.1.\n",

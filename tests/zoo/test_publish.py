@@ -19,7 +19,9 @@ RECORD = {
     "recipe": "quick",
     "settings": {"epochs": 3, "learning_rate": 0.1, "milestones": [1, 2]},
     "seed": 5,
-    "command": "zoo-train --model=x --workdir=/home/me/runs/it --seed=5",
+    "command": "zoo-train --model=x --workdir=/home/me/runs/it "
+    "--weights=/home/me/runs/body/ --dataset=toys_c/fog/3 --seed=5",
+    "origin": {"weights": "body", "sha256": "34" * 32, "head": "new"},
     "commit": "0123abc",
     "classes": ["cat", "dog: a", "'[x]'", "e\u00e9"],
     "versions": {"keras": "3.15", "smoothzoo": "0.1"},
@@ -97,6 +99,7 @@ def test_the_entry_says_how_the_weights_came_about(published):
     assert (preset.recipe, preset.epochs, preset.seed) == ("quick", 3, 5)
     assert preset.mean + preset.variance == (70.0, 8000.25)
     assert preset.classes == tuple(RECORD["classes"])
+    assert preset.origin == RECORD["origin"]
     assert preset.layers["MCDropout"]["rate"] == 0.3
     expected = [row.copy() for row in make_rows()]
     for row in expected:
@@ -106,7 +109,10 @@ def test_the_entry_says_how_the_weights_came_about(published):
 
 def test_the_command_does_not_tell_where_the_machine_has_its_files(published):
     _, preset = published
-    assert preset.command == "zoo-train --model=x --workdir=runs/it --seed=5"
+    assert preset.command == (
+        "zoo-train --model=x --workdir=runs/it --weights=body/ --dataset=toys_c/fog/3 "
+        "--seed=5"
+    )
     assert "/home/me" not in (published[0] / "README.md").read_text(encoding="utf-8")
 
 
