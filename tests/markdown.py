@@ -6,7 +6,7 @@ import re
 import shlex
 
 _FENCE = re.compile(
-    r"(?P<skip><!-- not run: .+ -->\n\n?)?"
+    r"(?P<skip><!-- not run: [^\n]+ -->\n\n?)?"
     r"^ *```(?P<language>\w+)\n(?P<code>.*?)^ *```$",
     re.MULTILINE | re.DOTALL,
 )

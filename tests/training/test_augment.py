@@ -109,6 +109,8 @@ def test_a_resized_crop_has_the_sizes_and_places_of_the_inception_paper():
     ):
         assert_mean_close(found, expected.mean())
     for start, length, whole in ((left, sides[0], 24), (top, sides[1], 18)):
+        assert start.min() > -1e-3
+        assert np.max(start + length) < whole + 1e-3
         moved = length < 0.95 * whole
         place = start[moved] / (whole - length[moved])
         assert_mean_close(place, 1 / 2)

@@ -1,7 +1,7 @@
 r"""Fine-tuning on a folder of images at 224 x 224, in 5 epochs.
 
     zoo-train --recipe=finetune --model=resnet18_smooth_mcdo --weights=path/to/folder \
-        --recalibrate --dataset=path/to/folder --workdir=runs/finetuned
+        --dataset=path/to/folder --workdir=runs/finetuned
 
 Measured in docs/finetune.md.
 """  # noqa: D208
