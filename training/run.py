@@ -184,25 +184,19 @@ def run_training(
             facts["recalibrated"] = recalibrate
         if recalibrate and not (folder / trainer.CHECKPOINT_FILE).exists():
             recalibrate_norms(network, train.images, settings.batch_size, seed=seed)
-        summary = {
-            "model": spec.stem,
-            "dataset": train.name,
-            "recipe": recipe,
-            "settings": dataclasses.asdict(settings),
-            "seed": seed,
-            "command": " ".join(["zoo-train", *sys.argv[1:]]),
-            "commit": current_commit(),
-            "input_shape": train.input_shape,
-            "num_classes": len(train.classes),
-            "classes": train.classes,
-            "normalization": normalization,
-            "origin": facts,
-            "backend": keras.backend.backend(),
-            "versions": {"keras": keras.__version__, "smoothzoo": zoo.__version__},
-        }
-        if not (folder / "recipe.json").exists():
-            with files.replacing(folder / "recipe.json") as temporary:
-                temporary.write_text(json.dumps(summary, indent=2) + "\n")
+        _write_record(
+            folder,
+            model=spec.stem,
+            dataset=train.name,
+            recipe=recipe,
+            settings=dataclasses.asdict(settings),
+            seed=seed,
+            input_shape=train.input_shape,
+            num_classes=len(train.classes),
+            classes=train.classes,
+            normalization=normalization,
+            origin=facts,
+        )
         rows = trainer.train(
             network,
             settings,
@@ -228,6 +222,22 @@ def _start(spec, settings, train, origin):
     network, facts = origins.load(origin, str(spec), shape, classes)
     found = model_facts(network)
     return network, (tuple(found["mean"]), tuple(found["variance"])), facts
+
+
+def _write_record(folder, **settings):
+    """Writes what makes the training, unless it goes on from a stop."""
+    path = folder / "recipe.json"
+    if path.exists():
+        return
+    record = {
+        **settings,
+        "command": " ".join(["zoo-train", *sys.argv[1:]]),
+        "commit": current_commit(),
+        "backend": keras.backend.backend(),
+        "versions": {"keras": keras.__version__, "smoothzoo": zoo.__version__},
+    }
+    with files.replacing(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def _half_precision():
