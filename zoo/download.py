@@ -107,8 +107,10 @@ def _read_into(url, path):
             return
         with remote.opened(url) as (source, _), open(path, "wb") as file:
             shutil.copyfileobj(source, file)
+    except FileNotFoundError:
+        raise
     except (OSError, http.client.HTTPException) as error:
-        if isinstance(error, FileNotFoundError) or getattr(error, "code", 0) == 404:
+        if getattr(error, "code", None) == http.HTTPStatus.NOT_FOUND:
             raise FileNotFoundError(f"There is no {url}.") from error
         reason = getattr(error, "reason", None) or error
         raise ConnectionError(f"Cannot read {url} ({reason}).") from error

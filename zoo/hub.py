@@ -104,6 +104,7 @@ def upload(source: pathlib.Path, url: str):
 def _client(url):
     try:
         import huggingface_hub
+        import huggingface_hub.errors
     except ImportError as error:
         raise ImportError(
             f"'{url}' is on the Hugging Face hub: pip install huggingface_hub."
@@ -122,6 +123,6 @@ def _explained(url):
         raise FileNotFoundError(
             f"There is no '{url}' on the hub, or it is private; then `hf auth login`."
         ) from error
-    except (OSError, errors.HTTPError) as error:
+    except (OSError, RuntimeError, errors.HTTPError) as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise ConnectionError(f"the hub: {reason}") from error

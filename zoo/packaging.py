@@ -52,13 +52,14 @@ def package(
     """
     target = pathlib.Path(target or presets.FOLDER)
     places = target / "pretrained", target.parent / "weights"
+    if not remote.is_url(folder):
+        check_published(folder)
     preset = presets.read_published(folder)
     file = f"{preset.name}.safetensors"
     if remote.is_url(folder):
         url = remote.join(folder, preset.file or presets.WEIGHTS_FILE)
         packaged, place = dataclasses.replace(preset, file=None, url=url), None
     else:
-        check_published(folder)
         packaged = dataclasses.replace(preset, file=file)
         place = _place(packaged, places, target)
     catalog.load(preset.name, weights=folder)

@@ -22,6 +22,8 @@ def is_url(path: str | os.PathLike) -> bool:
 
 def join(folder: str, name: str) -> str:
     """Returns the URL of a file in a folder."""
+    if hub.is_hub(folder):
+        hub.split(folder)  # A repository must be whole.
     return f"{str(folder).rstrip('/')}/{name}"
 
 
