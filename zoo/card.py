@@ -125,7 +125,7 @@ The weights, `model.safetensors`, have {{ p.size }} bytes and the sha256
 file. Licence of the weights: {{ p.license }}.
 {% if p.rounding %}
 
-They were trained as float32 and rounded to float16, which changed this, in one pass:
+They were rounded from float32 to float16, which changed this, in one pass:
 {{ p.rounding | listed }}.
 {% endif %}
 """
@@ -146,7 +146,8 @@ def card(preset: Preset, folder: str, saved_model: bool) -> str:
         for key, value in metadata.front_matter(preset).items()
     ]
     rows = preset.results
-    counts = {row["dataset"]: row["num_examples"] for row in rows}
+    whole = [row for row in rows if not results.is_part(row)]
+    counts = {f"`{row['dataset']}`": row["num_examples"] for row in whole}
     environment = jinja2.Environment(
         trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )
@@ -183,7 +184,12 @@ def tables(preset: Preset) -> list[tuple[str, list[list[str]]]]:
         "How well the entropy tells images of other data sets.": outside,
         "Means over sets that are made of the test images.": made,
     }
-    return [(text, results.table(own)) for text, own in named.items() if own]
+    return [(text, _table(own)) for text, own in named.items() if own]
+
+
+def _table(rows):
+    heading, *lines = results.table(rows)
+    return [heading, *([f"`{name}`", *cells] for name, *cells in lines)]
 
 
 def _seeds(preset) -> str:
@@ -203,8 +209,7 @@ def _numbers(values) -> str:
 def _measured(datasets) -> str:
     if not datasets:
         return "Nothing was measured."
-    names = ", ".join(f"`{name}`" for name in datasets)
-    return f"It was measured on {names} and on nothing else."
+    return f"It was measured on {', '.join(datasets)} and on nothing else."
 
 
 def _classes(preset) -> str:

@@ -6,26 +6,10 @@ import pathlib
 import shutil
 
 from zoo import catalog, files, presets, remote
-from zoo.publish import SUMS_FILE
+from zoo.publish import check_published
 
 PACKAGED = 25_000_000  # Bytes of all weights in the package together,
 ALL = 250_000_000  # and of those with the ones in the folder `weights`.
-
-
-def check_published(folder: str | os.PathLike):
-    """Checks every file of a published folder against `SHA256SUMS`.
-
-    Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: If a file was altered.
-    """
-    folder = pathlib.Path(folder)
-    sums = folder / SUMS_FILE
-    if not sums.is_file():
-        raise FileNotFoundError(f"'{folder}' was not published: it has no {SUMS_FILE}.")
-    for line in sums.read_text(encoding="utf-8").splitlines():
-        sha256, _, name = line.partition("  ")
-        files.check(folder / name, sha256)
 
 
 def package(

@@ -137,3 +137,19 @@ def _sums(folder) -> str:
         f"{files.sha256(path)}  {path.relative_to(folder).as_posix()}\n"
         for path in paths
     )
+
+
+def check_published(folder: str | os.PathLike):
+    """Checks every file of a published folder against `SHA256SUMS`.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file was altered.
+    """
+    folder = pathlib.Path(folder)
+    sums = folder / SUMS_FILE
+    if not sums.is_file():
+        raise FileNotFoundError(f"'{folder}' was not published: it has no {SUMS_FILE}.")
+    for line in sums.read_text(encoding="utf-8").splitlines():
+        sha256, _, name = line.partition("  ")
+        files.check(folder / name, sha256)

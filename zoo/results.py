@@ -109,6 +109,15 @@ def is_mean(row: Mapping) -> bool:
     return "*" in row["dataset"]
 
 
+def is_part(row: Mapping) -> bool:
+    """Returns whether a row is a mean over a part of the sets in another one."""
+    return (
+        is_mean(row)
+        and "*/*" not in row["dataset"]
+        and f"_{_PARTED}/" in row["dataset"]
+    )
+
+
 def table(rows: Iterable[Mapping]) -> list[list[str]]:
     """Returns a table of results: a heading, then a line for each number of passes.
 

@@ -1,8 +1,11 @@
 """Publishing to the Hugging Face hub and loading from it, against a stand-in."""
 
+import os
 import pathlib
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -184,3 +187,27 @@ def test_revisions_are_part_of_the_url(server, published):
     assert any("resolve/main" in path for _, path in server.asked)
     assert hub.split(f"{URL}@v1/a/b") == ("owner/toys", "v1", "a/b")
     assert pathlib.PurePosixPath(hub.split(URL)[2]) == pathlib.PurePosixPath("")
+
+
+LOAD = """
+import sys
+import zoo
+
+print(zoo.load(sys.argv[1]).name)
+"""
+
+
+@pytest.mark.slow
+def test_another_process_finds_the_hub_by_the_environment(server, published, tmp_path):
+    root = pathlib.Path(zoo.__file__).parent.parent
+    environment = {
+        **os.environ,
+        **{"HF_ENDPOINT": server.url, "ZOO_CACHE": str(tmp_path / "new")},
+        **{"HF_HUB_DISABLE_XET": "1", "PYTHONPATH": str(root)},
+    }
+    command = [sys.executable, "-c", LOAD, URL]
+    result = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.stdout == f"{NAME}\n", result.stderr
+    assert server.asked

@@ -127,7 +127,9 @@ def test_trainings_with_other_seeds_are_a_spread(model, tmp_path):
     assert {row["model"] for row in preset.others} == {f"{NAME}_seed1", f"{NAME}_seed2"}
     text = (tmp_path / "it" / "README.md").read_text(encoding="utf-8")
     # 0.5, 1 and 1.5; 0.75, 1.5 and 2.25.
-    assert "| toys | 1 | 1.0000 \u00b1 0.5000 (3) | 1.5000 \u00b1 0.7500 (3) |" in text
+    assert (
+        "| `toys` | 1 | 1.0000 \u00b1 0.5000 (3) | 1.5000 \u00b1 0.7500 (3) |" in text
+    )
     assert f"seed: `{NAME}`, `{NAME}_seed1`, `{NAME}_seed2`. The weights" in text
     assert "It is one training" not in text
 
