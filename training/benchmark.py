@@ -18,7 +18,6 @@ from training import (
 )
 from training.data import ImageData
 from training.outcome import Outcome
-from zoo import remote
 from zoo.posterior import Posterior
 
 # What an evaluation writes into its folder.
@@ -215,12 +214,8 @@ def aggregates(rows: Sequence[dict], reference: str | None) -> list[dict]:
 
 
 def _check(settings, models, rows):
-    weights = settings.weights or [None] * len(settings.model)
-    weights = [
-        folder or (name if remote.is_url(name) else None)
-        for name, folder in zip(settings.model, weights, strict=True)
-    ]
-    known = dict(zip(models, weights, strict=False))  # The first ones were named.
+    cards = checking.folders(settings.model, settings.weights)
+    known = dict(zip(models, cards, strict=False))  # The first ones were named.
     return checking.check(rows, known, settings.tolerance)
 
 

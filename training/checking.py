@@ -1,9 +1,9 @@
 """Whether measured values are those of a model card."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from zoo import presets, results
+from zoo import presets, remote, results
 
 # Of an evaluation with the same seed, images and ensemble size: what the rounding of
 # another machine may change. Rates of 10,000 images are multiples of 0.0001.
@@ -32,6 +32,22 @@ def published(model: str, weights: str | None = None) -> tuple[Mapping, ...]:
             f"have some: {known}."
         )
     return preset.results
+
+
+def folders(
+    names: Sequence[str], weights: Sequence[str | None] | None
+) -> list[str | None]:
+    """Returns where the cards of models are: folders, URLs, or None for the package.
+
+    Args:
+        names: Of the models, or their URLs.
+        weights: A published folder or nothing for each of them.
+    """
+    weights = weights or [None] * len(names)
+    return [
+        folder or (name if remote.is_url(name) else None)
+        for name, folder in zip(names, weights, strict=True)
+    ]
 
 
 def deviations(

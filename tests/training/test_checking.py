@@ -73,6 +73,12 @@ def test_means_over_sets_are_compared_if_they_are_over_as_many():
         check(made[1:])
 
 
+def test_the_card_of_a_url_is_there():
+    url = "hf://owner/name"
+    assert checking.folders([NAME, url], None) == [None, url]
+    assert checking.folders([NAME, url], ["a", "b"]) == ["a", "b"]
+
+
 def test_a_published_folder_has_a_card_of_its_own(tmp_path):
     preset = presets.read()[NAME]
     text = presets.dumps([preset]).replace('"value": 0.938,', '"value": 0.5,')
