@@ -89,7 +89,7 @@ def test_a_training_becomes_a_folder_and_then_a_model_of_the_package(
 
     result = execute(checkout, f"--package={output}")
     assert result.returncode == 0, result.stderr
-    assert "resnet20.fashion_mnist: 0.56 MB in pretrained/" in result.stdout
+    assert "resnet20.fashion_mnist: 0.55 MB in pretrained/" in result.stdout
     monkeypatch.setattr(presets, "FOLDER", checkout / "zoo")
     assert zoo.list_models(pretrained=True) == ["resnet20.fashion_mnist"]
     loaded = zoo.load("resnet20")
