@@ -214,8 +214,8 @@ def aggregates(rows: Sequence[dict], reference: str | None) -> list[dict]:
 
 
 def _check(settings, models, rows):
-    weights = settings.weights or [None] * len(settings.model)
-    known = dict(zip(models, weights, strict=False))  # The first ones were named.
+    cards = checking.folders(settings.model, settings.weights)
+    known = dict(zip(models, cards, strict=False))  # The first ones were named.
     return checking.check(rows, known, settings.tolerance)
 
 

@@ -1,9 +1,9 @@
 """Whether measured values are those of a model card."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from zoo import presets
+from zoo import presets, remote, results
 
 # Of an evaluation with the same seed, images and ensemble size: what the rounding of
 # another machine may change. Rates of 10,000 images are multiples of 0.0001.
@@ -34,14 +34,30 @@ def published(model: str, weights: str | None = None) -> tuple[Mapping, ...]:
     return preset.results
 
 
+def folders(
+    names: Sequence[str], weights: Sequence[str | None] | None
+) -> list[str | None]:
+    """Returns where the cards of models are: folders, URLs, or None for the package.
+
+    Args:
+        names: Of the models, or their URLs.
+        weights: A published folder or nothing for each of them.
+    """
+    weights = weights or [None] * len(names)
+    return [
+        folder or (name if remote.is_url(name) else None)
+        for name, folder in zip(names, weights, strict=True)
+    ]
+
+
 def deviations(
-    rows: Iterable[Mapping], results: Iterable[Mapping], tolerance: float = TOLERANCE
+    rows: Iterable[Mapping], card: Iterable[Mapping], tolerance: float = TOLERANCE
 ) -> list[str]:
     """Compares the rows of one model with its published results.
 
     Args:
         rows: Of an evaluation.
-        results: Rows of a preset. Those of another data set, number of images, ensemble
+        card: Rows of a preset. Those of another data set, number of images, ensemble
             size, metric or seed have no counterpart and are not compared.
         tolerance: The largest absolute difference that is none.
 
@@ -51,7 +67,7 @@ def deviations(
     Raises:
         ValueError: If nothing can be compared.
     """
-    expected = {tuple(row[key] for key in _SAME): row["value"] for row in results}
+    expected = {tuple(row[key] for key in _SAME): row["value"] for row in card}
     lines, count = [], 0
     for row in rows:
         key = tuple(row[key] for key in _SAME)
@@ -85,7 +101,7 @@ def check(
     """Compares rows with the cards of several models.
 
     Args:
-        rows: Of an evaluation.
+        rows: Of an evaluation. Means over sets are compared like those of the card.
         weights: A published folder, or None for `presets.json`, by the model's name.
         tolerance: See `deviations`.
 
@@ -99,5 +115,6 @@ def check(
     rows, lines = list(rows), []
     for model, folder in weights.items():
         own = [row for row in rows if row["model"] == model]
-        lines += deviations(own, published(model, folder), tolerance)
+        made = [{"model": model, **row} for row in results.means(own)]
+        lines += deviations(own + made, published(model, folder), tolerance)
     return lines

@@ -2,43 +2,58 @@
 
 import pathlib
 
-from zoo import files, presets
+from zoo import files, presets, records, results, seeds
 
 START, END = "<!-- results -->\n", "<!-- end of results -->\n"
-METRICS = {"nll": "NLL (nats)", "accuracy": "accuracy (%)", "ece": "ECE (%)"}
+# Metric, title of the column, factor, decimals.
+METRICS = {
+    "nll": ("NLL (nats)", 1, 4),
+    "accuracy": ("accuracy (%)", 100, 2),
+    "ece": ("ECE (%)", 100, 2),
+}
 
 
 def results_table(dataset: str = "fashion_mnist") -> str:
-    """Returns the results of all presets on a test set as a Markdown table.
+    """Returns the results of all presets on their test set as a Markdown table.
 
-    A deterministic model, whose passes agree, has one line.
+    Trainings that differ in the seed are one line, with mean, standard deviation and
+    number. A deterministic model, whose passes agree, has one line.
 
     Args:
-        dataset: Name of the test set.
+        dataset: Name of the test set; in another size it counts, too.
 
     Returns:
         Lines of Markdown.
     """
     lines = [
-        f"| model | passes | {' | '.join(METRICS.values())} |",
+        f"| model | passes | {' | '.join(title for title, *_ in METRICS.values())} |",
         "|---|---:|" + "---:|" * len(METRICS),
     ]
-    for name, preset in presets.read().items():
-        values = {
-            (row["num_samples"], row["metric"]): row["value"]
-            for row in preset.results
-            if row["dataset"] == dataset
-        }
+    for name, values in _values(dataset).items():
         sizes = sorted({size for size, metric in values if metric == "nll"})
-        if len({values[size, "nll"] for size in sizes}) == 1:
+        if len({tuple(values[size, "nll"].values()) for size in sizes}) == 1:
             sizes = sizes[:1]
         for size in sizes:
-            nll, accuracy, ece = (values[size, metric] for metric in METRICS)
-            lines.append(
-                f"| `{name}` | {size} | {nll:.4f} | {100 * accuracy:.2f} | "
-                f"{100 * ece:.2f} |"
-            )
+            cells = [
+                results.spread(list(values.get((size, metric), {}).values()), *numbers)
+                for metric, (_, *numbers) in METRICS.items()
+            ]
+            lines.append(f"| `{name}` | {size} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _values(dataset) -> dict[str, dict]:
+    """Returns values by name of all trainings; passes and metric; and training."""
+    found = {}
+    for name, preset in presets.read().items():
+        rows = [{"model": name, **row} for row in preset.results]
+        for row in (*rows, *preset.others):
+            if records.base_dataset(row["dataset"]) != dataset or results.is_mean(row):
+                continue
+            values = found.setdefault(seeds.split(name)[0], {})
+            cell = values.setdefault((row["num_samples"], row["metric"]), {})
+            cell[row["model"]] = row["value"]
+    return found
 
 
 def commands() -> str:
@@ -47,6 +62,7 @@ def commands() -> str:
         f"* `{name}`: `{preset.command}` at commit `{preset.commit[:10]}`, seed "
         f"{preset.seed}"
         for name, preset in presets.read().items()
+        if preset.results
     ]
     return "\n".join(lines) + "\n"
 

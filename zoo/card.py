@@ -2,7 +2,7 @@
 
 import json
 
-from zoo import results
+from zoo import hub, metadata, results
 from zoo.presets import Preset
 from zoo.registry import parse
 
@@ -34,8 +34,14 @@ probs = zoo.predictive.probs(posterior(images))  # (batch, {{ p.num_classes }})
 The SavedModel gives the same kind of probabilities without this package:
 
 ```python
+{% if repository %}
+import huggingface_hub
+{% endif %}
 import tensorflow as tf
 
+{% if repository %}
+folder = huggingface_hub.snapshot_download("{{ repository }}")
+{% endif %}
 served = tf.saved_model.load(f"{folder}/saved_model")
 classify = served.signatures["serving_default"]
 probs = classify(images=tf.cast(images, tf.float32))["probabilities"]
@@ -44,8 +50,8 @@ probs = classify(images=tf.cast(images, tf.float32))["probabilities"]
 {% endif %}
 ## Results
 
-{% if table %}
-Of the mean probabilities of so many forward passes; a deterministic model has one line.
+{% for text, table in tables %}
+{{ text }}
 
 {% for row in table %}
 | {{ row | join(" | ") }} |
@@ -54,7 +60,15 @@ Of the mean probabilities of so many forward passes; a deterministic model has o
 {% endif %}
 {% endfor %}
 
-Test images: {{ counts }}. Seed of the passes: {{ seeds }}.
+{% endfor %}
+{% if tables %}
+{% if seeds %}
+Values with ± are the mean, the standard deviation and the number of trainings that
+differ in the seed: {{ seeds }}. The weights here are those of the first.
+
+{% endif %}
+Test images: {{ counts }}. Seed of the passes: {{ passes }}. `results.jsonl` has all
+metrics on all sets.
 
 {% else %}
 None were measured.
@@ -98,15 +112,25 @@ variance {{ p.variance | numbers }} per channel.
 * It knows images like those of `{{ p.data }}` and the classes above, and has to answer
   with one of them. A picture of anything else gets an answer too.
 * {{ measured }}
+{% if seeds %}
+* Differences between models that are not larger than the deviations over the
+  trainings may be chance.
+{% else %}
 * It is one training{{ "" if converted else ", with one seed" }}. How much another one
   differs was not measured, and small differences between models may be no more than
   that.
+{% endif %}
 
 ## Files
 
 The weights, `model.safetensors`, have {{ p.size }} bytes and the sha256
 `{{ p.sha256 }}`. `SHA256SUMS` has that of every
 file. Licence of the weights: {{ p.license }}.
+{% if p.rounding %}
+
+They were rounded from float32 to float16, which changed this, in one pass:
+{{ p.rounding | listed }}.
+{% endif %}
 """
 
 
@@ -122,11 +146,11 @@ def card(preset: Preset, folder: str, saved_model: bool) -> str:
 
     front = [
         f"{key}: {json.dumps(value, ensure_ascii=False)}"  # JSON is YAML.
-        for key, value in front_matter(preset).items()
+        for key, value in metadata.front_matter(preset).items()
     ]
     rows = preset.results
-    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
-    counts = {row["dataset"]: row["num_examples"] for row in rows}
+    whole = [row for row in rows if not results.is_part(row)]
+    counts = {f"`{row['dataset']}`": row["num_examples"] for row in whole}
     environment = jinja2.Environment(
         trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )
@@ -135,14 +159,46 @@ def card(preset: Preset, folder: str, saved_model: bool) -> str:
         front="\n".join(front),
         summary=_summary(preset),
         folder=folder,
+        repository=hub.split(folder)[0] if hub.is_hub(folder) else "",
         saved_model=saved_model,
-        table=results.table(rows) if rows else [],
+        tables=tables(preset),
+        seeds=_seeds(preset),
         counts=", ".join(f"{n:,} of {name}" for name, n in counts.items()),
-        seeds=", ".join(map(str, dict.fromkeys(row["seed"] for row in rows))),
-        measured=_measured(datasets),
+        passes=", ".join(map(str, dict.fromkeys(row["seed"] for row in rows))),
+        measured=_measured(list(counts)),
         converted=_converted(preset),
         classes=_classes(preset),
     )
+
+
+def tables(preset: Preset) -> list[tuple[str, list[list[str]]]]:
+    """Returns the tables of results of a card, each with the sentence above it.
+
+    Args:
+        preset: Its values, and those of its other trainings, are in them.
+    """
+    rows = [*preset.results, *preset.others]
+    made = [row for row in rows if results.is_mean(row)]
+    outside = [row for row in rows if " vs " in row["dataset"]]
+    clean = [row for row in rows if row not in made and row not in outside]
+    named = {
+        "Of the mean probabilities of so many forward passes; a deterministic model "
+        "has one line.": clean,
+        "How well the entropy tells images of other data sets.": outside,
+        "Means over sets that are made of the test images.": made,
+    }
+    return [(text, _table(own)) for text, own in named.items() if own]
+
+
+def _table(rows):
+    heading, *lines = results.table(rows)
+    return [heading, *([f"`{name}`", *cells] for name, *cells in lines)]
+
+
+def _seeds(preset) -> str:
+    """Returns the trainings of which there are results, if they are several."""
+    others = dict.fromkeys(row["model"] for row in preset.others)
+    return ", ".join(f"`{name}`" for name in (preset.name, *others)) if others else ""
 
 
 def _listed(fields) -> str:
@@ -156,8 +212,7 @@ def _numbers(values) -> str:
 def _measured(datasets) -> str:
     if not datasets:
         return "Nothing was measured."
-    names = ", ".join(f"`{name}`" for name in datasets)
-    return f"It was measured on {names} and on nothing else."
+    return f"It was measured on {', '.join(datasets)} and on nothing else."
 
 
 def _classes(preset) -> str:
@@ -196,40 +251,3 @@ def _summary(preset) -> str:
         f"raw pixels to {preset.num_classes} logits, with the layers of "
         f"`{preset.stem}` from the package smoothzoo."
     )
-
-
-def front_matter(preset: Preset) -> dict[str, object]:
-    """Returns the metadata of a card, in the fields of the Hugging Face hub."""
-    methods = preset.stem.split("_")[1:]
-    names = dict.fromkeys(row["metric"] for row in preset.results)
-    return {
-        "license": preset.license,
-        "library_name": "keras",
-        "pipeline_tag": "image-classification",
-        "tags": ["keras", "image-classification", "uncertainty", *methods],
-        "datasets": [preset.data],
-        "metrics": list(names),
-        "model-index": [{"name": preset.name, "results": _index(preset.results)}],
-    }
-
-
-def _index(rows) -> list[dict]:
-    """Returns one result for each data set and number of passes."""
-    found = {}
-    for row in rows:
-        key = row["dataset"], row["num_samples"], row["seed"]
-        metric = {
-            "type": row["metric"],
-            "name": f"{row['metric']}, {row['num_samples']} passes",
-            "value": row["value"],
-            "args": {"num_samples": row["num_samples"], "seed": row["seed"]},
-        }
-        found.setdefault(key, []).append(metric)
-    return [
-        {
-            "task": {"type": "image-classification"},
-            "dataset": {"type": dataset, "name": dataset, "split": "test"},
-            "metrics": metrics,
-        }
-        for (dataset, _, _), metrics in found.items()
-    ]

@@ -7,7 +7,7 @@ import warnings
 
 import keras
 
-from zoo import presets
+from zoo import presets, remote
 from zoo import weights as weight_files
 from zoo.blocks import is_small
 from zoo.facts import check_layers
@@ -29,13 +29,14 @@ def load(
 
     Args:
         name: `architecture[_method...][.tag]`; without a tag, the weights that
-            `presets.json` lists first for that name.
+            `presets.json` lists first for that name. Or the URL of a published folder,
+            such as `hf://owner/name`, `gs://bucket/folder` or `https://...`.
         input_shape: `(height, width, channels)`, by default that of the training. The
             channels must be the same, and so must be the kind of the stem.
         num_classes: The number of logits. Another than in the training puts a new head
             on the pretrained body.
         weights: A safetensors file, or a folder that `zoo-train` or `zoo-publish`
-            wrote, in place of published weights.
+            wrote, in place of published weights; a published one may be a URL.
 
     Returns:
         A functional model from images in `[0, 255]` to logits. It is called by its full
@@ -46,12 +47,15 @@ def load(
         FileNotFoundError: If the weights file is not there.
         ConnectionError: If it cannot be downloaded.
     """
+    if remote.is_url(name):
+        weights = weights or name
+        name = presets.read_published(weights).name
     spec = parse(name)
     if weights is None:
         preset = presets.find(spec.stem, spec.tag)
         path, full_name = presets.locate(preset), preset.name
     else:
-        preset, path = _open(str(spec), pathlib.Path(weights), input_shape)
+        preset, path = _open(str(spec), weights, input_shape)
         full_name = str(spec)
     shape = tuple(preset.input_shape if input_shape is None else input_shape)
     if shape[-1] != preset.input_shape[-1]:
@@ -74,7 +78,9 @@ def load(
 
 def _open(name, path, input_shape):
     """Returns what a file or folder of the user holds, and the path of its weights."""
-    if (path / presets.PRESET_FILE).is_file():
+    is_url = remote.is_url(path)
+    path = path if is_url else pathlib.Path(path)
+    if is_url or (path / presets.PRESET_FILE).is_file():
         preset = presets.read_published(path)
         path = presets.locate(preset, path)
     else:

@@ -68,8 +68,12 @@ def _methods(model) -> dict[str, str]:
 
 
 def _weights(preset) -> dict[str, str]:
+    file = preset.file or ""
     trained = f", {preset.epochs} epochs, seed {preset.seed}"
-    where = preset.url if preset.url and not preset.file else "in the package"
+    package, *others = presets.folders()
+    found = [f for f in (package, *others) if preset.file and (f / file).is_file()]
+    where = f"in {found[0]}" if found else preset.url or "in no known folder"
+    where = "in the package" if package in found else where
     return {
         "weights": f"{preset.size / 1e6:.2f} MB, {where}, sha256 {preset.sha256}",
         "licence": preset.license,
@@ -84,7 +88,7 @@ def _weights(preset) -> dict[str, str]:
 def _results(preset) -> list[str]:
     if not preset.results:
         return []
-    rows = results.table(preset.results)
+    rows = results.table([*preset.results, *preset.others])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     cells = [
         [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]

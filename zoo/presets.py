@@ -8,7 +8,7 @@ import pathlib
 import re
 from collections.abc import Mapping, Sequence
 
-from zoo import download, files
+from zoo import download, files, remote
 
 FOLDER = pathlib.Path(__file__).parent
 WEIGHTS_FILE = "model.safetensors"  # In a published folder and in that of a training,
@@ -30,8 +30,9 @@ class Preset:
         classes: Names of the classes, in the order of the logits.
         layers: Settings of the layers that methods put in, as
             `zoo.facts.layer_settings` has them; with others it is another function.
-        file: Name of the weights file, in `zoo/pretrained` or a published folder.
+        file: Name of the weights file, in one of `folders()` or a published folder.
         url: Where to download it if the file is not there.
+        rounding: What float16 weights changed, as `training.rounding` found it.
         license: Of the weights.
         data: Name of the training set.
         data_license: Its licence.
@@ -46,6 +47,8 @@ class Preset:
         versions: Of the packages that trained it.
         results: Rows with `dataset`, `num_samples`, `metric`, `value`,
             `num_examples` and `seed`.
+        others: Such rows of other trainings of the same model, whose names they have
+            as `model`.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Preset:
     layers: Mapping[str, Mapping] = dataclasses.field(default_factory=dict)
     file: str | None = None
     url: str | None = None
+    rounding: Mapping = dataclasses.field(default_factory=dict)
     license: str = "apache-2.0"
     data: str | None = None
     data_license: str | None = None
@@ -71,6 +75,7 @@ class Preset:
     commit: str | None = None
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     results: tuple[Mapping, ...] = ()
+    others: tuple[Mapping, ...] = ()
 
     @property
     def stem(self) -> str:
@@ -86,6 +91,8 @@ class Preset:
         """Returns the entry without the name, as `presets.json` holds it."""
         entry = dataclasses.asdict(self)
         del entry["name"]
+        if not self.others:
+            del entry["others"]
         return {k: v for k, v in entry.items() if v is not None and v != {}}
 
 
@@ -128,9 +135,23 @@ def read(folder: str | os.PathLike | None = None) -> dict[str, Preset]:
 
 
 def read_published(folder: str | os.PathLike) -> Preset:
-    """Returns the preset of a published folder."""
-    path = pathlib.Path(folder) / PRESET_FILE
-    (name, entry), *_ = json.loads(path.read_text(encoding="utf-8")).items()
+    """Returns the preset of a published folder, which may be a URL.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ConnectionError: If it cannot be read from there.
+        ValueError: If it is not JSON, or of another version of this package.
+    """
+    if remote.is_url(folder):
+        path = remote.join(folder, PRESET_FILE)
+        text = download.read_text(path)
+    else:
+        path = pathlib.Path(folder) / PRESET_FILE
+        text = path.read_text(encoding="utf-8")
+    try:
+        ((name, entry),) = json.loads(text).items()
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"'{path}' is not the preset of a model: {error}") from error
     return from_json(name, entry, path)
 
 
@@ -192,26 +213,41 @@ def _nearest(stem, tag, known, count=4) -> list[str]:
     return [*tags, *(name for name in names if name not in tags)][:count]
 
 
+def folders() -> list[pathlib.Path]:
+    """Returns where the files of presets may lie, in the order of the search.
+
+    These are `zoo/pretrained`; `ZOO_WEIGHTS` if it is set; `weights` beside this
+    package, in a checkout of the repository; and the cache.
+    """
+    own = os.environ.get("ZOO_WEIGHTS")
+    return [
+        FOLDER / "pretrained",
+        *([pathlib.Path(own).expanduser()] if own else []),
+        FOLDER.parent / "weights",
+        download.cache_folder(),
+    ]
+
+
 def locate(preset: Preset, folder: str | os.PathLike | None = None) -> pathlib.Path:
     """Returns the path of a preset's weights, which it may have to download.
 
     Args:
         preset: The preset.
-        folder: Where its file may lie; by default `zoo/pretrained`.
+        folder: Where its file may lie, a path or a URL; by default in `folders()`.
 
     Raises:
         FileNotFoundError: If the file is not there and the preset has no url.
         ConnectionError: If it cannot be downloaded.
         ValueError: If what was downloaded is another file.
     """
-    path = pathlib.Path(folder or FOLDER / "pretrained") / (preset.file or "")
-    if path.is_file():
-        return path
+    fields = preset.name, preset.sha256, preset.size
+    if folder is not None and remote.is_url(folder):
+        url = remote.join(folder, preset.file or WEIGHTS_FILE)
+        return download.fetch_weights(url, *fields)
+    places = [pathlib.Path(folder)] if folder is not None else folders()
+    for place in places if preset.file else ():
+        if (place / preset.file).is_file():
+            return place / preset.file
     if preset.url is None:
-        raise FileNotFoundError(
-            f"The weights of '{preset.name}' should be in '{path}', which is missing; "
-            "the package is not whole."
-        )
-    name = f"{preset.name}-{preset.sha256[:12]}.safetensors"
-    path = download.cache_folder() / name
-    return download.fetch(preset.url, path, preset.sha256, preset.size)
+        raise download.lost(preset.name, preset.file, preset.size, places)
+    return download.fetch_weights(preset.url, *fields)

@@ -1,10 +1,11 @@
+import dataclasses
 import math
 
 import pytest
 
 from training import benchmark, checking, spelling
 from training.outcome import main_rows
-from zoo import presets
+from zoo import presets, results
 
 NAME = "resnet20.fashion_mnist"
 
@@ -48,9 +49,39 @@ def test_a_model_without_a_card_is_named():
         checking.check([], {"mine": None})
 
 
+def test_means_over_sets_are_compared_if_they_are_over_as_many():
+    common = {"model": NAME, "num_samples": 1, "num_examples": 9, "seed": 0}
+    common |= {"metric": "nll"}
+    made = [
+        {**common, "dataset": f"d_c/fog/{s}", "value": float(s)} for s in range(1, 6)
+    ]
+    card = results.means(made)
+    assert [row["value"] for row in card] == [3.0, 3.0]
+    entry = dataclasses.replace(presets.read()[NAME], results=tuple(card))
+
+    def check(rows):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(presets, "read", lambda: {NAME: entry})
+            return checking.check(rows, {NAME: None})
+
+    assert check(made) == []
+    made[0]["value"] += 0.011
+    (first, second) = check(made)
+    assert "d_c/*/* (5 sets), 1 passes: nll is 3.002200, published 3.0" in first
+    assert "d_c/fog/* (5 sets)" in second
+    with pytest.raises(ValueError, match="Nothing of this evaluation is on the model"):
+        check(made[1:])
+
+
+def test_the_card_of_a_url_is_there():
+    url = "hf://owner/name"
+    assert checking.folders([NAME, url], None) == [None, url]
+    assert checking.folders([NAME, url], ["a", "b"]) == ["a", "b"]
+
+
 def test_a_published_folder_has_a_card_of_its_own(tmp_path):
     preset = presets.read()[NAME]
-    text = presets.dumps([preset]).replace('"value": 0.938,', '"value": 0.5,')
+    text = presets.dumps([preset]).replace('"value": 0.9379,', '"value": 0.5,')
     (tmp_path / presets.PRESET_FILE).write_text(text)
     lines = checking.check(rows_of_the_card(), {NAME: str(tmp_path)})
     assert lines

@@ -7,6 +7,7 @@ import sys
 
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow as tf
 
@@ -38,6 +39,17 @@ def checkout(tmp_path_factory):
     return folder
 
 
+def write_images(folder):
+    """Writes two small pictures of each class."""
+    rng = np.random.default_rng(0)
+    for name in RECORD["classes"]:
+        (folder / name).mkdir(parents=True)
+        for number in range(2):
+            pixels = rng.integers(0, 256, (16, 16, 3)).astype("uint8")
+            PIL.Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
 def execute(checkout, *args):
     command = [sys.executable, "-m", "training.cli.publish", *args]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
@@ -49,7 +61,7 @@ def test_a_training_becomes_a_folder_and_then_a_model_of_the_package(
     checkout, tmp_path, monkeypatch
 ):
     keras.utils.set_random_seed(0)
-    model = zoo.build("resnet20", (16, 16, 1), 3)
+    model = zoo.build("resnet20", (16, 16, 3), 3)
     run, output = tmp_path / "run", tmp_path / "published"
     weights.save_weights(model, run / "model.safetensors")
     (run / "recipe.json").write_text(json.dumps(RECORD))
@@ -61,24 +73,27 @@ def test_a_training_becomes_a_folder_and_then_a_model_of_the_package(
         f"--weights={run}",
         f"--results={tmp_path / 'rows.jsonl'}",
         f"--output={output}",
+        f"--dataset={write_images(tmp_path / 'pictures')}",
     )
     assert result.returncode == 0, result.stderr
     assert "resnet20.fashion_mnist: weights, preset, card" in result.stdout
-    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 1)).astype("float32")
-    expected = tf.nn.softmax(model(images, training=False))
+    assert "Rounding: dtype float16, dataset pictures, images" in result.stdout
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype("float32")
+    rounded = zoo.load("resnet20.fashion_mnist", weights=output)
+    logits = rounded(images, training=False)
+    np.testing.assert_allclose(logits, model(images, training=False), 0.05, 0.05)
+    expected = tf.nn.softmax(logits)
     served = tf.saved_model.load(output / "saved_model")
     probs = served.signatures["serving_default"](images=images)["probabilities"]
     np.testing.assert_allclose(probs, expected, rtol=1e-4, atol=1e-4)
 
     result = execute(checkout, f"--package={output}")
     assert result.returncode == 0, result.stderr
-    assert "resnet20.fashion_mnist: 1.09 MB in the package" in result.stdout
+    assert "resnet20.fashion_mnist: 0.55 MB in pretrained/" in result.stdout
     monkeypatch.setattr(presets, "FOLDER", checkout / "zoo")
     assert zoo.list_models(pretrained=True) == ["resnet20.fashion_mnist"]
     loaded = zoo.load("resnet20")
-    np.testing.assert_array_equal(
-        loaded(images, training=False), model(images, training=False)
-    )
+    np.testing.assert_array_equal(loaded(images, training=False), logits)
     assert presets.find("resnet20").results[0]["value"] == 0.25
 
 

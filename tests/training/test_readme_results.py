@@ -24,6 +24,8 @@ def test_a_stochastic_model_has_a_line_for_each_number_of_passes(monkeypatch):
         ]
 
     class Preset:
+        others = ()
+
         def __init__(self, values):
             self.results = rows(values)
 
@@ -33,6 +35,28 @@ def test_a_stochastic_model_has_a_line_for_each_number_of_passes(monkeypatch):
         "| `still` | 1 | 0.5000 | 50.00 | 50.00 |",
         "| `random` | 1 | 0.4000 | 40.00 | 40.00 |",
         "| `random` | 2 | 0.2500 | 25.00 | 25.00 |",
+    ]
+
+
+def test_trainings_with_several_seeds_are_one_line(monkeypatch):
+    def rows(value, **fields):
+        row = {"dataset": "d_size/64", "num_samples": 2, "value": value, **fields}
+        return tuple({**row, "metric": metric} for metric in readme.METRICS)
+
+    class Preset:
+        def __init__(self, results, others=()):
+            self.results, self.others = results, others
+
+    # The second training is a preset of its own, the third is on a card alone.
+    others = rows(0.5, model="m.d_seed1") + rows(0.9, model="m.d_seed2")
+    corrupted = rows(7.0, dataset="d_c/*/* (95 sets)")
+    fake = {
+        "m.d": Preset(rows(0.1) + corrupted, others),
+        "m.d_seed1": Preset(rows(0.5)),
+    }
+    monkeypatch.setattr(presets, "read", lambda: fake)
+    assert readme.results_table("d").splitlines()[2:] == [
+        "| `m.d` | 2 | 0.5000 ± 0.4000 (3) | 50.00 ± 40.00 (3) | 50.00 ± 40.00 (3) |",
     ]
 
 

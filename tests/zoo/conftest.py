@@ -1,8 +1,10 @@
 import functools
 
+import keras
 import pytest
 
-from tests.zoo import graphs, weight_files
+import zoo
+from tests.zoo import graphs, publications, weight_files
 from zoo import alexnet, methods, registry, vgg, weights
 from zoo.methods import METHODS
 
@@ -33,3 +35,10 @@ def path(model, tmp_path):
     """The weights file of that network."""
     weights.save_weights(model, tmp_path / "model.safetensors")
     return tmp_path / "model.safetensors"
+
+
+@pytest.fixture(scope="session")
+def toy_model():
+    """A small network that is published; tests leave it as it is."""
+    keras.utils.set_random_seed(0)
+    return zoo.build(publications.NAME, (16, 16, 1), 4, ((70.0,), (8000.25,)))

@@ -1,8 +1,9 @@
+import dataclasses
 import json
 
 import pytest
 
-from zoo import card, presets
+from zoo import card, presets, results
 
 NAME = "resnet20_smooth_mcdo.toys"
 ROW = {"dataset": "toys", "num_examples": 9, "seed": 0}
@@ -64,7 +65,7 @@ def test_the_card_has_results_recipe_seed_command_and_data():
     expected = [
         f"# {NAME}\n",
         "| dataset | passes | nll | accuracy |\n|---|---|---|---|\n"
-        "| toys | 1 | 0.5000 | 0.7500 |\n| toys | 10 | 0.0500 | 0.0750 |\n\n",
+        "| `toys` | 1 | 0.5000 | 0.7500 |\n| `toys` | 10 | 0.0500 | 0.0750 |\n\n",
         "    zoo-train --model=x --workdir=runs/it --seed=5\n",
         "* It did not start from scratch, but from: weights body, head new.\n",
         "* Recipe `quick`: epochs 3, learning_rate 0.1, milestones [1, 2].\n",
@@ -73,7 +74,7 @@ def test_the_card_has_results_recipe_seed_command_and_data():
         "* Layers `MCDropout`: rate 0.3, channelwise False.\n",
         "`toys`, licence: mit.",
         "cat, dog: a, '[x]', e\u00e9.",
-        "Test images: 9 of toys. Seed of the passes: 0.",
+        "Test images: 9 of `toys`. Seed of the passes: 0.",
         "measured on `toys` and on nothing else",
         PRESET.sha256,
     ]
@@ -83,3 +84,32 @@ def test_the_card_has_results_recipe_seed_command_and_data():
         assert f"\n\n## {heading}\n\n" in CARD
     assert CARD.endswith("apache-2.0.\n")
     assert "\n\n\n" not in CARD
+
+
+def test_the_card_tells_clean_sets_from_others_and_from_means():
+    row = {"dataset": "toys vs mnist", "num_examples": 9, "num_samples": 1, "seed": 0}
+    outside = {**row, "metric": "auroc/entropy", "value": 0.5}
+    made = [
+        {**row, "dataset": f"toys_c/{name}/{s}", "metric": "nll", "value": float(s)}
+        for name in ("fog", "snow")
+        for s in (1, 2)
+    ]
+    rows = (*PRESET.results, outside, *results.means(made))
+    text = card.card(dataclasses.replace(PRESET, results=rows), "it", False)
+    expected = [
+        "| dataset | passes | auroc/entropy |\n|---|---|---|\n"
+        "| `toys vs mnist` | 1 | 0.5000 |\n\n",
+        "| dataset | passes | nll |\n|---|---|---|\n"
+        "| `toys_c/*/* (4 sets)` | 1 | 1.5000 |\n| `toys_c/fog/* (2 sets)` | 1 | 1.50",
+        "9 of `toys`, 9 of `toys vs mnist`, 36 of `toys_c/*/* (4 sets)`. Seed",
+        "on `toys`, `toys vs mnist`, `toys_c/*/* (4 sets)` and on nothing else",
+    ]
+    for part in expected:
+        assert part in text
+    assert "\n\n\n" not in text
+
+
+def test_on_the_hub_the_saved_model_is_downloaded():
+    text = card.card(PRESET, "hf://owner/toys@v1", True)
+    assert 'huggingface_hub.snapshot_download("owner/toys")' in text
+    assert "huggingface_hub" not in CARD

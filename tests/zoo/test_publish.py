@@ -3,44 +3,17 @@ import re
 import shutil
 import subprocess
 
-import keras
 import numpy as np
 import pytest
-from keras import ops
 
-import layers
 import zoo
-from zoo import presets, publish, weights
-
-NAME = "resnet20_smooth_mcdo.toys"
-RECORD = {
-    "model": "resnet20_smooth_mcdo",
-    "dataset": "toys",
-    "recipe": "quick",
-    "settings": {"epochs": 3, "learning_rate": 0.1, "milestones": [1, 2]},
-    "seed": 5,
-    "command": "zoo-train --model=x --workdir=/home/me/runs/it "
-    "--weights=/home/me/runs/body/ --dataset=toys_c/fog/3 --seed=5",
-    "origin": {"weights": "body", "sha256": "34" * 32, "head": "new"},
-    "commit": "0123abc",
-    "classes": ["cat", "dog: a", "'[x]'", "e\u00e9"],
-    "versions": {"keras": "3.15", "smoothzoo": "0.1"},
-}
-
-
-def make_rows(model=NAME, **fields):
-    row = {"model": model, "dataset": "toys", "num_examples": 9, "seed": 0, **fields}
-    return [
-        {**row, "num_samples": n, "metric": metric, "value": value / n, "seconds": 1.5}
-        for n in (1, 10)
-        for metric, value in (("nll", 0.5), ("accuracy", 0.75))
-    ]
+from tests.zoo.publications import NAME, RECORD, logits, make_rows
+from zoo import presets, publish, records, weights
 
 
 @pytest.fixture(scope="module")
-def model():
-    keras.utils.set_random_seed(0)
-    return zoo.build(NAME, (16, 16, 1), 4, ((70.0,), (8000.25,)))
+def model(toy_model):
+    return toy_model
 
 
 def export(model, path):
@@ -62,18 +35,13 @@ def folder(published, tmp_path):
     return shutil.copytree(published[0], tmp_path / "copy")
 
 
-def logits(model):
-    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 1)).astype("uint8")
-    with layers.stream(3):
-        return ops.convert_to_numpy(model(images, training=False))
-
-
 def test_a_folder_has_all_that_belongs_to_a_model(published):
     folder, _ = published
     names = {str(path.relative_to(folder)) for path in folder.rglob("*.*")}
     assert names == {
         "model.safetensors",
         "preset.json",
+        "results.jsonl",
         "README.md",
         "saved_model/saved_model.pb",
     }
@@ -84,7 +52,7 @@ def test_the_checksums_are_those_of_every_file(published):
     folder, _ = published
     command = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
     result = subprocess.run(command, cwd=folder, capture_output=True, check=True)
-    assert result.stdout.count(b": OK") == 4
+    assert result.stdout.count(b": OK") == 5
 
 
 def test_published_weights_load_back_as_the_same_function(model, published):
@@ -103,7 +71,7 @@ def test_the_entry_says_how_the_weights_came_about(published):
     assert preset.layers["MCDropout"]["rate"] == 0.3
     expected = [row.copy() for row in make_rows()]
     for row in expected:
-        del row["model"], row["seconds"]
+        del row["model"]
     assert list(preset.results) == expected
 
 
@@ -143,6 +111,62 @@ def test_rows_of_other_models_and_undefined_metrics_are_left_out(model, tmp_path
     )
 
 
+def test_every_row_is_kept_beside_the_card(model, tmp_path):
+    rows = make_rows(seconds=1.5) + make_rows("resnet20_smooth_mcdo", dataset="t_c/x/1")
+    rows += make_rows("vgg11.toys") + make_rows(f"{NAME}_seed1", 2)
+    rows[0]["value"] = float("nan")
+    publish.publish(model, tmp_path / "it", RECORD, rows, data_license="mit")
+    lines = (tmp_path / "it" / "results.jsonl").read_text().splitlines()
+    expected = [row | {"model": NAME} for row in rows[:8]] + rows[12:]
+    assert list(map(json.loads, lines)) == [
+        expected[0] | {"value": None},
+        *expected[1:],
+    ]
+
+
+def test_trainings_with_other_seeds_are_a_spread(model, tmp_path):
+    rows = make_rows(f"{NAME}_seed1", 2) + make_rows() + make_rows(f"{NAME}_seed2", 3)
+    preset = publish.publish(model, tmp_path / "it", RECORD, rows, data_license="mit")
+    assert [row["value"] for row in preset.results] == [0.5, 0.75, 0.05, 0.075]
+    assert {row["model"] for row in preset.others} == {f"{NAME}_seed1", f"{NAME}_seed2"}
+    text = (tmp_path / "it" / "README.md").read_text(encoding="utf-8")
+    # 0.5, 1 and 1.5; 0.75, 1.5 and 2.25.
+    assert (
+        "| `toys` | 1 | 1.0000 \u00b1 0.5000 (3) | 1.5000 \u00b1 0.7500 (3) |" in text
+    )
+    assert f"seed: `{NAME}`, `{NAME}_seed1`, `{NAME}_seed2`. The weights" in text
+    assert "It is one training" not in text
+
+
+def test_two_values_of_one_training_are_refused(model, tmp_path):
+    rows = make_rows("resnet20_smooth_mcdo") + make_rows("resnet20_smooth_mcdo", 2)
+    with pytest.raises(ValueError, match=f"0.5 and 1.0.*names.*such as '{NAME}_seed1'"):
+        publish.publish(model, tmp_path / "it", RECORD, rows, data_license="mit")
+
+
+def test_rounded_weights_are_half_the_size(model, published, tmp_path):
+    rounding = {"dtype": "float16", "images": 9}
+    options = {"data_license": "mit", "rounding": rounding}
+    preset = publish.publish(model, tmp_path / "it", RECORD, **options)
+    assert preset.size < 0.51 * published[1].size
+    assert presets.read_published(tmp_path / "it").rounding == rounding
+    loaded = zoo.load(NAME, weights=tmp_path / "it")
+    for name, variable in weights.variables(loaded).items():
+        value = np.asarray(weights.variables(model)[name]).astype("float16")
+        np.testing.assert_array_equal(np.asarray(variable), value)
+    text = (tmp_path / "it" / "README.md").read_text(encoding="utf-8")
+    assert "in one pass:\ndtype float16, images 9.\n" in text
+
+
+def test_data_in_another_size_has_the_licence_of_the_data(model, tmp_path):
+    record = {**RECORD, "dataset": "fashion_mnist_size/64"}
+    preset = publish.publish(model, tmp_path / "it", record)
+    assert (preset.data, preset.data_license) == ("fashion_mnist_size/64", "mit")
+    assert records.default_name("resnet20", record) == "resnet20.fashion_mnist_seed5"
+    record = {**record, "dataset": "imagenet_resized/32x32", "seed": 0}
+    assert records.default_name("vgg11", record) == "vgg11.imagenet_resized_32x32"
+
+
 @pytest.mark.parametrize(
     "change, rows, message",
     [
@@ -167,7 +191,7 @@ def test_what_does_not_fit_is_refused(model, tmp_path, change, rows, message):
 
 def test_a_model_without_a_tag_is_refused(tmp_path):
     model = zoo.build("resnet20_smooth_mcdo", (16, 16, 1), 4)
-    with pytest.raises(ValueError, match="need a tag, for example '.*mcdo.toys'"):
+    with pytest.raises(ValueError, match="need a tag, for example '.*mcdo.toys_seed5'"):
         publish.publish(model, tmp_path / "it", RECORD, data_license="mit")
 
 
@@ -195,66 +219,13 @@ def test_files_of_the_user_are_not_replaced(model, tmp_path):
             publish.publish(model, path, RECORD, data_license="mit")
 
 
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    monkeypatch.setattr(presets, "FOLDER", tmp_path / "zoo")
-    return tmp_path / "zoo"
-
-
-def test_packaged_weights_load_by_their_name(model, folder, package):
-    preset = publish.package(folder)
-    assert sorted(path.name for path in package.rglob("*.*[!p]")) == [
-        "presets.json",
-        f"{NAME}.safetensors",
-    ]
-    loaded = zoo.load("resnet20_smooth_mcdo")
-    np.testing.assert_array_equal(logits(loaded), logits(model))
-    assert presets.read() == {NAME: preset}
-    shutil.rmtree(folder)
-    assert zoo.load(NAME).name == NAME
-
-
-def test_packaging_again_replaces_the_weights(model, folder, package):
-    publish.package(folder)
-    publish.publish(model, folder, {**RECORD, "seed": 6}, data_license="mit")
-    publish.package(folder)
-    assert [preset.seed for preset in presets.read().values()] == [6]
-    zoo.load(NAME)
-
-
-@pytest.mark.parametrize("name", ["model.safetensors", "preset.json", "README.md"])
-def test_altered_files_are_not_packaged(folder, package, name):
-    content = (folder / name).read_bytes()
-    (folder / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(ValueError, match=f"{name}' was altered"):
-        publish.package(folder)
-    (folder / name).unlink()
-    with pytest.raises(FileNotFoundError, match=name):
-        publish.package(folder)
-    assert not package.exists()
-
-
-def test_a_folder_that_was_not_published_is_not_packaged(package, tmp_path):
-    with pytest.raises(FileNotFoundError, match="was not published: .* SHA256SUMS"):
-        publish.package(tmp_path)
-
-
 def test_the_record_of_a_training_is_beside_its_weights(model, tmp_path):
     weights.save_weights(model, tmp_path / "model.safetensors")
     with pytest.raises(FileNotFoundError, match="recipe.json', which `zoo-train` writ"):
-        publish.read_record(tmp_path)
+        records.read(tmp_path)
     (tmp_path / "recipe.json").write_text(json.dumps(RECORD))
-    assert publish.read_record(tmp_path) == RECORD
-    assert publish.read_record(tmp_path / "model.safetensors") == RECORD
+    assert records.read(tmp_path) == RECORD
+    assert records.read(tmp_path / "model.safetensors") == RECORD
     (tmp_path / "recipe.json").write_text(json.dumps({"model": "resnet20"}))
     with pytest.raises(ValueError, match="recipe.json' has no field 'dataset'"):
-        publish.read_record(tmp_path)
-
-
-def test_rows_that_are_not_json_are_named(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_text('{"a": 1}\n\n')
-    with pytest.raises(ValueError, match="Line 2 of '.*rows.jsonl' is not JSON"):
-        publish.read_rows(path)
-    path.write_text('{"a": 1}\n{"a": 2}\n')
-    assert publish.read_rows(path) == [{"a": 1}, {"a": 2}]
+        records.read(tmp_path)

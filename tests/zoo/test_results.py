@@ -23,7 +23,7 @@ def test_a_line_is_a_number_of_passes_and_a_column_is_a_metric():
 
 def test_several_seeds_have_a_mean_and_a_deviation():
     table = results.table(rows((1, "nll", 1, 0), (1, "nll", 2, 1), (1, "nll", 3, 2)))
-    assert table[1] == ["d", "1", "2.0000 ± 1.0000"]
+    assert table[1] == ["d", "1", "2.0000 ± 1.0000 (3)"]
 
 
 def test_passes_that_agree_are_one_line():

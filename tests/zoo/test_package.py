@@ -1,0 +1,165 @@
+"""Published weights in the package, and in the folder beside it."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+
+import zoo
+from tests.zoo.publications import NAME, RECORD, logits
+from zoo import files, packaging, presets, publish
+
+
+@pytest.fixture(scope="module")
+def model(toy_model):
+    return toy_model
+
+
+@pytest.fixture(scope="module")
+def published(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("published") / "it"
+    publish.publish(model, folder, RECORD, data_license="mit")
+    return folder
+
+
+@pytest.fixture
+def folder(published, tmp_path):
+    return shutil.copytree(published, tmp_path / "copy")
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    monkeypatch.setattr(presets, "FOLDER", tmp_path / "zoo")
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("ZOO_WEIGHTS", raising=False)
+    return tmp_path / "zoo"
+
+
+FILE = f"{NAME}.safetensors"
+
+
+def test_packaged_weights_load_by_their_name(model, folder, package):
+    preset = packaging.package(folder)
+    assert sorted(path.name for path in package.rglob("*.*[!p]")) == [
+        "presets.json",
+        f"{NAME}.safetensors",
+    ]
+    loaded = zoo.load("resnet20_smooth_mcdo")
+    np.testing.assert_array_equal(logits(loaded), logits(model))
+    assert presets.read() == {NAME: preset}
+    shutil.rmtree(folder)
+    assert zoo.load(NAME).name == NAME
+
+
+def test_packaging_again_replaces_the_weights(model, folder, package):
+    packaging.package(folder)
+    publish.publish(model, folder, {**RECORD, "seed": 6}, data_license="mit")
+    packaging.package(folder)
+    assert [preset.seed for preset in presets.read().values()] == [6]
+    zoo.load(NAME)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "preset.json", "README.md"])
+def test_altered_files_are_not_packaged(folder, package, name):
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ValueError, match=f"{name}' was altered"):
+        packaging.package(folder)
+    (folder / name).unlink()
+    with pytest.raises(FileNotFoundError, match=name):
+        packaging.package(folder)
+    assert not package.exists()
+
+
+def test_a_folder_that_was_not_published_is_not_packaged(package, tmp_path):
+    with pytest.raises(FileNotFoundError, match="was not published: .* SHA256SUMS"):
+        packaging.package(tmp_path)
+
+
+def test_what_the_package_has_no_room_for_lies_beside_it(
+    model, folder, package, monkeypatch
+):
+    packaging.package(folder)
+    monkeypatch.setattr(packaging, "PACKAGED", 1_000_000)
+    preset = packaging.package(folder)
+    assert preset.file == FILE
+    assert not (package / "pretrained" / FILE).exists()
+    assert presets.locate(preset) == package.parent / "weights" / FILE
+    np.testing.assert_array_equal(logits(zoo.load(NAME)), logits(model))
+    assert f"{package.parent / 'weights'}, sha256" in zoo.describe(NAME)
+    monkeypatch.undo()
+    monkeypatch.setattr(presets, "FOLDER", package)
+    packaging.package(folder)
+    assert not (package.parent / "weights" / FILE).exists()
+
+
+def test_the_sizes_of_all_weights_together_count(folder, package, monkeypatch):
+    size = packaging.package(folder).size
+    other = dataclasses.replace(presets.read()[NAME], name="resnet20.b", file="b")
+    presets.add(other)
+    (package / "pretrained" / "b").write_bytes(b"x" * size)
+    monkeypatch.setattr(packaging, "PACKAGED", 2 * size)
+    packaging.package(folder)  # It takes its own place.
+    assert (package / "pretrained" / FILE).exists()
+    monkeypatch.setattr(packaging, "PACKAGED", 2 * size - 1)
+    monkeypatch.setattr(packaging, "ALL", 2 * size - 1)
+    with pytest.raises(ValueError, match=f"With '{NAME}' .* more than 2 MB.*beside 1"):
+        packaging.package(folder)
+    assert (package / "pretrained" / FILE).exists()
+
+
+def test_without_a_checkout_the_error_says_where_the_file_is(
+    folder, package, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(packaging, "PACKAGED", 0)
+    preset = packaging.package(folder)
+    own, beside = tmp_path / "own", package.parent / "weights"
+    beside.rename(own)
+    message = (
+        f"{FILE}' in .*pretrained', '{beside}', '{tmp_path}/cache'. Large weights "
+        r"\(1.1 MB\).*folder `weights` of its repository.*set ZOO_WEIGHTS to the folder"
+    )
+    with pytest.raises(FileNotFoundError, match=message):
+        zoo.load(NAME)
+    assert "in no known folder" in zoo.describe(NAME)
+    monkeypatch.setenv("ZOO_WEIGHTS", str(own))
+    assert presets.locate(preset) == own / FILE
+    zoo.load(NAME)
+    monkeypatch.delenv("ZOO_WEIGHTS")
+    own.rename(tmp_path / "cache")
+    zoo.load(NAME)
+
+
+def test_another_file_in_a_folder_of_the_user_is_refused_and_stays(
+    folder, package, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(packaging, "PACKAGED", 0)
+    packaging.package(folder)
+    (package.parent / "weights" / FILE).unlink()
+    monkeypatch.setenv("ZOO_WEIGHTS", str(tmp_path / "own"))
+    (tmp_path / "own").mkdir()
+    mine = tmp_path / "own" / FILE
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    mine.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{mine}' was altered: expected sha256"):
+        zoo.load(NAME)
+    assert mine.read_bytes() == content
+
+
+def test_the_repository_holds_what_the_manifest_lists_and_is_small():
+    known = presets.read().values()
+    folders = presets.FOLDER / "pretrained", presets.FOLDER.parent / "weights"
+    sizes = []
+    for folder in folders:
+        found = {
+            path.name: path.stat().st_size for path in folder.glob("*.safetensors")
+        }
+        assert found.keys() <= {preset.file for preset in known}
+        sizes.append(sum(found.values()))
+    assert sizes[0] <= packaging.PACKAGED
+    assert sum(sizes) <= packaging.ALL
+    for preset in known:
+        if preset.file and not preset.url:
+            files.check(presets.locate(preset), preset.sha256, preset.size)

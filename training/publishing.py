@@ -1,0 +1,55 @@
+"""From the folder of a training to a published one, with all that is checked."""
+
+import os
+from collections.abc import Sequence
+
+import zoo
+from training import data, report, rounding
+from training.export import export_saved_model
+from zoo import presets, publish, records
+
+
+def publish_training(
+    name: str,
+    weights: str | os.PathLike,
+    output: str | os.PathLike,
+    results: Sequence[str | os.PathLike] = (),
+    dtype: str = rounding.DTYPE,
+    dataset: str | None = None,
+    data_dir: str | None = None,
+    saved_model: bool = True,
+    **licenses: str | None,
+) -> presets.Preset:
+    """Publishes the weights of a training.
+
+    Args:
+        name: Of the model; its tag is by default that of the data set, and of the seed
+            if that is not zero.
+        weights: The folder of the training, or the weights file in it.
+        output: See `zoo.publish.publish`.
+        results: Files of rows. Those of this training are under its name, and those of
+            trainings with other seeds under theirs.
+        dtype: Of the published weights, `"float16"`, if the accuracy on the test images
+            stays, or `"float32"`.
+        dataset: Name of the test images, by default of those of the training.
+        data_dir: See `training.data.load`.
+        saved_model: Whether to write a SavedModel.
+        **licenses: See `zoo.publish.publish`.
+
+    Raises:
+        ValueError: If something does not fit together, or rounding costs accuracy.
+        FileNotFoundError: If there is no record of the training.
+        FileExistsError: If there is something else in the folder.
+    """
+    record = records.read(weights)
+    full_name = name if "." in name else records.default_name(name, record)
+    model = zoo.load(full_name, weights=weights)
+    rows = [row for path in results for row in report.read_rows(path)]
+    found = None
+    if dtype == rounding.DTYPE:
+        where = dataset or record["dataset"], "test", data_dir, model.input_shape[1:3]
+        found = rounding.round_weights(model, data.load(*where))
+    export = export_saved_model if saved_model else None
+    return publish.publish(
+        model, output, record, rows, export=export, rounding=found, **licenses
+    )

@@ -1,0 +1,77 @@
+"""From a published folder into the package, or into the repository beside it."""
+
+import dataclasses
+import os
+import pathlib
+import shutil
+
+from zoo import catalog, files, presets, remote
+from zoo.publish import check_published
+
+PACKAGED = 25_000_000  # Bytes of all weights in the package together,
+ALL = 250_000_000  # and of those with the ones in the folder `weights`.
+
+
+def package(
+    folder: str | os.PathLike, target: str | os.PathLike | None = None
+) -> presets.Preset:
+    """Puts published weights into the package: a file and an entry of `presets.json`.
+
+    The file goes into `pretrained` of the package while all of them are small enough,
+    else into the folder `weights` beside it, which is in the repository and not in a
+    wheel. Of weights behind a URL there is the entry alone, and `zoo.load` downloads
+    them. Weights of the same name are replaced, and keep their place in the list.
+
+    Args:
+        folder: As `publish` wrote it, a path or a URL.
+        target: By default the package's own folder `zoo`.
+
+    Returns:
+        The new entry.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file was altered, the weights do not load, or all weights
+            together are too large.
+    """
+    target = pathlib.Path(target or presets.FOLDER)
+    places = target / "pretrained", target.parent / "weights"
+    if not remote.is_url(folder):
+        check_published(folder)
+    preset = presets.read_published(folder)
+    file = f"{preset.name}.safetensors"
+    if remote.is_url(folder):
+        url = remote.join(folder, preset.file or presets.WEIGHTS_FILE)
+        packaged, place = dataclasses.replace(preset, file=None, url=url), None
+    else:
+        packaged = dataclasses.replace(preset, file=file)
+        place = _place(packaged, places, target)
+    catalog.load(preset.name, weights=folder)
+    if place is not None:
+        with files.replacing(place / file) as temporary:
+            shutil.copyfile(presets.locate(preset, folder), temporary)
+    presets.add(packaged, target)
+    for other in places:
+        if other != place:
+            (other / file).unlink(missing_ok=True)
+    return packaged
+
+
+def _place(preset, places, target) -> pathlib.Path:
+    """Returns the folder that has room for the weights."""
+    small, large = places
+    sizes = {place: 0 for place in places}
+    for other in presets.read(target).values():
+        for place in places if other.file and other.name != preset.name else ():
+            if (place / other.file).is_file():
+                sizes[place] += other.size
+                break
+    if sizes[small] + preset.size <= PACKAGED:
+        return small
+    if sum(sizes.values()) + preset.size > ALL:
+        raise ValueError(
+            f"With '{preset.name}' the weights in the repository would have more than "
+            f"{ALL / 1e6:.0f} MB; publish it to a URL and package that. Received: "
+            f"{preset.size / 1e6:.0f} MB, beside {sum(sizes.values()) / 1e6:.0f} MB"
+        )
+    return large
