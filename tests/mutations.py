@@ -425,9 +425,9 @@ MUTATIONS = [
     ),
     (
         "every server starts from the same noise",
-        "training/export.py",
-        "seed=0, seed2=0)",
-        "seed=1, seed2=2)",
+        "training/saved_model.py",
+        "seed=0, seed2=0",
+        "seed=1, seed2=2",
         "tests/training/test_export.py",
     ),
     (
@@ -439,7 +439,7 @@ MUTATIONS = [
     ),
     (
         "logits are served as probabilities",
-        "training/export.py",
+        "training/saved_model.py",
         "    probs = predictive.probs(logits)",
         "    probs = ops.mean(logits, axis=0)",
         "tests/training/test_export.py",

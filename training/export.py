@@ -14,10 +14,12 @@ import time
 
 import keras
 import tensorflow as tf
-from keras import ops
 
 import layers
-from training import parity
+from training import parity, saved_model
+from training.saved_model import save as _save
+from training.saved_model import scalars as _scalars
+from training.saved_model import spec as _spec
 from zoo import predictive
 from zoo.posterior import MonteCarlo
 
@@ -33,10 +35,11 @@ def export_saved_model(
 
     The signatures `serving_default` (float32) and `serve_uint8` take `images` and give
     `probabilities`, the mean over the passes, `label`, `confidence`, `entropy` and
-    `mutual_information`, in nats. Each call draws new noise, whatever the server or the
-    thread. A stochastic model has a further signature `sample` of `images`,
-    `num_samples` and `seed`, int32 scalars. It also gives the `samples`, probabilities
-    of shape `(num_samples, batch, num_classes)`, and the same ones for the same seed.
+    `mutual_information`, in nats. `serve_encoded` takes `image_bytes`, JPEG or PNG
+    files of any size. Each call draws new noise, whatever the server or the thread. A
+    stochastic model has a further signature `sample` of `images`, `num_samples` and
+    `seed`, int32 scalars. It also gives the `samples`, probabilities of shape
+    `(num_samples, batch, num_classes)`, and the same ones for the same seed.
 
     Args:
         model: From images to logits.
@@ -57,7 +60,7 @@ def export_saved_model(
     posterior = _posterior(model, num_samples)
 
     def write(target):
-        _save(_serving_functions(posterior), target)
+        saved_model.save(saved_model.functions(posterior), target)
         return parity.saved_model_runner(target, posterior.num_samples)
 
     return _export(posterior, path, write, parity.TOLERANCES[None], overwrite, images)
@@ -126,83 +129,12 @@ def _posterior(model, num_samples):
     return posterior if layers.is_stochastic(model) else MonteCarlo(model, 1)
 
 
-def _spec(posterior, dtype="float32"):
-    return tf.TensorSpec((None, *posterior.image_shape), dtype, name="images")
-
-
-def _scalars(*names):
-    return [tf.TensorSpec((), tf.int32, name=name) for name in names]
-
-
-def _outputs(logits):
-    probs = predictive.probs(logits)
-    return {
-        "probabilities": probs,
-        "label": ops.argmax(probs, axis=-1),
-        "confidence": ops.max(probs, axis=-1),
-        "entropy": predictive.entropy(logits),
-        "mutual_information": predictive.mutual_information(logits),
-    }
-
-
-def _new_key():
-    # The two zeros make the kernel seed itself from the system, in every process anew;
-    # `tf.random` would bake a global seed in. Its counter is locked between threads.
-    limits = {"minval": tf.int32.min, "maxval": tf.int32.max}
-    scalar = tf.constant([], tf.int32)
-    return tf.raw_ops.RandomUniformInt(shape=scalar, **limits, seed=0, seed2=0)
-
-
-def _serving_functions(posterior):
-    images, pixels = _spec(posterior), _spec(posterior, "uint8")
-    stochastic = layers.is_stochastic(posterior.model)
-
-    # The signatures share this function, so the file holds the network once.
-    @tf.function(input_signature=[images, *_scalars("num_samples", "seed")])
-    def sample(images, num_samples, seed):
-        tf.debugging.assert_positive(num_samples, "`num_samples` must be positive.")
-        logits = posterior.sample(images, seed, 0, num_samples)
-        posterior.model._clear_losses()  # They are tensors of the graph.
-        return {**_outputs(logits), "samples": ops.softmax(logits, axis=-1)}
-
-    def serve(images):
-        images, key = tf.cast(images, tf.float32), _new_key() if stochastic else 0
-        outputs = dict(sample(images, posterior.num_samples, key))
-        del outputs["samples"]
-        return outputs
-
-    functions = {
-        "serving_default": tf.function(serve, [images]),
-        "serve_uint8": tf.function(serve, [pixels]),
-    }
-    if stochastic:
-        functions["sample"] = sample
-    return functions
-
-
 def _device_function(posterior):
     def classify(images, seed=0):
         return {"probabilities": predictive.probs(posterior(images, seed=seed))}
 
     seeds = _scalars("seed") if layers.is_stochastic(posterior.model) else []
     return tf.function(classify, [_spec(posterior), *seeds])
-
-
-def _save(functions, folder):
-    """Writes a SavedModel that holds the variables that the functions read."""
-    module = tf.Module()
-    functions = {name: f.get_concrete_function() for name, f in functions.items()}
-    module.state = [f.variables for f in functions.values()]
-    for graph in (f.graph.as_graph_def() for f in functions.values()):
-        bodies = [graph.node, *(f.node_def for f in graph.library.function)]
-        names = [n.name for body in bodies for n in body if n.op.startswith("Assign")]
-        if names:
-            raise ValueError(
-                "The model changes variables when it predicts, which every server "
-                "would start anew; draw random numbers by `layers.RandomLayer` alone. "
-                f"Received: {names[0]}"
-            )
-    tf.saved_model.save(module, os.fspath(folder), signatures=functions)
 
 
 def _convert(folder, quantization) -> bytes:

@@ -62,6 +62,7 @@ def test_a_deterministic_export_computes_the_probabilities_of_the_model(exported
     assert set(tf.saved_model.load(saved).signatures) == {
         "serving_default",
         "serve_uint8",
+        "serve_encoded",
     }
     np.testing.assert_allclose(served["probabilities"], expected, atol=1e-5)
     np.testing.assert_array_equal(served["label"], np.argmax(expected, axis=-1))

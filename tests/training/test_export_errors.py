@@ -11,16 +11,16 @@ from training import export, parity
 
 
 def test_an_export_that_differs_leaves_nothing(monkeypatch, tmp_path):
-    logits = export.predictive.probs
-    monkeypatch.setattr(export.predictive, "probs", lambda x: keras.ops.mean(x, axis=0))
+    logits = zoo.predictive.probs
+    monkeypatch.setattr(zoo.predictive, "probs", lambda x: keras.ops.mean(x, axis=0))
     for function in (export.export_saved_model, export.export_tflite):
         with pytest.raises(ValueError, match="differs from Keras.*max_difference"):
             function(dropout_model(), tmp_path / "output")
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr(export.predictive, "probs", logits)
+    monkeypatch.setattr(zoo.predictive, "probs", logits)
     export.export_tflite(tiny(), tmp_path / "output")
     kept = (tmp_path / "output").read_bytes()
-    monkeypatch.setattr(export.predictive, "probs", lambda x: keras.ops.mean(x, axis=0))
+    monkeypatch.setattr(zoo.predictive, "probs", lambda x: keras.ops.mean(x, axis=0))
     with pytest.raises(ValueError, match="differs"):
         export.export_tflite(tiny(), tmp_path / "output", overwrite=True)
     assert [file.name for file in tmp_path.iterdir()] == ["output"]

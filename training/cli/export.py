@@ -1,14 +1,13 @@
-r"""Exports a model as probabilities from raw pixels, and checks it against Keras.
+"""Exports a model as probabilities from raw pixels, and checks it against Keras.
 
-Example:
-
-    zoo-export --model=resnet20_smooth_mcdo.fashion_mnist --format=saved_model \
-        --num_samples=10 --output=exports/resnet20_smooth_mcdo
+Example: zoo-export --model=resnet20_smooth_mcdo --format=serving --output=served
 """
+
+import pathlib
 
 from absl import flags
 
-from training import export
+from training import export, serving
 from training.cli import common
 
 _MODEL = flags.DEFINE_string(
@@ -16,7 +15,7 @@ _MODEL = flags.DEFINE_string(
 )
 _WEIGHTS = flags.DEFINE_string("weights", None, "Weights file, or folder of zoo-train.")
 _FORMAT = flags.DEFINE_enum(
-    "format", None, ["saved_model", "tflite"], "For server or device.", required=True
+    "format", None, ["saved_model", "serving", "tflite"], "For what.", required=True
 )
 _NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples", 10, "Forward passes of a stochastic model.", lower_bound=1
@@ -30,14 +29,20 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what lies at the out
 
 def main():
     """Exports the model and reports its size, its parity and where it lies."""
-    if _FORMAT.value == "saved_model" and _QUANTIZATION.value:
+    kind, args = _FORMAT.value, [_OUTPUT.value, _NUM_SAMPLES.value]
+    if kind != "tflite" and _QUANTIZATION.value:
         raise ValueError("`--quantization` is for `--format=tflite`.")
+    if kind == "serving" and _OVERWRITE.value:
+        raise ValueError("`--format=serving` adds a version and overwrites none.")
     model = common.load_model(_MODEL.value, _WEIGHTS.value)
-    options = {"num_samples": _NUM_SAMPLES.value, "overwrite": _OVERWRITE.value}
-    function = export.export_saved_model
-    if _FORMAT.value == "tflite":
-        function, options["quantization"] = export.export_tflite, _QUANTIZATION.value
-    report = function(model, _OUTPUT.value, **options)
+    if kind == "serving":  # The name on the server is without the tag.
+        name = pathlib.PurePath(_MODEL.value).stem
+        report = serving.export_version(model, *args, name=name)
+    elif kind == "tflite":
+        args.append(_QUANTIZATION.value)
+        report = export.export_tflite(model, *args, overwrite=_OVERWRITE.value)
+    else:
+        report = export.export_saved_model(model, *args, overwrite=_OVERWRITE.value)
     print(
         f"{report['path']}: {report['bytes'] / 1e6:.2f} MB, num_samples="
         f"{report['num_samples']}. Probabilities differ from Keras by "
