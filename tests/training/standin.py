@@ -26,7 +26,7 @@ from training import warmup
 MOUNT = "/models/"
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A request that is wrong; `status` is that of gRPC."""
 
     def __init__(self, status, message):
@@ -63,14 +63,14 @@ class Models:
         version = max(versions, default=0) if version is None else version
         if version not in versions:
             message = f"Servable not found for request: {name}, version {version}"
-            raise Refused(grpc.StatusCode.NOT_FOUND, message)
+            raise RefusedError(grpc.StatusCode.NOT_FOUND, message)
         return version, versions[version]
 
     def signature(self, model, name):
         signature = model.signatures.get(name or "serving_default")
         if signature is None:
             message = f'Serving signature name: "{name}" not found in signature def'
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, message)
+            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, message)
         return signature
 
     def predict(self, signature, inputs):
@@ -78,14 +78,16 @@ class Models:
         specs = signature.structured_input_signature[1]
         invalid = grpc.StatusCode.INVALID_ARGUMENT
         if inputs.keys() != specs.keys():
-            raise Refused(invalid, f"Inputs expected to be {sorted(specs)}")
+            raise RefusedError(invalid, f"Inputs expected to be {sorted(specs)}")
         for name, value in inputs.items():
             if tf.as_dtype(value.dtype) != specs[name].dtype:
-                raise Refused(invalid, f"Expected {name} to be {specs[name].dtype}")
+                raise RefusedError(
+                    invalid, f"Expected {name} to be {specs[name].dtype}"
+                )
         try:
             outputs = signature(**{k: tf.constant(v) for k, v in inputs.items()})
         except (tf.errors.InvalidArgumentError, ValueError) as error:
-            raise Refused(invalid, str(error)) from error
+            raise RefusedError(invalid, str(error)) from error
         return {name: value.numpy() for name, value in outputs.items()}
 
 
@@ -105,7 +107,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             signature = self.models.signature(model, spec.signature_name)
             given = {k: tf.make_ndarray(v) for k, v in request.inputs.items()}
             outputs = self.models.predict(signature, given)
-        except Refused as error:
+        except RefusedError as error:
             context.abort(error.status, str(error))
         response.model_spec.name = spec.name
         response.model_spec.version.value = version
@@ -139,10 +141,10 @@ def _handler(models):
             match = re.fullmatch(path, self.path)
             try:
                 if not match:
-                    raise Refused(grpc.StatusCode.NOT_FOUND, "Malformed request")
+                    raise RefusedError(grpc.StatusCode.NOT_FOUND, "Malformed request")
                 version = match[2] and int(match[2])
                 self._answer(200, _predict(models, match[1], version, body))
-            except Refused as error:
+            except RefusedError as error:
                 missing = error.status is grpc.StatusCode.NOT_FOUND
                 self._answer(404 if missing else 400, {"error": str(error)})
 
@@ -165,12 +167,12 @@ def _predict(models, name, version, body):
     try:
         request = json.loads(body)
     except ValueError as error:
-        raise Refused(invalid, f"JSON Parse error: {error}") from error
+        raise RefusedError(invalid, f"JSON Parse error: {error}") from error
     _, model = models.find(name, version)
     signature = models.signature(model, request.get("signature_name"))
     specs = signature.structured_input_signature[1]
     if ("instances" in request) == ("inputs" in request):
-        raise Refused(invalid, "Either 'inputs' or 'instances' is needed")
+        raise RefusedError(invalid, "Either 'inputs' or 'instances' is needed")
     given = request.get("inputs", request.get("instances"))
     if "instances" in request and _is_named(given[0]):
         given = {key: [row[key] for row in given] for key in given[0]}
@@ -182,7 +184,9 @@ def _predict(models, name, version, body):
     if "inputs" in request:
         return {"outputs": {k: v.tolist() for k, v in outputs.items()}}
     if len({len(v) for v in outputs.values()}) != 1:
-        raise Refused(invalid, "Tensors of different sizes need the columnar format")
+        raise RefusedError(
+            invalid, "Tensors of different sizes need the columnar format"
+        )
     rows = zip(*(v.tolist() for v in outputs.values()), strict=True)
     return {"predictions": [dict(zip(outputs, row, strict=True)) for row in rows]}
 
