@@ -26,6 +26,12 @@ from training import warmup
 MOUNT = "/models/"
 
 
+def read_config(path: pathlib.Path):
+    """Returns what a `models.config` says about each model."""
+    config = model_server_config_pb2.ModelServerConfig()
+    return text_format.Parse(path.read_text(), config).model_config_list.config
+
+
 class RefusedError(Exception):
     """A request that is wrong; `status` is that of gRPC."""
 
@@ -39,9 +45,7 @@ class Models:
 
     def __init__(self, root: pathlib.Path):
         self.loaded = {}
-        config = model_server_config_pb2.ModelServerConfig()
-        text_format.Parse((root / "models.config").read_text(), config)
-        for model in config.model_config_list.config:
+        for model in read_config(root / "models.config"):
             folder = root / model.base_path.removeprefix(MOUNT)
             numbers = sorted(
                 int(path.name) for path in folder.iterdir() if path.name.isdecimal()

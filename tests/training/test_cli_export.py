@@ -5,6 +5,7 @@ import pytest
 
 from tests.commands import environment
 from tests.training.exports import dropout_model, operators
+from training import warmup
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,17 @@ def test_the_command_exports_a_keras_file_and_says_what_it_wrote(folder):
     assert (output / "saved_model.pb").exists()
 
 
+def test_the_command_adds_a_version_to_the_folder_of_a_server(folder):
+    root = folder / "servers"
+    (root / "model" / "3").mkdir(parents=True)
+    args = ["--format=serving", "--num_samples=2", f"--output={root}"]
+    result = execute(folder, *args)
+    assert result.stderr == ""
+    assert result.stdout.startswith(f"{root}/model/4: 0.")
+    assert (root / "model" / "4" / warmup.FILE).exists()
+    assert 'name: "model"' in (root / "models.config").read_text()
+
+
 def test_the_command_replaces_a_file_on_request_only(folder):
     output = folder / "model.tflite"
     output.write_bytes(b"older")
@@ -49,6 +61,10 @@ def test_the_command_replaces_a_file_on_request_only(folder):
     "args, code, message",
     [
         (["--format=saved_model", "--quantization=dynamic"], 1, "is for `--format=tfl"),
+        pytest.param(
+            *(["--format=serving", "--overwrite"], 1, "adds a version"),
+            marks=pytest.mark.slow,
+        ),
         (["--format=tflite", "--model=missing.keras"], 1, "missing.keras"),
     ],
 )

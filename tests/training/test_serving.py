@@ -1,7 +1,9 @@
 """The folder of a server, and what a server does with it."""
 
 import importlib.util
+import os
 import pathlib
+import subprocess
 import sys
 from concurrent import futures
 
@@ -9,13 +11,10 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-import yaml
-from google.protobuf import text_format
-from tensorflow_serving.config import model_server_config_pb2
 
-from tests.training.exports import MODELS, dropout_model, softmax, tiny
-from tests.training.standin import serving as stand_in
-from training import export, serving, warmup
+from tests.training import standin
+from tests.training.exports import dropout_model, softmax, tiny
+from training import serving, warmup
 
 CLIENTS = pathlib.Path(__file__).parents[2] / "docs" / "serving"
 POOL = np.random.default_rng(1).integers(0, 256, (40, 16, 16, 1)).astype("float32")
@@ -47,7 +46,7 @@ def served(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def addresses(served):
-    with stand_in(served[0]) as addresses:
+    with standin.serving(served[0]) as addresses:
         yield addresses
 
 
@@ -97,30 +96,6 @@ def test_versions_follow_each_other_and_stay(served):
         assert report["bytes"] == sum(path.stat().st_size for path in files)
         assert [path.name for path in folder.parent.iterdir()].count(".lock") == 0
         assert not list(folder.parent.glob(".*"))
-
-
-def read_config(path):
-    config = model_server_config_pb2.ModelServerConfig()
-    return text_format.Parse(path.read_text(), config).model_config_list.config
-
-
-def test_the_configuration_names_each_model_once_and_keeps_two_versions(served):
-    models = read_config(served[0] / "models.config")
-    assert [model.name for model in models] == ["plain", "dropout"]
-    for model in models:
-        assert model.base_path == f"/models/{model.name}"
-        assert model.model_platform == "tensorflow"
-        assert model.model_version_policy.latest.num_versions == 2
-
-
-def test_the_compose_file_starts_the_official_server_on_this_folder(served):
-    content = yaml.safe_load((served[0] / "compose.yaml").read_text())
-    (service,) = content["services"].values()
-    assert service["image"].startswith("tensorflow/serving:")
-    assert service["volumes"] == [".:/models:ro"]
-    assert "--model_config_file=/models/models.config" in service["command"]
-    assert "--enable_model_warmup=true" in service["command"]
-    assert service["ports"] == ["127.0.0.1:8500:8500", "127.0.0.1:8501:8501"]
 
 
 @pytest.mark.parametrize("model", ["plain/2", "dropout/1"])
@@ -207,66 +182,52 @@ def test_the_clients_print_a_line_for_each_file(served, addresses, tmp_path, cap
         assert [*map(str.startswith, lines, starts)] == [True] * 3
 
 
-def test_other_settings_of_the_server_stay(served, tmp_path, monkeypatch):
-    export_fake(monkeypatch)
-    config = (
-        'model_config_list { config { name: "old" base_path: "/elsewhere" '
-        'version_labels { key: "stable" value: 3 } } }'
-    )
-    (tmp_path / "models.config").write_text(config)
-    (tmp_path / "compose.yaml").write_text("mine")
-    serving.export_version(tiny(), tmp_path, name="old")
-    assert (tmp_path / "models.config").read_text() == config
-    serving.export_version(tiny(), tmp_path, name="new")
-    old, new = read_config(tmp_path / "models.config")
-    assert (old.base_path, old.version_labels["stable"]) == ("/elsewhere", 3)
-    assert new.name == "new"
-    assert (tmp_path / "compose.yaml").read_text() == "mine"
+@pytest.mark.slow
+def test_memory_stays_flat(served, addresses):
+    """After the first thousand requests, five thousand more leave it where it was."""
+    module = client("grpc")
+
+    def resident():
+        pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def ask(number):
+        images = POOL[: number % 8 + 1]
+        signature, inputs = "serving_default", {"images": images}
+        if number % 3 == 1:
+            signature = "sample"
+            inputs |= {
+                "num_samples": np.int32(number % 5 + 1),
+                "seed": np.int32(number),
+            }
+        elif number % 3 == 2:
+            files = np.array([*map(png, images)], object)
+            signature, inputs = "serve_encoded", {"image_bytes": files}
+        return module.predict(channel, "dropout", inputs, signature)
+
+    sizes, threads = [], futures.ThreadPoolExecutor(8)
+    with grpc.insecure_channel(addresses[0]) as channel, threads as pool:
+        for _ in range(6):
+            for outputs in pool.map(ask, range(1000)):
+                assert outputs["probabilities"].sum() > 0
+            sizes.append(resident())
+    print("RSS in MB after each thousand requests:", *map(round, sizes))
+    assert sizes[-1] - sizes[0] < 30
 
 
-def export_fake(monkeypatch):
-    """Lets exports write the warm-up alone, without a network."""
-
-    def fake(model, folder, num_samples, images=None):
-        folder.mkdir(parents=True)
-        (folder / "saved_model.pb").write_bytes(b"")
-        return {"num_samples": num_samples, "bytes": 0}
-
-    monkeypatch.setattr(export, "export_saved_model", fake)
-    monkeypatch.setattr(warmup, "write", lambda *args: None)
-    monkeypatch.setattr(warmup, "replay", lambda *args: None)
-
-
-def test_exports_at_the_same_time_get_versions_of_their_own(tmp_path, monkeypatch):
-    export_fake(monkeypatch)
-    model = tiny()
-    (tmp_path / "m" / "7").mkdir(parents=True)
-    (tmp_path / "m" / "08.old").mkdir()
-    with futures.ThreadPoolExecutor(4) as pool:
-        reports = pool.map(
-            lambda _: serving.export_version(model, tmp_path, name="m"), range(6)
+@pytest.mark.slow
+def test_the_clients_run_as_commands(addresses, tmp_path):
+    path = tmp_path / "image.png"
+    path.write_bytes(png(POOL[0]))
+    for name, address in zip(("grpc", "rest"), addresses, strict=True):
+        command = [
+            sys.executable,
+            CLIENTS / f"{name}_client.py",
+            address,
+            "plain",
+            path,
+        ]
+        result = subprocess.run(
+            command, check=True, capture_output=True, text=True, cwd=tmp_path
         )
-        assert sorted(report["version"] for report in reports) == [*range(8, 14)]
-
-
-def test_what_fails_leaves_no_version(tmp_path, monkeypatch):
-    model = MODELS["plain"]()
-    with pytest.raises(ValueError, match="letters, digits.*name=a/b"):
-        serving.export_version(model, tmp_path, name="a/b")
-    (tmp_path / "models.config").write_text("model_list {}")
-    with pytest.raises(ValueError, match="Cannot read .*models.config"):
-        serving.export_version(model, tmp_path, name="m")
-    (tmp_path / "models.config").unlink()
-    export_fake(monkeypatch)
-
-    def fail(*args):
-        raise ValueError("No answer.")
-
-    monkeypatch.setattr(warmup, "replay", fail)
-    with pytest.raises(ValueError, match="No answer"):
-        serving.export_version(model, tmp_path, name="m")
-    assert not list((tmp_path / "m").iterdir())
-    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
-    with pytest.raises(ImportError, match="pip install tensorflow-serving-api"):
-        serving.export_version(model, tmp_path, name="m")
-    assert not (tmp_path / "models.config").exists()
+        assert result.stdout.startswith(f"{path} label ")
