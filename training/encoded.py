@@ -1,7 +1,7 @@
 """Encoded images in the graph of a server, with the pixels of `training.folders`.
 
-TensorFlow's own resize rounds otherwise than Pillow, in a third of all values when it
-enlarges. Here it is two products of matrices, in whole numbers as in Pillow.
+TensorFlow's own resize rounds otherwise than Pillow. Here it is two products of
+matrices, in whole numbers as in Pillow.
 """
 
 import tensorflow as tf

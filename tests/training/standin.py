@@ -7,6 +7,7 @@ as its documentation says, for a folder of `training.serving`: it reads
 
 import base64
 import contextlib
+import importlib.util
 import json
 import pathlib
 import re
@@ -24,6 +25,16 @@ from tensorflow_serving.config import model_server_config_pb2
 from training import warmup
 
 MOUNT = "/models/"
+CLIENTS = pathlib.Path(__file__).parents[2] / "docs" / "serving"
+
+
+def client(name: str):
+    """Returns the example of a client, `rest` or `grpc`, as a module."""
+    path = CLIENTS / f"{name}_client.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def read_config(path: pathlib.Path):

@@ -1,10 +1,12 @@
 """The folder of a server, and what a server does with it."""
 
-import importlib.util
+import base64
+import json
 import os
 import pathlib
 import subprocess
 import sys
+import urllib.request
 from concurrent import futures
 
 import grpc
@@ -16,17 +18,8 @@ from tests.training import standin
 from tests.training.exports import dropout_model, softmax, tiny
 from training import serving, warmup
 
-CLIENTS = pathlib.Path(__file__).parents[2] / "docs" / "serving"
 POOL = np.random.default_rng(1).integers(0, 256, (40, 16, 16, 1)).astype("float32")
 OUTPUTS = {"probabilities", "label", "confidence", "entropy", "mutual_information"}
-
-
-def client(name):
-    path = CLIENTS / f"{name}_client.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +47,7 @@ def addresses(served):
 def predict(request, addresses):
     """A function that asks the server as the example of a client does, for arrays."""
     remote, rest = addresses
-    module = client(request.param)
+    module = standin.client(request.param)
     if request.param == "grpc":
         with grpc.insecure_channel(remote) as channel:
             yield lambda *args, **options: module.predict(channel, *args, **options)
@@ -138,6 +131,28 @@ def test_a_seed_repeats_the_samples_and_every_other_call_draws(served, predict):
     assert len({call["probabilities"].tobytes() for call in calls}) == 3
 
 
+def post(address, body):
+    url = f"http://{address}/v1/models/plain:predict"
+    with urllib.request.urlopen(url, json.dumps(body).encode()) as response:
+        return json.load(response)
+
+
+def test_rows_are_answered_by_rows(served, addresses):
+    """As by the commands with `curl` in the documentation."""
+    expected = probabilities(served[1]["plain", 2], POOL[:2])
+    coded = [{"b64": base64.b64encode(png(image)).decode()} for image in POOL[:2]]
+    for rows, signature in (
+        (POOL[:2].tolist(), "serving_default"),
+        (coded, "serve_encoded"),
+        ([{"image_bytes": file} for file in coded], "serve_encoded"),
+    ):
+        body = {"signature_name": signature, "instances": rows}
+        answers = post(addresses[1], body)["predictions"]
+        assert [set(answer) for answer in answers] == [OUTPUTS] * 2
+        probs = [answer["probabilities"] for answer in answers]
+        np.testing.assert_allclose(probs, expected, atol=1e-5)
+
+
 def test_broken_files_fail_their_own_request_alone(predict):
     good, bad = png(POOL[0]), b"no image"
     both = np.array([good, bad], object)
@@ -176,7 +191,7 @@ def test_the_clients_print_a_line_for_each_file(served, addresses, tmp_path, cap
         path.write_bytes(png(image))
     labels = probabilities(served[1]["plain", 2], POOL[:3]).argmax(-1)
     for name, address in zip(("grpc", "rest"), addresses, strict=True):
-        client(name).main(address, "plain", *paths)
+        standin.client(name).main(address, "plain", *paths)
         lines = capsys.readouterr().out.splitlines()
         starts = [f"{p} label {n} " for p, n in zip(paths, labels, strict=True)]
         assert [*map(str.startswith, lines, starts)] == [True] * 3
@@ -185,7 +200,7 @@ def test_the_clients_print_a_line_for_each_file(served, addresses, tmp_path, cap
 @pytest.mark.slow
 def test_memory_stays_flat(served, addresses):
     """After the first thousand requests, five thousand more leave it where it was."""
-    module = client("grpc")
+    module = standin.client("grpc")
 
     def resident():
         pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
@@ -222,7 +237,7 @@ def test_the_clients_run_as_commands(addresses, tmp_path):
     for name, address in zip(("grpc", "rest"), addresses, strict=True):
         command = [
             sys.executable,
-            CLIENTS / f"{name}_client.py",
+            standin.CLIENTS / f"{name}_client.py",
             address,
             "plain",
             path,
