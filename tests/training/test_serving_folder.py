@@ -1,6 +1,7 @@
 """The folder of a server: its settings, and exports that meet or fail."""
 
 import sys
+import time
 from concurrent import futures
 
 import pytest
@@ -15,6 +16,7 @@ def export_fake(monkeypatch):
     """Lets exports write the warm-up alone, without a network."""
 
     def fake(model, folder, num_samples, images=None):
+        time.sleep(0.01)  # Others may begin meanwhile.
         folder.mkdir(parents=True)
         (folder / "saved_model.pb").write_bytes(b"")
         return {"num_samples": num_samples, "bytes": 0}
