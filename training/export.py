@@ -8,19 +8,14 @@ samples in Keras, on the server and on the device.
 import contextlib
 import os
 import pathlib
-import re
 import tempfile
 import time
 
 import keras
-import tensorflow as tf
 
 import layers
 from training import parity, saved_model
-from training.saved_model import save as _save
-from training.saved_model import scalars as _scalars
-from training.saved_model import spec as _spec
-from zoo import predictive
+from training.litert import export_tflite as export_tflite
 from zoo.posterior import MonteCarlo
 
 
@@ -57,64 +52,23 @@ def export_saved_model(
         ValueError: If the model cannot be exported, or the export differs from it.
         FileExistsError: If something lies at `path`.
     """
-    posterior = _posterior(model, num_samples)
+    posterior = posterior_of(model, num_samples)
 
     def write(target):
         saved_model.save(saved_model.functions(posterior), target)
         return parity.saved_model_runner(target, posterior.num_samples)
 
-    return _export(posterior, path, write, parity.TOLERANCES[None], overwrite, images)
+    return write_checked(
+        posterior, path, write, parity.TOLERANCES[None], overwrite, images
+    )
 
 
-def export_tflite(
-    model: keras.Model,
-    path: str | os.PathLike,
-    num_samples: int = 10,
-    quantization: str | None = None,
-    overwrite: bool = False,
-    images=None,
-) -> dict:
-    """Exports a model for LiteRT, of built-in operators alone, and checks its parity.
-
-    The signature takes `images`, float32 of any batch size, and gives `probabilities`.
-    For a stochastic model it also takes a `seed`, an int32 scalar; the probabilities
-    are then the mean over `num_samples` passes, and another seed draws other noise.
-
-    Args:
-        model: From images to logits.
-        path: The file to write.
-        num_samples: Forward passes at each call; a deterministic model has one.
-        quantization: `"float16"` keeps the weights in half precision, `"dynamic"` in 8
-            bits, and then quantizes activations as they come.
-        overwrite: Whether to replace what lies at `path`.
-        images: As in `export_saved_model`.
-
-    Returns:
-        As `export_saved_model`.
+def posterior_of(model: keras.Model, num_samples: int) -> MonteCarlo:
+    """Returns the posterior to export; a deterministic model has one pass.
 
     Raises:
-        ValueError: If the model cannot be exported, or the export differs from it.
-        FileExistsError: If something lies at `path`.
+        ValueError: If there is no way to export the model.
     """
-    if quantization not in parity.TOLERANCES:
-        raise ValueError(
-            f"`quantization` must be one of {', '.join(map(str, parity.TOLERANCES))}. "
-            f"Received: quantization={quantization}"
-        )
-    posterior = _posterior(model, num_samples)
-
-    def write(target):
-        folder = target.parent / "saved_model"
-        _save({"serving_default": _device_function(posterior)}, folder)
-        target.write_bytes(_convert(folder, quantization))
-        return parity.tflite_runner(target)
-
-    tolerance = parity.TOLERANCES[quantization]
-    return _export(posterior, path, write, tolerance, overwrite, images)
-
-
-def _posterior(model, num_samples):
-    """Returns the posterior to export, if there is a way."""
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Models are exported with KERAS_BACKEND=tensorflow; weight files are the "
@@ -129,28 +83,20 @@ def _posterior(model, num_samples):
     return posterior if layers.is_stochastic(model) else MonteCarlo(model, 1)
 
 
-def _device_function(posterior):
-    def classify(images, seed=0):
-        return {"probabilities": predictive.probs(posterior(images, seed=seed))}
+def write_checked(posterior, path, write, tolerance, overwrite, images) -> dict:
+    """Writes an export, compares it with the posterior, and keeps it if it agrees.
 
-    seeds = _scalars("seed") if layers.is_stochastic(posterior.model) else []
-    return tf.function(classify, [_spec(posterior), *seeds])
+    Args:
+        posterior: What to export.
+        path: Where.
+        write: Writes to a path, and returns a `parity.Runner` of what it wrote.
+        tolerance: See `parity.check`.
+        overwrite: Whether to replace what lies at `path`.
+        images: See `parity.check_images`.
 
-
-def _convert(folder, quantization) -> bytes:
-    converter = tf.lite.TFLiteConverter.from_saved_model(os.fspath(folder))
-    converter.optimizations = [tf.lite.Optimize.DEFAULT] if quantization else []
-    if quantization == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    try:
-        return converter.convert()
-    except Exception as error:  # The converter has no public type of its own.
-        missing = sorted(set(re.findall(r"'(tf\.\w+)' op is neither", str(error))))
-        reason = f"it has no operator for {', '.join(missing)}" if missing else error
-        raise ValueError(f"LiteRT cannot run the model: {reason}") from error
-
-
-def _export(posterior, path, write, tolerance, overwrite, images):
+    Returns:
+        As `export_saved_model`.
+    """
     start, path = time.perf_counter(), pathlib.Path(path)
     images = parity.check_images(images, posterior.image_shape)
     with _replacing(path, overwrite) as target:
