@@ -432,7 +432,7 @@ MUTATIONS = [
     ),
     (
         "a device has one seed",
-        "training/export.py",
+        "training/litert.py",
         "predictive.probs(posterior(images, seed=seed))",
         "predictive.probs(posterior(images, seed=0 * seed))",
         "tests/training/test_export.py",

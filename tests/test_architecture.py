@@ -20,7 +20,8 @@ SMALL = {
     "zoo": {"keras", "layers", "numpy", "safetensors", "zoo"},
 }
 OPTIONAL = {
-    *("ai_edge_litert", "huggingface_hub", "jax", "keras_hub", "mlxtend", "sklearn"),
+    *("ai_edge_litert", "huggingface_hub", "jax", "keras_hub", "mlxtend", "onnx"),
+    *("onnxruntime", "sklearn", "tf2onnx"),
     *("tensorflow_datasets", "tensorflow_probability", "tensorflow_serving"),
     *("timm", "torch", "torchvision"),
 }

@@ -86,7 +86,7 @@ def check_images(images, image_shape, name: str = "images") -> np.ndarray:
     fits = images.ndim == 4 and all(side in (None, size) for side, size in pairs)
     if not fits or len(images) < 2:
         raise ValueError(
-            f"`{name}` must be two or more images of shape {image_shape}. "
+            f"`{name}` must be two or more of shape {image_shape}. "
             f"Received: {name} of shape {images.shape}"
         )
     return images

@@ -1,5 +1,8 @@
 """Small models for the tests of exports, and ways to run what was exported."""
 
+import collections
+import itertools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -58,6 +61,32 @@ def invoke(lite, **inputs):
 
 def operators(lite):
     """Returns the number of built-in operators and the names of all others."""
-    model = schema.Model.GetRootAs(lite.read_bytes())
-    codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
-    return len(codes), [c.CustomCode() for c in codes if c.CustomCode()]
+    codes = flatbuffer(lite.read_bytes()).operatorCodes
+    return len(codes), [code.customCode for code in codes if code.customCode]
+
+
+def flatbuffer(content):
+    """Returns a LiteRT file as objects."""
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+
+
+def calls(lite):
+    """Counts the calls of each operator, in all graphs of a file."""
+    model = flatbuffer(lite.read_bytes())
+    names = {v: k for k, v in vars(schema.BuiltinOperator).items() if k[0] != "_"}
+    numbers = [code.builtinCode for code in model.operatorCodes]
+    called = [call for graph in model.subgraphs for call in graph.operators]
+    return collections.Counter(names[numbers[call.opcodeIndex]] for call in called)
+
+
+def exact_moments(model, images):
+    """Returns mean and variance of the probabilities, over all masks."""
+    body = keras.Model(model.input, model.get_layer(index=-4).output)
+    features = np.mean(body(images, training=False), axis=(1, 2))
+    kernel, bias = model.get_layer("head").get_weights()
+    masks = np.array(list(itertools.product([0, 1], repeat=8)))[:, None]
+    kept = masks.sum(axis=-1, keepdims=True)
+    weights = (1 - RATE) ** kept * RATE ** (8 - kept)
+    probs = softmax(features * masks / (1 - RATE) @ kernel + bias)
+    mean = np.sum(weights * probs, axis=0)
+    return mean, np.sum(weights * (probs - mean) ** 2, axis=0)

@@ -22,7 +22,7 @@ def test_an_export_that_differs_leaves_nothing(monkeypatch, tmp_path):
     kept = (tmp_path / "output").read_bytes()
     monkeypatch.setattr(zoo.predictive, "probs", lambda x: keras.ops.mean(x, axis=0))
     with pytest.raises(ValueError, match="differs"):
-        export.export_tflite(tiny(), tmp_path / "output", overwrite=True)
+        export.export_tflite(dropout_model(), tmp_path / "output", overwrite=True)
     assert [file.name for file in tmp_path.iterdir()] == ["output"]
     assert (tmp_path / "output").read_bytes() == kept
 

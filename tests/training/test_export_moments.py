@@ -1,27 +1,11 @@
-import itertools
-
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from tests.checks import assert_mean_close
-from tests.training.exports import IMAGES, RATE, call, dropout_model, softmax
+from tests.training.exports import IMAGES, call, dropout_model, exact_moments
 from training import export
-
-
-def exact_moments(model, images):
-    """Returns mean and variance of the probabilities, over all masks."""
-    body = keras.Model(model.input, model.get_layer(index=-4).output)
-    features = np.mean(body(images, training=False), axis=(1, 2))
-    kernel, bias = model.get_layer("head").get_weights()
-    masks = np.array(list(itertools.product([0, 1], repeat=8)))[:, None]
-    kept = masks.sum(axis=-1, keepdims=True)
-    weights = (1 - RATE) ** kept * RATE ** (8 - kept)
-    probs = softmax(features * masks / (1 - RATE) @ kernel + bias)
-    mean = np.sum(weights * probs, axis=0)
-    return mean, np.sum(weights * (probs - mean) ** 2, axis=0)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from tests.training.devices import NOISE, export_as
+from tests.training.exports import MODELS, flipout_model, tiny
+from training import data, export, litert
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_images_of_a_calibration_are_checked_and_needed(name, tmp_path):
+    model, path = MODELS[name](), tmp_path / "lite"
+    for options in (
+        {"quantization": "int8"},
+        {"quantization": "dynamic", "calibration": NOISE},
+        {"calibration": NOISE},
+    ):
+        with pytest.raises(ValueError, match="`calibration`, some hundred images"):
+            export.export_tflite(model, path, **options)
+    with pytest.raises(ValueError, match=r"`calibration` must be .*\(60, 8, 16, 1\)"):
+        export.export_tflite(tiny(), path, 1, "int8", calibration=NOISE[:, :8])
+    with pytest.raises(ValueError, match="float32, uint8. Received: input_dtype=int8"):
+        export.export_tflite(model, path, input_dtype="int8")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_kernels_that_are_drawn_do_not_fit_into_eight_bits(monkeypatch, tmp_path):
+    with pytest.raises(ValueError, match="Flipout draws them.*layer=flipout"):
+        export_as("int8", flipout_model(), tmp_path / "lite")
+    # It is true: the interpreter refuses such a file.
+    monkeypatch.setattr(litert, "_check_kernels", lambda model: None)
+    with pytest.raises(ValueError, match="LiteRT cannot run the model.*zero_point"):
+        export_as("int8", flipout_model(), tmp_path / "lite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_calibration_images_are_spread_over_the_training_images(monkeypatch):
+    images = np.arange(12, dtype="uint8").reshape(12, 1, 1, 1)
+    sets = {"train": images, "test": images[:4] + 100}
+
+    def load(name, split, *where):
+        if split not in sets:
+            raise FileNotFoundError(name)
+        labels = np.zeros(len(sets[split]), int)
+        return data.ImageData(name, sets[split], labels, ("a",))
+
+    monkeypatch.setattr(data, "load", load)
+    assert litert.calibration_images("x", 4).ravel().tolist() == [0, 3, 6, 9]
+    with pytest.raises(ValueError, match="has 12 images.*count=13"):
+        litert.calibration_images("x", 13)
+    with pytest.raises(ValueError, match="at least 2. Received: count=1"):
+        litert.calibration_images("x", 1)
+    del sets["train"]
+    assert litert.calibration_images("x", 2).ravel().tolist() == [100, 102]
