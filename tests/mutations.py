@@ -438,6 +438,27 @@ MUTATIONS = [
         "tests/training/test_export.py",
     ),
     (
+        "eight bits hold the probabilities, too",
+        "training/litert.py",
+        '_FLOAT_OPERATORS = ("SOFTMAX", "MEAN")',
+        '_FLOAT_OPERATORS = ("MEAN",)',
+        "tests/training/test_litert.py",
+    ),
+    (
+        "weights lie anywhere in a LiteRT file",
+        "training/flatbuffer.py",
+        "_ALIGNMENT = 16",
+        "_ALIGNMENT = 1",
+        "tests/training/test_litert.py",
+    ),
+    (
+        "a calibration takes the first images",
+        "training/litert.py",
+        "np.arange(count) * len(images) // count",
+        "np.arange(count)",
+        "tests/training/test_litert_errors.py",
+    ),
+    (
         "logits are served as probabilities",
         "training/saved_model.py",
         "    probs = predictive.probs(logits)",

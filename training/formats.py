@@ -22,10 +22,9 @@ def check_options(kind: str, options: Collection[str]):
         raise ValueError("`--format=serving` adds a version and overwrites none.")
     for option in options:
         if option not in OPTIONS[kind]:
-            kinds = [
-                f"`--format={k}`" for k, known in OPTIONS.items() if option in known
-            ]
-            raise ValueError(f"`--{option}` is for {' and '.join(kinds)}.")
+            kinds = [k for k, known in OPTIONS.items() if option in known]
+            kinds = " or ".join(f"`--format={k}`" for k in kinds)
+            raise ValueError(f"`--{option}` is for {kinds}.")
 
 
 def export_as(

@@ -1,10 +1,11 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests.commands import environment
-from tests.training.exports import dropout_model, operators
+from tests.training.exports import IMAGES, dropout_model, invoke, operators
 from training import warmup
 
 
@@ -55,6 +56,18 @@ def test_the_command_replaces_a_file_on_request_only(folder):
     assert output.read_bytes() == b"older"
     assert execute(folder, *args, "--overwrite").returncode == 0
     assert operators(output)[1] == []
+
+
+def test_the_command_calibrates_with_a_data_set_by_its_name(folder):
+    output = folder / "bytes.tflite"
+    args = ["--format=tflite", "--quantization=int8", "--calibration_count=20"]
+    args += ["--input_dtype=uint8", "--calibration=fashion_mnist_size/16"]
+    result = execute(folder, *args, f"--output={output}")
+    assert result.returncode == 0, result.stderr
+    assert "(allowed: 0.5), at batch sizes 1 and 8" in result.stdout
+    seed = np.array(1, "int32")
+    probs = invoke(output, images=IMAGES.astype("uint8"), seed=seed)
+    np.testing.assert_allclose(np.sum(probs, axis=-1), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize(
