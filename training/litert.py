@@ -65,6 +65,7 @@ def export_tflite(
 
     _check(quantization, calibration, input_dtype)
     posterior = export.posterior_of(model, num_samples)
+    check_precision(model)
     if calibration is not None:
         _check_kernels(model)
         calibration = parity.check_images(
@@ -112,6 +113,21 @@ def calibration_images(
             f"hundred of them, at least 2. Received: count={count}"
         )
     return np.asarray(images[np.arange(count) * len(images) // count])
+
+
+def check_precision(model: keras.Model):
+    """Checks that a model computes in float32, as interpreters on devices do.
+
+    Raises:
+        ValueError: If a layer does not.
+    """
+    for layer in model._flatten_layers():
+        if layer.compute_dtype in ("float16", "bfloat16", "float64"):
+            raise ValueError(
+                "The model must compute in float32: build it again, under "
+                '`keras.config.set_dtype_policy("float32")`, and load its weights. '
+                f"Received: layer={layer.name}, compute_dtype={layer.compute_dtype}"
+            )
 
 
 def _check(quantization, calibration, input_dtype):

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 import layers
-from training import export, parity
+from training import export, litert, parity
 
 _OUTPUT = "probabilities"
 
@@ -42,6 +42,8 @@ def export_onnx(
             "`bitwise_xor` of unsigned integers, which tf2onnx does not convert. "
             f"Export it as saved_model or tflite. Received: model={model.name}"
         )
+
+    litert.check_precision(model)
 
     def write(target):
         # Both fail with exceptions of many types, and log what they do not know.

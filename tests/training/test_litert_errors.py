@@ -1,9 +1,10 @@
+import keras
 import numpy as np
 import pytest
 
-from tests.training.devices import NOISE, export_as
+from tests.training.devices import NOISE, export_as, run
 from tests.training.exports import MODELS, flipout_model, tiny
-from training import data, export, litert
+from training import data, export, litert, onnx
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -31,6 +32,29 @@ def test_kernels_that_are_drawn_do_not_fit_into_eight_bits(monkeypatch, tmp_path
     with pytest.raises(ValueError, match="LiteRT cannot run the model.*zero_point"):
         export_as("int8", flipout_model(), tmp_path / "lite")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("function", [export.export_tflite, onnx.export_onnx])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float64"])
+def test_other_precisions_are_refused(function, policy, tmp_path):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = tiny()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    with pytest.raises(ValueError, match="compute in float32.*compute_dtype=.*"):
+        function(model, tmp_path / "output")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_of_any_size_are_taken(tmp_path):
+    body = keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D()
+    head = keras.layers.Dense(3, activation=None)
+    model = keras.Sequential([keras.Input((None, None, 1)), *body, head])
+    export_as("int8", model, tmp_path / "lite")
+    for shape in ((1, 20, 30, 1), (2, 40, 10, 1)):
+        probs = run(tmp_path / "lite", np.ones(shape), "int8")
+        assert probs.shape == (shape[0], 3)
 
 
 def test_calibration_images_are_spread_over_the_training_images(monkeypatch):
