@@ -65,6 +65,16 @@ def relative_error(samples):
     return np.std(samples, 0) / np.mean(samples, 0) / np.sqrt(len(samples))
 
 
+def load(name):
+    if "." in name:
+        return zoo.load(name)
+    model = zoo.build(name, (28, 28, 1), 10)
+    if "lldo" in name:  # Dropout of the features of the trained plain network.
+        for layer in zoo.load("resnet20.fashion_mnist").layers:
+            model.get_layer(layer.name).set_weights(layer.get_weights())
+    return model
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name, labels",
@@ -76,8 +86,7 @@ def relative_error(samples):
     ],
 )
 def test_seeds_of_real_models_draw_what_keras_draws(name, labels, tmp_path):
-    trained, test_set = "." in name, data.load("fashion_mnist", "test")
-    model = zoo.load(name) if trained else zoo.build(name, (28, 28, 1), 10)
+    test_set, model = data.load("fashion_mnist", "test"), load(name)
     images, posterior = test_set.images[:10], zoo.posterior.MonteCarlo(model, 1)
     expected = np.stack([softmax(posterior(images, seed=s)[0]) for s in range(20)])
     noise = expected - np.mean(expected, axis=0)
@@ -90,4 +99,4 @@ def test_seeds_of_real_models_draw_what_keras_draws(name, labels, tmp_path):
         assert np.mean(np.abs(probs - expected)) < mean
         drawn = probs - np.mean(probs, axis=0)
         products = np.sum(drawn * noise) / np.sqrt(np.sum(drawn**2) * np.sum(noise**2))
-        assert products > (0.97 if trained else 0.9)
+        assert products > 0.95
