@@ -600,7 +600,7 @@ MUTATIONS = [
     ),
     (
         "signs for the channels of one group alone",
-        "layers/variational.py",
+        "layers/estimators.py",
         "inputs.shape[-1], loc.shape[-1]",
         "loc.shape[-2], loc.shape[-1]",
         "tests/layers/test_variational.py",
