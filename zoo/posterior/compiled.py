@@ -44,7 +44,9 @@ class Compiled:
         if backend == "tensorflow":
             import tensorflow as tf
 
-            return tf.function(_fused(run), autograph=False, reduce_retracing=True)
+            # Layers of others may branch on tensors.
+            settings = {"autograph": not self._pure, "reduce_retracing": True}
+            return tf.function(_fused(run), **settings)
         if backend == "jax" and self._pure:
             return self._compile_for_jax(run)
         return run

@@ -152,6 +152,10 @@ class MonteCarlo(Posterior):
                 logits = ops.cast(self._split.suffix(tiled), "float32")
             return ops.reshape(logits, (-1, batch, self.num_classes))
 
+        if keras.backend.backend() == "jax" and not self._split.is_known:
+            # In a traced loop these would draw once, and lose their state.
+            samples = [run(ops.array([n], "int32")) for n in range(num_samples)]
+            return ops.concatenate(samples), num_samples
         chunk = self._chunk(batch, num_samples, step)
         shape = (*shape, self.num_classes)
         return run_all(run, shape, chunk, tolerance, step)
@@ -162,7 +166,8 @@ class MonteCarlo(Posterior):
             return 1
         rows = max(self.memory // self._split.row_bytes, 1)
         maximum = max if is_number(batch) else ops.maximum
-        return chunk_size(num_samples, maximum(rows // maximum(batch, 1), 1), step)
+        limit = maximum(rows // maximum(batch, 1), 1)
+        return chunk_size(num_samples, limit, batch, step)
 
     def get_config(self):
         config = {

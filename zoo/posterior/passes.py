@@ -11,15 +11,16 @@ def is_number(value) -> bool:
     return isinstance(value, (int, np.integer))
 
 
-def chunk_size(count, limit, step: int | None = None):
+def chunk_size(count, limit, batch, step: int | None = None):
     """Returns how many passes run as one batch.
 
     The last chunk overlaps with the one before, so the chunks should fill the count.
-    A chunk is taken to cost as much time as half a pass by itself.
+    A chunk is taken to cost as much time by itself as two more images.
 
     Args:
         count: The number of passes, an integer or a scalar tensor.
         limit: The largest chunk, an integer or a scalar tensor.
+        batch: The number of images, an integer or a scalar tensor.
         step: What chunks must divide, if anything.
     """
     if step is not None:
@@ -30,7 +31,7 @@ def chunk_size(count, limit, step: int | None = None):
     if not (is_number(count) and is_number(limit)):
         return ops.cast(ops.maximum(ops.minimum(limit, count), 1), "int32")
     sizes = range(1, max(min(count, limit), 1) + 1)
-    return min(sizes, key=lambda size: -(-count // size) * (size + 0.5))
+    return min(sizes, key=lambda size: -(-count // size) * (size * batch + 2))
 
 
 def run_all(
