@@ -33,6 +33,7 @@ import sys
 
 import numpy as np
 
+from benchmarks._headline import headline
 from benchmarks._timing import Peer, measure, timed, write
 
 ROWS = 640  # Of a measurement of a loop.
@@ -143,43 +144,6 @@ def target_of(name: str, batch: int, count: int, column: str) -> float | None:
     return TARGETS.get((kind, column, batch)) if count == 50 else None
 
 
-def headline(rounds: int) -> str:
-    """Returns the sentence about the packaged weights."""
-    import tensorflow as tf
-
-    import zoo
-    from zoo import presets
-
-    names = "resnet20_mcdo.fashion_mnist", "resnet20_smooth_mcdo.fashion_mnist"
-    nlls = [
-        {r["num_samples"]: r["value"] for r in presets.read()[name].results if of(r)}
-        for name in names
-    ]
-    fewest = min(n for n, nll in nlls[1].items() if nll <= nlls[0][50])
-    models = [zoo.load(name) for name in names]
-    text = f"NLL {nlls[0][50]:.4f} of 50 passes, {nlls[1][fewest]:.4f} of {fewest}: "
-    for batch in (1, 8, 64):
-        images = tf.random.uniform((batch, *models[0].input_shape[1:])) * 255
-        compiled = tf.function(models[0], autograph=False)
-        posterior = zoo.posterior.MonteCarlo(models[1], fewest)
-
-        def loop(images=images, compiled=compiled):
-            return timed(lambda: tf.stack([compiled(images) for _ in range(50)]))
-
-        def ours(images=images, posterior=posterior):
-            return timed(lambda: posterior(images).numpy())
-
-        seconds = measure({"ours": ours, "loop": loop}, rounds)
-        wall, used = np.median(seconds["loop"] / seconds["ours"], axis=0)
-        text += f"{wall:.1f} ({used:.1f}) times as fast at batch {batch}, "
-    return text.removesuffix(", ") + ".\n"
-
-
-def of(row: dict) -> bool:
-    """Returns whether a result is the NLL on the clean test images."""
-    return (row["dataset"], row["metric"]) == ("fashion_mnist", "nll")
-
-
 def tables(flags, peers: Peer | None):
     """Yields the table, line after line, or the headline."""
     import tensorflow as tf
@@ -187,7 +151,8 @@ def tables(flags, peers: Peer | None):
     versions = f"TensorFlow {tf.__version__}"
     if peers is not None:
         versions += f", PyTorch {peers.about['torch']}"
-    command = " ".join(["python -m benchmarks.predict", *sys.argv[1:]])
+    arguments = [a for a in sys.argv[1:] if not a.startswith(("--peers", "--write"))]
+    command = " ".join(["python -m benchmarks.predict", *arguments])
     yield f"`{command}`: {flags.threads} threads, {flags.rounds} rounds, {versions}, "
     yield f"load {os.getloadavg()[0]:.1f} at the start.\n\n"
     if flags.headline:
