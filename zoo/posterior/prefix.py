@@ -150,10 +150,16 @@ def may_draw(operation) -> bool:
         inside = operation._flatten_layers()
     return any(
         type(layer).__module__.partition(".")[0] not in ("keras", "layers")
-        or isinstance(layer, keras.layers.Lambda)
+        or isinstance(layer, _foreign())
         or (isinstance(layer, layers.RandomLayer) and layer.stochastic)
         for layer in inside
     )
+
+
+def _foreign():
+    """Returns the layers of Keras that run code of others."""
+    kinds = keras.layers
+    return kinds.Lambda, kinds.TFSMLayer, kinds.JaxLayer, kinds.TorchModuleWrapper
 
 
 def _functional(model):
