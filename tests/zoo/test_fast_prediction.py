@@ -155,6 +155,38 @@ def test_a_call_compiles_once_for_a_shape_and_sees_new_weights():
     assert len(traces) <= 3
 
 
+def wide():
+    """A network whose last stage is of few points and many channels."""
+    images = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(256, 3, strides=2, name="first")(images / 255.0)
+    x = layers.MCDropout(0.3, name="drop")(x)
+    x = keras.layers.Conv2D(256, 3, padding="same", name="second")(x)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
+    return keras.Model(images, keras.layers.Dense(3, name="head")(x))
+
+
+def test_wide_maps_of_few_points_are_compiled_by_xla_and_pass_as_in_a_loop():
+    tf = pytest.importorskip("tensorflow")
+    model, images = wide(), IMAGES.astype("float32")
+    posterior = MonteCarlo(model, 5, memory=30_000)
+    expected = hand_made(model, images, 3, 5)
+    np.testing.assert_allclose(posterior(images, seed=3), expected, atol=1e-4)
+
+    @tf.function
+    def fused(images):
+        with layers.random.fused():
+            return posterior(images, seed=3)
+
+    def compiled(function):
+        graph = tf.function(function).get_concrete_function(images).graph
+        functions = graph.as_graph_def().library.function
+        return [f for f in functions if f.attr["_XlaMustCompile"].b]
+
+    np.testing.assert_allclose(fused(images), expected, atol=1e-4)
+    assert compiled(fused)
+    assert not compiled(lambda images: posterior(images, seed=3))  # As in an export.
+
+
 def softmax(logits):
     powers = np.exp(as_numpy(logits).astype("float64"))
     return powers / powers.sum(axis=-1, keepdims=True)

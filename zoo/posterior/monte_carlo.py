@@ -141,6 +141,13 @@ class MonteCarlo(Posterior):
             return ops.broadcast_to(logits, (*shape, self.num_classes)), count
         settings = offset, self.prediction, _prepare(self.model)
 
+        def passes(keys, values):
+            with layers.stream(keys, *settings):
+                return ops.cast(self._split.suffix(values), "float32")
+
+        if self._split.has_small_maps and self._split.is_known:
+            passes = layers.random.fuse(passes)
+
         def run(numbers):
             # A loop traces this once, so each pass opens a stream of its own.
             keys, tiled = layers.random.fold(key, numbers), values
@@ -148,8 +155,7 @@ class MonteCarlo(Posterior):
                 tiled = [_tile(value, ops.shape(numbers)[0]) for value in values]
             else:
                 keys = keys[0]
-            with layers.stream(keys, *settings):
-                logits = ops.cast(self._split.suffix(tiled), "float32")
+            logits = passes(keys, tiled)
             return ops.reshape(logits, (-1, batch, self.num_classes))
 
         if keras.backend.backend() == "jax" and not self._split.is_known:

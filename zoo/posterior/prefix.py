@@ -33,6 +33,9 @@ class Split:
         is_known: Whether all that may draw is a `layers.RandomLayer`.
         by_row: Whether several passes may run as one batch: every layer that draws
             does so for each row apart, and the axis of the rows is where it should be.
+        has_small_maps: Whether its convolutions are wide and of few points, which is
+            where XLA's are the faster ones: 60 % of the time of oneDNN's for 512
+            channels of 4x4 points, on AVX-512.
         row_bytes: How much memory the suffix takes for each row, about; None if the
             sizes of its feature maps are not known.
     """
@@ -56,6 +59,7 @@ class Split:
             self._tracer.tensors[place].shape[:1] == (None,) for place in places
         )
         self.row_bytes = self._live_bytes()
+        self.has_small_maps = self._has_small_maps()
 
     def prefix(self, images) -> list:
         """Returns what the suffix needs of the images, with their axis first."""
@@ -68,6 +72,14 @@ class Split:
         values = dict(zip(self._frontier, values, strict=True))
         _run(self._suffix, values)
         return values[self._tracer.output]
+
+    def _has_small_maps(self):
+        shapes = [
+            self._tracer.tensors[p].shape for s in self._suffix for p in s.outputs
+        ]
+        maps = [shape for shape in shapes if len(shape) == 4 and None not in shape[1:]]
+        side = max((max(shape[1:3]) for shape in maps), default=0)
+        return 0 < side <= 8 and max(shape[3] for shape in maps) >= 256
 
     def _live_bytes(self):
         """Returns the largest sum of what is in memory at once, for each row."""
