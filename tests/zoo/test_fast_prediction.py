@@ -118,7 +118,7 @@ def test_the_passes_of_a_batch_fit_into_the_memory():
         assert chunk == 1 or chunk * batch * row <= memory
 
 
-def test_chunks_fill_the_count_with_little_overlap():
+def test_chunks_fill_the_count_with_little_waste():
     assert passes.chunk_size(50, 9, 1) == 9
     assert passes.chunk_size(50, 8, 8) == 5
     assert passes.chunk_size(50, 50, 1) == 50
