@@ -1,18 +1,23 @@
 """Checks of constructor arguments that several layers share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
 
 
+def check_choice(value: str, name: str, known: Iterable[str]) -> str:
+    """Returns the value if it is known; raises a ValueError if not."""
+    if value not in known:
+        raise ValueError(
+            f"`{name}` must be one of {', '.join(known)}. Received: {name}={value}"
+        )
+    return value
+
+
 def check_padding(padding: str, known: Sequence[str]) -> str:
     """Returns the padding if it is known; raises a ValueError if not."""
-    if padding not in known:
-        raise ValueError(
-            f"`padding` must be one of {', '.join(known)}. Received: padding={padding}"
-        )
-    return padding
+    return check_choice(padding, "padding", known)
 
 
 def check_count(value: int, name: str) -> int:

@@ -40,6 +40,8 @@ class MCDropout(RandomLayer):
         https://arxiv.org/abs/1411.4280) (Tompson et al., 2015).
     """
 
+    by_row = True
+
     def __init__(
         self,
         rate: float = 0.3,

@@ -45,6 +45,15 @@ def fused():
         _FUSED.reset(token)
 
 
+def fuse(function):
+    """Returns a function of tensors that TensorFlow compiles by XLA inside `fused`."""
+    if not _FUSED.get():
+        return function
+    import tensorflow as tf
+
+    return tf.function(function, jit_compile=True, autograph=False)
+
+
 @functools.lru_cache(maxsize=256)
 def _compiled(draw, shape, *settings):
     import tensorflow as tf

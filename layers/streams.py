@@ -18,8 +18,9 @@ from layers import random
 
 
 class _Stream:
-    def __init__(self, key, offset):
+    def __init__(self, key, offset, prediction, prepared):
         self.key, self.offset, self.calls = key, offset, {}
+        self.prediction, self.prepared = prediction, prepared or {}
 
     def next_key(self, name: str):
         """Returns the key of the next call of the layer of that name."""
@@ -31,7 +32,7 @@ _STREAM = contextvars.ContextVar("stream", default=None)
 
 
 @contextlib.contextmanager
-def stream(key, offset=0):
+def stream(key, offset=0, prediction: str | None = None, prepared: dict | None = None):
     """Makes every random layer called inside draw from `key`.
 
     A draw then depends on the key, on the layer's name, on how often the layer was
@@ -39,9 +40,16 @@ def stream(key, offset=0):
     state is written. Enter it inside a compiled function: around one it has no effect,
     since that was traced before.
 
+    Several streams can run as one batch. `key` is then a vector with the key of each,
+    and the batch holds all examples of the first stream, then all of the second: each
+    row draws what it would draw in the stream of its key alone. Only layers whose
+    `by_row` is true can do so.
+
     Args:
-        key: Integer or scalar integer tensor.
+        key: Integer or scalar integer tensor; or a tensor of shape `(streams,)`.
         offset: The number of the first example of the batch.
+        prediction: In place of that of the layers with Gaussian weights.
+        prepared: What `prepare` gave, by layer.
 
     Example:
 
@@ -53,11 +61,17 @@ def stream(key, offset=0):
     ...     print(bool(keras.ops.all(dropout(x) == first)))
     True
     """
-    token = _STREAM.set(_Stream(key, offset))
+    token = _STREAM.set(_Stream(key, offset, prediction, prepared))
     try:
         yield
     finally:
         _STREAM.reset(token)
+
+
+def prediction() -> str | None:
+    """Returns what the stream around, if there is one, says in place of the layers."""
+    active = _STREAM.get()
+    return active.prediction if active is not None else None
 
 
 def _fold_replica(key):
@@ -82,6 +96,9 @@ class RandomLayer(keras.layers.Layer):
     """
 
     stochastic = True  # Whether it draws in inference too.
+    # Whether what an example draws follows from its key of `row_keys` alone, so that
+    # one batch may hold several streams.
+    by_row = False
 
     def __init__(self, seed: int | None = None, **kwargs):
         super().__init__(**kwargs)
@@ -104,7 +121,7 @@ class RandomLayer(keras.layers.Layer):
         """Returns a new key, different on each replica of a `tf.distribute` strategy.
 
         Returns:
-            A scalar uint32 tensor.
+            A scalar uint32 tensor; in several streams, of shape `(streams,)`.
         """
         if (active := _STREAM.get()) is not None:
             return active.next_key(self.name)
@@ -128,17 +145,32 @@ class RandomLayer(keras.layers.Layer):
         """Returns a key for each example, made from one of `next_key`.
 
         Args:
-            key: Scalar uint32 tensor.
-            num_rows: The number of examples in the batch.
+            key: Scalar uint32 tensor, or one of shape `(streams,)`.
+            num_rows: The number of examples in the batch, of all streams together.
 
         Returns:
             A uint32 tensor of shape `(num_rows,)`. In a `stream`, examples are
             counted from its offset.
         """
-        rows = ops.arange(num_rows, dtype="int32")
-        if (active := _STREAM.get()) is not None:
-            rows = rows + active.offset
-        return random.fold(key, rows)
+        if (active := _STREAM.get()) is None:
+            return random.fold(key, ops.arange(num_rows, dtype="int32"))
+        if not len(key.shape):
+            return random.fold(key, self._rows(num_rows, active.offset))
+        rows = self._rows(num_rows // ops.shape(key)[0], active.offset)
+        return ops.reshape(random.fold(key[:, None], rows), (num_rows,))
+
+    def _rows(self, num_rows, offset):
+        rows = random.uint32(ops.arange(num_rows, dtype="int32"))
+        return rows + random.uint32(offset)
+
+    def prepare(self):
+        """Returns what calls compute from the weights alone, for `stream` to hold."""
+
+    def prepared(self):
+        """Returns what the stream around holds of `prepare`, or else a new one."""
+        active = _STREAM.get()
+        held = active.prepared.get(self) if active is not None else None
+        return self.prepare() if held is None else held
 
     def get_config(self):
         return {**super().get_config(), "seed": self.seed}

@@ -1,13 +1,13 @@
 """Layers with a Gaussian posterior over their kernel, written over a linear map."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 from keras import ops
 
-from layers import checks, random
-from layers.streams import RandomLayer
+from layers import checks, random, streams
+from layers.estimators import BY_ROW, ESTIMATORS
 
 
 def gaussian_kl(loc, scale, prior_scale: float):
@@ -17,36 +17,7 @@ def gaussian_kl(loc, scale, prior_scale: float):
     return 0.5 * ops.sum(terms)
 
 
-def flipout(linear: Callable, inputs, loc, scale, key, row_keys):
-    """Returns `linear(x, loc) + linear(x * s, scale * noise) * r`.
-
-    The examples share one draw of the noise; what makes their perturbations
-    uncorrelated are the signs in front of and behind the map.
-
-    Args:
-        linear: Function of inputs and kernel.
-        inputs: Tensor of shape `(batch, ..., channels)`.
-        loc: Mean of the kernel, of shape `(..., channels, outputs)`.
-        scale: Its standard deviation, of the same shape.
-        key: Scalar uint32 tensor.
-        row_keys: uint32 tensor of shape `(batch,)`.
-
-    Returns:
-        Tensor of shape `(batch, ..., outputs)`.
-
-    Reference:
-        [Flipout](https://arxiv.org/abs/1803.04386) (Wen et al., 2018), Eq. 4.
-    """
-    channels, outputs = inputs.shape[-1], loc.shape[-1]
-    middle = [1] * (len(inputs.shape) - 2)  # Signs are constant over space.
-    shape = (ops.shape(inputs)[0], *middle, channels + outputs)
-    signs = random.signs(row_keys, shape, inputs.dtype)
-    noise = random.normal(key, tuple(loc.shape), loc.dtype)
-    flipped = linear(inputs * signs[..., :channels], scale * noise)
-    return linear(inputs, loc) + flipped * signs[..., channels:]
-
-
-class GaussianKernel(RandomLayer):
+class GaussianKernel(streams.RandomLayer):
     """Base class of layers with a factorized Gaussian posterior over their kernel.
 
     Each call adds the KL divergence from the prior to `losses`, in nats and unscaled;
@@ -61,9 +32,12 @@ class GaussianKernel(RandomLayer):
         prior_scale: Standard deviation of the Gaussian prior, which has mean 0.
         initial_scale: Initial standard deviation of the posterior.
         seed: Makes the draws reproducible; see `layers.RandomLayer`.
+        prediction: How to draw where `training` is not set: `"flipout"`, as in
+            training; `"weights"`, one kernel for the whole batch, which saves a map;
+            or `"outputs"`, for small batches. `layers/estimators.py` has more.
     """
 
-    sample = staticmethod(flipout)  # Or another function of the same arguments.
+    sample = staticmethod(ESTIMATORS["flipout"])  # In training.
 
     def __init__(
         self,
@@ -73,9 +47,11 @@ class GaussianKernel(RandomLayer):
         prior_scale: float,
         initial_scale: float,
         seed: int | None,
+        prediction: str = "flipout",
         **kwargs,
     ):
         super().__init__(seed, **kwargs)
+        self.prediction = checks.check_choice(prediction, "prediction", ESTIMATORS)
         self.use_bias = use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
@@ -106,19 +82,31 @@ class GaussianKernel(RandomLayer):
             self.bias = self.add_weight(shape[-1:], self.bias_initializer, name="bias")
         self.input_spec.axes = {-1: input_shape[-1]}
 
-    def call(self, inputs):
+    @property
+    def by_row(self) -> bool:
+        return self._estimator() in BY_ROW
+
+    def _estimator(self):
+        return streams.prediction() or self.prediction
+
+    def prepare(self):
+        """Returns mean and standard deviation of the kernel, equal in all passes."""
         dtype = keras.backend.result_type(self.variable_dtype, "float32")
         loc = ops.cast(self.kernel, dtype)
-        scale = ops.softplus(ops.cast(self.kernel_rho, dtype))
+        return loc, ops.softplus(ops.cast(self.kernel_rho, dtype))
+
+    def call(self, inputs, training=False):
+        loc, scale = self.prepared()
         self.add_loss(gaussian_kl(loc, scale, self.prior_scale))
         key = self.next_key()
         rows = self.row_keys(random.fold(key, 1), ops.shape(inputs)[0])
+        sample = self.sample if training else ESTIMATORS[self._estimator()]
         key = random.fold(key, 0)
-        outputs = self.sample(self.linear, inputs, loc, scale, key, rows)
+        outputs = sample(self.linear, inputs, loc, scale, key, rows)
         return outputs if self.bias is None else outputs + self.bias
 
     def get_config(self):
-        names = "use_bias", "prior_scale", "initial_scale"
+        names = "use_bias", "prior_scale", "initial_scale", "prediction"
         config = {name: getattr(self, name) for name in names}
         for name in ("kernel_initializer", "bias_initializer"):
             config[name] = keras.initializers.serialize(getattr(self, name))
@@ -129,9 +117,9 @@ class GaussianKernel(RandomLayer):
 class DenseFlipout(GaussianKernel):
     """Dense layer with a Gaussian posterior over its kernel.
 
-    Every example sees its own pseudo-independent perturbation of the kernel, at the
-    cost of one shared draw. The KL divergence is in `losses`; see `GaussianKernel`,
-    also for the other arguments.
+    In training every example sees its own pseudo-independent perturbation of the
+    kernel, at the cost of one shared draw; in inference, what `prediction` says. The KL
+    divergence is in `losses`; see `GaussianKernel`, also for the other arguments.
 
     Args:
         units: The number of outputs.
@@ -161,11 +149,12 @@ class DenseFlipout(GaussianKernel):
         prior_scale: float = 1.0,
         initial_scale: float = 1e-3,
         seed: int | None = None,
+        prediction: str = "flipout",
         **kwargs,
     ):
         initializers = kernel_initializer, bias_initializer
-        scales = prior_scale, initial_scale
-        super().__init__(use_bias, *initializers, *scales, seed, **kwargs)
+        settings = prior_scale, initial_scale, seed, prediction
+        super().__init__(use_bias, *initializers, *settings, **kwargs)
         self.units = checks.check_count(units, "units")
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
 
@@ -219,12 +208,13 @@ class Conv2DFlipout(GaussianKernel):
         initial_scale: float = 1e-3,
         seed: int | None = None,
         groups: int = 1,
+        prediction: str = "flipout",
         **kwargs,
     ):
         checks.check_channels_last(kwargs)
         initializers = kernel_initializer, bias_initializer
-        scales = prior_scale, initial_scale
-        super().__init__(use_bias, *initializers, *scales, seed, **kwargs)
+        settings = prior_scale, initial_scale, seed, prediction
+        super().__init__(use_bias, *initializers, *settings, **kwargs)
         self.filters = checks.check_count(filters, "filters")
         self.kernel_size = checks.check_pair(kernel_size, "kernel_size")
         self.strides = checks.check_pair(strides, "strides")

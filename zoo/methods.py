@@ -35,15 +35,22 @@ def last_layer_dropout(parts: Parts, rate: float = 0.32) -> Parts:
     return dataclasses.replace(parts, head=head)
 
 
-def flipout(parts: Parts, prior_scale: float = 1.0) -> Parts:
-    """Gaussian weights (Wen et al., 2018) in the inner convolutions and the head."""
+def flipout(
+    parts: Parts, prior_scale: float = 1.0, prediction: str = "weights"
+) -> Parts:
+    """Gaussian weights (Wen et al., 2018) in the inner convolutions and the head.
+
+    Flipout is for training. A prediction draws one kernel for the whole batch by
+    default, which takes one convolution in place of two.
+    """
+    settings = {"prior_scale": prior_scale, "prediction": prediction}
     conv = functools.partial(
         layers.Conv2DFlipout,
         use_bias=False,
         kernel_initializer="he_normal",
-        prior_scale=prior_scale,
+        **settings,
     )
-    head = functools.partial(layers.DenseFlipout, prior_scale=prior_scale)
+    head = functools.partial(layers.DenseFlipout, **settings)
     return dataclasses.replace(parts, inner_conv=conv, head=head)
 
 

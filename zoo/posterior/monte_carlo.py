@@ -1,10 +1,19 @@
 """Repeated forward passes of one stochastic model."""
 
+import contextlib
+import operator
+
 import keras
 from keras import ops
 
 import layers
+from layers.estimators import ESTIMATORS
 from zoo.posterior.base import Posterior
+from zoo.posterior.compiled import Compiled
+from zoo.posterior.passes import chunk_size, is_number, run_all
+from zoo.posterior.prefix import Split, may_draw
+
+MEMORY = 64 * 2**20
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -15,6 +24,10 @@ class MonteCarlo(Posterior):
     `layers.MCDropout` draw anew, and batch normalization uses its moving statistics. A
     model that cannot draw runs once, and its logits are repeated.
 
+    What comes before the first random layer is computed once, and the rest in batches
+    of several passes where it can be; the samples are those of single passes. Where it
+    is called with values, rather than inside of a compiled function, it is compiled.
+
     It is called as `posterior(images, seed=None, offset=0)`; `zoo.posterior.Posterior`
     says what these mean.
 
@@ -22,6 +35,10 @@ class MonteCarlo(Posterior):
         model: From images to logits.
         num_samples: The number of forward passes.
         seed: Makes the calls without a seed reproducible.
+        prediction: How layers with Gaussian weights draw, in place of their own
+            `prediction`: `"flipout"`, `"weights"` or `"outputs"`.
+        memory: How many bytes the feature maps of the passes of one batch may take,
+            about. A single pass of all images takes what it takes.
 
     Input shape: `(batch, height, width, channels)`.
 
@@ -41,15 +58,24 @@ class MonteCarlo(Posterior):
         model: keras.Model,
         num_samples: int = 10,
         seed: int | None = None,
+        prediction: str | None = None,
+        memory: int = MEMORY,
         **kwargs,
     ):
         super().__init__(seed, **kwargs)
         _check(model, num_samples)
+        if prediction is not None:
+            layers.checks.check_choice(prediction, "prediction", ESTIMATORS)
+        self.memory = layers.checks.check_count(memory, "memory")
         self.model = model
         self.num_samples = num_samples
+        self.prediction = prediction
         self.num_classes = model.output_shape[-1]
         self.image_shape = tuple(model.input_shape[1:])
-        self.repeats_itself = _repeats_itself(model)
+        self.repeats_itself = not may_draw(model)
+        with layers.stream(0, prediction=prediction):
+            self._split = Split(model)
+        self._compiled = Compiled(self._draw, self, self._split.is_known)
 
     def sample(self, images, key, offset, num_samples=None):
         """Returns the samples of one key; see `zoo.posterior.Posterior`.
@@ -65,28 +91,96 @@ class MonteCarlo(Posterior):
             Tensor of shape `(num_samples, batch, num_classes)`.
         """
         num_samples = self.num_samples if num_samples is None else num_samples
+        with contextlib.suppress(TypeError):  # A tensor of a graph stays one.
+            num_samples = operator.index(num_samples)
+        samples, _ = self._compiled((images, key, offset), (num_samples,))
+        self._clear_losses()  # They are tensors of the compiled function.
+        return samples
 
-        def run(number):
-            # A loop traces this once, so each pass opens a stream of its own.
-            with layers.stream(layers.random.fold(key, number), offset):
-                logits = self.model(images, training=False)
-            return ops.cast(logits, "float32")
+    def sample_until(
+        self, images, tolerance: float, seed=None, offset=0, step: int = 5
+    ):
+        """Draws samples until the mean prediction is known well enough.
 
-        def body(number, samples):
-            # LiteRT knows neither lists of tensors nor updates of slices.
-            here = ops.equal(numbers, number)[:, None, None]
-            return ops.where(here, run(number), samples)
+        After every `step` samples, each class of each image has the standard error of
+        its mean probability, `std / sqrt(n)`. Once all are at most `tolerance`, or
+        there are `num_samples`, it ends. The samples are the first of those that a call
+        with that seed gives; their number depends on all of the batch.
 
-        shape = (num_samples, ops.shape(images)[0], self.num_classes)
+        Args:
+            images: Tensor of shape `(batch, height, width, channels)`, not of a
+                compiled function.
+            tolerance: The largest standard error of a probability.
+            seed: As in a call.
+            offset: As in a call.
+            step: Samples between two looks. The first ones may agree by chance, and
+                the fewer there are the likelier.
+
+        Returns:
+            Tensor of shape `(n, batch, num_classes)`, of logits; `n` is how many were
+            drawn: a multiple of `step`, or `num_samples`, or 1 where nothing is random.
+        """
+        if not tolerance >= 0 or step < 2:
+            raise ValueError(
+                "`tolerance` must not be negative, and `step` two at least. Received: "
+                f"tolerance={tolerance}, step={step}"
+            )
+        key = self.next_key() if seed is None else seed
+        settings = self.num_samples, float(tolerance), min(step, self.num_samples)
+        samples, count = self._compiled((images, key, offset), settings)
+        self._clear_losses()
+        return samples[: int(count)]
+
+    def _draw(self, images, key, offset, num_samples, tolerance=None, step=None):
+        """Returns samples, and how many of them were drawn; see `sample_until`."""
+        batch = ops.shape(images)[0]
+        values, shape = self._split.prefix(images), (num_samples, batch)
         if self.repeats_itself:
-            return ops.broadcast_to(run(0), shape)
-        numbers = ops.arange(num_samples, dtype="int32")
-        return ops.fori_loop(0, num_samples, body, ops.zeros(shape, "float32"))
+            logits = ops.cast(self._split.suffix(values), "float32")
+            count = num_samples if tolerance is None else 1
+            return ops.broadcast_to(logits, (*shape, self.num_classes)), count
+        settings = offset, self.prediction, _prepare(self.model)
+
+        def passes(keys, values):
+            with layers.stream(keys, *settings):
+                return ops.cast(self._split.suffix(values), "float32")
+
+        if self._split.has_small_maps and self._split.is_known:
+            passes = layers.random.fuse(passes)
+
+        def run(numbers):
+            # A loop traces this once, so each pass opens a stream of its own.
+            keys, tiled = layers.random.fold(key, numbers), values
+            if self._split.by_row:
+                tiled = [_tile(value, ops.shape(numbers)[0]) for value in values]
+            else:
+                keys = keys[0]
+            logits = passes(keys, tiled)
+            return ops.reshape(logits, (-1, batch, self.num_classes))
+
+        if keras.backend.backend() == "jax" and not self._split.is_known:
+            # In a traced loop these would draw once, and lose their state.
+            samples = [run(ops.array([n], "int32")) for n in range(num_samples)]
+            return ops.concatenate(samples), num_samples
+        chunk = self._chunk(batch, num_samples, step)
+        shape = (*shape, self.num_classes)
+        return run_all(run, shape, chunk, tolerance, step)
+
+    def _chunk(self, batch, num_samples, step):
+        """Returns how many passes are a batch."""
+        if not self._split.by_row or not self._split.row_bytes:
+            return 1
+        rows = max(self.memory // self._split.row_bytes, 1)
+        maximum = max if is_number(batch) else ops.maximum
+        limit = maximum(rows // maximum(batch, 1), 1)
+        return chunk_size(num_samples, limit, batch, step)
 
     def get_config(self):
         config = {
             "model": keras.saving.serialize_keras_object(self.model),
             "num_samples": self.num_samples,
+            "prediction": self.prediction,
+            "memory": self.memory,
         }
         return {**super().get_config(), **config}
 
@@ -113,11 +207,16 @@ def _check(model, num_samples):
         )
 
 
-def _repeats_itself(model) -> bool:
-    """Returns whether every layer is known to draw nothing in inference."""
-    known = all(
-        type(layer).__module__.partition(".")[0] in ("keras", "layers")
-        and not isinstance(layer, keras.layers.Lambda)
+def _prepare(model):
+    """Returns what random layers compute alike in each pass."""
+    random = [
+        layer
         for layer in model._flatten_layers()
-    )
-    return known and not layers.is_stochastic(model)
+        if isinstance(layer, layers.RandomLayer) and layer.stochastic
+    ]
+    return {layer: layer.prepare() for layer in random}
+
+
+def _tile(value, count):
+    """Repeats a batch, all of it and then all of it again."""
+    return ops.tile(value, (count, *[1] * (len(value.shape) - 1)))

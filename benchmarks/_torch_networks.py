@@ -1,0 +1,140 @@
+"""Monte Carlo prediction in PyTorch, in a process and a Python of its own.
+
+    python benchmarks/_torch_networks.py
+
+Each line of standard input is a list of JSON: the name of a network, `"loop"` or
+`"wrapper"`, the size of the batch and the number of samples. The answer is a list of
+the seconds that took, those of the processor, and the number of weights.
+"""
+
+import functools
+import importlib.util
+import json
+import sys
+import time
+
+import torch
+from torch import nn
+
+MEAN = torch.tensor([123.675, 116.28, 103.53]).reshape(3, 1, 1)
+DEVIATION = torch.tensor([58.395, 57.12, 57.375]).reshape(3, 1, 1)
+WRAPPED_ROWS = 640  # More at once would take gigabytes; then it loops.
+
+
+def conv_norm(inputs, filters, size, stride=1, conv=nn.Conv2d):
+    """A convolution that keeps the size, without bias, and its normalization."""
+    settings = {"stride": stride, "padding": size // 2, "bias": False}
+    return [conv(inputs, filters, size, **settings), nn.BatchNorm2d(filters)]
+
+
+class Block(nn.Module):
+    """A residual block with dropout before the last convolution of its branch."""
+
+    def __init__(self, inputs, filters, stride, bottleneck, rate, inner):
+        super().__init__()
+        narrow = filters // 4 if bottleneck else filters
+        if bottleneck:
+            layers = [*conv_norm(inputs, narrow, 1), nn.ReLU()]
+            layers += [*conv_norm(narrow, narrow, 3, stride, inner), nn.ReLU()]
+            last = conv_norm(narrow, filters, 1)
+        else:
+            layers = [*conv_norm(inputs, filters, 3, stride), nn.ReLU()]
+            last = conv_norm(filters, filters, 3, 1, inner)
+        drop = [nn.Dropout(rate)] if rate else []
+        self.branch = nn.Sequential(*layers, *drop, *last)
+        self.skip = nn.Identity()
+        if inputs != filters:
+            self.skip = nn.Sequential(*conv_norm(inputs, filters, 1, stride))
+
+    def forward(self, x):
+        return torch.relu(self.skip(x) + self.branch(x))
+
+
+class ResNet(nn.Module):
+    """ResNet v1.5 with a 3x3 stem, from pixels to logits.
+
+    Args:
+        depths: Blocks of each stage.
+        bottleneck: Whether they are bottlenecks.
+        rates: Of the dropout in each stage, then of that before the head.
+        bayesian: Whether inner convolutions and the head have Gaussian weights.
+    """
+
+    def __init__(self, depths, bottleneck, rates, bayesian=False):
+        super().__init__()
+        inner, head = nn.Conv2d, nn.Linear
+        if bayesian:
+            from torch_uncertainty.layers.bayesian import BayesConv2d, BayesLinear
+
+            inner = functools.partial(BayesConv2d, sigma_init=1e-3)
+            head = functools.partial(BayesLinear, sigma_init=1e-3)
+        layers, width = [*conv_norm(3, 64, 3), nn.ReLU()], 64
+        for stage, depth in enumerate(depths):
+            filters = 64 * 2**stage * (4 if bottleneck else 1)
+            for block in range(depth):
+                stride = 2 if stage and not block else 1
+                layers.append(
+                    Block(width, filters, stride, bottleneck, rates[stage], inner)
+                )
+                width = filters
+        drop = [nn.Dropout(rates[4])] if rates[4] else []
+        pool = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        self.body = nn.Sequential(*layers, *pool, *drop, head(width, 10))
+
+    def forward(self, x):
+        return self.body((x - MEAN) / DEVIATION)
+
+
+@functools.cache
+def network(name: str) -> nn.Module:
+    """Returns the network of `benchmarks.predict` of that name, in inference."""
+    deep = name.startswith("resnet50")
+    rates = RATES.get(name.partition("_")[2], [0] * 5)
+    depths = (3, 4, 6, 3) if deep else (2, 2, 2, 2)
+    model = ResNet(depths, deep, rates, name.endswith("flipout")).eval()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.train()
+    return model
+
+
+def wrapper(model: nn.Module, count: int, rows: int):
+    """Returns torch-uncertainty's wrapper, in one batch if that fits into memory."""
+    from torch_uncertainty.methods import mc_dropout
+
+    return mc_dropout(model, count, on_batch=rows <= WRAPPED_ROWS).eval()
+
+
+def measure(name: str, kind: str, batch: int, count: int) -> list:
+    """Runs the passes once; see the module."""
+    model = network(name)
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    images = torch.rand(batch, 3, 32, 32) * 255
+    run = wrapper(model, count, batch * count) if kind == "wrapper" else None
+    start, used = time.perf_counter(), time.process_time()
+    with torch.inference_mode():
+        if run is None:
+            torch.stack([model(images) for _ in range(count)])
+        else:
+            run(images)
+    return [time.perf_counter() - start, time.process_time() - used, weights]
+
+
+def main():
+    """Answers one line after the other."""
+    torch.set_num_threads(int(sys.argv[1]))
+    has_wrapper = importlib.util.find_spec("torch_uncertainty") is not None
+    print(json.dumps({"torch": torch.__version__, "wrapper": has_wrapper}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(measure(*json.loads(line))), flush=True)
+
+
+# Rates by method: of the four stages, and before the head.
+RATES = {
+    "mcdo": [0.3, 0.3, 0.3, 0.3, 0],
+    "last_stage": [0, 0, 0, 0.3, 0],
+    "lldo": [0, 0, 0, 0, 0.32],
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Ways to draw the outputs of a linear map with a Gaussian kernel.
+
+All of them have outputs of the same mean and variance, are called alike and know the
+map as a function alone. They differ in what the examples of a batch share and in cost:
+
+    flipout   two maps; one draw of a kernel, set apart by signs for each example
+    weights   one map; one draw of a kernel, the same for each example
+    outputs   two maps; no draw of a kernel, but one for each output
+
+`weights` is the cheapest for large batches. `outputs` is for small ones, where a kernel
+has more entries than the outputs. It draws the outputs independently of each other,
+those of a convolution at neighboring points too, which under one kernel are not.
+"""
+
+from collections.abc import Callable
+
+from keras import ops
+
+from layers import random
+
+
+def flipout(linear: Callable, inputs, loc, scale, key, row_keys):
+    """Returns `linear(x, loc) + linear(x * s, scale * noise) * r`.
+
+    The examples share one draw of the noise; what makes their perturbations
+    uncorrelated are the signs in front of and behind the map.
+
+    Args:
+        linear: Function of inputs and kernel.
+        inputs: Tensor of shape `(batch, ..., channels)`.
+        loc: Mean of the kernel, of shape `(..., channels, outputs)`.
+        scale: Its standard deviation, of the same shape.
+        key: Scalar uint32 tensor.
+        row_keys: uint32 tensor of shape `(batch,)`.
+
+    Returns:
+        Tensor of shape `(batch, ..., outputs)`.
+
+    Reference:
+        [Flipout](https://arxiv.org/abs/1803.04386) (Wen et al., 2018), Eq. 4.
+    """
+    channels, outputs = inputs.shape[-1], loc.shape[-1]
+    middle = [1] * (len(inputs.shape) - 2)  # Signs are constant over space.
+    shape = (ops.shape(inputs)[0], *middle, channels + outputs)
+    signs = random.signs(row_keys, shape, inputs.dtype)
+    noise = random.normal(key, tuple(loc.shape), loc.dtype)
+    flipped = linear(inputs * signs[..., :channels], scale * noise)
+    return linear(inputs, loc) + flipped * signs[..., channels:]
+
+
+def weights(linear: Callable, inputs, loc, scale, key, row_keys):
+    """Returns `linear(x, loc + scale * noise)`; see `flipout`.
+
+    The examples share the kernel, so their perturbations are correlated. Those of
+    two calls are not.
+
+    Reference:
+        [Weight Uncertainty in Neural Networks](https://arxiv.org/abs/1505.05424)
+        (Blundell et al., 2015).
+    """
+    noise = random.normal(key, tuple(loc.shape), loc.dtype)
+    return linear(inputs, loc + scale * noise)
+
+
+def outputs(linear: Callable, inputs, loc, scale, key, row_keys):
+    """Returns `linear(x, loc) + sqrt(linear(x**2, scale**2)) * noise`; see `flipout`.
+
+    Each output of each example has noise of its own.
+
+    Reference:
+        [Variational Dropout and the Local Reparameterization Trick](
+        https://arxiv.org/abs/1506.02557) (Kingma et al., 2015), Eq. 6.
+    """
+    mean = linear(inputs, loc)
+    variance = linear(ops.square(inputs), ops.square(scale))
+    # A sum of squares, but fast convolutions may round it below zero.
+    deviation = ops.sqrt(ops.relu(variance))
+    return mean + deviation * random.normal(row_keys, ops.shape(mean), mean.dtype)
+
+
+# By their name, and whether a draw of an example follows from its row key alone.
+ESTIMATORS = {"flipout": flipout, "weights": weights, "outputs": outputs}
+BY_ROW = {"outputs"}

@@ -1,0 +1,99 @@
+"""Compiling what is called eagerly."""
+
+import functools
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from keras import ops
+
+import layers
+
+
+class Compiled:
+    """A function that is compiled when it is called with values.
+
+    Inside of another compiled function it is a part of that one. TensorFlow compiles
+    it once for the first shape and once for all others, JAX once for each; weights may
+    change in between. On TensorFlow draws are compiled by XLA and the rest is not:
+    on CPUs, its convolutions are the faster ones.
+
+    Args:
+        function: Of tensors and then settings, which are hashable and known
+            beforehand.
+        owner: The layer whose variables it reads.
+        pure: Whether it changes no variables. On JAX, others are not compiled.
+    """
+
+    def __init__(self, function: Callable, owner: keras.layers.Layer, pure: bool):
+        self._function, self._owner, self._pure = function, owner, pure
+        self._compiled = {}  # By settings.
+
+    def __call__(self, tensors: tuple, settings: tuple):
+        """Returns the function of tensors, or of what becomes one, and settings."""
+        if not _is_eager(tensors):
+            return self._function(*tensors, *settings)
+        tensors = [_as_tensor(value) for value in tensors]
+        if settings not in self._compiled:
+            self._compiled[settings] = self._compile(settings)
+        return self._compiled[settings](*tensors)
+
+    def _compile(self, settings):
+        run = functools.partial(_with_settings, self._function, settings)
+        backend = keras.backend.backend()
+        if backend == "tensorflow":
+            import tensorflow as tf
+
+            # Layers of others may branch on tensors.
+            settings = {"autograph": not self._pure, "reduce_retracing": True}
+            return tf.function(_fused(run), **settings)
+        if backend == "jax" and self._pure:
+            return self._compile_for_jax(run)
+        return run
+
+    def _compile_for_jax(self, run):
+        import jax
+
+        variables = self._owner.variables
+
+        @jax.jit
+        def stateless(values, tensors):
+            pairs = zip(variables, values, strict=True)
+            with keras.StatelessScope(state_mapping=list(pairs)):
+                return run(*tensors)
+
+        def compiled(*tensors):
+            return stateless([variable.value for variable in variables], tensors)
+
+        return compiled
+
+
+def _with_settings(function, settings, *tensors):
+    return function(*tensors, *settings)
+
+
+def _fused(function):
+    def traced(*tensors):
+        with layers.random.fused():
+            return function(*tensors)
+
+    return traced
+
+
+def _as_tensor(value):
+    if isinstance(value, (int, np.integer)):
+        return layers.random.uint32(value)
+    return ops.convert_to_tensor(value)
+
+
+def _is_eager(tensors) -> bool:
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.executing_eagerly()
+    if backend == "jax":
+        import jax
+
+        return not any(isinstance(value, jax.core.Tracer) for value in tensors)
+    return True
