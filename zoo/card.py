@@ -7,7 +7,7 @@ from zoo.presets import Preset
 from zoo.registry import parse
 
 CONVERTED = "converted"  # In the place of a recipe: trained by others, elsewhere.
-_CLASSIFIERS = {"mlp"}  # Methods that networks of others have of themselves.
+_THEIRS = {"mlp", "aa", "blur"}  # Methods that networks of others may have.
 _TEMPLATE = """\
 ---
 {{ front }}
@@ -221,9 +221,31 @@ def _classes(preset) -> str:
     return ", ".join(preset.classes)
 
 
-def added(name: str) -> list[str]:
-    """Returns the methods of a model that networks of other libraries do not have."""
-    return [method for method in parse(name).methods if method not in _CLASSIFIERS]
+def unlike(name: str, trained: str | None = None) -> str:
+    """Says how the training of weights differs from that of a model with them.
+
+    Args:
+        name: Of the model.
+        trained: Our name of the network that was trained; by default it has those of
+            the model's methods that networks of other libraries may have.
+
+    Returns:
+        Empty if in nothing.
+
+    Example:
+
+    >>> unlike("resnet50_smooth_mcdo", "resnet50_aa")
+    'with aa, without smooth, mcdo'
+    """
+    own = parse(name).methods
+    theirs = parse(trained).methods if trained else _THEIRS.intersection(own)
+    kinds = {
+        "with": [method for method in theirs if method not in own],
+        "without": [method for method in own if method not in theirs],
+    }
+    return ", ".join(
+        f"{kind} {', '.join(found)}" for kind, found in kinds.items() if found
+    )
 
 
 def _converted(preset) -> str:
@@ -234,11 +256,11 @@ def _converted(preset) -> str:
         "The weights were not trained here: they are those of a network of another "
         "library, in the layers of this package."
     )
-    if methods := added(preset.name):
+    if difference := unlike(preset.name, preset.settings.get("network")):
         text += (
-            f" **They were trained without {', '.join(methods)}.** The layers of these "
-            "methods were put in afterwards, so this is not a model that was trained "
-            "with them: train it on, or evaluate it, before you rely on it."
+            f" **They were trained {difference}.** The layers of this model were put "
+            "together afterwards, so it is not one that was trained that way: train it "
+            "on, or evaluate it, before you rely on it."
         )
     return text
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import keras
 
 from zoo import presets, publish
-from zoo.card import CONVERTED, added
+from zoo.card import CONVERTED, unlike
 from zoo.convert.source import Source, read
 from zoo.convert.state import load_state, num_classes
 from zoo.registry import build, parse
@@ -54,14 +54,19 @@ def convert(
         source.normalization,
     )
     load_state(model, source.state, source.origin)
-    if methods := added(name):
-        warnings.warn(
-            f"'{source.origin}' was trained without {', '.join(methods)}: '{name}' has "
-            "its weights, but is not a model that was trained that way. Train it on or "
-            "evaluate it before you rely on it.",
-            stacklevel=2,
-        )
+    warn_unlike(name, source.network, source.origin)
     return model
+
+
+def warn_unlike(name: str, trained: str | None, origin: str):
+    """Warns if a model has methods that its weights were trained without."""
+    if difference := unlike(name, trained):
+        warnings.warn(
+            f"'{origin}' was trained {difference}: '{name}' has its weights, but is "
+            "not a model that was trained that way. Train it on or evaluate it before "
+            "you rely on it.",
+            stacklevel=3,
+        )
 
 
 def write(
@@ -103,7 +108,12 @@ def write(
     command = re.sub(
         r"(--(?:source|output)[= ])\S*?([^/\s]+)/?(?=\s|$)", r"\1\2", command
     )
-    settings = {"source": source.origin, "sha256": source.sha256}
+    settings = {
+        "source": source.origin,
+        "sha256": source.sha256,
+        "network": source.network,
+    }
+    settings = {key: value for key, value in settings.items() if value is not None}
     record = {
         "model": model.name,
         "dataset": data,

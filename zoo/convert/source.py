@@ -11,7 +11,9 @@ import safetensors
 import safetensors.numpy
 
 from zoo import files
+from zoo.convert.names import ours
 from zoo.convert.pickled import read_pth
+from zoo.registry import parse
 
 WEIGHTS_FILES = "model.safetensors", "pytorch_model.bin"  # In a folder, as on the hub.
 CONFIG_FILE = "config.json"  # Of timm, beside the weights.
@@ -51,6 +53,17 @@ class Source:
         _, _, tag = self.origin.removeprefix(PREFIX).partition(".")
         named = tag if self.origin.startswith(PREFIX) else ""
         return self.config.get("tag") or named or "converted"
+
+    @property
+    def network(self) -> str | None:
+        """Our name of the network that was trained, if it is known."""
+        name, _, _ = self.origin.removeprefix(PREFIX).partition(".")
+        named = name if self.origin.startswith(PREFIX) else ""
+        name = ours(self.config.get("architecture") or named)
+        try:
+            return parse(name).stem
+        except ValueError:
+            return None
 
     @property
     def license(self) -> str | None:
@@ -141,8 +154,8 @@ def _read_config(path) -> dict[str, object]:
     except ValueError as error:
         raise ValueError(f"'{path}' is not JSON: {error}") from error
     config = config if isinstance(config, dict) else {}
-    labels = {k: config[k] for k in ("label_names",) if k in config}
-    return {**(config.get("pretrained_cfg") or {}), **labels}
+    outer = {k: config[k] for k in ("architecture", "label_names") if k in config}
+    return {**(config.get("pretrained_cfg") or {}), **outer}
 
 
 def _download(name, file) -> pathlib.Path:
