@@ -302,14 +302,14 @@ MUTATIONS = [
         "zoo/download.py",
         'safe = re.sub(r"[^\\w.-]", "_", name)',
         "safe = name",
-        "tests/zoo/test_remote.py",
+        "tests/zoo/test_converted.py",
     ),
     (
         "a resumed copy starts at the beginning",
         "zoo/remote.py",
         "file.seek(start)",
         "file.seek(0)",
-        "tests/zoo/test_remote.py",
+        "tests/zoo/test_converted.py",
     ),
     (
         "old files stay in a repository of the hub",

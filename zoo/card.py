@@ -3,11 +3,9 @@
 import json
 
 from zoo import hub, metadata, results
+from zoo.origin import CONVERTED, unlike
 from zoo.presets import Preset
-from zoo.registry import parse
 
-CONVERTED = "converted"  # In the place of a recipe: trained by others, elsewhere.
-_THEIRS = {"mlp", "aa", "blur"}  # Methods that networks of others may have.
 _TEMPLATE = """\
 ---
 {{ front }}
@@ -219,33 +217,6 @@ def _classes(preset) -> str:
     if preset.classes == tuple(map(str, range(preset.num_classes))):
         return f"numbers from 0 to {preset.num_classes - 1}, those of the data set"
     return ", ".join(preset.classes)
-
-
-def unlike(name: str, trained: str | None = None) -> str:
-    """Says how the training of weights differs from that of a model with them.
-
-    Args:
-        name: Of the model.
-        trained: Our name of the network that was trained; by default it has those of
-            the model's methods that networks of other libraries may have.
-
-    Returns:
-        Empty if in nothing.
-
-    Example:
-
-    >>> unlike("resnet50_smooth_mcdo", "resnet50_aa")
-    'with aa, without smooth, mcdo'
-    """
-    own = parse(name).methods
-    theirs = parse(trained).methods if trained else _THEIRS.intersection(own)
-    kinds = {
-        "with": [method for method in theirs if method not in own],
-        "without": [method for method in own if method not in theirs],
-    }
-    return ", ".join(
-        f"{kind} {', '.join(found)}" for kind, found in kinds.items() if found
-    )
 
 
 def _converted(preset) -> str:

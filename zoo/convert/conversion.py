@@ -2,15 +2,14 @@
 
 import os
 import re
-import warnings
 from collections.abc import Callable
 
 import keras
 
 from zoo import presets, publish
-from zoo.card import CONVERTED, unlike
 from zoo.convert.source import Source, read
 from zoo.convert.state import load_state, num_classes
+from zoo.origin import CONVERTED, warn_unlike
 from zoo.registry import build, parse
 
 
@@ -56,17 +55,6 @@ def convert(
     load_state(model, source.state, source.origin)
     warn_unlike(name, source.network, source.origin)
     return model
-
-
-def warn_unlike(name: str, trained: str | None, origin: str):
-    """Warns if a model has methods that its weights were trained without."""
-    if difference := unlike(name, trained):
-        warnings.warn(
-            f"'{origin}' was trained {difference}: '{name}' has its weights, but is "
-            "not a model that was trained that way. Train it on or evaluate it before "
-            "you rely on it.",
-            stacklevel=3,
-        )
 
 
 def write(

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo import files
+from zoo import download, files
 from zoo.convert.names import KERAS_HUB
 
 PREFIX = "keras_hub:"
@@ -42,8 +42,7 @@ def load_preset(name: str | os.PathLike) -> keras.Model:
         raise ImportError(
             f"'{name}' is a preset of keras_hub, which loads it: pip install keras-hub."
         ) from error
-    offline = os.environ.get("ZOO_OFFLINE", "0") not in ("", "0")
-    if offline and not pathlib.Path(name).is_dir():
+    if download.is_offline() and not pathlib.Path(name).is_dir():
         raise ConnectionError(f"Cannot get '{name}' (ZOO_OFFLINE is set). {_by_hand()}")
     try:
         return keras_hub.models.ImageClassifier.from_preset(str(name))

@@ -12,7 +12,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from zoo import files
+from zoo import download, files
 from zoo.convert import hub
 from zoo.convert.names import ours
 from zoo.convert.pickled import read_pth
@@ -29,7 +29,7 @@ STD = (0.229, 0.224, 0.225)
 # By the first word of timm's tag: what timm trained itself, and what torchvision did.
 # Of other weights it has to be said.
 LICENSES = {
-    "apache-2.0": "a1 a1h a2 a3 ah am b1k b2k bt c1 c2 d ra ra4 racm ram sw",
+    "apache-2.0": "a1 a1h a2 a3 ah am b1k b2k bt c1 c2 d ra ra2 ra4 racm ram sw",
     "bsd-3-clause": "tv tv2",
 }
 
@@ -191,7 +191,7 @@ def _download(name, file) -> pathlib.Path:
             f"'{PREFIX}{name}' is on the Hugging Face hub: pip install huggingface_hub."
             f" {_by_hand(name)}"
         ) from error
-    offline = os.environ.get("ZOO_OFFLINE", "0") not in ("", "0")
+    offline = download.is_offline()
     try:
         path = huggingface_hub.hf_hub_download(
             repository, file, local_files_only=offline
