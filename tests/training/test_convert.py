@@ -138,7 +138,8 @@ def test_every_source_becomes_a_published_folder(
         assert "trained without" not in result.stderr + text
     loaded = zoo.load(model, weights=tmp_path / "ours")
     source = convert.read(tmp_path / "theirs")
-    plain = convert.convert(source, model.partition("_")[0], (64, 64, 3))
+    network = source.network or model.partition("_")[0]
+    plain = convert.convert(source, network, (64, 64, 3))
     weights = variables(loaded)
     for name, variable in variables(plain).items():
         np.testing.assert_array_equal(weights[name], variable)
