@@ -1,4 +1,4 @@
-r"""What a classifier of keras_hub computes, for `test_hub.py`.
+r"""What a classifier of keras_hub computes, for `test_keras_hub.py`.
 
     PYTHON tests/zoo/hub_networks.py resnet_50 FOLDER 224x224 160x96
 

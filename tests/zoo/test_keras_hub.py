@@ -3,7 +3,8 @@
 `SMOOTHZOO_KERAS_HUB_PYTHON` is a Python that has keras_hub, if this one does not:
 
     python -m venv /tmp/hub && /tmp/hub/bin/pip install tensorflow keras-hub
-    SMOOTHZOO_KERAS_HUB_PYTHON=/tmp/hub/bin/python pytest -m slow tests/zoo/test_keras_hub.py
+    export SMOOTHZOO_KERAS_HUB_PYTHON=/tmp/hub/bin/python
+    pytest -m slow tests/zoo/test_keras_hub.py
 """
 
 import importlib.util
