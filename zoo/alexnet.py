@@ -9,7 +9,7 @@ import functools
 
 import keras
 
-from zoo.blocks import classify, convolve, is_small, max_pool, preprocess, relu
+from zoo.blocks import classify, convolve, is_small, preprocess, relu
 from zoo.parts import Parts
 
 
@@ -47,7 +47,7 @@ def alexnet(
     images, x = preprocess(input_shape, normalization)
     for stage, (depth, sizes) in enumerate(zip(depths, SIZES, strict=True), 1):
         if stage > 1:
-            x = max_pool(x, parts, 3, f"stage{stage}_pool")
+            x = parts.max_pool(x, 3, name=f"stage{stage}_pool")
         for block, (filters, kernel_size) in enumerate(sizes[:depth], 1):
             name = f"stage{stage}_block{block}"
             if stage == 1:

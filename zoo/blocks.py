@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable
 
 import keras
-from keras import ops
 
 from zoo.parts import Parts
 
@@ -81,27 +80,16 @@ def relu(x, name: str):
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 
 
-def own_strides(parts: Parts, strides: int) -> int:
-    """Returns the strides that are left to a layer when `downsample` may take them."""
-    return strides if parts.downsample is None else 1
+def own_strides(layer: Callable | None, strides: int) -> int:
+    """Returns the strides that are left beside a layer that may subsample."""
+    return strides if layer is None else 1
 
 
-def downsample(x, parts: Parts, strides: int, name: str):
-    """Subsamples behind a layer that left its strides to `parts.downsample`."""
-    if parts.downsample is None or strides == 1:
+def downsample(x, layer: Callable | None, strides: int, name: str):
+    """Subsamples with a part that took the strides of another layer."""
+    if layer is None or strides == 1:
         return x
-    return parts.downsample(strides=strides, name=f"{name}_downsample")(x)
-
-
-def max_pool(x, parts: Parts, pool_size: int, name: str, padding: int = 0):
-    """Adds a max-pooling of stride 2 with so much padding on each side."""
-    if padding:
-        # Values that are in the window anyway: never the largest by themselves, as
-        # zeros would be among negative features.
-        border = (padding, padding)
-        x = ops.pad(x, ((0, 0), border, border, (0, 0)), "symmetric")
-    pool = keras.layers.MaxPooling2D(pool_size, own_strides(parts, 2), name=name)
-    return downsample(pool(x), parts, 2, name)
+    return layer(strides=strides, name=f"{name}_downsample")(x)
 
 
 def preprocess(input_shape, normalization):

@@ -3,11 +3,9 @@
 import json
 
 from zoo import hub, metadata, results
+from zoo.origin import CONVERTED, unlike
 from zoo.presets import Preset
-from zoo.registry import parse
 
-CONVERTED = "converted"  # In the place of a recipe: trained by others, elsewhere.
-_CLASSIFIERS = {"mlp"}  # Methods that networks of others have of themselves.
 _TEMPLATE = """\
 ---
 {{ front }}
@@ -221,11 +219,6 @@ def _classes(preset) -> str:
     return ", ".join(preset.classes)
 
 
-def added(name: str) -> list[str]:
-    """Returns the methods of a model that networks of other libraries do not have."""
-    return [method for method in parse(name).methods if method not in _CLASSIFIERS]
-
-
 def _converted(preset) -> str:
     """Says of weights of another library what they are not; empty for our own."""
     if preset.recipe != CONVERTED:
@@ -234,11 +227,11 @@ def _converted(preset) -> str:
         "The weights were not trained here: they are those of a network of another "
         "library, in the layers of this package."
     )
-    if methods := added(preset.name):
+    if difference := unlike(preset.name, preset.settings.get("network")):
         text += (
-            f" **They were trained without {', '.join(methods)}.** The layers of these "
-            "methods were put in afterwards, so this is not a model that was trained "
-            "with them: train it on, or evaluate it, before you rely on it."
+            f" **They were trained {difference}.** The layers of this model were put "
+            "together afterwards, so it is not one that was trained that way: train it "
+            "on, or evaluate it, before you rely on it."
         )
     return text
 

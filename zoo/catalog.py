@@ -12,6 +12,7 @@ from zoo import weights as weight_files
 from zoo.blocks import is_small
 from zoo.facts import check_layers
 from zoo.methods import METHODS
+from zoo.origin import warn_unlike
 from zoo.registry import ARCHITECTURES, build, default_normalization, parse
 
 # What `list_models` offers of each architecture besides single methods; any other
@@ -29,8 +30,10 @@ def load(
 
     Args:
         name: `architecture[_method...][.tag]`; without a tag, the weights that
-            `presets.json` lists first for that name. Or the URL of a published folder,
-            such as `hf://owner/name`, `gs://bucket/folder` or `https://...`.
+            `presets.json` lists first for that name; where there are none, those of
+            another library for the architecture, with a warning that they were trained
+            without the methods. Or the URL of a published folder, such as
+            `hf://owner/name`, `gs://bucket/folder` or `https://...`.
         input_shape: `(height, width, channels)`, by default that of the training. The
             channels must be the same, and so must be the kind of the stem.
         num_classes: The number of logits. Another than in the training puts a new head
@@ -53,7 +56,9 @@ def load(
     spec = parse(name)
     if weights is None:
         preset = presets.find(spec.stem, spec.tag)
-        path, full_name = presets.locate(preset), preset.name
+        path, full_name = presets.locate(preset), f"{spec.stem}.{preset.tag}"
+        if preset.stem != spec.stem:
+            warn_unlike(full_name, preset.stem, preset.name)
     else:
         preset, path = _open(str(spec), weights, input_shape)
         full_name = str(spec)
@@ -119,7 +124,9 @@ def _read_preset(name, path, input_shape) -> presets.Preset:
 
 def _load_into(model, path, preset, skip):
     try:
-        weight_files.load_weights(model, path, preset.sha256 or None, skip)
+        # Converted weights were checked when they were located.
+        sha256 = None if preset.source else preset.sha256 or None
+        weight_files.load_weights(model, path, sha256, skip)
     except ValueError as error:
         small = is_small(preset.input_shape)
         if is_small(model.input_shape[1:]) == small:

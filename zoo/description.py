@@ -33,7 +33,7 @@ def describe(
     if spec.tag or any(p.stem == spec.stem for p in presets.read().values()):
         preset = presets.find(spec.stem, spec.tag)
         name, input_shape, num_classes = (
-            preset.name,
+            f"{spec.stem}.{preset.tag}",
             preset.input_shape,
             preset.num_classes,
         )
@@ -74,8 +74,11 @@ def _weights(preset) -> dict[str, str]:
     found = [f for f in (package, *others) if preset.file and (f / file).is_file()]
     where = f"in {found[0]}" if found else preset.url or "in no known folder"
     where = "in the package" if package in found else where
+    if preset.source:
+        where = f"converted on first use, {where}"
+    size = f"{preset.size / 1e6:.2f} MB, " if preset.size else ""
     return {
-        "weights": f"{preset.size / 1e6:.2f} MB, {where}, sha256 {preset.sha256}",
+        "weights": f"{size}{where}, sha256 {preset.sha256 or 'as announced there'}",
         "licence": preset.license,
         "classes": ", ".join(preset.classes),
         "data": f"{preset.data} ({preset.data_license})",

@@ -55,7 +55,7 @@ def fetch(url: str, path: pathlib.Path, sha256: str, size: int) -> pathlib.Path:
     if path.exists():
         return path
     if is_offline():
-        raise _cannot(url, path, "ZOO_OFFLINE is set")
+        raise cannot(url, path, "ZOO_OFFLINE is set")
     with files.locked(path.with_name(f"{path.name}.lock")):
         if not path.exists():
             part = path.with_name(f"{path.name}.part")
@@ -139,7 +139,8 @@ def _check(url, part, sha256, size):
         raise ValueError(f"What came from {url} is not the file: {error}") from error
 
 
-def _cannot(url, path, reason) -> ConnectionError:
+def cannot(url: str, path: pathlib.Path, reason: object) -> ConnectionError:
+    """Returns the error of a download, with the way that needs no network."""
     return ConnectionError(
         f"Cannot download {url} ({reason}). Without a network: get that file on "
         f"another machine and put it at '{path}', or set ZOO_CACHE to a folder that "
@@ -159,9 +160,9 @@ def _download(url, path, part, size):
             except (OSError, http.client.HTTPException) as error:
                 reason = getattr(error, "reason", None) or error
             if part.stat().st_size <= before:
-                raise _cannot(url, path, reason)
+                raise cannot(url, path, reason)
     if part.stat().st_size < size:
-        raise _cannot(url, path, f"broke off {_ATTEMPTS} times; call again to go on")
+        raise cannot(url, path, f"broke off {_ATTEMPTS} times; call again to go on")
 
 
 def _append(url, part, advance):
@@ -184,7 +185,7 @@ def _from_hub(url, path, part, size):
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise _cannot(url, path, error) from error
+        raise cannot(url, path, error) from error
     shutil.rmtree(folder)
 
 

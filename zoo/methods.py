@@ -6,7 +6,7 @@ import functools
 import keras
 
 import layers
-from zoo.parts import Parts, pooled
+from zoo.parts import Parts, average_pooled, averaging, max_pooled, pooled
 
 
 def smooth(parts: Parts, temperature: float = 10.0, padding: str = "same") -> Parts:
@@ -56,9 +56,27 @@ def flipout(
 
 def blurpool(parts: Parts, taps: tuple[float, ...] = (1, 3, 3, 1)) -> Parts:
     """Anti-aliased subsampling (Zhang, 2019); the 7x7 stem keeps its stride."""
-    return dataclasses.replace(
-        parts, downsample=functools.partial(layers.BlurPool2D, taps)
-    )
+    layer = functools.partial(layers.BlurPool2D, taps)
+    return dataclasses.replace(_blurred(parts, layer), skip_downsample=layer)
+
+
+def blur(parts: Parts, taps: tuple[float, ...] = (1, 2, 1)) -> Parts:
+    """Anti-aliasing of timm's `resnetblur` networks: shortcuts keep their strides."""
+    return _blurred(parts, functools.partial(layers.BlurPool2D, taps))
+
+
+def _blurred(parts, layer):
+    pool = functools.partial(max_pooled, downsample=layer)
+    return dataclasses.replace(parts, downsample=layer, max_pool=pool)
+
+
+def average(parts: Parts) -> Parts:
+    """Anti-aliasing of timm's `resnetaa` networks, by averages of 2x2 pixels.
+
+    Shortcuts keep their strides. Where a side is odd, which those networks do not
+    take, the last average is of what is there.
+    """
+    return dataclasses.replace(parts, downsample=averaging, max_pool=average_pooled)
 
 
 def gap(parts: Parts) -> Parts:
@@ -99,6 +117,8 @@ METHODS = {
     "lldo": last_layer_dropout,
     "flipout": flipout,
     "blurpool": blurpool,
+    "blur": blur,
+    "aa": average,
     "gap": gap,
     "mlp": mlp,
     "gmp": gmp,

@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Mapping
 
 import keras
+from keras import ops
 
 import layers
 
@@ -16,6 +17,41 @@ _conv = functools.partial(
 def pooled(x, layer: Callable = keras.layers.GlobalAveragePooling2D):
     """Adds a global pooling."""
     return layer(name="pool")(x)
+
+
+def max_pooled(
+    x, pool_size: int, name: str, padding: int = 0, downsample: Callable | None = None
+):
+    """Adds a max-pooling of stride 2 with so much padding on each side.
+
+    Args:
+        x: Feature map.
+        pool_size: Side of the windows.
+        name: Of the layer.
+        padding: Rows and columns on each side.
+        downsample: Subsamples behind the pooling, which then has stride 1.
+
+    Returns:
+        The smaller feature map.
+    """
+    if padding:
+        # Values that are in the window anyway: never the largest by themselves, as
+        # zeros would be among negative features.
+        border = (padding, padding)
+        x = ops.pad(x, ((0, 0), border, border, (0, 0)), "symmetric")
+    strides = 2 if downsample is None else 1
+    x = keras.layers.MaxPooling2D(pool_size, strides, name=name)(x)
+    return downsample(strides=2, name=f"{name}_downsample")(x) if downsample else x
+
+
+def average_pooled(x, pool_size: int, name: str, padding: int = 0):
+    """Adds an average of 2x2 windows; arguments as `max_pooled` has them."""
+    return keras.layers.AveragePooling2D(2, name=name)(x)
+
+
+def averaging(strides: int, name: str):
+    """Returns an average pooling; where a side is odd, of what is there."""
+    return keras.layers.AveragePooling2D(strides, padding="same", name=name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +77,14 @@ class Parts:
     # dropout(): in every residual branch, before its last convolution; in a chain of
     # convolutions, behind each of them.
     dropout: Callable = keras.layers.Identity
-    # downsample(strides): behind each convolution or pooling that then has stride 1,
-    # and before the projection of a shortcut. None leaves the strides where they are.
+    # downsample(strides): behind each convolution that then has stride 1. None leaves
+    # the strides where they are.
     downsample: Callable | None = None
+    # skip_downsample(strides): before the projection of a shortcut, likewise.
+    skip_downsample: Callable | None = None
+    # max_pool(feature_map, pool_size, padding=0): to half the size, in stems and
+    # between the stages of a chain; a graph fragment.
+    max_pool: Callable = max_pooled
     # smooth(): at the end of every stage, before the next one subsamples; in a
     # pre-activation ResNet, not of the last.
     smooth: Callable = keras.layers.Identity

@@ -15,7 +15,6 @@ from zoo.blocks import (
     convolve,
     downsample,
     is_small,
-    max_pool,
     norm_relu,
     own_strides,
     preprocess,
@@ -24,18 +23,22 @@ from zoo.parts import Parts
 
 
 def _basic_branch(x, parts, filters, strides, name):
-    x = convolve(x, parts, filters, 3, own_strides(parts, strides), f"{name}_1")
-    x = downsample(norm_relu(x, parts, f"{name}_2"), parts, strides, f"{name}_1")
+    inner = own_strides(parts.downsample, strides)
+    x = norm_relu(
+        convolve(x, parts, filters, 3, inner, f"{name}_1"), parts, f"{name}_2"
+    )
+    x = downsample(x, parts.downsample, strides, f"{name}_1")
     x = parts.dropout(name=f"{name}_dropout")(x)
     return convolve(x, parts, filters, 3, 1, f"{name}_2", parts.inner_conv)
 
 
 def _bottleneck_branch(x, parts, filters, strides, name):
-    inner = own_strides(parts, strides)
+    inner = own_strides(parts.downsample, strides)
     x = convolve(x, parts, filters // 4, 1, 1, f"{name}_1")
     x = norm_relu(x, parts, f"{name}_2")
     x = convolve(x, parts, filters // 4, 3, inner, f"{name}_2", parts.inner_conv)
-    x = downsample(norm_relu(x, parts, f"{name}_3"), parts, strides, f"{name}_2")
+    x = norm_relu(x, parts, f"{name}_3")
+    x = downsample(x, parts.downsample, strides, f"{name}_2")
     x = parts.dropout(name=f"{name}_dropout")(x)
     return convolve(x, parts, filters, 1, 1, f"{name}_3")
 
@@ -43,8 +46,8 @@ def _bottleneck_branch(x, parts, filters, strides, name):
 def _block(x, parts, branch, filters, strides, name):
     skip, x = x, norm_relu(x, parts, f"{name}_1")
     if skip.shape[-1] != filters:
-        skip = downsample(x, parts, strides, f"{name}_skip")
-        inner = own_strides(parts, strides)
+        skip = downsample(x, parts.skip_downsample, strides, f"{name}_skip")
+        inner = own_strides(parts.skip_downsample, strides)
         skip = convolve(skip, parts, filters, 1, inner, f"{name}_skip")
     x = branch(x, parts, filters, strides, name)
     return keras.layers.Add(name=f"{name}_add")([skip, x])
@@ -54,7 +57,7 @@ def _stem(x, parts, filters, small):
     if small:
         return convolve(x, parts, filters, 3, 1, "stem")
     x = convolve(x, parts, filters, 7, 2, "stem")
-    return max_pool(x, parts, 3, "stem_pool", padding=1)
+    return parts.max_pool(x, 3, name="stem_pool", padding=1)
 
 
 def preresnet(

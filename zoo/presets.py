@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from zoo import download, files, remote
+from zoo.registry import parse
 
 FOLDER = pathlib.Path(__file__).parent
 WEIGHTS_FILE = "model.safetensors"  # In a published folder and in that of a training,
@@ -21,8 +22,8 @@ class Preset:
 
     Attributes:
         name: With its tag, for example `"resnet20_smooth_mcdo.fashion_mnist"`.
-        sha256: Of the weights file.
-        size: Of the weights file, in bytes.
+        sha256: Of the weights file; None if it is not known before the first download.
+        size: Of the weights file, in bytes; likewise.
         input_shape: `(height, width, channels)` of the training images.
         num_classes: The number of logits.
         mean: Of the pixels per channel, in units of `[0, 255]`.
@@ -33,6 +34,8 @@ class Preset:
         file: Name of the weights file, in one of `folders()` or a published folder.
         url: Where to download it if the file is not there.
         rounding: What float16 weights changed, as `training.rounding` found it.
+        source: What `url` has, if that is a file of another library, which is converted
+            on first use; for example `"timm:resnet50.a1_in1k"`.
         license: Of the weights.
         data: Name of the training set.
         data_license: Its licence.
@@ -52,8 +55,8 @@ class Preset:
     """
 
     name: str
-    sha256: str
-    size: int
+    sha256: str | None
+    size: int | None
     input_shape: tuple[int | None, int | None, int]
     num_classes: int
     mean: tuple[float, ...]
@@ -63,6 +66,7 @@ class Preset:
     file: str | None = None
     url: str | None = None
     rounding: Mapping = dataclasses.field(default_factory=dict)
+    source: str | None = None
     license: str = "apache-2.0"
     data: str | None = None
     data_license: str | None = None
@@ -93,7 +97,11 @@ class Preset:
         del entry["name"]
         if not self.others:
             del entry["others"]
-        return {k: v for k, v in entry.items() if v is not None and v != {}}
+        return {
+            k: v
+            for k, v in entry.items()
+            if k in ("sha256", "size") or (v is not None and v != {})
+        }
 
 
 def from_json(name: str, entry: Mapping, origin: str | os.PathLike) -> Preset:
@@ -179,6 +187,10 @@ def find(stem: str, tag: str | None = None) -> Preset:
         stem: The name without a tag.
         tag: Which weights; by default the first that `presets.json` lists.
 
+    Returns:
+        That of the same name, or else that of converted weights for the same
+        architecture with the most of the methods and no other.
+
     Raises:
         ValueError: If there are none; the message has the nearest names.
     """
@@ -187,6 +199,8 @@ def find(stem: str, tag: str | None = None) -> Preset:
     for preset in own:
         if tag in (None, preset.tag):
             return preset
+    if converted := _converted(stem, tag, known.values()):
+        return converted
     if not known:
         near = "No weights are published yet."
     else:
@@ -197,6 +211,21 @@ def find(stem: str, tag: str | None = None) -> Preset:
         f"There are no weights for '{name}'. {near} `zoo.build('{stem}')` gives an "
         "untrained model."
     )
+
+
+def _converted(stem, tag, known) -> Preset | None:
+    """Returns the weights of another library that fit a network with more methods."""
+    spec, fitting = parse(stem), []
+    for preset in known:
+        other = parse(preset.stem)
+        if (
+            preset.source
+            and other.architecture == spec.architecture
+            and tag in (None, preset.tag)
+            and set(other.methods) <= set(spec.methods)
+        ):
+            fitting.append((len(other.methods), preset))
+    return max(fitting, key=lambda pair: pair[0], default=(0, None))[1]
 
 
 def _nearest(stem, tag, known, count=4) -> list[str]:
@@ -240,6 +269,10 @@ def locate(preset: Preset, folder: str | os.PathLike | None = None) -> pathlib.P
         ConnectionError: If it cannot be downloaded.
         ValueError: If what was downloaded is another file.
     """
+    if preset.source:
+        from zoo.convert import remote as converted  # It needs this module.
+
+        return converted.locate(preset)
     fields = preset.name, preset.sha256, preset.size
     if folder is not None and remote.is_url(folder):
         url = remote.join(folder, preset.file or WEIGHTS_FILE)

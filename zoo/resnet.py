@@ -3,7 +3,9 @@
 The stride of a bottleneck is in its 3x3 convolution, as in torchvision and timm.
 ResNeXt (Xie et al., 2017, https://arxiv.org/abs/1611.05431) groups the channels of that
 convolution, and the wide networks of Zagoruyko and Komodakis (2016),
-https://arxiv.org/abs/1605.07146, have more of them.
+https://arxiv.org/abs/1605.07146, have more of them. The `d` networks of He et al.
+(2019), https://arxiv.org/abs/1812.01187, have three convolutions in their stem and
+average before the projection of a shortcut.
 """
 
 import functools
@@ -16,49 +18,53 @@ from zoo.blocks import (
     conv_norm,
     downsample,
     is_small,
-    max_pool,
     own_strides,
     preprocess,
     relu,
 )
-from zoo.parts import Parts
+from zoo.parts import Parts, averaging
 
 
 def _basic_branch(x, parts, filters, strides, name):
-    inner = own_strides(parts, strides)
+    inner = own_strides(parts.downsample, strides)
     x = relu(conv_norm(x, parts, filters, 3, inner, f"{name}_1"), f"{name}_1")
-    x = downsample(x, parts, strides, f"{name}_1")
+    x = downsample(x, parts.downsample, strides, f"{name}_1")
     x = parts.dropout(name=f"{name}_dropout")(x)
     return conv_norm(x, parts, filters, 3, 1, f"{name}_2", parts.inner_conv)
 
 
 def _bottleneck_branch(x, parts, filters, strides, name, widen, groups):
-    width, inner = widen * filters // 4, own_strides(parts, strides)
+    width, inner = widen * filters // 4, own_strides(parts.downsample, strides)
     x = relu(conv_norm(x, parts, width, 1, 1, f"{name}_1"), f"{name}_1")
     x = conv_norm(x, parts, width, 3, inner, f"{name}_2", parts.inner_conv, groups)
-    x = downsample(relu(x, f"{name}_2"), parts, strides, f"{name}_2")
+    x = downsample(relu(x, f"{name}_2"), parts.downsample, strides, f"{name}_2")
     x = parts.dropout(name=f"{name}_dropout")(x)
     return conv_norm(x, parts, filters, 1, 1, f"{name}_3")
 
 
-def _projection(x, parts, filters, strides, name):
-    x = downsample(x, parts, strides, name)
-    return conv_norm(x, parts, filters, 1, own_strides(parts, strides), name)
+def _projection(x, parts, filters, strides, name, layer=None):
+    layer = parts.skip_downsample or layer
+    x = downsample(x, layer, strides, name)
+    return conv_norm(x, parts, filters, 1, own_strides(layer, strides), name)
 
 
 def _zero_padded(x, parts, filters, strides, name):
     """The shortcut without weights, option A of the paper."""
-    x = downsample(x, parts, strides, name)
-    inner = own_strides(parts, strides)
+    x = downsample(x, parts.skip_downsample, strides, name)
+    inner = own_strides(parts.skip_downsample, strides)
     extra = filters - x.shape[-1]
     return ops.pad(x[:, ::inner, ::inner], ((0, 0), (0, 0), (0, 0), (0, extra)))
 
 
-def _stem(x, parts, filters, small):
-    if small:
-        return relu(conv_norm(x, parts, filters, 3, 1, "stem"), "stem")
-    x = relu(conv_norm(x, parts, filters, 7, 2, "stem"), "stem")
-    return max_pool(x, parts, 3, "stem_pool", padding=1)
+def _stem(x, parts, filters, small, deep):
+    size, strides = (3, 1) if small else (7, 2)
+    if deep:
+        for i, width in enumerate((filters // 2, filters // 2, filters), 1):
+            x = conv_norm(x, parts, width, 3, strides if i == 1 else 1, f"stem_{i}")
+            x = relu(x, f"stem_{i}")
+    else:
+        x = relu(conv_norm(x, parts, filters, size, strides, "stem"), "stem")
+    return x if small else parts.max_pool(x, 3, name="stem_pool", padding=1)
 
 
 def resnet(
@@ -72,6 +78,7 @@ def resnet(
     widen: int = 1,
     groups: int = 1,
     cifar: bool = False,
+    deep: bool = False,
 ) -> keras.Model:
     """Builds a ResNet.
 
@@ -87,6 +94,8 @@ def resnet(
         groups: The number of groups of channels in the 3x3 of a bottleneck.
         cifar: Whether it is a CIFAR network of section 4.2 of the paper: no
             subsampling in the stem, and shortcuts without weights.
+        deep: Whether the stem is three convolutions, and a shortcut averages before its
+            projection.
 
     Returns:
         A functional model from images to logits.
@@ -94,9 +103,10 @@ def resnet(
     branch = _basic_branch
     if bottleneck:
         branch = functools.partial(_bottleneck_branch, widen=widen, groups=groups)
-    shortcut = _zero_padded if cifar else _projection
+    average = functools.partial(_projection, layer=averaging)
+    shortcut = _zero_padded if cifar else average if deep else _projection
     images, x = preprocess(input_shape, normalization)
-    x = _stem(x, parts, filters, small=cifar or is_small(input_shape))
+    x = _stem(x, parts, filters, cifar or is_small(input_shape), deep)
     for stage, depth in enumerate(depths, 1):
         width = 2 ** (stage - 1) * filters * (4 if bottleneck else 1)
         for block in range(1, depth + 1):
@@ -113,12 +123,16 @@ def resnet(
 
 
 _DEEP = functools.partial(resnet, bottleneck=True)
-ARCHITECTURES = {
+_TABLE = {
     "resnet18": functools.partial(resnet, depths=(2, 2, 2, 2)),
     "resnet34": functools.partial(resnet, depths=(3, 4, 6, 3)),
     "resnet50": functools.partial(_DEEP, depths=(3, 4, 6, 3)),
     "resnet101": functools.partial(_DEEP, depths=(3, 4, 23, 3)),
     "resnet152": functools.partial(_DEEP, depths=(3, 8, 36, 3)),
+}
+ARCHITECTURES = {
+    **_TABLE,
+    **{f"{k}d": functools.partial(row, deep=True) for k, row in _TABLE.items()},
     "resnext50_32x4d": functools.partial(
         _DEEP, depths=(3, 4, 6, 3), widen=2, groups=32
     ),

@@ -10,7 +10,7 @@ import functools
 
 import keras
 
-from zoo.blocks import classify, convolve, max_pool, norm_relu, preprocess
+from zoo.blocks import classify, convolve, norm_relu, preprocess
 from zoo.parts import Parts
 
 
@@ -38,7 +38,7 @@ def vgg(
     images, x = preprocess(input_shape, normalization)
     for stage, (depth, filters) in enumerate(zip(depths, FILTERS, strict=True), 1):
         if stage > 1:
-            x = max_pool(x, parts, 2, f"stage{stage}_pool")
+            x = parts.max_pool(x, 2, name=f"stage{stage}_pool")
         for block in range(1, depth + 1):
             name = f"stage{stage}_block{block}"
             conv = parts.conv if (stage, block) == (1, 1) else parts.inner_conv

@@ -60,35 +60,76 @@ def relu(x):
     return np.maximum(x, 0)
 
 
-def resnet(state, x, groups=1):
-    """ResNet v1.5 with the blocks that the names tell."""
-    x = relu(norm(conv(x, state["conv1.weight"], 2, 3), state, "bn1"))
-    x = max_pool(x, 3, 2, 1)
-    stage = 1
+def average(x):
+    """Mean of 2x2 windows; at an odd side the last one is of what is there."""
+    height, width = (-(-side // 2) for side in x.shape[2:])
+    result = np.empty((*x.shape[:2], height, width))
+    for i in range(height):
+        for j in range(width):
+            window = x[:, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
+            result[:, :, i, j] = window.mean(axis=(2, 3))
+    return result
+
+
+def blur(x):
+    """Every second value of a map that is filtered with 1, 2, 1 and mirrored."""
+    x = np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)], "reflect")
+    x = (x[:, :, :-2] + 2 * x[:, :, 1:-1] + x[:, :, 2:]) / 4
+    return ((x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]) / 4)[:, :, ::2, ::2]
+
+
+def _stem(state, x, low_pass):
+    if "conv1.0.weight" in state:
+        x = relu(norm(conv(x, state["conv1.0.weight"], 2, 1), state, "conv1.1"))
+        x = relu(norm(conv(x, state["conv1.3.weight"], 1, 1), state, "conv1.4"))
+        x = conv(x, state["conv1.6.weight"], 1, 1)
+    else:
+        x = conv(x, state["conv1.weight"], 2, 3)
+    x = relu(norm(x, state, "bn1"))
+    if low_pass is average:
+        height, width = (side // 2 * 2 for side in x.shape[2:])
+        return average(x[:, :, :height, :width])
+    return max_pool(x, 3, 2, 1) if low_pass is None else low_pass(max_pool(x, 3, 1, 1))
+
+
+def resnet(state, x, groups=1, low_pass=None):
+    """ResNet v1.5 with the blocks that the names tell.
+
+    `low_pass` is `average` or `blur` of timm's networks without aliasing: it takes the
+    strides of the 3x3 convolutions and of the stem's pooling.
+    """
+    x, stage = _stem(state, x, low_pass), 1
     while f"layer{stage}.0.conv1.weight" in state:
         block = 0
         while f"layer{stage}.{block}.conv1.weight" in state:
             stride = 2 if stage > 1 and block == 0 else 1
-            x = _block(state, x, f"layer{stage}.{block}", stride, groups)
+            x = _block(state, x, f"layer{stage}.{block}", stride, groups, low_pass)
             block += 1
         stage += 1
     return x.mean(axis=(2, 3)) @ state["fc.weight"].T + state["fc.bias"]
 
 
-def _block(state, x, name, stride, groups):
+def _block(state, x, name, stride, groups, low_pass):
     skip, last = x, 3 if f"{name}.conv3.weight" in state else 2
     if f"{name}.downsample.0.weight" in state:
         kernel = state[f"{name}.downsample.0.weight"]
         skip = norm(conv(x, kernel, stride), state, f"{name}.downsample.1")
+    elif f"{name}.downsample.1.weight" in state:
+        skip = average(x) if stride == 2 else x
+        kernel = state[f"{name}.downsample.1.weight"]
+        skip = norm(conv(skip, kernel), state, f"{name}.downsample.2")
     for i in range(1, last + 1):
         kernel = state[f"{name}.conv{i}.weight"]
         own = stride if kernel.shape[-1] == 3 else 1
         if i == 2 and last == 2:
             own = 1
         split = groups if i == 2 and last == 3 else 1
-        x = conv(x, kernel, own, kernel.shape[-1] // 2, split)
+        x = conv(
+            x, kernel, own if low_pass is None else 1, kernel.shape[-1] // 2, split
+        )
         x = norm(x, state, f"{name}.bn{i}")
         x = relu(x) if i < last else relu(x + skip)
+        x = low_pass(x) if low_pass and own == 2 else x
     return x
 
 

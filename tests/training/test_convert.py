@@ -11,8 +11,9 @@ import tensorflow as tf
 import zoo
 from tests.commands import environment
 from tests.test_architecture import ROOT
-from tests.zoo import torch_states
+from tests.zoo import test_convert_hub, torch_states
 from zoo import convert, publish
+from zoo.weights import variables
 
 CONFIG = {"pretrained_cfg": {"tag": "mine", "input_size": [3, 32, 32]}}
 
@@ -89,3 +90,56 @@ def test_errors_are_one_line(folder, tmp_path):
     assert "'conv1.weight' has shape (16, 3, 3, 3)" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "x").exists()
+
+
+def write_timm(folder):
+    state = torch_states.resnet(depths=(2, 2, 2, 2), deep=True)
+    folder.mkdir()
+    safetensors.numpy.save_file(state, folder / "model.safetensors")
+    config = {"architecture": "resnetaa18d", "pretrained_cfg": {"tag": "bt_in1k"}}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def write_keras_hub(folder):
+    state = torch_states.resnet(depths=(2, 2, 2, 2))
+    test_convert_hub.write_preset(folder, test_convert_hub.renamed(state))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "write, model, difference, license",
+    [
+        (write_timm, "resnet18d_aa_smooth.bt_in1k", "smooth", "apache-2.0"),
+        (write_keras_hub, "resnet18_aa.converted", None, "mit"),
+        (write_keras_hub, "resnet18_mcdo.converted", "mcdo", "mit"),
+    ],
+)
+def test_every_source_becomes_a_published_folder(
+    write, model, difference, license, tmp_path
+):
+    write(tmp_path / "theirs")
+    given = () if license == "apache-2.0" else (f"--license={license}",)
+    result = execute(
+        tmp_path,
+        *("--source=theirs", "--output=ours", f"--model={model.partition('.')[0]}"),
+        *("--nosaved_model", *given),
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"{model}: weights, preset, card and checksums")
+    publish.check_published(tmp_path / "ours")
+    text = (tmp_path / "ours" / "README.md").read_text(encoding="utf-8")
+    assert f'license: "{license}"' in text
+    if difference:
+        assert f"trained without {difference}: '{model.partition('.')[0]}" in (
+            result.stderr
+        )
+        assert f"**They were trained without {difference}.**" in text
+    else:
+        assert "trained without" not in result.stderr + text
+    loaded = zoo.load(model, weights=tmp_path / "ours")
+    source = convert.read(tmp_path / "theirs")
+    network = source.network or model.partition("_")[0]
+    plain = convert.convert(source, network, (64, 64, 3))
+    weights = variables(loaded)
+    for name, variable in variables(plain).items():
+        np.testing.assert_array_equal(weights[name], variable)

@@ -8,8 +8,8 @@ from tests.zoo import graphs, publications, weight_files
 from zoo import alexnet, methods, registry, vgg, weights
 from zoo.methods import METHODS
 
-# A program of its own, for a Python with torch and timm.
-collect_ignore = ["timm_networks.py"]
+# Programs of their own, for a Python with torch and timm, or with keras_hub.
+collect_ignore = ["timm_networks.py", "hub_networks.py"]
 
 
 @pytest.fixture

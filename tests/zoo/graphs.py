@@ -15,7 +15,7 @@ from zoo.registry import ARCHITECTURES
 
 # Of each family, and of each form of a family whose blocks are others.
 SMALLEST = ("resnet20", "preresnet20", "vgg11", "alexnet")
-FORMS = ("resnext50_32x4d", "preresnet50", "prevgg11")
+FORMS = ("resnext50_32x4d", "resnet18d", "preresnet50", "prevgg11")
 
 
 def new_graph(name, input_shape=(224, 224, 3), num_classes=1000):
@@ -29,7 +29,7 @@ build_graph = functools.cache(new_graph)
 
 def deep_is_slow(names):
     """Marks deep networks whose forms the default tests have already."""
-    deep = re.compile("(pre|wide_|resnext).*(44|56|101|110|152|164).*")
+    deep = re.compile("(pre|wide_|resnext).*(44|56|101|110|152|164).*|resnet1..d")
     return [
         pytest.param(name, marks=pytest.mark.slow) if deep.fullmatch(name) else name
         for name in names

@@ -7,7 +7,7 @@ from keras import ops
 from tests.oracles import torch_networks
 from tests.zoo import graphs, torch_states
 from zoo import convert, registry, vgg
-from zoo.convert.names import VARIABLES, modules
+from zoo.convert.names import TORCH
 from zoo.weights import variables
 
 MEAN, STD = np.array((0.485, 0.456, 0.406)), np.array((0.229, 0.224, 0.225))
@@ -120,11 +120,11 @@ def test_every_weight_has_one_name_there(name, count):
     model = graphs.build_graph(name)
     own = variables(model)
     assert len(own) == count  # As torchvision's state dict, without VGG's own biases.
-    found = modules(name.partition("/")[0] for name in own)
+    found = TORCH.places(name.partition("/")[0] for name in own)
     keys = set()
     for name in own:
         layer, _, inner = name.partition("/")
-        keys.add(f"{found[layer][0]}.{VARIABLES[inner]}")
+        keys.add(TORCH.key(found[layer][-1 if "skip_norm" in layer else 0], inner))
     assert len(keys) == count
 
 
@@ -184,7 +184,7 @@ def changed(**changes):
         (
             {"patch_embed.proj.weight": np.zeros((4, 3, 16, 16), "f4")},
             "resnet18",
-            "no classifier of a ResNet or VGG.*found 'patch_embed.proj.weight'",
+            "no classifier of a network of torch.*found 'patch_embed.proj.weight'",
         ),
     ],
 )

@@ -136,7 +136,8 @@ def test_a_converted_model_is_published_as_what_it_is(folder, short, tmp_path):
     publish.check_published(output)
     assert presets.read_published(output) == preset
     assert preset.name == "resnet18_smooth_mcdo.ra4_e3600_in1k"
-    assert preset.settings == {"source": "model.safetensors", "sha256": source.sha256}
+    settings = {"source": "model.safetensors", "sha256": source.sha256}
+    assert preset.settings == {**settings, "network": "resnet18"}
     assert preset.classes == ("ant", "bee", "cat", "dog", "eel")
     text = (output / "README.md").read_text(encoding="utf-8")
     assert "## Origin\n\n    zoo-convert --x\n" in text

@@ -12,6 +12,12 @@ PUBLISHED = {
     "resnet50": 25_557_032,
     "resnet101": 44_549_160,
     "resnet152": 60_192_808,
+    # timm's.
+    "resnet18d": 11_708_744,
+    "resnet34d": 21_816_904,
+    "resnet50d": 25_576_264,
+    "resnet101d": 44_568_392,
+    "resnet152d": 60_212_040,
     "resnext50_32x4d": 25_028_904,
     "resnext101_32x8d": 88_791_336,
     "wide_resnet50_2": 68_883_240,
@@ -81,7 +87,7 @@ def test_projections_of_pre_activation_have_no_normalization():
     assert count(build_graph("preresnet34")) == 21_797_672 - 2 * (128 + 256 + 512)
 
 
-@pytest.mark.parametrize("method", ["smooth", "mcdo", "blurpool"])
+@pytest.mark.parametrize("method", ["smooth", "mcdo", "blurpool", "blur", "aa"])
 @pytest.mark.parametrize("name", SMALLEST)
 def test_methods_without_weights_add_none(name, method):
     assert count(build_graph(f"{name}_{method}")) == count(build_graph(name))

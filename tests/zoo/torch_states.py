@@ -33,10 +33,18 @@ class State(dict):
         self[name] = array.astype("float32")
 
 
-def resnet(bottleneck=False, classes=5, depths=(1, 1, 1, 1), base=64):
-    """The state of a ResNet of `base` channels in its stem."""
+def resnet(bottleneck=False, classes=5, depths=(1, 1, 1, 1), base=64, deep=False):
+    """The state of a ResNet of `base` channels in its stem, or of its `d` form."""
     state, inner = State(), base
-    state.conv("conv1", 3, inner, 7)
+    if deep:
+        for i, (theirs, norm) in enumerate(
+            [("conv1.0", "conv1.1"), ("conv1.3", "conv1.4")]
+        ):
+            state.conv(theirs, 3 if i == 0 else base // 2, base // 2, 3)
+            state.norm(norm, base // 2)
+        state.conv("conv1.6", base // 2, base, 3)
+    else:
+        state.conv("conv1", 3, inner, 7)
     state.norm("bn1", inner)
     for stage, depth in enumerate(depths, 1):
         filters = base * 2 ** (stage - 1)
@@ -49,8 +57,8 @@ def resnet(bottleneck=False, classes=5, depths=(1, 1, 1, 1), base=64):
                 state.conv(f"{name}.conv{i}", widths[i - 1], widths[i], size)
                 state.norm(f"{name}.bn{i}", widths[i])
             if inner != outer:
-                state.conv(f"{name}.downsample.0", inner, outer, 1)
-                state.norm(f"{name}.downsample.1", outer)
+                state.conv(f"{name}.downsample.{int(deep)}", inner, outer, 1)
+                state.norm(f"{name}.downsample.{int(deep) + 1}", outer)
             inner = outer
     state.dense("fc", inner, classes)
     return state

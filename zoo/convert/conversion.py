@@ -2,15 +2,14 @@
 
 import os
 import re
-import warnings
 from collections.abc import Callable
 
 import keras
 
 from zoo import presets, publish
-from zoo.card import CONVERTED, added
 from zoo.convert.source import Source, read
 from zoo.convert.state import load_state, num_classes
+from zoo.origin import CONVERTED, warn_unlike
 from zoo.registry import build, parse
 
 
@@ -54,13 +53,7 @@ def convert(
         source.normalization,
     )
     load_state(model, source.state, source.origin)
-    if methods := added(name):
-        warnings.warn(
-            f"'{source.origin}' was trained without {', '.join(methods)}: '{name}' has "
-            "its weights, but is not a model that was trained that way. Train it on or "
-            "evaluate it before you rely on it.",
-            stacklevel=2,
-        )
+    warn_unlike(name, source.network, source.origin)
     return model
 
 
@@ -103,7 +96,12 @@ def write(
     command = re.sub(
         r"(--(?:source|output)[= ])\S*?([^/\s]+)/?(?=\s|$)", r"\1\2", command
     )
-    settings = {"source": source.origin, "sha256": source.sha256}
+    settings = {
+        "source": source.origin,
+        "sha256": source.sha256,
+        "network": source.network,
+    }
+    settings = {key: value for key, value in settings.items() if value is not None}
     record = {
         "model": model.name,
         "dataset": data,

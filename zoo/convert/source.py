@@ -1,17 +1,22 @@
-"""Where weights come from: a file, a folder, or a name of timm on the hub."""
+"""Where weights come from: a file, a folder, a model, or a name on a hub."""
 
 import dataclasses
 import json
 import os
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 
+import keras
 import numpy as np
 import safetensors
 import safetensors.numpy
 
-from zoo import files
+from zoo import download, files
+from zoo.convert import hub
+from zoo.convert.names import ours
 from zoo.convert.pickled import read_pth
+from zoo.registry import parse
 
 WEIGHTS_FILES = "model.safetensors", "pytorch_model.bin"  # In a folder, as on the hub.
 CONFIG_FILE = "config.json"  # Of timm, beside the weights.
@@ -24,7 +29,7 @@ STD = (0.229, 0.224, 0.225)
 # By the first word of timm's tag: what timm trained itself, and what torchvision did.
 # Of other weights it has to be said.
 LICENSES = {
-    "apache-2.0": "a1 a1h a2 a3 ah am b1k b2k bt c1 c2 d ra ra4 racm ram sw",
+    "apache-2.0": "a1 a1h a2 a3 ah am b1k b2k bt c1 c2 d ra ra2 ra4 racm ram sw",
     "bsd-3-clause": "tv tv2",
 }
 
@@ -35,13 +40,13 @@ class Source:
 
     Attributes:
         origin: What it was read from: a name of the hub, or that of a file.
-        sha256: Of the weights file.
+        sha256: Of the weights file, or of each of several; None if there was none.
         state: Arrays by their names there.
         config: What timm says about them, its `pretrained_cfg`; may be empty.
     """
 
     origin: str
-    sha256: str
+    sha256: str | None
     state: Mapping[str, np.ndarray]
     config: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
@@ -51,6 +56,17 @@ class Source:
         _, _, tag = self.origin.removeprefix(PREFIX).partition(".")
         named = tag if self.origin.startswith(PREFIX) else ""
         return self.config.get("tag") or named or "converted"
+
+    @property
+    def network(self) -> str | None:
+        """Our name of the network that was trained, if it is known."""
+        name, _, _ = self.origin.removeprefix(PREFIX).partition(".")
+        named = name if self.origin.startswith(PREFIX) else ""
+        name = ours(self.config.get("architecture") or named)
+        try:
+            return parse(name).stem
+        except ValueError:
+            return None
 
     @property
     def license(self) -> str | None:
@@ -75,17 +91,19 @@ class Source:
 
 
 def read(
-    source: str | os.PathLike,
+    source: str | os.PathLike | keras.Model,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> Source:
-    """Reads weights of torchvision or timm.
+    """Reads weights of torchvision, timm or keras_hub.
 
     Args:
         source: A `.safetensors` or `.pth` file; a folder with `model.safetensors` or
             `pytorch_model.bin`, as on the hub; or `timm:` and a name of timm's, such as
             `timm:resnet50.a1_in1k`, for which there must be a network. A `config.json`
-            of timm's beside the weights is read too.
+            of timm's beside the weights is read too. Of keras_hub, a classifier; a
+            folder of its `save_to_preset`; a `.weights.h5` file; or `keras_hub:` and
+            the name of a preset, such as `keras_hub:resnet_50_imagenet`.
         mean: Of the pixels in `[0, 1]` per channel, in their training; by default what
             that file says, or else ImageNet's.
         std: Their standard deviation.
@@ -96,6 +114,12 @@ def read(
         ConnectionError: If it cannot be downloaded.
         ValueError: If the file is damaged or holds anything but arrays.
     """
+    pixels = {"mean": mean, "std": std} if mean and std else {}
+    if isinstance(source, keras.Model) or str(source).startswith(hub.PREFIX):
+        return _read_keras(source, pixels)
+    if not str(source).startswith(PREFIX) and hub.is_preset(pathlib.Path(source)):
+        state, config, sums = hub.read_folder(pathlib.Path(source))
+        return Source(pathlib.Path(source).name, sums, state, {**config, **pixels})
     if str(source).startswith(PREFIX):
         name = str(source).removeprefix(PREFIX)
         path, config = (
@@ -106,9 +130,21 @@ def read(
         path = _find(pathlib.Path(source))
         config, origin = path.with_name(CONFIG_FILE), path.name
     read_file = _read_safetensors if path.suffix == ".safetensors" else read_pth
-    pixels = {"mean": mean, "std": std} if mean and std else {}
     config = {**_read_config(config), **pixels}
     return Source(origin, files.sha256(path), read_file(path), config)
+
+
+def _read_keras(source, pixels) -> Source:
+    if isinstance(source, keras.Model):
+        state, config = hub.read_model(source)
+        return Source(source.name, None, state, {**config, **pixels})
+    name = source.removeprefix(hub.PREFIX)
+    state, config = hub.read_model(hub.load_preset(name))
+    network, _, data = name.rpartition("_")
+    named = {"architecture": network, "tag": data}
+    if re.fullmatch(r"resnet_\d+_imagenet", name):
+        named["license"] = "apache-2.0"  # They are timm's `a1`.
+    return Source(source, None, state, {**config, **named, **pixels})
 
 
 def _find(path) -> pathlib.Path:
@@ -141,8 +177,8 @@ def _read_config(path) -> dict[str, object]:
     except ValueError as error:
         raise ValueError(f"'{path}' is not JSON: {error}") from error
     config = config if isinstance(config, dict) else {}
-    labels = {k: config[k] for k in ("label_names",) if k in config}
-    return {**(config.get("pretrained_cfg") or {}), **labels}
+    outer = {k: config[k] for k in ("architecture", "label_names") if k in config}
+    return {**(config.get("pretrained_cfg") or {}), **outer}
 
 
 def _download(name, file) -> pathlib.Path:
@@ -155,7 +191,7 @@ def _download(name, file) -> pathlib.Path:
             f"'{PREFIX}{name}' is on the Hugging Face hub: pip install huggingface_hub."
             f" {_by_hand(name)}"
         ) from error
-    offline = os.environ.get("ZOO_OFFLINE", "0") not in ("", "0")
+    offline = download.is_offline()
     try:
         path = huggingface_hub.hf_hub_download(
             repository, file, local_files_only=offline

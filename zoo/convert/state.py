@@ -1,4 +1,4 @@
-"""From the state dict of a PyTorch network to the weights of a model."""
+"""From the state of a network of another library to the weights of a model."""
 
 import dataclasses
 import math
@@ -8,8 +8,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo.convert.names import VARIABLES, modules
+from zoo.convert.names import TORCH, library
 from zoo.weights import variables
+
+_COUNTER = ".num_batches_tracked"  # Of PyTorch's normalization.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +22,7 @@ class _Target:
         name: Ours.
         variable: Ours.
         key: Theirs.
-        kernel: Whether its axes differ: output channels are first there, last here.
+        transposed: Whether its output channels are first there; here they are last.
         spatial: Height and width of the feature map that a dense layer sees flattened;
             there channels come before them, here behind them.
         bias: Theirs, of the convolution before a normalization: it has none here.
@@ -29,14 +31,14 @@ class _Target:
     name: str
     variable: keras.Variable
     key: str
-    kernel: bool
+    transposed: bool
     spatial: tuple[int, int] = (1, 1)
     bias: str | None = None
 
     def shapes(self) -> list[tuple[int, ...]]:
         """Returns the shapes that the weight may have there, the usual one first."""
         shape = tuple(self.variable.shape)
-        if not self.kernel:
+        if not self.transposed:
             return [shape]
         if len(shape) == 4:
             return [(shape[3], shape[2], shape[0], shape[1])]
@@ -47,7 +49,7 @@ class _Target:
     def convert(self, state):
         """Returns the array as it is here."""
         array = state[self.key]
-        if self.kernel:
+        if self.transposed:
             if array.ndim == 2:
                 array = array.reshape(len(array), -1, *self.spatial)
             return array.transpose(2, 3, 1, 0).reshape(self.variable.shape)
@@ -58,10 +60,11 @@ class _Target:
 def load_state(
     model: keras.Model, state: Mapping[str, np.ndarray], origin: str = "the state dict"
 ):
-    """Loads the state dict of a network of torchvision or timm; all of it or nothing.
+    """Loads the state of a network of another library; all of it or nothing.
 
-    Kernels change their layout. A bias before a normalization goes into its mean. The
-    spread of random kernels, which such a network has not, keeps its initial value.
+    It is one of torchvision, timm or keras_hub, as its names say. Kernels change their
+    layout. A bias before a normalization goes into its mean. The spread of random
+    kernels, which such a network has not, keeps its initial value.
 
     Args:
         model: From `zoo.build`.
@@ -71,14 +74,15 @@ def load_state(
     Raises:
         ValueError: If a weight is missing, left over, of another shape or not finite.
     """
-    targets = _targets(model, state)
+    theirs = library(state)
+    targets = _targets(model, state, theirs)
     refused = f"The weights of '{origin}' do not fit the model '{model.name}'"
     _check_classifier(targets, state, model, refused)
     for target in targets:
         _check(target, state, refused)
     used = {target.key for target in targets} | {target.bias for target in targets}
     for key, array in state.items():
-        if key not in used and not key.endswith(".num_batches_tracked"):
+        if key not in used and not key.endswith(_COUNTER):
             raise ValueError(
                 f"{refused}: they also hold '{key}' of shape {array.shape}, for which "
                 "the model has no place."
@@ -88,19 +92,19 @@ def load_state(
 
 
 def num_classes(state: Mapping[str, np.ndarray], origin: str) -> int:
-    """Returns the number of logits of a network of torchvision or timm.
+    """Returns the number of logits of a network of another library.
 
     Raises:
         ValueError: If it has none of the classifiers that are known.
     """
-    names = modules(["head"])["head"]
-    for name in names:
-        if f"{name}.weight" in state:
-            return len(state[f"{name}.weight"])
+    theirs = library(state)
+    keys = [theirs.key(module) for module in theirs.places(["head"])["head"]]
+    for key in keys:
+        if key in state:
+            return state[key].shape[0 if theirs.transposed else -1]
     raise ValueError(
-        f"'{origin}' has no classifier of a ResNet or VGG of torchvision or timm. "
-        f"Expected one of {', '.join(f'{name}.weight' for name in names)}, found "
-        f"{_some(state)}."
+        f"'{origin}' has no classifier of a network of {theirs.name} that is known "
+        f"here. Expected {' or '.join(keys)}, found {_some(state)}."
     )
 
 
@@ -108,9 +112,13 @@ def _some(state) -> str:
     return ", ".join([f"'{key}'" for key in list(state)[:3]] + ["..."])
 
 
-def _targets(model, state) -> list[_Target]:
-    own = variables(model)
-    places = modules(dict.fromkeys(name.partition("/")[0] for name in own))
+def _targets(model, state, theirs) -> list[_Target]:
+    own, held = variables(model), {k.rpartition(theirs.separator)[0] for k in state}
+    places = theirs.places(dict.fromkeys(name.partition("/")[0] for name in own))
+    chosen = {
+        layer: next((module for module in modules if module in held), modules[0])
+        for layer, modules in places.items()
+    }
     maps = [x.input for x in model.layers if isinstance(x, keras.layers.Flatten)]
     spatial = {"hidden_1": tuple(maps[0].shape[1:3])} if maps else {}
     targets = []
@@ -118,33 +126,26 @@ def _targets(model, state) -> list[_Target]:
         layer, _, inner = name.partition("/")
         if inner == "kernel_rho":
             continue
-        if layer not in places or inner not in VARIABLES:
+        if layer not in chosen or inner not in theirs.variables:
             raise ValueError(
                 f"The model '{model.name}' has the weight '{name}', and no network of "
-                "torchvision or timm has one like it; convert without that method."
+                f"{theirs.name} has one like it; convert without that method."
             )
-        found = [m for m in places[layer] if f"{m}.weight" in state]
-        key = f"{(found or places[layer])[0]}.{VARIABLES[inner]}"
-        bias = _folded(layer, places, state, own) if inner == "moving_mean" else None
-        kernel = inner == "kernel"
-        targets.append(
-            _Target(name, variable, key, kernel, spatial.get(layer, (1, 1)), bias)
-        )
+        key, bias = theirs.key(chosen[layer], inner), None
+        conv = f"{layer.removesuffix('norm')}conv"
+        if inner == "moving_mean" and conv in chosen and f"{conv}/bias" not in own:
+            # It has no place but in the normalization.
+            bias = theirs.key(chosen[conv], "bias")
+        transposed = theirs.transposed and inner == "kernel"
+        side = spatial.get(layer, (1, 1))
+        bias = bias if bias in state else None
+        targets.append(_Target(name, variable, key, transposed, side, bias))
     return targets
-
-
-def _folded(norm, places, state, own) -> str | None:
-    """Returns the name of a bias that has no place but in the normalization."""
-    conv = f"{norm.removesuffix('norm')}conv"
-    biases = [f"{module}.bias" for module in places.get(conv, ())]
-    if f"{conv}/bias" in own:
-        return None
-    return next((bias for bias in biases if bias in state), None)
 
 
 def _check_classifier(targets, state, model, refused):
     """Says which method to add: the shape of the head alone would not tell."""
-    hidden = [f"{name}.weight" for name in modules(["hidden_1"])["hidden_1"]]
+    hidden = [TORCH.key(name) for name in TORCH.places(["hidden_1"])["hidden_1"]]
     theirs = [key for key in hidden if key in state]
     if theirs and not any(target.key in hidden for target in targets):
         raise ValueError(
