@@ -165,6 +165,7 @@ class RandomLayer(keras.layers.Layer):
 
     def prepare(self):
         """Returns what calls compute from the weights alone, for `stream` to hold."""
+        return ()
 
     def prepared(self):
         """Returns what the stream around holds of `prepare`, or else a new one."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import keras
 
 import zoo
-from zoo import files, presets, publish
+from zoo import files, presets, records
 from zoo import weights as weight_files
 
 
@@ -68,7 +68,7 @@ def _of_path(path) -> Origin:
     file = path / presets.WEIGHTS_FILE if path.is_dir() else path
     model = weight_files.read_metadata(file).get("name", "unknown")
     num_classes = weight_files.read_shapes(file).get("head/kernel", (0,))[-1]
-    record, classes = file.parent / publish.RECORD_FILE, ()
+    record, classes = file.parent / records.FILE, ()
     if record.is_file() and file.name == presets.WEIGHTS_FILE:
         classes = json.loads(record.read_text(encoding="utf-8")).get("classes", ())
     sha256 = files.sha256(file)

@@ -134,7 +134,7 @@ def test_a_file_that_names_no_classes_keeps_its_head(trained, tmp_path):
 
 
 def test_names_and_published_folders_are_found(trained, tmp_path, monkeypatch):
-    record = publish.read_record(trained[0])
+    record = records.read(trained[0])
     named = zoo.load("resnet20.pets", weights=trained[0])
     preset = publish.publish(named, tmp_path / "it", record, data_license="mit")
     found = origin.find(str(tmp_path / "it"))
