@@ -51,6 +51,13 @@ MUTATIONS = [
         "tests/layers/test_smoothing.py",
     ),
     (
+        "a description leaves weights behind that get values later",
+        "zoo/description.py",
+        "    global_state.set_global_attribute(pending, before)\n",
+        "",
+        "tests/zoo/test_description.py",
+    ),
+    (
         "batch normalization keeps the unbiased variance",
         "layers/normalization.py",
         "variance * (1 - 1 / count)",

@@ -37,15 +37,33 @@ def describe(
             preset.input_shape,
             preset.num_classes,
         )
-    # Without values, so that no large weights are drawn for nothing.
-    with keras.StatelessScope(initialize_variables=False):
-        model = build(name, input_shape, num_classes)
+    model = outline(name, input_shape, num_classes)
     lines = {"images": _images(model), "parameters": f"{count_parameters(model):,}"}
     lines |= _methods(model)
     lines |= _weights(preset) if preset else {"weights": "none; build it and train it"}
     width = max(map(len, lines))
     text = [f"  {key:{width}}  {value}" for key, value in lines.items() if value]
     return "\n".join([name, *text, *(_results(preset) if preset else [])])
+
+
+def outline(
+    name: str,
+    input_shape: tuple[int | None, int | None, int] = (224, 224, 3),
+    num_classes: int = 1000,
+) -> keras.Model:
+    """Builds a model whose weights have shapes and no values; see `zoo.build`.
+
+    Keras keeps a list of such weights and would give all of them values, gigabytes for
+    large networks, when it next builds a layer of some kinds. They are taken off it.
+    """
+    from keras.src.backend.common import global_state
+
+    pending = "uninitialized_variables"
+    before = list(global_state.get_global_attribute(pending, []))
+    with keras.StatelessScope(initialize_variables=False):
+        model = build(name, input_shape, num_classes)
+    global_state.set_global_attribute(pending, before)
+    return model
 
 
 def count_parameters(model: keras.Model) -> int:

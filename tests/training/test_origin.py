@@ -12,7 +12,7 @@ import zoo
 from tests.zoo.test_catalog import publish as publish_preset
 from training import origin, run, trainer
 from training.recalibrate import recalibrate
-from zoo import files, presets, publish, weights
+from zoo import files, presets, publish, records, weights
 
 NORMALIZATION = ((70.0, 80.0, 90.0), (800.0, 900.0, 1000.0))
 SHAPE = (16, 16, 3)

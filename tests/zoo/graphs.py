@@ -10,7 +10,7 @@ import pytest
 from keras import ops
 
 import layers
-import zoo
+from zoo import description
 from zoo.registry import ARCHITECTURES
 
 # Of each family, and of each form of a family whose blocks are others.
@@ -20,8 +20,7 @@ FORMS = ("resnext50_32x4d", "resnet18d", "preresnet50", "prevgg11")
 
 def new_graph(name, input_shape=(224, 224, 3), num_classes=1000):
     """A model whose weights have shapes and no values."""
-    with keras.StatelessScope(initialize_variables=False):
-        return zoo.build(name, input_shape, num_classes)
+    return description.outline(name, input_shape, num_classes)
 
 
 build_graph = functools.cache(new_graph)
