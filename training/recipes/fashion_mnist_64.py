@@ -4,6 +4,8 @@ r"""Fashion-MNIST enlarged to 64 x 64, for networks whose stem subsamples, in 5 
         --mixed_precision --workdir=runs/resnet50_smooth_mcdo
 
 On two cores without an accelerator an epoch of ResNet-50 takes about twelve minutes.
+Two epochs (`--epochs=2`) ended at 85.0 % of the test images, in one pass; five were not
+run, and no weights of this recipe are published.
 """  # noqa: D208
 
 import dataclasses
