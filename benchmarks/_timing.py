@@ -1,4 +1,4 @@
-"""What benchmarks share: measuring in rounds, peers, and the tables they write."""
+"""What benchmarks share: measuring in rounds, and peers."""
 
 import json
 import pathlib
@@ -45,13 +45,3 @@ def measure(columns: dict, rounds: int) -> dict:
         run()  # Compiles.
     rows = [[run() for run in columns.values()] for _ in range(rounds)]
     return dict(zip(columns, np.array(rows).transpose(1, 0, 2), strict=True))
-
-
-def write(path: pathlib.Path, mark: str, text: str):
-    """Puts a text between `<!-- mark -->` and `<!-- end of mark -->` in a file."""
-    marks = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->\n"
-    head, start, rest = path.read_text().partition(marks[0])
-    _, end, tail = rest.partition(marks[1])
-    if not (start and end):
-        raise ValueError(f"The file '{path}' has no lines {marks[0]!r}, {marks[1]!r}.")
-    path.write_text(f"{head}{start}\n{text}\n{end}{tail}")

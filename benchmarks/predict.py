@@ -34,8 +34,10 @@ import sys
 import numpy as np
 
 from benchmarks._headline import headline
-from benchmarks._timing import Peer, measure, timed, write
+from benchmarks._timing import Peer, measure, timed
+from training import readme
 
+MARKS = "<!-- predict -->\n", "<!-- end of predict -->\n"  # Around the table.
 ROWS = 640  # Of a measurement of a loop.
 
 
@@ -195,7 +197,7 @@ def main():
         print(line, end="", flush=True)
         text += line
     if flags.write:
-        write(flags.write, "predict", text)
+        readme.replace(flags.write, f"\n{text}\n", MARKS)
     if peers is not None:
         peers.stop()
 
