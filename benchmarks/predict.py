@@ -33,9 +33,9 @@ import sys
 
 import numpy as np
 
-from benchmarks._headline import headline
-from benchmarks._timing import Peer, measure, timed
-from training import readme
+from benchmarks import rounds
+from benchmarks.headline import headline
+from training import readme, run
 
 MARKS = "<!-- predict -->\n", "<!-- end of predict -->\n"  # Around the table.
 ROWS = 640  # Of a measurement of a loop.
@@ -67,14 +67,13 @@ def network(name: str):
     return build(made, (32, 32, 3), 10, normalization)
 
 
-def loop_of(run, batch: int, count: int):
-    """Returns a measurement of a loop of `run(passes)`, scaled to `count` passes."""
-    passes = min(count, max(1, ROWS // batch))
-    return lambda: [seconds * count / passes for seconds in run(passes)]
+def scaled(step, factor: float):
+    """Returns a step whose seconds are multiplied by a factor."""
+    return lambda count: [factor * seconds for seconds in step(count)]
 
 
-def runners(name: str, batch: int, count: int, peers: Peer | None) -> dict:
-    """Returns a function for each column that gives seconds of wall and processor."""
+def runners(name: str, batch: int, count: int, peers: dict) -> dict:
+    """Returns by column what `rounds.measure` takes; `peers` are processes."""
     import tensorflow as tf
 
     from zoo.posterior import MonteCarlo
@@ -84,40 +83,31 @@ def runners(name: str, batch: int, count: int, peers: Peer | None) -> dict:
     images = tf.constant(images, "float32")
     posterior = MonteCarlo(model, count)
     compiled = tf.function(lambda x: model(x, training=False), autograph=False)
+    passes = min(count, max(1, ROWS // batch))
 
-    def loop(passes):
-        return timed(lambda: tf.stack([compiled(images) for _ in range(passes)]))
+    def loop():
+        return tf.stack([compiled(images) for _ in range(passes)]).numpy()
 
-    def predict(passes):
+    def predict():
         run = functools.partial(model.predict, images, batch, verbose=0)
-        return timed(lambda: np.stack([run() for _ in range(passes)]))
+        return np.stack([run() for _ in range(passes)])
 
-    found = {
-        "ours": lambda: timed(lambda: posterior(images).numpy()),
-        "loop": loop_of(loop, batch, count),
-        "predict": loop_of(predict, batch, count),
-    }
-    if peers is not None:
-        check_weights(name, peers.ask(name, "loop", 1, 1)[2])
-
-        def torch_loop(passes):
-            return peers.ask(name, "loop", batch, passes)[:2]
-
-        found["torch"] = loop_of(torch_loop, batch, count)
-        if peers.about["wrapper"] and not name.endswith("flipout"):
-            found["wrapper"] = lambda: peers.ask(name, "wrapper", batch, count)[:2]
-    return found
+    loops = {"loop": rounds.local(loop), "predict": rounds.local(predict)}
+    others = {}
+    job = {"network": name, "batch": batch, "weights": weights_of(name)}
+    if "torch" in peers:
+        loops["torch"] = peers["torch"].step("torch", kind="loop", count=passes, **job)
+    if "wrapper" in peers and not name.endswith("flipout"):
+        step = peers["wrapper"].step("wrapper", kind="wrapper", count=count, **job)
+        others["wrapper"] = step
+    loops = {k: scaled(step, count / passes) for k, step in loops.items()}
+    return {"ours": rounds.local(lambda: posterior(images).numpy()), **loops, **others}
 
 
-def check_weights(name: str, theirs: int):
-    """Raises a ValueError if PyTorch has another network."""
+def weights_of(name: str) -> int:
+    """Returns how many weights PyTorch's network has: one of Flipout has more."""
     ours = sum(int(np.prod(v.shape)) for v in network(name).trainable_variables)
-    spread = 10 if name.endswith("flipout") else 0  # Theirs is of the bias too.
-    if ours != theirs - spread:
-        raise ValueError(
-            f"The networks called '{name}' differ. Received: {ours} weights, and "
-            f"{theirs} in PyTorch."
-        )
+    return ours + 10 * name.endswith("flipout")  # Deviations of the head's bias.
 
 
 def row_of(name: str, batch: int, count: int, seconds: dict) -> str:
@@ -128,7 +118,7 @@ def row_of(name: str, batch: int, count: int, seconds: dict) -> str:
         if column not in seconds:
             cells.append("")
             continue
-        wall, used = np.median(seconds[column] / seconds["ours"], axis=0)
+        wall, used = rounds.ratio(seconds, "ours", column)
         cells.append(f"{wall:.2f} ({used:.2f})")
         target = target_of(name, batch, count, column)
         if target:
@@ -146,16 +136,22 @@ def target_of(name: str, batch: int, count: int, column: str) -> float | None:
     return TARGETS.get((kind, column, batch)) if count == 50 else None
 
 
-def tables(flags, peers: Peer | None):
-    """Yields the table, line after line, or the headline."""
-    import tensorflow as tf
+def versions(flags) -> dict[str, str | None]:
+    """Returns the versions of what is compared; None for what is not there."""
+    found = {"TensorFlow": rounds.version(sys.executable, "tensorflow")}
+    if flags.peers and not flags.headline:
+        for name, package in (("PyTorch", "torch"), (WRAPPER, WRAPPER)):
+            found[name] = rounds.version(flags.peers, package)
+    return found
 
-    versions = f"TensorFlow {tf.__version__}"
-    if peers is not None:
-        versions += f", PyTorch {peers.about['torch']}"
+
+def tables(flags, found: dict, peers: dict):
+    """Yields the table, line after line, or the headline."""
     arguments = [a for a in sys.argv[1:] if not a.startswith(("--peers", "--write"))]
     command = " ".join(["python -m benchmarks.predict", *arguments])
-    yield f"`{command}`: {flags.threads} threads, {flags.rounds} rounds, {versions}, "
+    names = ", ".join(f"{name} {version}" for name, version in found.items() if version)
+    yield f"`{command}`: {flags.threads} threads, {flags.rounds} rounds, {names}, "
+    yield f"commit `{run.current_commit()[:10]}`, "
     yield f"load {os.getloadavg()[0]:.1f} at the start.\n\n"
     if flags.headline:
         yield headline(flags.rounds)
@@ -165,7 +161,10 @@ def tables(flags, peers: Peer | None):
     for name in flags.networks:
         for batch in flags.batches:
             for count in flags.samples:
-                seconds = measure(runners(name, batch, count, peers), flags.rounds)
+                steps = runners(name, batch, count, peers)
+                seconds = rounds.measure(steps, flags.rounds, flags.seconds)
+                for peer in peers.values():
+                    peer.clear()
                 yield row_of(name, batch, count, seconds)
 
 
@@ -174,6 +173,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--peers", help="Python of PyTorch and torch-uncertainty.")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.0, help="Of a measurement.")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 64])
@@ -189,19 +189,22 @@ def main():
 
     tf.config.threading.set_intra_op_parallelism_threads(flags.threads)
     tf.config.threading.set_inter_op_parallelism_threads(flags.threads)
-    peers = None
-    if flags.peers:
-        peers = Peer(flags.peers, "_torch_networks.py", flags.threads)
+    found, peers = versions(flags), {}
+    for column, package in (("torch", "PyTorch"), ("wrapper", WRAPPER)):
+        if found.get(package):
+            command = "benchmarks.predict_torch", (str(flags.threads),)
+            peers[column] = rounds.Remote(flags.peers, *command)
     text = ""
-    for line in tables(flags, peers):
+    for line in tables(flags, found, peers):
         print(line, end="", flush=True)
         text += line
     if flags.write:
         readme.replace(flags.write, f"\n{text}\n", MARKS)
-    if peers is not None:
-        peers.stop()
+    for peer in peers.values():
+        peer.stop()
 
 
+WRAPPER = "torch-uncertainty"
 COLUMNS = ("loop", "predict", "torch", "wrapper")
 NETWORKS = (
     "resnet18_mcdo",

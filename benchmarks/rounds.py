@@ -66,6 +66,15 @@ class Remote:
         self._process.communicate()
 
 
+def version(python: str, package: str) -> str | None:
+    """Returns the version of a package that a Python has; None if it has not."""
+    code = "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))"
+    done = subprocess.run(
+        [python, "-c", code, package], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or None
+
+
 def local(step: Callable) -> Callable:
     """Warms a step of this process; returns a function from a count to its seconds."""
     step()
@@ -78,12 +87,14 @@ def measure(steps: dict[str, Callable], rounds: int, seconds: float) -> dict:
     Args:
         steps: By name, functions from a count of calls to seconds of one of them.
         rounds: How many rounds to measure.
-        seconds: What a measurement takes at least, about.
+        seconds: What a measurement takes at least, about; 0 for that of a single call.
 
     Returns:
         By name, array of shape `(rounds, 2)`: seconds, and processor seconds.
     """
-    counts = {name: max(1, round(seconds / step(1)[0])) for name, step in steps.items()}
+    counts = dict.fromkeys(steps, 1)
+    if seconds:
+        counts = {n: max(1, round(seconds / step(1)[0])) for n, step in steps.items()}
     names = list(steps)
     times = {name: np.empty((rounds, 2)) for name in names}
     for index in range(rounds):

@@ -61,6 +61,18 @@ def test_the_clock_divides_by_the_calls_and_tells_waiting_from_work(monkeypatch)
     assert rounds.clock(step, 4) == (3, 1)
 
 
+def test_without_seconds_a_measurement_is_one_call():
+    calls = []
+    step = lambda count: calls.append(count) or (0.25, 0.25)  # noqa: E731
+    rounds.measure({"a": step}, 3, seconds=0)
+    assert calls == [1, 1, 1]
+
+
+def test_versions_are_those_of_the_other_python():
+    assert rounds.version(sys.executable, "numpy") == np.__version__
+    assert rounds.version(sys.executable, "no-such-package") is None
+
+
 def test_another_process_measures_there(tmp_path, monkeypatch):
     (tmp_path / "stub.py").write_text(STUB)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{rounds.ROOT}")

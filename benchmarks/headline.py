@@ -1,12 +1,10 @@
 """What smoothing and fast prediction save together, on the packaged weights."""
 
-import numpy as np
-
-from benchmarks._timing import measure, timed
+from benchmarks import rounds
 
 
-def headline(rounds: int) -> str:
-    """Returns the sentence about the packaged weights."""
+def headline(count: int) -> str:
+    """Returns the sentence about the packaged weights, of so many rounds."""
     import tensorflow as tf
 
     import zoo
@@ -26,13 +24,14 @@ def headline(rounds: int) -> str:
         posterior = zoo.posterior.MonteCarlo(models[1], fewest)
 
         def loop(images=images, compiled=compiled):
-            return timed(lambda: tf.stack([compiled(images) for _ in range(50)]))
+            return tf.stack([compiled(images) for _ in range(50)]).numpy()
 
         def ours(images=images, posterior=posterior):
-            return timed(lambda: posterior(images).numpy())
+            return posterior(images).numpy()
 
-        seconds = measure({"ours": ours, "loop": loop}, rounds)
-        wall, used = np.median(seconds["loop"] / seconds["ours"], axis=0)
+        steps = {"ours": rounds.local(ours), "loop": rounds.local(loop)}
+        times = rounds.measure(steps, count, 1.0)
+        wall, used = rounds.ratio(times, "ours", "loop")
         text += f"{wall:.1f} ({used:.1f}) times as fast at batch {batch}, "
     return text.removesuffix(", ") + ".\n"
 

@@ -1,20 +1,15 @@
-"""Monte Carlo prediction in PyTorch, in a process and a Python of its own.
+"""Monte Carlo prediction in PyTorch; runs in an environment that has it.
 
-    python benchmarks/_torch_networks.py
-
-Each line of standard input is a list of JSON: the name of a network, `"loop"` or
-`"wrapper"`, the size of the batch and the number of samples. The answer is a list of
-the seconds that took, those of the processor, and the number of weights.
+`benchmarks.predict` starts it as `python -m benchmarks.predict_torch THREADS`.
 """
 
 import functools
-import importlib.util
-import json
 import sys
-import time
 
 import torch
 from torch import nn
+
+from benchmarks import rounds
 
 MEAN = torch.tensor([123.675, 116.28, 103.53]).reshape(3, 1, 1)
 DEVIATION = torch.tensor([58.395, 57.12, 57.375]).reshape(3, 1, 1)
@@ -86,7 +81,7 @@ class ResNet(nn.Module):
 
 
 @functools.cache
-def network(name: str) -> nn.Module:
+def built(name: str) -> nn.Module:
     """Returns the network of `benchmarks.predict` of that name, in inference."""
     deep = name.startswith("resnet50")
     rates = RATES.get(name.partition("_")[2], [0] * 5)
@@ -105,28 +100,36 @@ def wrapper(model: nn.Module, count: int, rows: int):
     return mc_dropout(model, count, on_batch=rows <= WRAPPED_ROWS).eval()
 
 
-def measure(name: str, kind: str, batch: int, count: int) -> list:
-    """Runs the passes once; see the module."""
-    model = network(name)
-    weights = sum(parameter.numel() for parameter in model.parameters())
+def make(network: str, kind: str, batch: int, count: int, weights: int):
+    """Returns a function that runs passes.
+
+    Args:
+        network: Its name in `benchmarks.predict`.
+        kind: `"loop"`, or `"wrapper"` for that of torch-uncertainty.
+        batch: The number of images.
+        count: The number of passes.
+        weights: How many the network has in Keras.
+
+    Raises:
+        ValueError: If it has another number of weights here.
+    """
+    model = built(network)
+    numbers = sum(parameter.numel() for parameter in model.parameters())
+    if numbers != weights:
+        raise ValueError(
+            f"The networks called '{network}' differ. Received: weights={weights}, and "
+            f"{numbers} in PyTorch."
+        )
     images = torch.rand(batch, 3, 32, 32) * 255
-    run = wrapper(model, count, batch * count) if kind == "wrapper" else None
-    start, used = time.perf_counter(), time.process_time()
-    with torch.inference_mode():
-        if run is None:
-            torch.stack([model(images) for _ in range(count)])
-        else:
-            run(images)
-    return [time.perf_counter() - start, time.process_time() - used, weights]
+    wrapped = wrapper(model, count, batch * count) if kind == "wrapper" else None
 
+    @torch.inference_mode()
+    def run():
+        if wrapped is None:
+            return torch.stack([model(images) for _ in range(count)])
+        return wrapped(images)
 
-def main():
-    """Answers one line after the other."""
-    torch.set_num_threads(int(sys.argv[1]))
-    has_wrapper = importlib.util.find_spec("torch_uncertainty") is not None
-    print(json.dumps({"torch": torch.__version__, "wrapper": has_wrapper}), flush=True)
-    for line in sys.stdin:
-        print(json.dumps(measure(*json.loads(line))), flush=True)
+    return run
 
 
 # Rates by method: of the four stages, and before the head.
@@ -137,4 +140,5 @@ RATES = {
 }
 
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(int(sys.argv[1]))
+    rounds.serve(make)
