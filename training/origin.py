@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import keras
 
 import zoo
-from zoo import files, presets, records
+from zoo import files, presets, records, remote
 from zoo import weights as weight_files
 
 
@@ -39,13 +39,17 @@ def find(weights: str) -> Origin:
 
     Args:
         weights: The name of a pretrained model, a folder that `zoo-train`,
-            `zoo-publish` or `zoo-convert` wrote, or a safetensors file.
+            `zoo-publish` or `zoo-convert` wrote, a safetensors file, or the URL of a
+            published folder.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If there is no such name, or the file is damaged.
         ConnectionError: If the file cannot be downloaded.
     """
+    if remote.is_url(weights):
+        preset = presets.read_published(weights)
+        return _of_preset(preset, weights, presets.locate(preset, weights))
     path = pathlib.Path(weights)
     if path.exists() or path.suffix == ".safetensors" or len(path.parts) > 1:
         return _of_path(path)

@@ -140,6 +140,11 @@ def test_names_and_published_folders_are_found(trained, tmp_path, monkeypatch):
     found = origin.find(str(tmp_path / "it"))
     assert (found.weights, found.model) == ("it", "resnet20.pets")
     assert (found.sha256, found.classes) == (preset.sha256, ("cat", "dog"))
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    behind = origin.find(url := f"file://{tmp_path}/it")
+    assert (behind.weights, behind.model) == (url, "resnet20.pets")
+    assert (behind.sha256, behind.classes) == (preset.sha256, ("cat", "dog"))
+    assert files.sha256(behind.path) == preset.sha256
     monkeypatch.setattr(presets, "FOLDER", tmp_path / "package")
     publish_preset(tmp_path / "package", "resnet20.toys")
     for name in ("resnet20.toys", "resnet20"):

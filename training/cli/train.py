@@ -18,7 +18,7 @@ _RECIPE = flags.DEFINE_string("recipe", None, "Name of the recipe.", required=Tr
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for all files.", required=True)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data lie.")
 _DATASET = flags.DEFINE_string("dataset", None, "Data set in place of the recipe's.")
-_WEIGHTS = flags.DEFINE_string("weights", None, "Start: a name, a folder or a file.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Start: a name, folder, file or URL.")
 _RECALIBRATE = flags.DEFINE_bool("recalibrate", False, "Set batch statistics first.")
 _DISTRIBUTION = flags.DEFINE_string("distribution", "one", "one or mirrored.")
 _EPOCHS = flags.DEFINE_integer("epochs", None, "Epochs in place of the recipe's.")
