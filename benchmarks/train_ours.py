@@ -11,6 +11,7 @@ from keras import ops
 import layers
 import zoo
 from layers import random
+from layers.estimators import ESTIMATORS
 from training import trainer
 from training.recipes.base import Recipe
 from zoo import parts, registry
@@ -72,12 +73,6 @@ def plain(network: str, shape: tuple, batch: int, dropout: float = 0.0) -> Calla
     return functools.partial(model.train_on_batch, *_batch(shape, batch))
 
 
-def one_draw(linear, inputs, loc, scale, key, row_keys):
-    """One draw of the weights for the whole batch, in place of Flipout."""
-    noise = random.normal(key, tuple(loc.shape), loc.dtype)
-    return linear(inputs, loc + scale * noise)
-
-
 def convolution(
     kind: str, shape: tuple, filters: int, batch: int, training: bool
 ) -> Callable:
@@ -98,7 +93,7 @@ def convolution(
     if kind in ("flipout", "one draw"):
         built = [layers.Conv2DFlipout(filters, 3, seed=0, **settings)]
         if kind == "one draw":
-            built[0].sample = one_draw
+            built[0].sample = ESTIMATORS["weights"]
     else:
         count = 2 if kind == "two convolutions" else 1
         built = [keras.layers.Conv2D(filters, 3, **settings) for _ in range(count)]

@@ -258,9 +258,16 @@ MUTATIONS = [
     (
         "without a tag the last weights are meant",
         "zoo/presets.py",
-        "    for preset in own:",
-        "    for preset in reversed(own):",
+        "    first = fitting[0]",
+        "    first = fitting[-1]",
         "tests/zoo/test_presets.py",
+    ),
+    (
+        "offline a name means weights that are not here",
+        "zoo/presets.py",
+        "(preset for preset in fitting if is_at_hand(preset)), first)",
+        "(preset for preset in fitting), first)",
+        "tests/zoo/test_converted.py",
     ),
     (
         "a pretrained model forgets its normalization",

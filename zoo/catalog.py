@@ -29,11 +29,11 @@ def load(
     """Loads a pretrained model.
 
     Args:
-        name: `architecture[_method...][.tag]`; without a tag, the weights that
-            `presets.json` lists first for that name; where there are none, those of
-            another library for the architecture, with a warning that they were trained
-            without the methods. Or the URL of a published folder, such as
-            `hf://owner/name`, `gs://bucket/folder` or `https://...`.
+        name: `architecture[_method...][.tag]`; without a tag, the first weights
+            in `presets.json` for that name or, converted from another library, for
+            its architecture, with a warning that they were trained without the
+            methods; offline, the first that are here. Or the URL of a published
+            folder: `hf://owner/name`, `gs://bucket/folder` or `https://...`.
         input_shape: `(height, width, channels)`, by default that of the training. The
             channels must be the same, and so must be the kind of the stem.
         num_classes: The number of logits. Another than in the training puts a new head

@@ -4,6 +4,7 @@ import difflib
 import json
 import os
 import pathlib
+import warnings
 
 from zoo import download, files, remote
 from zoo.preset import Preset, dumps, from_json
@@ -63,29 +64,60 @@ def find(stem: str, tag: str | None = None) -> Preset:
 
     Args:
         stem: The name without a tag.
-        tag: Which weights; by default the first that `presets.json` lists.
+        tag: Which weights.
 
     Returns:
         That of the same name, or else that of converted weights for the same
-        architecture with the most of the methods and no other.
+        architecture with the most of the methods and no other. Without a tag, the one
+        of these that `presets.json` lists first and whose weights are here or may be
+        downloaded; with a warning if that is not the first.
 
     Raises:
         ValueError: If there are none; the message has the nearest names.
     """
     known = read()
-    own = [preset for preset in known.values() if preset.stem == stem]
-    for preset in own:
-        if tag in (None, preset.tag):
-            return preset
-    if converted := _converted(stem, tag, known.values()):
-        return converted
+    own = [p for p in known.values() if p.stem == stem and tag in (None, p.tag)]
+    converted = _converted(stem, tag, known.values())
+    if tag is None:
+        return _first_at_hand(
+            [p for p in known.values() if p in own or p is converted], stem, known
+        )
+    if own or converted:
+        return own[0] if own else converted
+    raise _unknown(stem, tag, known)
+
+
+def _first_at_hand(fitting, stem, known) -> Preset:
+    if not fitting:
+        raise _unknown(stem, None, known)
+    first = fitting[0]
+    found = next((preset for preset in fitting if is_at_hand(preset)), first)
+    if found is not first:
+        warnings.warn(
+            f"'{stem}' means the weights '{first.name}', which are not here and may "
+            f"not be downloaded now, so these are '{found.name}'.",
+            stacklevel=2,
+        )
+    return found
+
+
+def is_at_hand(preset: Preset) -> bool:
+    """Returns whether a preset's weights are on this machine or may be downloaded."""
+    if preset.url and not download.is_offline():
+        return True
+    file = f"{preset.name}.safetensors" if preset.source else preset.file
+    return bool(file) and any((place / file).is_file() for place in folders())
+
+
+def _unknown(stem, tag, known) -> ValueError:
+    own = [preset.name for preset in known.values() if preset.stem == stem]
     if not known:
         near = "No weights are published yet."
     else:
-        words = [p.name for p in own] or _nearest(stem, tag, known)
+        words = own or _nearest(stem, tag, known)
         near = f"The nearest that have some: {', '.join(words)}."
     name = f"{stem}.{tag}" if tag else stem
-    raise ValueError(
+    return ValueError(
         f"There are no weights for '{name}'. {near} `zoo.build('{stem}')` gives an "
         "untrained model."
     )

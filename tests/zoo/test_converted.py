@@ -329,13 +329,16 @@ def test_names_find_the_converted_weights_that_share_the_most(cache):
     presets.add(make_preset("resnet18_aa.mine_in1k", source="timm:resnetaa18.mine"))
     presets.add(make_preset("vgg11_mlp.tv", source="timm:vgg11_bn.tv"))
     presets.add(make_preset("resnet18_mcdo.ours", source=None, file="x"))
+    (cache.parent / "pretrained").mkdir()
+    (cache.parent / "pretrained/x").touch()
     for name, expected in (
         ("resnet18", "resnet18.mine_in1k"),
         ("resnet18_smooth", "resnet18.mine_in1k"),
         ("resnet18_smooth_aa", "resnet18_aa.other"),
         ("resnet18_smooth_aa.mine_in1k", "resnet18_aa.mine_in1k"),
         ("resnet18_smooth.mine_in1k", "resnet18.mine_in1k"),
-        ("resnet18_mcdo", "resnet18_mcdo.ours"),
+        ("resnet18_mcdo", "resnet18.mine_in1k"),  # It is listed first.
+        ("resnet18_mcdo.ours", "resnet18_mcdo.ours"),
         ("resnet18_mcdo_smooth", "resnet18.mine_in1k"),
         ("vgg11_mlp_smooth", "vgg11_mlp.tv"),
     ):
@@ -345,6 +348,22 @@ def test_names_find_the_converted_weights_that_share_the_most(cache):
         spec = zoo.parse(name)
         with pytest.raises(ValueError, match="There are no weights for"):
             presets.find(spec.stem, spec.tag)
+
+
+def test_without_a_network_a_name_means_the_weights_that_are_here(cache, monkeypatch):
+    presets.add(make_preset("resnet18_mcdo.ours", source=None, url=None, file="x"))
+    presets.add(make_preset("resnet18_mcdo.far", source=None, file="y"))
+    assert presets.find("resnet18_mcdo").name == "resnet18.mine_in1k"
+    monkeypatch.setenv("ZOO_OFFLINE", "1")
+    # Where none are here, the error is to be about those that come first.
+    assert presets.find("resnet18_mcdo").name == "resnet18.mine_in1k"
+    (cache.parent / "pretrained").mkdir()
+    (cache.parent / "pretrained/x").touch()
+    with pytest.warns(UserWarning, match=r"'resnet18.mine_in1k'.* 'resnet18_mcdo.ours"):
+        assert presets.find("resnet18_mcdo").name == "resnet18_mcdo.ours"
+    cache.mkdir()
+    (cache / "resnet18.mine_in1k.safetensors").touch()
+    assert presets.find("resnet18_mcdo").name == "resnet18.mine_in1k"
 
 
 def test_a_description_says_what_is_known_before_the_download(cache):
