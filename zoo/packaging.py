@@ -4,8 +4,9 @@ import dataclasses
 import os
 import pathlib
 import shutil
+from collections.abc import Iterable, Mapping
 
-from zoo import catalog, files, presets, remote
+from zoo import catalog, files, presets, remote, seeds
 from zoo.publish import check_published
 
 PACKAGED = 25_000_000  # Bytes of all weights in the package together,
@@ -55,6 +56,37 @@ def package(
         if other != place:
             (other / file).unlink(missing_ok=True)
     return packaged
+
+
+def renew(
+    rows: Iterable[Mapping], target: str | os.PathLike | None = None
+) -> list[str]:
+    """Puts results of evaluations into the entries of packaged weights.
+
+    What an entry had before goes. Rows of trainings with other seeds become the spread.
+
+    Args:
+        rows: Of `zoo-evaluate`, of any models under their full names.
+        target: By default the package's own folder `zoo`.
+
+    Returns:
+        The names of the entries that have new results.
+
+    Raises:
+        ValueError: If the rows have two values of one thing, or none is of an entry.
+    """
+    rows = list(rows)
+    models = {row["model"] for row in rows}
+    found = [p for p in presets.read(target).values() if p.name in models]
+    if not found:
+        raise ValueError(
+            "None of the results is of packaged weights; they are of "
+            f"{', '.join(sorted(models)) or 'nothing'}."
+        )
+    chosen = [dataclasses.replace(p, **seeds.choose(rows, p.name)) for p in found]
+    for preset in chosen:
+        presets.add(preset, target)
+    return [preset.name for preset in chosen]
 
 
 def _place(preset, places, target) -> pathlib.Path:

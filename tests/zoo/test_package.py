@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import zoo
-from tests.zoo.publications import NAME, RECORD, logits
+from tests.zoo.publications import NAME, RECORD, logits, make_rows
 from zoo import files, packaging, presets, publish
 
 
@@ -58,6 +58,25 @@ def test_packaging_again_replaces_the_weights(model, folder, package):
     packaging.package(folder)
     assert [preset.seed for preset in presets.read().values()] == [6]
     zoo.load(NAME)
+
+
+def test_new_results_take_the_place_of_the_old_ones(model, folder, package):
+    publish.publish(model, folder, RECORD, make_rows(factor=3), data_license="mit")
+    before = packaging.package(folder)
+    rows = [*make_rows(), *make_rows(f"{NAME}_seed1", 2), *make_rows("resnet20.others")]
+    assert packaging.renew(rows) == [NAME]
+    preset = presets.read()[NAME]
+    kept = dataclasses.replace(before, results=preset.results, others=preset.others)
+    assert preset == kept
+    nlls = [r["value"] for r in preset.results if r["metric"] == "nll"]
+    assert nlls == [0.5, 0.05]
+    nlls = [(r["model"], r["value"]) for r in preset.others if r["metric"] == "nll"]
+    assert nlls == [(f"{NAME}_seed1", 1.0), (f"{NAME}_seed1", 0.1)]
+    with pytest.raises(
+        ValueError, match=r"of packaged weights; .* of resnet20.o"
+    ):
+        packaging.renew(make_rows("resnet20.others"))
+    assert presets.read() == {NAME: preset}
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "preset.json", "README.md"])

@@ -1,10 +1,12 @@
 r"""Writes the results of the packaged presets, and of a benchmark, into the documents.
 
+With --results, rows of `zoo-evaluate` take the place of what the presets had before.
 With --question it prints at how many passes `mcdo` is as good as `smooth_mcdo` at two.
 
 Examples:
 
     python -m training.cli.results --readme=README.md
+    python -m training.cli.results --results=runs/a/rows.jsonl,runs/b/rows.jsonl
     python -m training.cli.results --benchmark=runs/benchmark --page=docs/benchmark.md
     python -m training.cli.results --question=runs/a/rows.jsonl,runs/b/rows.jsonl
 """
@@ -15,26 +17,35 @@ from absl import flags
 
 from training import question, readme, report, summary
 from training.cli import common
+from zoo import packaging
 
 _README = flags.DEFINE_string("readme", "README.md", "The Markdown file.")
 _BENCHMARK = flags.DEFINE_string("benchmark", None, "Folder of `zoo-evaluate`.")
 _BASE = flags.DEFINE_string("base", "fashion_mnist", "The clean set of the benchmark.")
-_QUESTION = flags.DEFINE_list("question", [], "Rows of `zoo-evaluate`, of all seeds.")
+_RESULTS = flags.DEFINE_list("results", [], "Rows of `zoo-evaluate`, of all seeds.")
+_QUESTION = flags.DEFINE_list("question", [], "Such rows, to compare.")
 _PAGE = flags.DEFINE_string("page", "docs/benchmark.md", "Where its tables go.")
 
 
 def main():
     """Rewrites the text between the two marks, or answers the question."""
     if _QUESTION.value:
-        rows = [row for path in _QUESTION.value for row in report.read_rows(path)]
+        rows = _rows(_QUESTION.value)
         print(question.markdown(question.answers(rows, _BASE.value)), end="")
     elif _BENCHMARK.value:
         rows = report.read_rows(pathlib.Path(_BENCHMARK.value) / "rows.jsonl")
         readme.replace(pathlib.Path(_PAGE.value), summary.page(rows, _BASE.value))
         print(f"The benchmark is in {_PAGE.value}")
     else:
+        if _RESULTS.value:
+            names = packaging.renew(_rows(_RESULTS.value))
+            print(f"New results: {', '.join(names)}")
         readme.update(pathlib.Path(_README.value))
         print(f"The results are in {_README.value}")
+
+
+def _rows(paths):
+    return [row for path in paths for row in report.read_rows(path)]
 
 
 def run():
