@@ -258,15 +258,15 @@ MUTATIONS = [
     (
         "without a tag the last weights are meant",
         "zoo/presets.py",
-        "    first = fitting[0]",
-        "    first = fitting[-1]",
+        "    first = found[0]",
+        "    first = found[-1]",
         "tests/zoo/test_presets.py",
     ),
     (
         "offline a name means weights that are not here",
         "zoo/presets.py",
-        "(preset for preset in fitting if is_at_hand(preset)), first)",
-        "(preset for preset in fitting), first)",
+        "(preset for preset in found if is_at_hand(preset)), first)",
+        "(preset for preset in found), first)",
         "tests/zoo/test_converted.py",
     ),
     (

@@ -56,7 +56,7 @@ def load(
     spec = parse(name)
     if weights is None:
         preset = presets.find(spec.stem, spec.tag)
-        path, full_name = presets.locate(preset), f"{spec.stem}.{preset.tag}"
+        path, full_name = _locate(preset, spec), f"{spec.stem}.{preset.tag}"
         if preset.stem != spec.stem:
             warn_unlike(full_name, preset.stem, preset.name)
     else:
@@ -79,6 +79,17 @@ def load(
         check_layers(model, preset.layers, preset.name)
     _load_into(model, path, preset, ("head",) if new_head else ())
     return model
+
+
+def _locate(preset, spec):
+    try:
+        return presets.locate(preset)
+    except ConnectionError as error:
+        fitting = presets.fitting(spec.stem, None, presets.read())
+        here = [other.name for other in fitting if presets.is_here(other)]
+        if not here:
+            raise
+        raise ConnectionError(f"{error} On this machine: {', '.join(here)}.") from error
 
 
 def _open(name, path, input_shape):

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import warnings
+from collections.abc import Mapping
 
 from zoo import download, files, remote
 from zoo.preset import Preset, dumps, from_json
@@ -76,35 +77,39 @@ def find(stem: str, tag: str | None = None) -> Preset:
         ValueError: If there are none; the message has the nearest names.
     """
     known = read()
-    own = [p for p in known.values() if p.stem == stem and tag in (None, p.tag)]
-    converted = _converted(stem, tag, known.values())
-    if tag is None:
-        return _first_at_hand(
-            [p for p in known.values() if p in own or p is converted], stem, known
-        )
-    if own or converted:
-        return own[0] if own else converted
-    raise _unknown(stem, tag, known)
-
-
-def _first_at_hand(fitting, stem, known) -> Preset:
-    if not fitting:
-        raise _unknown(stem, None, known)
-    first = fitting[0]
-    found = next((preset for preset in fitting if is_at_hand(preset)), first)
-    if found is not first:
+    found = fitting(stem, tag, known)
+    if not found:
+        raise _unknown(stem, tag, known)
+    first = found[0]
+    if tag is not None:
+        return next((preset for preset in found if preset.stem == stem), first)
+    chosen = next((preset for preset in found if is_at_hand(preset)), first)
+    if chosen is not first:
         warnings.warn(
             f"'{stem}' means the weights '{first.name}', which are not here and may "
-            f"not be downloaded now, so these are '{found.name}'.",
+            f"not be downloaded now, so these are '{chosen.name}'.",
             stacklevel=2,
         )
-    return found
+    return chosen
+
+
+def fitting(stem: str, tag: str | None, known: Mapping[str, Preset]) -> list[Preset]:
+    """Returns the presets of a name, and the best of the converted ones, in order."""
+    converted = _converted(stem, tag, known.values())
+    return [
+        preset
+        for preset in known.values()
+        if (preset.stem == stem and tag in (None, preset.tag)) or preset is converted
+    ]
 
 
 def is_at_hand(preset: Preset) -> bool:
-    """Returns whether a preset's weights are on this machine or may be downloaded."""
-    if preset.url and not download.is_offline():
-        return True
+    """Returns whether a preset's weights are here or may be downloaded."""
+    return bool(preset.url and not download.is_offline()) or is_here(preset)
+
+
+def is_here(preset: Preset) -> bool:
+    """Returns whether a preset's weights are on this machine."""
     file = f"{preset.name}.safetensors" if preset.source else preset.file
     return bool(file) and any((place / file).is_file() for place in folders())
 

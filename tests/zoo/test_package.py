@@ -72,9 +72,7 @@ def test_new_results_take_the_place_of_the_old_ones(model, folder, package):
     assert nlls == [0.5, 0.05]
     nlls = [(r["model"], r["value"]) for r in preset.others if r["metric"] == "nll"]
     assert nlls == [(f"{NAME}_seed1", 1.0), (f"{NAME}_seed1", 0.1)]
-    with pytest.raises(
-        ValueError, match=r"of packaged weights; .* of resnet20.o"
-    ):
+    with pytest.raises(ValueError, match=r"of packaged weights; .* of resnet20.o"):
         packaging.renew(make_rows("resnet20.others"))
     assert presets.read() == {NAME: preset}
 
