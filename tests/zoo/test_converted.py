@@ -363,9 +363,7 @@ def test_without_a_network_a_name_means_the_weights_that_are_here(cache, monkeyp
         assert presets.find("resnet18_mcdo").name == "resnet18_mcdo.ours"
     monkeypatch.setenv("ZOO_OFFLINE", "0")
     monkeypatch.setenv("HF_ENDPOINT", "http://localhost:9")
-    with pytest.raises(
-        ConnectionError, match=r"machine: resnet18_mcdo\.ours\."
-    ):
+    with pytest.raises(ConnectionError, match=r"machine: resnet18_mcdo\.ours\."):
         zoo.load("resnet18_mcdo")
     monkeypatch.setenv("ZOO_OFFLINE", "1")
     (cache / "resnet18.mine_in1k.safetensors").touch()
