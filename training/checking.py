@@ -83,7 +83,13 @@ def deviations(
                 f" (off by {difference:.6f}, tolerance {tolerance:g})"
             )
     if not count:
-        wanted = sorted({f"{key[0]} with {key[3]} images" for key in expected})
+        wanted = sorted(
+            {
+                f"{row['dataset']} with {row['num_examples']} images"
+                for row in card
+                if not results.is_part(row)  # Each of the corruptions would be a line.
+            }
+        )
         seeds = sorted({key[4] for key in expected})
         raise ValueError(
             "Nothing of this evaluation is on the model card: it has results on "
