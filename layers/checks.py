@@ -6,12 +6,11 @@ import keras
 import numpy as np
 
 
-def check_choice(value: str, name: str, known: Iterable[str]) -> str:
+def check_choice(value: str | None, name: str, known: Iterable[str | None]):
     """Returns the value if it is known; raises a ValueError if not."""
     if value not in known:
-        raise ValueError(
-            f"`{name}` must be one of {', '.join(known)}. Received: {name}={value}"
-        )
+        names = ", ".join(map(str, known))
+        raise ValueError(f"`{name}` must be one of {names}. Received: {name}={value}")
     return value
 
 

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from layers.blur import blur, blurred_size, check_taps
-from layers.checks import check_channels_last, check_padding
+from layers.checks import check_channels_last, check_choice, check_padding
 from layers.normalization import BatchNormalization
 
 # Bounded, non-negative "probabilities" of features x at temperature t.
@@ -72,14 +72,10 @@ class SpatialSmoothing(keras.layers.Layer):
                 "`temperature` bounds the features and must be positive. "
                 f"Received: temperature={temperature}"
             )
-        if probs not in PROBS:
-            raise ValueError(
-                f"`probs` must be one of {', '.join(PROBS)}. Received: probs={probs}"
-            )
         self.temperature = temperature
         self.taps = check_taps(taps)
         self.padding = check_padding(padding, ("same", "full"))
-        self.probs = probs
+        self.probs = check_choice(probs, "probs", PROBS)
         self.batch_norm = batch_norm
         self.norm = None
         if batch_norm:

@@ -131,16 +131,8 @@ def check_precision(model: keras.Model):
 
 
 def _check(quantization, calibration, input_dtype):
-    if quantization not in parity.TOLERANCES:
-        raise ValueError(
-            f"`quantization` must be one of {', '.join(map(str, parity.TOLERANCES))}. "
-            f"Received: quantization={quantization}"
-        )
-    if input_dtype not in DTYPES:
-        raise ValueError(
-            f"`input_dtype` must be one of {', '.join(DTYPES)}. "
-            f"Received: input_dtype={input_dtype}"
-        )
+    layers.checks.check_choice(quantization, "quantization", parity.TOLERANCES)
+    layers.checks.check_choice(input_dtype, "input_dtype", DTYPES)
     if (quantization == "int8") != (calibration is not None):
         raise ValueError(
             "`calibration`, some hundred images, fixes the ranges of activations for "
