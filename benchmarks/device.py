@@ -7,7 +7,7 @@ the metrics all test images in batches of 100, for the latencies one image at a 
 with one thread and with two. The stochastic models have five passes in their files, and
 fewer images, since the masks cost several times what the rest does.
 
-A round times all formats of a model one after the other, in random order. A latency is
+A round times all formats of a model one after the other, in turning order. A latency is
 the median over the rounds, and a speed-up the median of the ratios within a round,
 which other programs on the machine disturb less. `--write` replaces the tables in the
 file.
@@ -15,13 +15,15 @@ file.
 
 import argparse
 import datetime
+import functools
 import os
 import pathlib
 import platform
 import tempfile
-import time
 
 import numpy as np
+
+from benchmarks import rounds
 
 FORMATS = {
     "float32": {},
@@ -37,31 +39,6 @@ COLUMNS = (
     *("format", "kB", "of float32 (%)", "images", "accuracy (%)", "NLL (nats)"),
     *("ECE (%)", "1 thread (ms)", "speed-up", "2 threads (ms)", "speed-up"),
 )
-
-
-class File:
-    """A LiteRT file in an interpreter."""
-
-    def __init__(self, path: pathlib.Path, num_threads: int):
-        from ai_edge_litert.interpreter import Interpreter
-
-        interpreter = Interpreter(str(path), num_threads=num_threads)
-        self._signature = interpreter.get_signature_runner()
-        self._details = self._signature.get_input_details()
-
-    def __call__(self, images, seed: int = 0):
-        """Returns probabilities of raw pixels."""
-        inputs = {"images": images.astype(self._details["images"]["dtype"])}
-        if "seed" in self._details:
-            inputs["seed"] = np.array(seed, "int32")
-        return self._signature(**inputs)["probabilities"]
-
-    def seconds(self, image, calls: int) -> float:
-        """Returns the seconds of a call, the mean over some."""
-        start = time.perf_counter()
-        for seed in range(calls):
-            self(image, seed)
-        return (time.perf_counter() - start) / calls
 
 
 def export_all(name: str, num_samples: int, folder: pathlib.Path) -> dict:
@@ -92,36 +69,37 @@ def export_all(name: str, num_samples: int, folder: pathlib.Path) -> dict:
 
 def quality(path: pathlib.Path, images, labels) -> list[float]:
     """Returns accuracy, NLL and ECE; every batch has a seed of its own."""
-    from training import metrics
+    from training import metrics, parity
 
-    file = File(path, max(THREADS))
-    parts = [file(images[i : i + BATCH], i) for i in range(0, len(images), BATCH)]
+    run = parity.tflite_runner(path, max(THREADS))
+    parts = [run(images[i : i + BATCH], i) for i in range(0, len(images), BATCH)]
     probs = np.concatenate(parts)
     return [f(probs, labels) for f in (metrics.accuracy, metrics.nll, metrics.ece)]
 
 
-def latencies(paths: dict, image, rounds: int) -> dict:
+def latencies(paths: dict, image, count: int) -> dict:
     """Returns the median latency and the median speed-up over float32, by threads.
 
     Args:
-        paths: By format; the first is what the others are compared with.
+        paths: By format.
         image: Array of shape `(1, height, width, channels)`.
-        rounds: How many rounds to measure.
+        count: How many rounds to measure.
 
     Returns:
         By format, a list of seconds and speed-up for each number of threads.
     """
-    rng, found = np.random.default_rng(0), {label: [] for label in paths}
+    from training import parity
+
+    found = {label: [] for label in paths}
     for threads in THREADS:
-        files = [File(path, threads) for path in paths.values()]
-        calls = [max(1, int(SECONDS / file.seconds(image, 5))) for file in files]
-        times = np.empty((rounds, len(files)))
-        for row in times:
-            for place in rng.permutation(len(files)):
-                row[place] = files[place].seconds(image, calls[place])
-        speed_ups = np.median(times[:, :1] / times, axis=0)
-        for label, *pair in zip(paths, np.median(times, 0), speed_ups, strict=True):
-            found[label] += pair
+        runs = {k: parity.tflite_runner(path, threads) for k, path in paths.items()}
+        steps = {
+            k: rounds.local(functools.partial(r, image, 0)) for k, r in runs.items()
+        }
+        times = rounds.measure(steps, count, SECONDS)
+        for label in paths:
+            wall, _ = rounds.ratio(times, label, "float32")
+            found[label] += [np.median(times[label][:, 0]), wall]
     return found
 
 

@@ -136,7 +136,7 @@ def saved_model_runner(path: str | os.PathLike, num_samples: int) -> Runner:
     return run
 
 
-def tflite_runner(path: str | os.PathLike) -> Runner:
+def tflite_runner(path: str | os.PathLike, num_threads: int | None = None) -> Runner:
     """Returns a function that runs a LiteRT file in an interpreter of its own.
 
     The function raises a ValueError where the interpreter fails.
@@ -145,7 +145,8 @@ def tflite_runner(path: str | os.PathLike) -> Runner:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         Interpreter = tf.lite.Interpreter  # noqa: N806
-    signature = Interpreter(os.fspath(path)).get_signature_runner()
+    interpreter = Interpreter(os.fspath(path), num_threads=num_threads)
+    signature = interpreter.get_signature_runner()
     details = signature.get_input_details()
 
     def run(images, seed):

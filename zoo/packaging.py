@@ -51,7 +51,7 @@ def package(
     if place is not None:
         with files.replacing(place / file) as temporary:
             shutil.copyfile(presets.locate(preset, folder), temporary)
-    presets.add(packaged, target)
+    presets.add(packaged, folder=target)
     for other in places:
         if other != place:
             (other / file).unlink(missing_ok=True)
@@ -84,8 +84,7 @@ def renew(
             f"{', '.join(sorted(models)) or 'nothing'}."
         )
     chosen = [dataclasses.replace(p, **seeds.choose(rows, p.name)) for p in found]
-    for preset in chosen:
-        presets.add(preset, target)
+    presets.add(*chosen, folder=target)
     return [preset.name for preset in chosen]
 
 

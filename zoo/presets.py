@@ -51,11 +51,11 @@ def read_published(folder: str | os.PathLike) -> Preset:
     return from_json(name, entry, path)
 
 
-def add(preset: Preset, folder: str | os.PathLike | None = None):
-    """Writes a preset into `presets.json`, in the place of one of the same name."""
+def add(*added: Preset, folder: str | os.PathLike | None = None):
+    """Writes presets into `presets.json`, in the places of those of the same names."""
     path = pathlib.Path(folder or FOLDER) / "presets.json"
     with files.locked(path.with_name(".presets.lock.tmp")):
-        presets = {**read(folder), preset.name: preset}
+        presets = read(folder) | {preset.name: preset for preset in added}
         with files.replacing(path) as temporary:
             temporary.write_text(dumps(list(presets.values())), encoding="utf-8")
 
