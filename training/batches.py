@@ -1,5 +1,6 @@
 """Batches: the data order and the augmentation, pure functions of seed and step."""
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import keras
@@ -85,19 +86,59 @@ def train_batches(
     def batches() -> Iterator:
         return _index_batches(data, batch_size, seed, epoch, start)
 
-    def prepare(images, labels, index):
-        keys = random.fold(random.fold(random.fold(seed, epoch), 0xDA7A), index)
-        return augment(images, keys, augmentations), labels
-
+    key = random.fold(random.fold(seed, epoch), 0xDA7A)
+    prepare = _preparation(tuple(augmentations))
     if keras.backend.backend() != "tensorflow":
-        return (prepare(*batch) for batch in batches())
+        return (
+            (prepare(key, images, index), labels) for images, labels, index in batches()
+        )
     import tensorflow as tf
 
     dataset = _dataset(batches, data, batch_size)
     steps = steps_per_epoch(data, batch_size) - start
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
-    dataset = dataset.map(prepare, tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.map(
+        lambda images, labels, index: (prepare(key, images, index), labels),
+        tf.data.AUTOTUNE,
+        deterministic=True,
+    )
     return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+@functools.cache
+def _preparation(augmentations):
+    """Returns the augmentation of a batch; JAX compiles it once for all epochs."""
+
+    def prepare(key, images, index):
+        return augment(images, random.fold(key, index), augmentations)
+
+    if keras.backend.backend() != "jax":
+        return prepare
+    import jax
+
+    return jax.jit(prepare)
+
+
+def test_batch_size(count: int, largest: int) -> int:
+    """Returns a number of examples per batch with which all batches are equal.
+
+    A last smaller batch would be compiled for itself.
+
+    Args:
+        count: The number of examples.
+        largest: The largest batch.
+
+    Returns:
+        The largest divisor of `count` between `largest / 2` and `largest`; where there
+        is none, `largest`.
+
+    Example:
+
+    >>> test_batch_size(10_000, 128), test_batch_size(10_007, 128)
+    (125, 128)
+    """
+    sizes = range(largest, (largest - 1) // 2, -1)
+    return next((size for size in sizes if count % size == 0), largest)
 
 
 def test_batches(data: ImageData, batch_size: int):

@@ -72,7 +72,8 @@ def expand(pattern: str) -> list[str]:
     Args:
         pattern: The name of a data set, or one with `*` behind the first slash:
             `"fashion_mnist_c/*/3"` (all 19 corruptions), `"fashion_mnist_c/fog/*"`,
-            `"fashion_mnist_rotation/*"`. As in a shell, `?` and `[135]` work, too.
+            `"fashion_mnist_rotation/*"`, `"fashion_mnist_c/*/*_size/64"`. As in a
+        shell, `?` and `[135]` work, too.
 
     Returns:
         The names, in the order of `grid`; the pattern alone if it is a name.
@@ -90,6 +91,9 @@ def expand(pattern: str) -> list[str]:
     if found is None:
         return [pattern]
     base, kind, rest = found
+    bases = expand(base)
+    if bases != [base]:
+        return [name for each in bases for name in expand(f"{each}_{kind}/{rest}")]
     if not re.search(r"[*?\[]", rest):
         KINDS[kind](rest)
         return [pattern]

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import zoo
 from training import data, report, rounding
-from training.export import export_saved_model
 from zoo import presets, publish, records
 
 
@@ -49,7 +48,10 @@ def publish_training(
     if dtype == rounding.DTYPE:
         where = dataset or record["dataset"], "test", data_dir, model.input_shape[1:3]
         found = rounding.round_weights(model, data.load(*where))
-    export = export_saved_model if saved_model else None
+    export = None
+    if saved_model:
+        # TensorFlow's; the rest runs on other backends too.
+        from training.export import export_saved_model as export
     return publish.publish(
         model, output, record, rows, export=export, rounding=found, **licenses
     )

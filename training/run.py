@@ -156,7 +156,7 @@ def run_training(
         limit: Train and validate on the first so many images.
         changes: Other settings in place of the recipe's; see `change_recipe`.
         seed: Of everything random.
-        mixed_precision: Compute in bfloat16, or on a GPU in float16.
+        mixed_precision: Compute in bfloat16, or with TensorFlow on a GPU in float16.
         jit_compile: Whether to compile with XLA; "auto" leaves it to Keras.
         checkpoint_seconds: Time between checkpoints.
 
@@ -241,6 +241,8 @@ def _write_record(folder, **settings):
 
 
 def _half_precision():
+    if keras.backend.backend() == "jax":
+        return "mixed_bfloat16"
     devices = keras.distribution.list_devices()
     on_gpu = any("gpu" in device.lower() for device in devices)
     return "mixed_float16" if on_gpu else "mixed_bfloat16"

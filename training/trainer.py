@@ -168,6 +168,8 @@ def train(
     callbacks = [keeper, bar]
     if keras.backend.backend() == "tensorflow":
         callbacks.append(progress.TensorBoard(workdir / "tensorboard"))
+    count = len(validation or ())
+    size = batches.test_batch_size(count, recipe.batch_size)
     bar.start()
     try:
         for epoch in range(keeper.epoch, recipe.epochs):
@@ -182,11 +184,9 @@ def train(
                 ),
                 epochs=epoch + 1,
                 initial_epoch=epoch,
-                validation_data=validation
-                and batches.test_batches(validation, recipe.batch_size),
+                validation_data=validation and batches.test_batches(validation, size),
                 steps_per_epoch=steps - keeper.first_step,
-                validation_steps=validation
-                and math.ceil(len(validation) / recipe.batch_size),
+                validation_steps=validation and math.ceil(count / size),
                 callbacks=callbacks,
                 shuffle=False,
                 verbose=0,

@@ -31,6 +31,11 @@ def test_a_star_stands_for_all_corruptions_or_severities():
         "x_c/defocus_blur/5",
         "x_c/glass_blur/1",
     ]
+    assert data.expand("x_c/fog/[12]_size/64") == [
+        "x_c/fog/1_size/64",
+        "x_c/fog/2_size/64",
+    ]
+    assert len(data.expand("x_c/*/*_size/*")) == 190
 
 
 def test_the_shifts_have_the_published_steps():

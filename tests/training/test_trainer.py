@@ -107,7 +107,7 @@ def test_a_checkpoint_holds_the_random_counters_and_the_momentum(tmp_path):
 
     arrays = safetensors.numpy.load_file(tmp_path / "checkpoint.safetensors")
     counters = [v for k, v in arrays.items() if k.endswith("random_state")]
-    assert [int(c[1]) for c in counters] == [3 * (5 + 3)] * 2  # Steps and validation.
+    assert [int(c[1]) for c in counters] == [3 * (5 + 4)] * 2  # Steps and validation.
     assert any("momentum" in name and np.abs(v).max() > 0 for name, v in arrays.items())
 
 
