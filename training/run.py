@@ -229,12 +229,17 @@ def _write_record(folder, **settings):
     path = folder / "recipe.json"
     if path.exists():
         return
+    backend = keras.backend.backend()
     record = {
         **settings,
         "command": " ".join(["zoo-train", *sys.argv[1:]]),
         "commit": current_commit(),
-        "backend": keras.backend.backend(),
-        "versions": {"keras": keras.__version__, "smoothzoo": zoo.__version__},
+        "backend": backend,
+        "versions": {
+            "keras": keras.__version__,
+            backend: sys.modules[backend].__version__,
+            "smoothzoo": zoo.__version__,
+        },
     }
     with files.replacing(path) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n")
