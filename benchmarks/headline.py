@@ -2,29 +2,38 @@
 
 from benchmarks import rounds
 
+BACKBONES = "resnet20", "resnet18"
 
-def headline(count: int) -> str:
-    """Returns the sentence about the packaged weights, of so many rounds."""
+
+def headline(backbone: str, count: int) -> str:
+    """Returns the sentence about the packaged weights, of so many rounds.
+
+    Args:
+        backbone: One of `BACKBONES`.
+        count: How many rounds to measure.
+    """
     import tensorflow as tf
 
     import zoo
     from zoo import presets
 
-    names = "resnet20_mcdo.fashion_mnist", "resnet20_smooth_mcdo.fashion_mnist"
+    names = [f"{backbone}_{method}.fashion_mnist" for method in ("mcdo", "smooth_mcdo")]
     nlls = [
         {r["num_samples"]: r["value"] for r in presets.read()[name].results if of(r)}
         for name in names
     ]
-    fewest = min(n for n, nll in nlls[1].items() if nll <= nlls[0][50])
+    most = max(nlls[0])
+    fewest = min(n for n, nll in nlls[1].items() if nll <= nlls[0][most])
     models = [zoo.load(name) for name in names]
-    text = f"NLL {nlls[0][50]:.4f} of 50 passes, {nlls[1][fewest]:.4f} of {fewest}: "
+    text = f"`{backbone}_mcdo` has the NLL {nlls[0][most]:.4f} with {most} passes, "
+    text += f"`{backbone}_smooth_mcdo` {nlls[1][fewest]:.4f} with {fewest}: "
     for batch in (1, 8, 64):
         images = tf.random.uniform((batch, *models[0].input_shape[1:])) * 255
         compiled = tf.function(models[0], autograph=False)
         posterior = zoo.posterior.MonteCarlo(models[1], fewest)
 
         def loop(images=images, compiled=compiled):
-            return tf.stack([compiled(images) for _ in range(50)]).numpy()
+            return tf.stack([compiled(images) for _ in range(most)]).numpy()
 
         def ours(images=images, posterior=posterior):
             return posterior(images).numpy()

@@ -49,7 +49,10 @@ def are_positive(numbers: Sequence[str]) -> bool:
 def _run(main, argv):
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # `app.run` has raised it.
-        python_logging.getLogger("tensorflow").setLevel("WARNING")
+        logger = python_logging.getLogger("tensorflow")
+        logger.setLevel("WARNING")
+        # It takes functions of several models for one that is traced again and again.
+        logger.addFilter(lambda record: "retracing" not in record.getMessage())
     try:
         if len(argv) > 1:
             raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
