@@ -3,9 +3,13 @@
 import os
 
 
-def environment() -> dict[str, str]:
+def environment(backend: str = "tensorflow") -> dict[str, str]:
     """Returns the environment without what an import of JAX has put into it.
 
     With `TF_CPP_MIN_LOG_LEVEL` set, the commands let TensorFlow print its greetings.
+
+    Args:
+        backend: Of Keras. `"jax"` starts in half the time.
     """
-    return {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    kept = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    return {**kept, "KERAS_BACKEND": backend}

@@ -31,9 +31,9 @@ common.run(main)
 '''
 
 
-def execute(*args):
+def execute(*args, backend="jax"):
     command = [sys.executable, "-c", COMMAND, *args]
-    options = {"capture_output": True, "text": True, "env": environment()}
+    options = {"capture_output": True, "text": True, "env": environment(backend)}
     return subprocess.run(command, check=False, **options)
 
 
@@ -71,4 +71,5 @@ def test_help_shows_the_docstring_and_the_flags():
 
 
 def test_a_command_that_works_exits_with_zero():
-    assert execute("--kind=ok").stdout == "done\n"
+    result = execute("--kind=ok", backend="tensorflow")
+    assert (result.stdout, result.stderr, result.returncode) == ("done\n", "", 0)

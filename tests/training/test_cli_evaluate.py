@@ -41,18 +41,18 @@ def command(folder, *flags):
     return [sys.executable, "-m", "training.cli.evaluate", *flags]
 
 
-def start(folder, *flags):
+def start(folder, *flags, backend="tensorflow"):
     return subprocess.Popen(
         command(folder, *flags),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(),
+        env=environment(backend),
     )
 
 
-def execute(folder, *flags):
-    process = start(folder, *flags)
+def execute(folder, *flags, **kwargs):
+    process = start(folder, *flags, **kwargs)
     return process, *process.communicate()
 
 
@@ -95,7 +95,8 @@ def test_the_command_prints_a_table_and_writes_rows_table_and_figure(folder):
     ],
 )
 def test_mistakes_end_in_one_line_and_write_nothing(folder, flag, code, message):
-    process, _, stderr = execute(folder, flag, f"--output={folder}/never")
+    flags = flag, f"--output={folder}/never"
+    process, _, stderr = execute(folder, *flags, backend="jax")
     assert process.returncode == code
     assert message in stderr
     assert stderr.count("\n") == 1

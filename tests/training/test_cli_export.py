@@ -35,6 +35,7 @@ def test_the_command_exports_a_keras_file_and_says_what_it_wrote(folder):
     assert (output / "saved_model.pb").exists()
 
 
+@pytest.mark.slow
 def test_the_command_adds_a_version_to_the_folder_of_a_server(folder):
     root = folder / "servers"
     (root / "model" / "3").mkdir(parents=True)

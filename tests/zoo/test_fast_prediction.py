@@ -279,6 +279,7 @@ samples = np.asarray(MonteCarlo(network(UnknownNoise()), 3)(IMAGES))
 """
 
 
+@pytest.mark.slow
 def test_all_of_this_holds_on_jax():
     pytest.importorskip("jax")
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
