@@ -14,7 +14,7 @@ One round measures, one after the other, for the same network and batch of 32x32
 
 Ratios are medians over the rounds of a round's time over that of `ours`; in brackets is
 the same for processor time, which other programs disturb less. Loops are measured over
-as many passes as make 320 rows and scaled. All have the same number of threads. The
+as many passes as make 320 rows, the wrapper over 640, and scaled. All have the same number of threads. The
 peers, which are no dependencies of this project, run in the Python of `--peers`; the
 numbers of weights are compared. A flipout network there has the Bayesian layers of
 torch-uncertainty, which draw one kernel for each pass, as `prediction="weights"` does.
@@ -39,6 +39,7 @@ from training import readme, run
 
 MARKS = "<!-- predict -->\n", "<!-- end of predict -->\n"  # Around the table.
 ROWS = 320  # Of a measurement of a loop.
+BATCHED = 640  # Rows of torch-uncertainty's batch.
 
 
 def last_stage(parts):
@@ -98,8 +99,10 @@ def runners(name: str, batch: int, count: int, peers: dict) -> dict:
     if "torch" in peers:
         loops["torch"] = peers["torch"].step("torch", kind="loop", count=passes, **job)
     if "wrapper" in peers and not name.endswith("flipout"):
-        step = peers["wrapper"].step("wrapper", kind="wrapper", count=count, **job)
-        others["wrapper"] = step
+        # As many passes as it takes in one batch; more are another batch for it, too.
+        batched = min(count, BATCHED // batch)
+        step = peers["wrapper"].step("wrapper", kind="wrapper", count=batched, **job)
+        others["wrapper"] = scaled(step, count / batched)
     loops = {k: scaled(step, count / passes) for k, step in loops.items()}
     return {"ours": rounds.local(lambda: posterior(images).numpy()), **loops, **others}
 
