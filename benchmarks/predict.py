@@ -14,10 +14,11 @@ One round measures, one after the other, for the same network and batch of 32x32
 
 Ratios are medians over the rounds of a round's time over that of `ours`; in brackets is
 the same for processor time, which other programs disturb less. Loops are measured over
-as many passes as make 320 rows, the wrapper over 640, and scaled. All have the same number of threads. The
-peers, which are no dependencies of this project, run in the Python of `--peers`; the
-numbers of weights are compared. A flipout network there has the Bayesian layers of
-torch-uncertainty, which draw one kernel for each pass, as `prediction="weights"` does.
+as many passes as make 320 rows, the wrapper over 640, and scaled. All have the same
+number of threads. The peers, which are no dependencies of this project, run in the
+Python of `--peers`; the numbers of weights are compared. A flipout network there has
+the Bayesian layers of torch-uncertainty, which draw one kernel for each pass, as
+`prediction="weights"` does.
 
 `--headline` is something else: for packaged backbones the time of a plain loop of the
 most passes of `mcdo` that its card has, over that of the fewest passes of `smooth_mcdo`
