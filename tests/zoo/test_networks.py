@@ -109,7 +109,10 @@ FEW = [
 ]
 SHORT = [(name, subset) for name in ("resnet20", "vgg11") for subset in EACH]
 SHORT += [(name, subset) for name in ("preresnet20", "alexnet") for subset in FEW]
-SHORT += [(name, ("smooth", "flipout", "blurpool", "gmp")) for name in FORMS]
+SHORT += [
+    pytest.param(name, ("smooth", "flipout", "blurpool", "gmp"), marks=pytest.mark.slow)
+    for name in FORMS
+]
 
 
 def identify(value):

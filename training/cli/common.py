@@ -51,6 +51,7 @@ def _run(main, argv):
         logging.set_verbosity(logging.WARNING)  # `app.run` has raised it.
         logger = python_logging.getLogger("tensorflow")
         logger.setLevel("WARNING")
+        python_logging.getLogger("jax").setLevel("WARNING")  # What it has not found.
         # It takes functions of several models for one that is traced again and again.
         logger.addFilter(lambda record: "retracing" not in record.getMessage())
     try:
