@@ -40,7 +40,7 @@ from training import readme, run
 
 MARKS = "<!-- predict -->\n", "<!-- end of predict -->\n"  # Around the table.
 ROWS = 320  # Of a measurement of a loop.
-BATCHED = 640  # Rows of torch-uncertainty's batch.
+BATCHED = 640  # Rows of torch-uncertainty's batch; more would take gigabytes.
 
 
 def last_stage(parts):
@@ -74,6 +74,11 @@ def scaled(step, factor: float):
     return lambda count: [factor * seconds for seconds in step(count)]
 
 
+def measured(count: int, batch: int, rows: int) -> int:
+    """Returns how many of the passes are measured: those of so many rows, or one."""
+    return min(count, max(1, rows // batch))
+
+
 def runners(name: str, batch: int, count: int, peers: dict) -> dict:
     """Returns by column what `rounds.measure` takes; `peers` are processes."""
     import tensorflow as tf
@@ -85,7 +90,7 @@ def runners(name: str, batch: int, count: int, peers: dict) -> dict:
     images = tf.constant(images, "float32")
     posterior = MonteCarlo(model, count)
     compiled = tf.function(lambda x: model(x, training=False), autograph=False)
-    passes = min(count, max(1, ROWS // batch))
+    passes = measured(count, batch, ROWS)
 
     def loop():
         return tf.stack([compiled(images) for _ in range(passes)]).numpy()
@@ -100,8 +105,7 @@ def runners(name: str, batch: int, count: int, peers: dict) -> dict:
     if "torch" in peers:
         loops["torch"] = peers["torch"].step("torch", kind="loop", count=passes, **job)
     if "wrapper" in peers and not name.endswith("flipout"):
-        # As many passes as it takes in one batch; more are another batch for it, too.
-        batched = min(count, BATCHED // batch)
+        batched = measured(count, batch, BATCHED)
         step = peers["wrapper"].step("wrapper", kind="wrapper", count=batched, **job)
         others["wrapper"] = scaled(step, count / batched)
     loops = {k: scaled(step, count / passes) for k, step in loops.items()}

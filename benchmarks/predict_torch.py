@@ -13,7 +13,6 @@ from benchmarks import rounds
 
 MEAN = torch.tensor([123.675, 116.28, 103.53]).reshape(3, 1, 1)
 DEVIATION = torch.tensor([58.395, 57.12, 57.375]).reshape(3, 1, 1)
-WRAPPED_ROWS = 640  # More at once would take gigabytes; then it loops.
 
 
 def conv_norm(inputs, filters, size, stride=1, conv=nn.Conv2d):
@@ -93,11 +92,11 @@ def built(name: str) -> nn.Module:
     return model
 
 
-def wrapper(model: nn.Module, count: int, rows: int):
-    """Returns torch-uncertainty's wrapper, in one batch if that fits into memory."""
+def wrapper(model: nn.Module, count: int):
+    """Returns torch-uncertainty's wrapper, which puts all passes into one batch."""
     from torch_uncertainty.methods import mc_dropout
 
-    return mc_dropout(model, count, on_batch=rows <= WRAPPED_ROWS).eval()
+    return mc_dropout(model, count, on_batch=True).eval()
 
 
 def make(network: str, kind: str, batch: int, count: int, weights: int):
@@ -121,7 +120,7 @@ def make(network: str, kind: str, batch: int, count: int, weights: int):
             f"{numbers} in PyTorch."
         )
     images = torch.rand(batch, 3, 32, 32) * 255
-    wrapped = wrapper(model, count, batch * count) if kind == "wrapper" else None
+    wrapped = wrapper(model, count) if kind == "wrapper" else None
 
     @torch.inference_mode()
     def run():

@@ -73,7 +73,7 @@ def expand(pattern: str) -> list[str]:
         pattern: The name of a data set, or one with `*` behind the first slash:
             `"fashion_mnist_c/*/3"` (all 19 corruptions), `"fashion_mnist_c/fog/*"`,
             `"fashion_mnist_rotation/*"`, `"fashion_mnist_c/*/*_size/64"`. As in a
-        shell, `?` and `[135]` work, too.
+            shell, `?` and `[135]` work, too.
 
     Returns:
         The names, in the order of `grid`; the pattern alone if it is a name.

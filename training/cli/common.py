@@ -49,9 +49,9 @@ def are_positive(numbers: Sequence[str]) -> bool:
 def _run(main, argv):
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # `app.run` has raised it.
+        python_logging.getLogger("jax").setLevel("WARNING")  # It lists missing devices.
         logger = python_logging.getLogger("tensorflow")
         logger.setLevel("WARNING")
-        python_logging.getLogger("jax").setLevel("WARNING")  # What it has not found.
         # It takes functions of several models for one that is traced again and again.
         logger.addFilter(lambda record: "retracing" not in record.getMessage())
     try:
