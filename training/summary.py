@@ -1,8 +1,11 @@
-"""The benchmark in two tables: what a page of text has room for."""
+"""The benchmark in tables and a figure: what a page of text has room for."""
 
 import collections
+import pathlib
 import statistics
 from collections.abc import Iterable, Mapping
+
+from training import readme, report
 
 # Of each group of test sets: metric, unit of the column, factor, decimals.
 _METRICS = {
@@ -16,6 +19,25 @@ _GROUPS = {
     "_rotation": "rotated",
     "_translation": "translated",
 }
+
+
+def write(
+    rows: Iterable[Mapping], base: str, path: pathlib.Path
+) -> tuple[pathlib.Path, pathlib.Path]:
+    """Puts the tables between the marks of a document, and the box plots beside it.
+
+    Args:
+        rows: Of `training.sweep.evaluate_all`.
+        base: Name of the clean test set.
+        path: The document, with the marks of `training.readme`.
+
+    Returns:
+        The paths of the document and of the figure, `severity.png`.
+    """
+    rows, figure = list(rows), path.with_name("severity.png")
+    readme.replace(path, page(rows, base))
+    report.plot_severity(rows, base, figure)
+    return path, figure
 
 
 def page(rows: Iterable[Mapping], base: str) -> str:
@@ -43,6 +65,7 @@ def by_group(rows: Iterable[Mapping], base: str) -> str:
 
     Returns:
         A line for each model and ensemble size; a model that draws nothing has one.
+        What was not evaluated is a dash.
         The last columns are the AUROC of the entropy for out-of-distribution sets.
     """
     values, outside = collections.defaultdict(list), {}
@@ -61,9 +84,8 @@ def by_group(rows: Iterable[Mapping], base: str) -> str:
     titles += [f"AUROC against {other} (%)" for other in outside]
     lines = {}
     for line in dict.fromkeys(line for line, *_ in values):
-        means = [statistics.fmean(values[(line, *column)]) for column in columns]
-        cells = [_text(m, mean) for (_, m), mean in zip(columns, means, strict=True)]
-        cells += [f"{100 * found[line]:.2f}" for found in outside.values()]
+        cells = [_text(m, values.get((line, suffix, m))) for suffix, m in columns]
+        cells += [_percent(found.get(line)) for found in outside.values()]
         lines.setdefault((line[0], *cells), line)
     body = [[f"`{m}`", str(n), *cells] for (_, *cells), (m, n) in lines.items()]
     return markdown(["model", "N", *titles], body, words=1)
@@ -93,15 +115,20 @@ def by_corruption(rows: Iterable[Mapping], base: str, metric: str) -> str:
     models = list(dict.fromkeys(model for _, model in values))
     names = dict.fromkeys(name for name, _ in values)
     body = [
-        [name, *(_text(metric, statistics.fmean(values[name, m])) for m in models)]
+        [name, *(_text(metric, values.get((name, m))) for m in models)]
         for name in names
     ]
     return markdown(["corruption", *(f"`{model}`" for model in models)], body, 1)
 
 
-def _text(metric, value):
+def _text(metric, values):
+    """Returns the mean of values, or a dash for none."""
     _, factor, digits = _METRICS[metric]
-    return f"{factor * value:.{digits}f}"
+    return f"{factor * statistics.fmean(values):.{digits}f}" if values else "-"
+
+
+def _percent(value):
+    return "-" if value is None else f"{100 * value:.2f}"
 
 
 def markdown(heading: list[str], body: list[list[str]], words: int) -> str:

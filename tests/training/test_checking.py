@@ -30,6 +30,36 @@ def test_a_value_outside_of_the_tolerance_is_one_line(change, count):
         assert "tolerance 0.002" in lines[0]
 
 
+@pytest.mark.parametrize("metric", ["unc_90", "acc_90", "accuracy", "freq_90"])
+def test_three_of_few_examples_may_move_over_a_bound(metric):
+    # 5 of 500 are wrong; 250 are sure, 3 of the wrong ones among them.
+    values = {"accuracy": 0.99, "freq_90": 0.5, "acc_90": 247 / 250, "unc_90": 2 / 5}
+    examples = {"accuracy": 500, "freq_90": 500, "acc_90": 250, "unc_90": 5}
+    common = {"dataset": "d", "num_samples": 1, "num_examples": 500, "seed": 0}
+    common |= {"model": NAME}
+    card = [{**common, "metric": key, "value": values[key]} for key in values]
+
+    def lines(moved, tolerance=checking.TOLERANCE):
+        value = values[metric] + moved / examples[metric]
+        row = {**common, "metric": metric, "value": value}
+        return checking.deviations([row], card, tolerance)
+
+    assert lines(2.99) == []
+    (line,) = lines(3.01)
+    assert f"tolerance {3 / examples[metric]:.4g})" in line
+    assert lines(1.49, 1e-3) == []
+    assert len(lines(1.51, 1e-3)) == 1
+    assert len(lines(0.01, 0)) == 1
+
+
+def test_a_share_of_none_has_a_finite_tolerance():
+    common = {"dataset": "d", "num_samples": 1, "num_examples": 500, "seed": 0}
+    common |= {"model": NAME}
+    card = [{**common, "metric": "accuracy", "value": 1.0}]
+    card += [{**common, "metric": "unc_90", "value": 0.0}]
+    assert checking.deviations(card, card) == []
+
+
 def test_the_tolerance_can_be_given():
     rows = rows_of_the_card()
     rows[0]["value"] += 1e-3

@@ -11,7 +11,7 @@ import pytest
 
 from tests.training import reports
 from training import metrics, report
-from training.report import columns, curves, figures, grid, heat, results
+from training.report import boxes, columns, curves, figures, grid, heat, results
 
 MODELS = ("resnet20", "resnet20_mcdo", "resnet20_smooth")
 
@@ -167,7 +167,7 @@ def drawings(monkeypatch):
 
 def test_boxes_are_over_the_corruptions(rows, monkeypatch):
     kept = drawings(monkeypatch)
-    charts = curves.severity_boxes(results.Results(rows), "fashion_mnist")
+    charts = boxes.charts(results.Results(rows), "fashion_mnist")
     assert len(charts) == len(kept) == 3
     axis = kept[1].axes[0]
     assert axis.get_ylabel() == "NLL (nats)"
@@ -270,7 +270,7 @@ def test_means_and_boxes_are_over_the_same_sets_for_all_models(tmp_path, monkeyp
         ]
         assert line[7].text == f"{np.mean(fog):.4f}"
     assert headline.lines[2][7].text == "-"
-    curves.severity_boxes(results.Results(rows), "fashion_mnist")
+    boxes.charts(results.Results(rows), "fashion_mnist")
     box = kept[1].axes[0].patches[1].get_path().vertices[:, 1]
     fog = value(rows, "resnet20", "fashion_mnist_c/fog/1", "nll")
     np.testing.assert_allclose(box, fog)

@@ -43,6 +43,23 @@ def test_groups_are_averaged_and_models_that_draw_nothing_have_one_line():
     ]
 
 
+def test_what_was_not_evaluated_is_a_dash():
+    found = [row for row in benchmark() if row["model"] == "random"]
+    found = [
+        row
+        for row in found
+        if row["num_samples"] == 5
+        or row["dataset"] not in ("d vs digits", "d_c/snow/1")
+    ]
+    found += rows("other", 5, "d", metrics={"nll": 2.0})
+    lines = summary.by_group(found, "d").splitlines()[2:]
+    assert lines == [
+        "| `random` | 1 | 50.00 | 1.000 | 12.50 | 75.00 | 1.500 | 18.75 | - |",
+        "| `random` | 5 | 10.00 | 0.200 | 2.50 | 12.00 | 0.240 | 3.00 | 15.00 |",
+        "| `other` | 5 | - | 2.000 | - | - | - | - | - |",
+    ]
+
+
 def test_corruptions_are_averaged_over_severities_at_the_largest_size():
     lines = summary.by_corruption(benchmark(), "d", "nll").splitlines()
     assert lines == [

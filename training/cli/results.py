@@ -1,6 +1,7 @@
 r"""Writes the results of the packaged presets, and of a benchmark, into the documents.
 
 With --results, rows of `zoo-evaluate` take the place of what the presets had before.
+With --benchmark, tables go into --page and a figure, severity.png, beside it.
 With --question it prints at how many passes `mcdo` is as good as `smooth_mcdo` at two.
 
 Examples:
@@ -34,8 +35,8 @@ def main():
         print(question.markdown(question.answers(rows, _BASE.value)), end="")
     elif _BENCHMARK.value:
         rows = report.read_rows(pathlib.Path(_BENCHMARK.value) / "rows.jsonl")
-        readme.replace(pathlib.Path(_PAGE.value), summary.page(rows, _BASE.value))
-        print(f"The benchmark is in {_PAGE.value}")
+        page, figure = summary.write(rows, _BASE.value, pathlib.Path(_PAGE.value))
+        print(f"The benchmark is in {page}, and drawn in {figure}")
     else:
         if _RESULTS.value:
             names = packaging.renew(_rows(_RESULTS.value))

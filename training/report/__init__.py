@@ -1,5 +1,6 @@
 """What becomes of rows: JSON lines, tables, figures and a page."""
 
+from training.report.boxes import plot_severity as plot_severity
 from training.report.figures import plot_ensemble_size as plot_ensemble_size
 from training.report.figures import save_figure as save_figure
 from training.report.page import html as html

@@ -1,7 +1,6 @@
 """Charts of rows: against the ensemble size, and against the amount of a shift."""
 
 import math
-import statistics
 
 from training.report import columns, figures
 from training.report.figures import Chart
@@ -64,74 +63,6 @@ def shift(results: Results, kind: str, base: str) -> list[Chart]:
     return charts
 
 
-def severity_boxes(results: Results, base: str) -> list[Chart]:
-    """Draws boxes of each metric over the corruptions, by severity and model.
-
-    Args:
-        results: The values.
-        base: Name of the clean data set, severity 0.
-
-    Reference:
-        [Can You Trust Your Model's Uncertainty?](https://arxiv.org/abs/1906.02530)
-        (Ovadia et al., 2019), Figure 2.
-    """
-    sets = results.corrupted(base)
-    charts = []
-    for metric in drawn(results):
-        boxes = {}
-        for model, label in results.labels().items():
-            groups = {0: [results.value(model, base, metric)]}
-            for data in sets:
-                value = results.value(model, data.name, metric)
-                groups.setdefault(int(data.amount), []).append(value)
-            groups = {s: list(filter(math.isfinite, groups[s])) for s in sorted(groups)}
-            boxes[label] = {
-                s: columns.scaled(metric, g) for s, g in groups.items() if g
-            }
-        if any(boxes.values()):
-            charts.append(_draw_boxes(boxes, metric, base))
-    return charts
-
-
-def _draw_boxes(boxes, metric, base):
-    figure, axis = figures.new_figure(list(boxes), height=3.2)
-    width = 0.8 / len(boxes)
-    for index, (label, groups) in enumerate(boxes.items()):
-        shift = (index - (len(boxes) - 1) / 2) * width
-        places = [severity + shift for severity in groups]
-        color = figures.color(index)
-        thin = {"linewidth": 0.8, "color": color}
-        axis.boxplot(
-            list(groups.values()),
-            positions=places,
-            widths=0.85 * width,
-            whis=(0, 100),
-            patch_artist=True,
-            manage_ticks=False,
-            medianprops=thin,
-            boxprops={"linewidth": 0.8, "edgecolor": color, "facecolor": _pale(color)},
-            whiskerprops=thin,
-            capprops=thin,
-        )
-        middles = list(map(statistics.median, groups.values()))
-        marks = {**figures.style(index), "linestyle": "none", "markersize": 3.5}
-        axis.plot(places, middles, label=label, **marks)
-    shown = sorted({severity for groups in boxes.values() for severity in groups})
-    axis.set_xticks(shown, ["clean" if s == 0 else str(s) for s in shown])
-    axis.set_xlabel("Severity of the corruption")
-    axis.set_ylabel(columns.heading(metric))
-    figures.tidy(axis)
-    axis.grid(visible=False, axis="x")
-    figures.legend(figure, axis)
-    title = f"{columns.heading(metric)} on {base} over the corruptions, by severity"
-    ends = []
-    for label, groups in boxes.items():
-        texts = [f"{statistics.median(g):.4g} at {s}" for s, g in groups.items()]
-        ends.append(f"{label} {', '.join(texts)}")
-    alt = f"Box plots: {title}. Medians: {'; '.join(ends)}."
-    return Chart(title, alt, figures.data_uri(figure))
-
-
 def _lines(lines, metric):
     figure, axis = figures.new_figure(list(lines))
     for index, (label, line) in enumerate(lines.items()):
@@ -162,9 +93,3 @@ def _amount(data):
 
 def _present(line):
     return {place: value for place, value in line.items() if math.isfinite(value)}
-
-
-def _pale(color):
-    from matplotlib import colors
-
-    return tuple(0.45 * channel + 0.55 for channel in colors.to_rgb(color))

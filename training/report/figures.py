@@ -43,17 +43,15 @@ def plot_ensemble_size(rows: Iterable[Mapping], path: str | os.PathLike):
         [Blurs Behave Like Ensembles](https://arxiv.org/abs/2105.12639)
         (Park and Kim, 2022).
     """
-    from matplotlib import figure as figures
-
     results = Results(rows)
     datasets = sorted(results.datasets)
     if len(datasets) != 1:
         raise ValueError(
             f"The figure needs rows of one data set. Received: datasets={datasets}"
         )
-    figure = figures.Figure(figsize=(10, 3.8), layout="constrained")
-    axes = figure.subplots(1, 3)
-    for axis, metric in zip(axes, ("nll", "accuracy", "ece"), strict=True):
+    metrics = "nll", "accuracy", "ece"
+    figure, axes = wide_figure(len(metrics))
+    for axis, metric in zip(axes, metrics, strict=True):
         for index, model in enumerate(results.models):
             curve = results.by_size(model, datasets[0], metric)
             values = columns.scaled(metric, curve.values())
@@ -62,14 +60,29 @@ def plot_ensemble_size(rows: Iterable[Mapping], path: str | os.PathLike):
         axis.set_ylabel(columns.heading(metric))
         tidy(axis)
     figure.suptitle(f"Mean of N predictions on {datasets[0]}")
+    wide_legend(figure, axes[0])
+    save_figure(figure, path)
+
+
+def wide_figure(count: int):
+    """Returns a figure for a document and its axes, side by side."""
+    from matplotlib import figure as figures
+
+    figure = figures.Figure(figsize=(10, 3.8), layout="constrained")
+    return figure, figure.subplots(1, count, squeeze=False)[0]
+
+
+def wide_legend(figure, axis):
+    """Puts the legend of an axis below a figure of several ones."""
+    handles, labels = axis.get_legend_handles_labels()
     figure.legend(
-        *axes[0].get_legend_handles_labels(),
+        handles,
+        labels,
         loc="outside lower center",
-        ncols=2 if len(results.models) < 5 else 3,
+        ncols=2 if len(labels) < 5 else 3,
         handlelength=4,
         frameon=False,
     )
-    save_figure(figure, path)
 
 
 def save_figure(figure, path: str | os.PathLike):

@@ -5,7 +5,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Mapping
 
-from training.report import about, confidence, curves, grid, heat, mistakes
+from training.report import about, boxes, confidence, curves, grid, heat, mistakes
 from training.report.figures import Chart
 from training.report.results import Results
 from training.report.rows import write_text
@@ -108,8 +108,7 @@ def _corruptions(results):
 
 def _boxes(results):
     groups = [
-        Group(base, curves.severity_boxes(results, base))
-        for base in results.bases("corruption")
+        Group(base, boxes.charts(results, base)) for base in results.bases("corruption")
     ]
     return [group for group in groups if group.charts]
 
