@@ -102,6 +102,29 @@ def blur(x, taps: Sequence[float] = (1, 1), padding: str = "same", strides: int 
     return _filter(x, taps, strides) if len(taps) > 1 else x[:, ::strides, ::strides]
 
 
+def sums(x, taps: tuple[float, ...], padding: str, transposed: bool = False):
+    """Computes `blur` by sums of shifted maps, which XLA fuses with what is around.
+
+    Args:
+        x: Tensor of shape `(batch, height, width, channels)`.
+        taps: See `blur`.
+        padding: `"same"`, `"full"` or `"valid"`.
+        transposed: Whether to compute the transposed map of the blur, which takes a
+            gradient of its outputs to that of its inputs.
+
+    Returns:
+        The blurred tensor.
+    """
+    extra, amounts = len(taps) - 1, _amounts(len(taps), padding)
+    if transposed:
+        taps, amounts = taps[::-1], tuple(extra - amount for amount in amounts)
+    x = ops.pad(x, ((0, 0), amounts, amounts, (0, 0)))
+    height, width = (size - extra for size in x.shape[1:3])
+    x = sum(tap * x[:, i : i + height] for i, tap in enumerate(taps))
+    x = sum(tap * x[:, :, i : i + width] for i, tap in enumerate(taps))
+    return x / sum(taps) ** 2
+
+
 def blurred_size(size: int | None, num_taps: int, padding: str, strides: int = 1):
     """Returns the height or width after `blur`, or None where it is not known."""
     if size is None:

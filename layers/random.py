@@ -31,18 +31,29 @@ _FUSED = contextvars.ContextVar("fused", default=False)
 
 @contextlib.contextmanager
 def fused():
-    """Makes TensorFlow compile each draw inside by XLA.
+    """Makes TensorFlow compile each draw and each smoothing inside by XLA.
 
     Draws are chains of twenty elementwise operations, which XLA computes in one pass;
-    convolutions are faster without it. The bits are the same. It does nothing on other
-    backends and for shapes that are small or not known. It is not for graphs that are
-    exported, since LiteRT knows no XLA.
+    convolutions are faster without it. The bits of draws are the same, those of
+    smoothed features up to rounding. It does nothing on other backends and for shapes
+    that are small or not known. It is not for graphs that are exported, since LiteRT
+    knows no XLA.
     """
     token = _FUSED.set(keras.backend.backend() == "tensorflow")
     try:
         yield
     finally:
         _FUSED.reset(token)
+
+
+def worth_fusing(shape) -> bool:
+    """Returns whether an operation on maps of a shape is compiled here; see `fused`.
+
+    Args:
+        shape: Without the axes of the examples.
+    """
+    known = _FUSED.get() and all(isinstance(size, int) for size in shape)
+    return known and math.prod(shape) >= _WORTH_FUSING
 
 
 def fuse(function):
@@ -71,8 +82,7 @@ def _fusible(draw):
     @functools.wraps(draw)
     def wrapped(key, shape, *settings):
         rest = tuple(shape[len(key.shape) :])
-        known = _FUSED.get() and all(isinstance(size, int) for size in rest)
-        if known and math.prod(rest) >= _WORTH_FUSING:
+        if worth_fusing(rest):
             return _compiled(draw, rest, *settings)(key)
         return draw(key, shape, *settings)
 

@@ -1,11 +1,13 @@
 """Spatial smoothing: an ensemble of neighboring points of a feature map."""
 
+import functools
 from collections.abc import Sequence
 
 import keras
 from keras import ops
 
-from layers.blur import blur, blurred_size, check_taps
+from layers import random
+from layers.blur import blur, blurred_size, check_taps, sums
 from layers.checks import check_channels_last, check_choice, check_padding
 from layers.normalization import BatchNormalization
 
@@ -18,6 +20,33 @@ PROBS = {
     "scale": lambda x, t: ops.relu(x / t),
     "none": lambda x, t: x,
 }
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(probs, temperature, taps, padding):
+    """Returns the smoothing of features as one loop of XLA, and its gradient as one.
+
+    Composed of operations, the two take a dozen passes over the features. XLA would
+    make the gradient of a shifted map a map of its own, so it is written out here.
+    """
+    import tensorflow as tf
+
+    @tf.function(jit_compile=True, autograph=False)
+    def forward(x):
+        return sums(PROBS[probs](x, temperature), taps, padding)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def backward(x, gradient):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            bounded = PROBS[probs](x, temperature)
+        return tape.gradient(bounded, x, sums(gradient, taps, padding, transposed=True))
+
+    @tf.custom_gradient
+    def smooth(x):
+        return forward(x), functools.partial(backward, x)
+
+    return smooth
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -91,6 +120,8 @@ class SpatialSmoothing(keras.layers.Layer):
         x = inputs
         if self.norm is not None:
             x = self.norm(x, training=training)
+        if random.worth_fusing(x.shape[1:]):
+            return _compiled(self.probs, self.temperature, self.taps, self.padding)(x)
         return blur(PROBS[self.probs](x, self.temperature), self.taps, self.padding)
 
     def compute_output_shape(self, input_shape):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from layers import SpatialSmoothing, blur
+from layers import SpatialSmoothing, blur, random
 from layers.smoothing import PROBS
 from tests.checks import check_layer
 
@@ -218,3 +218,73 @@ def test_rejects_channels_first_as_the_setting_of_keras():
             SpatialSmoothing()
     finally:
         keras.config.set_image_data_format("channels_last")
+
+
+def smoothed_and_gradient(layer, x, weights):
+    """The outputs and the gradient of their weighted sum, inside of a graph."""
+
+    @tf.function(autograph=False)
+    def compute(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+            loss = tf.reduce_sum(y * weights)
+        return y, tape.gradient(loss, x)
+
+    return compute(x), compute
+
+
+@pytest.mark.parametrize("probs", VARIANTS)
+@pytest.mark.parametrize("padding", ["same", "full"])
+@pytest.mark.parametrize("taps", [(1,), (1, 1), (1, 2, 1), (1, 2, 4), (1, 0, 0, 3)])
+def test_compiled_it_is_the_same_up_to_rounding(probs, padding, taps):
+    layer = SpatialSmoothing(2.0, taps, padding, probs)
+    x = images(2, 16, 17, 16)
+    weights = images(*layer(x).shape, scale=1)
+    (expected, expected_gradient), _ = smoothed_and_gradient(layer, x, weights)
+    with random.fused():
+        (y, gradient), graph = smoothed_and_gradient(layer, x, weights)
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-5, atol=1e-5)
+    graph = graph.get_concrete_function(tf.TensorSpec(x.shape)).graph.as_graph_def()
+    compiled = [f for f in graph.library.function if f.attr["_XlaMustCompile"].b]
+    assert compiled
+
+
+def test_compiled_its_gradient_has_a_gradient():
+    x = tf.constant(images(2, 16, 17, 16))
+    direction = tf.constant(images(2, 16, 17, 16, scale=1))
+
+    def curvature():
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                value = tf.reduce_sum(SpatialSmoothing(2.0)(x) ** 3)
+            slope = tf.reduce_sum(direction * inner.gradient(value, x))
+        return outer.gradient(slope, x)
+
+    expected = curvature()
+    with random.fused():
+        found = curvature()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(None, None, None, 64), (None, 4, 4, 8)])
+def test_unknown_and_small_maps_are_not_compiled(shape):
+    layer = SpatialSmoothing()
+    compute = tf.function(layer, autograph=False)
+    with random.fused():
+        graph = compute.get_concrete_function(tf.TensorSpec(shape)).graph
+    functions = graph.as_graph_def().library.function
+    assert not [f for f in functions if f.attr["_XlaMustCompile"].b]
+
+
+def test_compiled_the_last_batch_may_be_smaller():
+    layer, x = SpatialSmoothing(), images(5, 16, 16, 16)
+    compute = tf.function(
+        layer, input_signature=[tf.TensorSpec((None, *x.shape[1:]))], autograph=False
+    )
+    with random.fused():
+        batches = [compute(x[:3]), compute(x[3:])]
+    np.testing.assert_allclose(tf.concat(batches, 0), layer(x), rtol=1e-5, atol=1e-5)
