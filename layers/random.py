@@ -8,14 +8,14 @@ in tables, because the backends' own differ in the last bit.
 `layers/streams.py` says where the keys of layers come from.
 """
 
-import contextlib
-import contextvars
 import functools
 import math
 
-import keras
 import numpy as np
 from keras import ops
+
+from layers import fusion
+from layers.fusion import fused as fused
 
 # The multipliers of `lowbias32` (Wellons, 2018, https://nullprogram.com/blog/
 # 2018/07/31), a bijection of 32-bit integers, and the golden ratio times 2**32.
@@ -24,56 +24,9 @@ _GOLDEN = 0x9E3779B1
 _ANGLE_BITS = 12
 
 
-# Numbers for one key from which on compiling the draw pays.
-_WORTH_FUSING = 4096
-_FUSED = contextvars.ContextVar("fused", default=False)
-
-
-@contextlib.contextmanager
-def fused():
-    """Makes TensorFlow compile each draw and each smoothing inside by XLA.
-
-    Draws are chains of twenty elementwise operations, which XLA computes in one pass;
-    convolutions are faster without it. The bits of draws are the same, those of
-    smoothed features up to rounding. It does nothing on other backends and for shapes
-    that are small or not known. It is not for graphs that are exported, since LiteRT
-    knows no XLA.
-    """
-    token = _FUSED.set(keras.backend.backend() == "tensorflow")
-    try:
-        yield
-    finally:
-        _FUSED.reset(token)
-
-
-def worth_fusing(shape) -> bool:
-    """Returns whether an operation on maps of a shape is compiled here; see `fused`.
-
-    Args:
-        shape: Without the axes of the examples.
-    """
-    known = _FUSED.get() and all(isinstance(size, int) for size in shape)
-    return known and math.prod(shape) >= _WORTH_FUSING
-
-
-def fuse(function):
-    """Returns a function of tensors that TensorFlow compiles by XLA inside `fused`."""
-    if not _FUSED.get():
-        return function
-    import tensorflow as tf
-
-    return tf.function(function, jit_compile=True, autograph=False)
-
-
 @functools.lru_cache(maxsize=256)
 def _compiled(draw, shape, *settings):
-    import tensorflow as tf
-
-    @tf.function(jit_compile=True, autograph=False)
-    def compiled(key):
-        return draw(key, (*ops.shape(key), *shape), *settings)
-
-    return compiled
+    return fusion.compiled(lambda key: draw(key, (*ops.shape(key), *shape), *settings))
 
 
 def _fusible(draw):
@@ -82,7 +35,7 @@ def _fusible(draw):
     @functools.wraps(draw)
     def wrapped(key, shape, *settings):
         rest = tuple(shape[len(key.shape) :])
-        if worth_fusing(rest):
+        if fusion.pays(rest):
             return _compiled(draw, rest, *settings)(key)
         return draw(key, shape, *settings)
 

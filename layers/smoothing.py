@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from layers import random
+from layers import fusion
 from layers.blur import blur, blurred_size, check_taps, sums
 from layers.checks import check_channels_last, check_choice, check_padding
 from layers.normalization import BatchNormalization
@@ -31,11 +31,11 @@ def _compiled(probs, temperature, taps, padding):
     """
     import tensorflow as tf
 
-    @tf.function(jit_compile=True, autograph=False)
+    @fusion.compiled
     def forward(x):
         return sums(PROBS[probs](x, temperature), taps, padding)
 
-    @tf.function(jit_compile=True, autograph=False)
+    @fusion.compiled
     def backward(x, gradient):
         with tf.GradientTape() as tape:
             tape.watch(x)
@@ -120,7 +120,7 @@ class SpatialSmoothing(keras.layers.Layer):
         x = inputs
         if self.norm is not None:
             x = self.norm(x, training=training)
-        if random.worth_fusing(x.shape[1:]):
+        if fusion.pays(x.shape[1:]):
             return _compiled(self.probs, self.temperature, self.taps, self.padding)(x)
         return blur(PROBS[self.probs](x, self.temperature), self.taps, self.padding)
 

@@ -146,7 +146,7 @@ class MonteCarlo(Posterior):
                 return ops.cast(self._split.suffix(values), "float32")
 
         if self._split.has_small_maps and self._split.is_known:
-            passes = layers.random.fuse(passes)
+            passes = layers.fusion.fuse(passes)
 
         def run(numbers):
             # A loop traces this once, so each pass opens a stream of its own.
