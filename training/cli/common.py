@@ -5,10 +5,7 @@ import logging as python_logging
 import sys
 from collections.abc import Callable, Sequence
 
-import keras
 from absl import app, flags, logging
-
-import zoo
 
 # Mistakes of the user, or of the machine, that a message explains.
 _EXPLAINED = (ValueError, FloatingPointError, OSError, ImportError, app.UsageError)
@@ -32,8 +29,12 @@ def run(main: Callable[[], None]):
     )
 
 
-def load_model(name: str, weights: str | None = None) -> keras.Model:
-    """Returns the model of a name of the zoo or of a `.keras` file."""
+def load_model(name: str, weights: str | None = None):
+    """Returns the Keras model of a name of the zoo or of a `.keras` file."""
+    import keras  # Takes seconds, which a wrong flag should not.
+
+    import zoo
+
     if not name.endswith(".keras"):
         return zoo.load(name, weights=weights or None)
     if weights:
