@@ -120,9 +120,9 @@ def sums(x, taps: tuple[float, ...], padding: str, transposed: bool = False):
         taps, amounts = taps[::-1], tuple(extra - amount for amount in amounts)
     x = ops.pad(x, ((0, 0), amounts, amounts, (0, 0)))
     height, width = (size - extra for size in x.shape[1:3])
-    x = sum(tap * x[:, i : i + height] for i, tap in enumerate(taps))
-    x = sum(tap * x[:, :, i : i + width] for i, tap in enumerate(taps))
-    return x / sum(taps) ** 2
+    weights = [tap / sum(taps) for tap in taps]
+    x = sum(weight * x[:, i : i + height] for i, weight in enumerate(weights))
+    return sum(weight * x[:, :, i : i + width] for i, weight in enumerate(weights))
 
 
 def blurred_size(size: int | None, num_taps: int, padding: str, strides: int = 1):
