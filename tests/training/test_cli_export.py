@@ -59,6 +59,7 @@ def test_the_command_replaces_a_file_on_request_only(folder):
     assert operators(output)[1] == []
 
 
+@pytest.mark.slow
 def test_the_command_calibrates_with_a_data_set_by_its_name(folder):
     output = folder / "bytes.tflite"
     args = ["--format=tflite", "--quantization=int8", "--calibration_count=20"]

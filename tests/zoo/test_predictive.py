@@ -134,6 +134,7 @@ def test_every_quantity_builds_a_graph_of_any_batch_and_number_of_samples(name):
         )
 
 
+@pytest.mark.slow
 def test_every_quantity_matches_its_definition_on_jax():
     pytest.importorskip("jax")
     script = """
