@@ -143,6 +143,7 @@ def _choose(settings):
     """Returns models, test sets, other sets, the number of training images, gaps."""
     names = [name for pattern in settings.dataset for name in data.expand(pattern)]
     ood = list(dict.fromkeys(settings.ood))
+    spelling.check_names([*names, *ood])  # Before models are loaded.
     models = candidates.load(
         settings.model,
         settings.weights or (),
@@ -169,7 +170,6 @@ def _choose(settings):
     names = list(dict.fromkeys(names))
     if not names:
         raise ValueError("No data set is named. Received: dataset=[]")
-    spelling.check_names([*names, *ood])
     return models, names, ood, calibrate, missing
 
 

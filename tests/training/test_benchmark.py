@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from PIL import Image
 
 from training import (
@@ -55,3 +56,11 @@ def test_rows_of_corrupted_images_say_where_these_come_from(tmp_path, monkeypatc
     rows = evaluate.evaluate(model, frost, (1,), progress=False)
     expected = f"frost made here of {corruptions.frost_source()} textures"
     assert {row["source"] for row in rows} == {expected}
+
+
+@pytest.mark.parametrize("names", [{"dataset": ["fashion_mnis"]}, {"ood": ["minst"]}])
+def test_misspelled_data_sets_are_told_before_models_are_loaded(tmp_path, names):
+    settings = {"model": ["missing.keras"], "output": str(tmp_path / "out"), **names}
+    with pytest.raises(ValueError, match="Did you mean"):
+        benchmark.run(benchmark.Settings(**settings))
+    assert not (tmp_path / "out").exists()
