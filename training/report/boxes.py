@@ -54,7 +54,7 @@ def plot_severity(rows: Iterable[Mapping], base: str, path: str | os.PathLike):
     for axis, metric in zip(axes, metrics, strict=True):
         _draw(axis, _boxes(results, base, metric), metric)
     figure.suptitle(f"{base} over the corruptions, by severity")
-    figures.wide_legend(figure, axes[0])
+    figures.legend(figure, axes[0], wide=True)
     figures.save_figure(figure, path)
 
 

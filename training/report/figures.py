@@ -60,7 +60,7 @@ def plot_ensemble_size(rows: Iterable[Mapping], path: str | os.PathLike):
         axis.set_ylabel(columns.heading(metric))
         tidy(axis)
     figure.suptitle(f"Mean of N predictions on {datasets[0]}")
-    wide_legend(figure, axes[0])
+    legend(figure, axes[0], wide=True)
     save_figure(figure, path)
 
 
@@ -70,19 +70,6 @@ def wide_figure(count: int):
 
     figure = figures.Figure(figsize=(10, 3.8), layout="constrained")
     return figure, figure.subplots(1, count, squeeze=False)[0]
-
-
-def wide_legend(figure, axis):
-    """Puts the legend of an axis below a figure of several ones."""
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=2 if len(labels) < 5 else 3,
-        handlelength=4,
-        frameon=False,
-    )
 
 
 def save_figure(figure, path: str | os.PathLike):
@@ -121,19 +108,25 @@ def new_figure(labels: Sequence[str], height: float = 2.9):
     return figure, figure.subplots()
 
 
-def legend(figure, axis):
-    """Puts the legend of an axis below it."""
+def legend(figure, axis, wide: bool = False):
+    """Puts the legend of an axis below a figure.
+
+    Args:
+        figure: It.
+        axis: One that has all labels.
+        wide: Whether the figure is a `wide_figure`.
+    """
     handles, labels = axis.get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=_legend_columns(labels),
-        handlelength=3.2,
-        fontsize=9.5,
-        frameon=False,
-        columnspacing=1.2,
-    )
+    looks = {
+        "ncols": _legend_columns(labels),
+        "handlelength": 3.2,
+        "fontsize": 9.5,
+        "columnspacing": 1.2,
+    }
+    if wide:
+        looks = {"ncols": 2 if len(labels) < 5 else 3, "handlelength": 4}
+    place = {"loc": "outside lower center", "frameon": False}
+    figure.legend(handles, labels, **place, **looks)
 
 
 def _legend_columns(labels):
