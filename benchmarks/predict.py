@@ -1,7 +1,7 @@
 r"""Time of Monte Carlo prediction against plain loops, `predict` and PyTorch.
 
     python -m venv peers
-    peers/bin/pip install torch torchvision torch-uncertainty
+    peers/bin/pip install torch torchvision 'torch-uncertainty[cpu]'
     python -m benchmarks.predict --peers=peers/bin/python
 
 One round measures, one after the other, for the same network and batch of 32x32 images:
