@@ -13,13 +13,18 @@ collect_ignore = ["timm_networks.py", "hub_networks.py"]
 
 
 @pytest.fixture
-def short(monkeypatch):
+def narrow_mlp(monkeypatch):
+    """Makes `mlp` narrow; its 400 million weights do not fit into memory many times."""
+    narrow = functools.partial(methods.mlp, units=32)
+    monkeypatch.setitem(METHODS, "mlp", narrow)
+
+
+@pytest.fixture
+def short(monkeypatch, narrow_mlp):
     """Makes one block a stage of every architecture, and chains and `mlp` narrow."""
     monkeypatch.setattr(registry, "ARCHITECTURES", graphs.SHORT)
     monkeypatch.setattr(vgg, "FILTERS", (8, 8, 16, 16, 16))
     monkeypatch.setattr(alexnet, "SIZES", (((8, 11),), ((16, 5),), ((16, 3),)))
-    narrow = functools.partial(methods.mlp, units=32)
-    monkeypatch.setitem(METHODS, "mlp", narrow)
 
 
 @pytest.fixture(scope="session")

@@ -146,7 +146,9 @@ def test_any_methods_give_a_graph_or_a_clash(short, name, subset):
 @pytest.mark.slow
 @pytest.mark.parametrize("subset", PAIRS, ids="_".join)
 @pytest.mark.parametrize("name", [*SMALLEST, *FORMS])
-def test_networks_train_save_and_load_with_any_methods(name, subset, tmp_path):
+def test_networks_train_save_and_load_with_any_methods(
+    narrow_mlp, name, subset, tmp_path
+):
     check_network(name, subset, tmp_path)
 
 
