@@ -1,6 +1,8 @@
 """Exports a model as probabilities from raw pixels, and checks it against Keras.
 
-Example: zoo-export --model=resnet20_smooth_mcdo --format=serving --output=served
+Example:
+
+    zoo-export --model=resnet20_smooth_mcdo --format=serving --output=served
 """
 
 from absl import flags
