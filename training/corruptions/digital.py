@@ -81,10 +81,18 @@ def saturate(image, severity, rng=None):
     planes = cv2.split(image)
     value = functools.reduce(cv2.max, planes)
     spread = cv2.subtract(value, functools.reduce(cv2.min, planes))
-    inverse = cv2.LUT(spread, _INVERSE)
-    growth = value * inverse  # One over the saturation, zero for gray.
-    growth = np.minimum(growth, offset * growth + np.float32(factor))
-    results = [to_bytes(value - (value - plane) * growth) for plane in planes]
+    exact = value.astype("float32")
+    # One over the saturation, zero for gray.
+    growth = cv2.multiply(exact, cv2.LUT(spread, _INVERSE))
+    limit = factor
+    if offset:
+        limit = offset * growth
+        limit += np.float32(factor)
+    growth = cv2.min(growth, limit)
+    results = []
+    for plane in planes:
+        part = cv2.multiply(cv2.subtract(value, plane), growth, dtype=cv2.CV_32F)
+        results.append(to_bytes(cv2.subtract(exact, part, dst=part)))
     if offset:
         gray = cv2.compare(spread, 0, cv2.CMP_EQ)
         paler = cv2.LUT(value, truncate(np.arange(256) / 255 * (1 - offset)))
