@@ -10,7 +10,7 @@ from keras import ops
 
 import layers
 import zoo
-from layers import random
+from layers import fusion
 from layers.estimators import ESTIMATORS
 from training import trainer
 from training.recipes.base import Recipe
@@ -102,7 +102,7 @@ def convolution(
     weights = [w.value for layer in built for w in layer.trainable_weights]
 
     def forward():
-        with random.fused():
+        with fusion.fused():
             outputs = [layer(inputs, training=True) for layer in built]
         return functools.reduce(ops.add, outputs)
 

@@ -15,7 +15,6 @@ import numpy as np
 from keras import ops
 
 from layers import fusion
-from layers.fusion import fused as fused
 
 # The multipliers of `lowbias32` (Wellons, 2018, https://nullprogram.com/blog/
 # 2018/07/31), a bijection of 32-bit integers, and the golden ratio times 2**32.

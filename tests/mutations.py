@@ -27,7 +27,7 @@ MUTATIONS = [
     (
         "a training step draws operation by operation",
         "training/losses.py",
-        "with random.fused():",
+        "with fusion.fused():",
         "if True:",
         "tests/training/test_step.py",
     ),

@@ -2,7 +2,7 @@
 
 import keras
 
-from layers import random
+from layers import fusion
 
 
 def cross_entropy(label_smoothing: float = 0.0, num_classes: int | None = None):
@@ -32,7 +32,7 @@ class _Elbo(keras.Model):
 
     def train_step(self, *args, **kwargs):
         # Here, since each replica of a distributed training runs it in its own thread.
-        with random.fused():
+        with fusion.fused():
             return super().train_step(*args, **kwargs)
 
     def _aggregate_additional_loss(self, loss):

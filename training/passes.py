@@ -152,7 +152,7 @@ def _compile(posterior, sizes):
         def compiled(images, seed, offset):
             # Convolutions are faster without XLA: 1,225 passes of resnet20 in a second
             # of processor time against 915, on AVX-512.
-            with layers.random.fused():
+            with layers.fusion.fused():
                 return summary(posterior(images, seed, offset))
 
     def step(images, seed, offset):

@@ -65,8 +65,8 @@ def by_group(rows: Iterable[Mapping], base: str) -> str:
 
     Returns:
         A line for each model and ensemble size; a model that draws nothing has one.
-        What was not evaluated is a dash.
         The last columns are the AUROC of the entropy for out-of-distribution sets.
+        What was not evaluated is a dash.
     """
     values, outside = collections.defaultdict(list), {}
     for row in rows:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from layers import Conv2DFlipout, DenseFlipout, MCDropout, random, stream
+from layers import Conv2DFlipout, DenseFlipout, MCDropout, fusion, random, stream
 from layers.estimators import ESTIMATORS
 from tests.checks import assert_mean_close
 from tests.layers.test_variational import CASES, normal, random_scales, twin
@@ -167,7 +167,7 @@ def test_draws_compiled_by_themselves_have_the_same_bits():
         return random.bernoulli(keys, shape, 0.3), random.signs(keys, shape), normals
 
     def fused():
-        with random.fused():
+        with fusion.fused():
             return draws()
 
     def count(function):

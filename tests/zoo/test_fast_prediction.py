@@ -174,7 +174,7 @@ def test_wide_maps_of_few_points_are_compiled_by_xla_and_pass_as_in_a_loop():
 
     @tf.function
     def fused(images):
-        with layers.random.fused():
+        with layers.fusion.fused():
             return posterior(images, seed=3)
 
     def compiled(function):

@@ -31,7 +31,7 @@ def run(main: Callable[[], None]):
 
 def load_model(name: str, weights: str | None = None):
     """Returns the Keras model of a name of the zoo or of a `.keras` file."""
-    import keras  # Takes seconds, which a wrong flag should not.
+    import keras  # Takes seconds, and nothing else here needs it.
 
     import zoo
 

@@ -84,10 +84,7 @@ def saturate(image, severity, rng=None):
     exact = value.astype("float32")
     # One over the saturation, zero for gray.
     growth = cv2.multiply(exact, cv2.LUT(spread, _INVERSE))
-    limit = factor
-    if offset:
-        limit = offset * growth
-        limit += np.float32(factor)
+    limit = offset * growth + np.float32(factor) if offset else factor
     growth = cv2.min(growth, limit)
     results = []
     for plane in planes:

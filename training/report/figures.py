@@ -117,14 +117,11 @@ def legend(figure, axis, wide: bool = False):
         wide: Whether the figure is a `wide_figure`.
     """
     handles, labels = axis.get_legend_handles_labels()
-    looks = {
-        "ncols": _legend_columns(labels),
-        "handlelength": 3.2,
-        "fontsize": 9.5,
-        "columnspacing": 1.2,
-    }
     if wide:
         looks = {"ncols": 2 if len(labels) < 5 else 3, "handlelength": 4}
+    else:
+        looks = {"ncols": _legend_columns(labels), "handlelength": 3.2}
+        looks |= {"fontsize": 9.5, "columnspacing": 1.2}
     place = {"loc": "outside lower center", "frameon": False}
     figure.legend(handles, labels, **place, **looks)
 

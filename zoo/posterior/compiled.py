@@ -74,7 +74,7 @@ def _with_settings(function, settings, *tensors):
 
 def _fused(function):
     def traced(*tensors):
-        with layers.random.fused():
+        with layers.fusion.fused():
             return function(*tensors)
 
     return traced
