@@ -91,5 +91,6 @@ AUGMENTATIONS = {
     "flip": flip,
     "crop2": functools.partial(crop, padding=2),
     "crop4": functools.partial(crop, padding=4),
+    "crop8": functools.partial(crop, padding=8),
     "resized_crop": functools.partial(resized_crop, smallest=0.25),
 }
