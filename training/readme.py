@@ -5,6 +5,7 @@ import pathlib
 from zoo import files, presets, records, results, seeds
 
 START, END = "<!-- results -->\n", "<!-- end of results -->\n"
+CORRUPTED = "<!-- corrupted -->\n", "<!-- end of corrupted -->\n"
 # Metric, title of the column, factor, decimals.
 METRICS = {
     "nll": ("NLL (nats)", 1, 4),
@@ -25,34 +26,65 @@ def results_table(dataset: str = "fashion_mnist") -> str:
     Returns:
         Lines of Markdown.
     """
+
+    def is_clean(row):
+        name = records.base_dataset(row["dataset"])
+        return name == dataset and not results.is_mean(row)
+
+    return _table(_values(is_clean))
+
+
+def corrupted_table(dataset: str = "fashion_mnist", passes=(2, 10)) -> str:
+    """Returns the means over all corrupted sets as a Markdown table.
+
+    Args:
+        dataset: Name of the clean test set; see `results_table`.
+        passes: Of the models that draw something, only these numbers of passes.
+
+    Returns:
+        Lines of Markdown.
+    """
+    return _table(_values(lambda row: _is_corrupted(row, dataset)), passes)
+
+
+def _is_corrupted(row, dataset="fashion_mnist"):
+    return row["dataset"].startswith(f"{dataset}_c/*/*")
+
+
+def _table(values, passes=None):
     lines = [
         f"| model | passes | {' | '.join(title for title, *_ in METRICS.values())} |",
         "|---|---:|" + "---:|" * len(METRICS),
     ]
-    for name, values in _values(dataset).items():
-        sizes = sorted({size for size, metric in values if metric == "nll"})
-        if len({tuple(values[size, "nll"].values()) for size in sizes}) == 1:
+    for name, cells in values.items():
+        sizes = sorted({size for size, metric in cells if metric == "nll"})
+        if len({tuple(cells[size, "nll"].values()) for size in sizes}) == 1:
             sizes = sizes[:1]
+        elif passes:
+            sizes = [size for size in sizes if size in passes]
         for size in sizes:
-            cells = [
-                results.spread(list(values.get((size, metric), {}).values()), *numbers)
+            texts = [
+                results.spread(list(cells.get((size, metric), {}).values()), *numbers)
                 for metric, (_, *numbers) in METRICS.items()
             ]
-            lines.append(f"| `{name}` | {size} | {' | '.join(cells)} |")
+            lines.append(f"| `{name}` | {size} | {' | '.join(texts)} |")
     return "\n".join(lines) + "\n"
 
 
-def _values(dataset) -> dict[str, dict]:
+def _rows():
+    """Yields the rows of all presets, and those of other seeds on their cards."""
+    for name, preset in presets.read().items():
+        yield from ({"model": name, **row} for row in preset.results)
+        yield from preset.others
+
+
+def _values(chosen) -> dict[str, dict]:
     """Returns values by name of all trainings; passes and metric; and training."""
     found = {}
-    for name, preset in presets.read().items():
-        rows = [{"model": name, **row} for row in preset.results]
-        for row in (*rows, *preset.others):
-            if records.base_dataset(row["dataset"]) != dataset or results.is_mean(row):
-                continue
-            values = found.setdefault(seeds.split(name)[0], {})
-            cell = values.setdefault((row["num_samples"], row["metric"]), {})
-            cell[row["model"]] = row["value"]
+    for row in filter(chosen, _rows()):
+        values = found.setdefault(seeds.split(row["model"])[0], {})
+        cell = values.setdefault((row["num_samples"], row["metric"]), {})
+        cell[row["model"]] = row["value"]
     return found
 
 
@@ -67,9 +99,21 @@ def commands() -> str:
     return "\n".join(lines) + "\n"
 
 
-def block() -> str:
-    """Returns what stands between the two marks of the README."""
-    return f"\n{results_table()}\n{commands()}\n"
+def blocks() -> dict[tuple[str, str], str]:
+    """Returns what stands in the README, by the two marks around it."""
+    counts = {
+        f"{row['num_examples']:,} images of `{row['dataset']}`": None
+        for row in filter(_is_corrupted, _rows())
+    }
+    return {
+        (START, END): f"\n{results_table()}\n{_folded(commands())}\n",
+        CORRUPTED: f"\n{corrupted_table()}\n{', '.join(counts)}\n\n",
+    }
+
+
+def _folded(text):
+    summary = "<summary>How each of them was trained</summary>"
+    return f"<details>\n{summary}\n\n{text}\n</details>\n"
 
 
 def split(path: pathlib.Path, marks=(START, END)) -> tuple[str, str, str]:
@@ -93,7 +137,8 @@ def split(path: pathlib.Path, marks=(START, END)) -> tuple[str, str, str]:
 
 def update(path: pathlib.Path):
     """Puts the results of the packaged presets between the marks of a file."""
-    replace(path, block())
+    for marks, text in blocks().items():
+        replace(path, text, marks)
 
 
 def replace(path: pathlib.Path, text: str, marks=(START, END)):

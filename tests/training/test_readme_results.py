@@ -11,8 +11,9 @@ README = pathlib.Path(__file__).parents[2] / "README.md"
 
 
 def test_the_readme_holds_the_results_of_the_presets():
-    _, middle, _ = readme.split(README)
-    assert middle == readme.block(), "run `make results`"
+    for marks, text in readme.blocks().items():
+        _, middle, _ = readme.split(README, marks)
+        assert middle == text, "run `make results`"
 
 
 def test_a_stochastic_model_has_a_line_for_each_number_of_passes(monkeypatch):
@@ -57,6 +58,37 @@ def test_trainings_with_several_seeds_are_one_line(monkeypatch):
     monkeypatch.setattr(presets, "read", lambda: fake)
     assert readme.results_table("d").splitlines()[2:] == [
         "| `m.d` | 2 | 0.5000 ± 0.4000 (3) | 50.00 ± 40.00 (3) | 50.00 ± 40.00 (3) |",
+    ]
+
+
+def test_corrupted_sets_are_a_table_of_two_numbers_of_passes(monkeypatch):
+    def rows(model, values):
+        row = {"model": model, "dataset": "d_c/*/* (95 sets)"}
+        return tuple(
+            {**row, "num_samples": n, "metric": m, "value": value}
+            for n, value in values.items()
+            for m in readme.METRICS
+        )
+
+    class Preset:
+        def __init__(self, results, others=()):
+            self.results, self.others = results, others
+
+    part = {**rows("a", {10: 9.0})[0], "dataset": "d_c/fog/* (5 sets)"}
+    clean = {**part, "dataset": "d"}
+    fake = {
+        "still.d": Preset(rows("still.d", {1: 0.5, 10: 0.5})),
+        "random.d": Preset(
+            (*rows("random.d", {1: 0.1, 2: 0.25, 5: 0.3, 10: 0.2}), part, clean),
+            rows("random.d_seed1", {2: 0.75}),
+        ),
+    }
+    monkeypatch.setattr(presets, "read", lambda: fake)
+    assert readme.corrupted_table("d").splitlines()[2:] == [
+        "| `still.d` | 1 | 0.5000 | 50.00 | 50.00 |",
+        "| `random.d` | 2 | 0.5000 ± 0.3536 (2) | 50.00 ± 35.36 (2) "
+        "| 50.00 ± 35.36 (2) |",
+        "| `random.d` | 10 | 0.2000 | 20.00 | 20.00 |",
     ]
 
 
