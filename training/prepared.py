@@ -5,6 +5,7 @@ import pathlib
 import re
 
 import numpy as np
+from absl import logging
 
 from training import images, records
 
@@ -100,13 +101,25 @@ def load(
     )
 
 
+def _find(name, data_dir):
+    """Finds a data set; that there is none is said by the error alone, not in a log."""
+    import tensorflow_datasets as tfds
+
+    level = logging.get_verbosity()
+    logging.set_verbosity(min(level, logging.WARNING))
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    finally:
+        logging.set_verbosity(level)
+
+
 def _builder(name, data_dir):
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import downloader
 
     downloader.MAX_RETRIES = 2  # Its own default waits minutes without a network.
     try:
-        builder = tfds.builder(name, data_dir=data_dir)
+        builder = _find(name, data_dir)
         builder.download_and_prepare()
     except tfds.core.DatasetNotFoundError as error:
         raise ValueError(
