@@ -6,6 +6,7 @@ import importlib
 import json
 import pathlib
 import pkgutil
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -232,7 +233,7 @@ def _write_record(folder, **settings):
     backend = keras.backend.backend()
     record = {
         **settings,
-        "command": " ".join(["zoo-train", *sys.argv[1:]]),
+        "command": shlex.join(["zoo-train", *sys.argv[1:]]),
         "commit": current_commit(),
         "backend": backend,
         "versions": {

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -37,13 +38,15 @@ def zoo_train(*flags):
 def test_trains_by_names_and_leaves_all_files(data_dir, tmp_path):
     workdir = tmp_path / "work"
     flags = ["--model=resnet20_smooth", "--recipe=fashion_mnist", "--epochs=2"]
-    result = zoo_train(*flags, f"--workdir={workdir}", f"--data_dir={data_dir}")
+    flags += ['--set=augmentations=["flip", "crop2"]', f"--workdir={workdir}"]
+    flags += [f"--data_dir={data_dir}"]
+    result = zoo_train(*flags)
     assert result.returncode == 0, result.stderr[-2000:]
     assert "accuracy" in result.stdout
     assert str(workdir) in result.stdout
     summary = json.loads((workdir / "recipe.json").read_text())
     assert summary["model"] == "resnet20_smooth"
-    assert "--recipe=fashion_mnist" in summary["command"]
+    assert shlex.split(summary["command"]) == ["zoo-train", *flags]
     assert summary["settings"]["epochs"] == 2
     assert (summary["input_shape"], summary["num_classes"]) == ([28, 28, 1], 10)
     assert list((workdir / "tensorboard").iterdir())
