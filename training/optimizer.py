@@ -50,8 +50,10 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int):
             recipe.learning_rate, max(main_epochs * steps_per_epoch, 1)
         )
     else:
+        # Keras wants a boundary; one at the end is never passed.
+        milestones = recipe.milestones or (recipe.epochs + 1,)
         # Keras' boundaries still have the old rate, hence the - 1.
-        boundaries = [m * steps_per_epoch - 1 for m in recipe.milestones]
+        boundaries = [m * steps_per_epoch - 1 for m in milestones]
         rates = [recipe.learning_rate * recipe.decay**i for i in range(len(boundaries))]
         rates.append(recipe.learning_rate * recipe.decay ** len(boundaries))
         main = schedules.PiecewiseConstantDecay(boundaries, rates)
@@ -83,6 +85,23 @@ class MomentumSGD(keras.optimizers.SGD):
             use_nesterov=self.nesterov,
         )
 
+    def finalize_variable_values(self, var_list):
+        """Keeps the weights; Keras would average them after each `fit`, an epoch."""
+
+
+def average(model: keras.Model):
+    """Sets the weights of a trained model to their moving averages.
+
+    Args:
+        model: Compiled with an `optimizer` whose recipe has an `ema_momentum`.
+
+    Reference:
+        [Exponential Moving Average of Weights in Deep Learning: Dynamics and
+        Benefits](https://arxiv.org/abs/2411.18704) (Morales-Brotons et al., 2024).
+    """
+    own = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    super(MomentumSGD, own).finalize_variable_values(model.trainable_variables)
+
 
 def optimizer(recipe: Recipe, steps_per_epoch: int, model: keras.Model):
     """Returns stochastic gradient descent as the recipe sets it.
@@ -102,6 +121,8 @@ def optimizer(recipe: Recipe, steps_per_epoch: int, model: keras.Model):
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay / (1 - recipe.momentum),
+        use_ema=recipe.ema_momentum > 0,
+        ema_momentum=recipe.ema_momentum,
         name="sgd",
     )
     gaussian = [

@@ -12,6 +12,7 @@ from absl import logging
 import layers
 from training import batches, checkpoint, distribution, losses, optimizer, progress
 from training.data import ImageData
+from training.recalibrate import recalibrate
 from training.recipes.base import Recipe
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -72,6 +73,12 @@ class _Keeper(keras.callbacks.Callback):
         self.save(epoch + 1, 0)
         logging.info(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
 
+    def add(self, row):
+        """Adds to the row of the last epoch."""
+        self.rows[-1].update(row)
+        progress.write_rows(self.rows_path, self.rows)
+        logging.info(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
+
 
 def compile_model(
     model: keras.Model, recipe: Recipe, num_examples: int, jit_compile="auto"
@@ -124,7 +131,7 @@ def train(
         workdir: Folder for `checkpoint.safetensors`, `metrics.jsonl` with one row for
             each epoch, and TensorBoard's event files. It is made if it is not there.
         validation: A set on which loss and accuracy are measured after each epoch, with
-            one forward pass.
+            one forward pass; with an `ema_momentum`, also of the averaged weights.
         seed: Of the random layers, the order of the examples and the augmentation.
         jit_compile: Whether to compile with XLA; "auto" leaves it to Keras.
         checkpoint_seconds: Time between checkpoints; there is one after each epoch too.
@@ -193,7 +200,23 @@ def train(
             )
     finally:
         bar.stop()
+    if recipe.ema_momentum:
+        _average(trained, data, recipe.batch_size, seed)
+        if validation:
+            test = batches.test_batches(validation, size)
+            logs = trained.evaluate(
+                test, steps=math.ceil(count / size), verbose=0, return_dict=True
+            )
+            keeper.add({f"averaged_val_{name}": logs[name] for name in logs})
     return keeper.rows
+
+
+def _average(trained, data, batch_size, seed):
+    """Gives a model its averaged weights, and the statistics that belong to them."""
+    optimizer.average(trained)
+    norms = keras.layers.BatchNormalization
+    if any(isinstance(layer, norms) for layer in trained._flatten_layers()):
+        recalibrate(trained, data.images, batch_size, seed=seed)
 
 
 def _resume(trained, workdir, settings, data, recipe):

@@ -39,6 +39,17 @@ def test_steps_fall_at_the_milestones_after_the_warm_up():
     np.testing.assert_allclose(rates, expected, rtol=1e-5)
 
 
+def test_without_milestones_the_rate_stays():
+    recipe = Recipe("x", schedule="step", epochs=5, warmup_epochs=0)
+    rate = optimizer.learning_rate(recipe, 3)
+    np.testing.assert_allclose([float(rate(step)) for step in range(16)], 0.1)
+
+
+def test_a_momentum_of_averages_is_below_one():
+    with pytest.raises(ValueError, match=r"in \[0, 1\).*ema_momentum=1.0"):
+        Recipe("x", ema_momentum=1.0)
+
+
 def test_a_cosine_ends_at_zero():
     rate = optimizer.learning_rate(Recipe("x", epochs=11), 3)
     for step in range(3, 33):

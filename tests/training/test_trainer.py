@@ -112,6 +112,46 @@ def test_a_checkpoint_holds_the_random_counters_and_the_momentum(tmp_path):
     assert any("momentum" in name and np.abs(v).max() > 0 for name, v in arrays.items())
 
 
+AVERAGED = dataclasses.replace(RECIPE, ema_momentum=0.8)
+
+
+def test_ends_with_the_moving_averages_of_the_weights(tmp_path, monkeypatch):
+    after_updates, original = [], trainer._Keeper.on_train_batch_end
+
+    def record(self, batch, logs=None):
+        original(self, batch, logs)
+        after_updates.append([v.numpy() for v in self.model.trainable_variables])
+
+    monkeypatch.setattr(trainer._Keeper, "on_train_batch_end", record)
+    model, rows = fit(tmp_path, recipe=AVERAGED)
+    averages = after_updates[0]
+    for weights in after_updates[1:]:
+        averages = [0.8 * a + 0.2 * w for a, w in zip(averages, weights, strict=True)]
+    assert len(after_updates) == 15
+    for own, expected in zip(model.trainable_variables, averages, strict=True):
+        np.testing.assert_allclose(own, expected, rtol=1e-5, atol=1e-6)
+    # The first normalization is of fixed features, so its statistics are exact.
+    features = model.get_layer("conv1")(stripes().images / 64.0 - 2)
+    norm = model.get_layer("norm1")
+    np.testing.assert_allclose(norm.moving_mean, np.mean(features, (0, 1, 2)), 1e-4)
+    np.testing.assert_allclose(norm.moving_variance, np.var(features, (0, 1, 2)), 1e-4)
+    assert [row for row in rows if "averaged_val_loss" in row] == rows[2:]
+    assert rows[2]["averaged_val_loss"] != rows[2]["val_loss"]
+
+
+def test_the_current_weights_go_on_behind_the_averages(uninterrupted, tmp_path):
+    _, rows = fit(tmp_path, recipe=AVERAGED)
+    for row, expected in zip(without_time(rows), uninterrupted[1], strict=True):
+        assert {k: row[k] for k in ("loss", "val_loss")} == {
+            k: expected[k] for k in ("loss", "val_loss")
+        }
+    first, _ = fit(tmp_path, recipe=AVERAGED)
+    again, rows_again = fit(tmp_path, recipe=AVERAGED)
+    assert rows_again == rows
+    for one, other in zip(first.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=one.path)
+
+
 def test_refuses_the_checkpoint_of_other_settings(tmp_path):
     fit(tmp_path)
     with pytest.raises(ValueError, match=r"another training: seed was 0 and is now 1"):

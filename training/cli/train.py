@@ -50,9 +50,11 @@ def main():
         checkpoint_seconds=_SECONDS.value,
         jit_compile={"true": True, "false": False}.get(_JIT.value, "auto"),
     )
+    kind = "averaged_val" if "averaged_val_loss" in row else "val"
+    loss, accuracy = row[f"{kind}_loss"], row[f"{kind}_accuracy"]
     print(
-        f"Test loss {row['val_loss']:.4f}, accuracy {row['val_accuracy']:.4f} with one "
-        f"forward pass. Weights, metrics and TensorBoard lie in {_WORKDIR.value}"
+        f"Test loss {loss:.4f}, accuracy {accuracy:.4f} with one forward pass. "
+        f"Weights, metrics and TensorBoard lie in {_WORKDIR.value}"
     )
 
 

@@ -15,12 +15,15 @@ class Recipe:
         warmup_epochs: Epochs in which the learning rate grows linearly from zero.
         schedule: `"cosine"` to zero, or `"step"`.
         milestones: For `"step"`, the epochs after the warm-up at which the learning
-            rate is multiplied by `decay`.
+            rate is multiplied by `decay`; with none it is constant.
         decay: See `milestones`.
         momentum: Of the gradient descent.
         nesterov: Whether it is Nesterov's.
         weight_decay: In the convention of PyTorch: the coefficient of the weights that
             is added to the gradient before the momentum.
+        ema_momentum: Where it is not zero, the weights at the end are moving averages
+            over the updates: each update moves them by `1 - ema_momentum` of the way to
+            the current weights. Batch normalizations are recalibrated for them.
         label_smoothing: Probability spread over all classes.
         augmentations: Keys of `training.augment.AUGMENTATIONS`.
         normalization: Mean and variance of the pixels per channel, in units of
@@ -39,6 +42,7 @@ class Recipe:
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4
+    ema_momentum: float = 0.0
     label_smoothing: float = 0.0
     augmentations: tuple[str, ...] = ("flip", "crop4")
     normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
@@ -49,6 +53,11 @@ class Recipe:
             raise ValueError(
                 "`schedule` must be 'cosine' or 'step'. "
                 f"Received: schedule={self.schedule}"
+            )
+        if not 0 <= self.ema_momentum < 1:
+            raise ValueError(
+                "`ema_momentum` must be in [0, 1). "
+                f"Received: ema_momentum={self.ema_momentum}"
             )
         if self.epochs <= self.warmup_epochs:
             raise ValueError(
