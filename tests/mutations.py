@@ -398,6 +398,20 @@ MUTATIONS = [
         "tests/training/test_trainer.py",
     ),
     (
+        "each epoch begins with the averages of the one before",
+        "training/optimizer.py",
+        "def finalize_variable_values(self, var_list):",
+        "def unused(self, var_list):",
+        "tests/training/test_trainer.py",
+    ),
+    (
+        "averaged weights keep the statistics of the last ones",
+        "training/trainer.py",
+        "recalibrate(trained, data.images, batch_size, seed=seed)",
+        "pass",
+        "tests/training/test_trainer.py",
+    ),
+    (
         "the divergence is not divided by the number of examples",
         "training/losses.py",
         "(loss) / self.num_examples",

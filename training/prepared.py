@@ -29,7 +29,7 @@ def is_prepared(name: str, data_dir: str | None) -> bool:
     import tensorflow_datasets as tfds
 
     try:
-        folder = tfds.builder(name, data_dir=data_dir).data_path
+        folder = _find(name, data_dir).data_path
         return (folder / "dataset_info.json").exists()
     except tfds.core.DatasetNotFoundError:
         return False

@@ -164,11 +164,13 @@ def test_a_missing_folder_and_an_unknown_split_are_refused(tmp_path):
 def test_an_unknown_name_is_refused_by_an_error_alone(caplog):
     level = logging.get_verbosity()
     logging.set_verbosity(logging.INFO)
-    with pytest.raises(ValueError, match="Unknown data set 'fashionmnist'"):
-        data.load("fashionmnist")
-    assert not caplog.records
-    assert logging.get_verbosity() == logging.INFO
-    logging.set_verbosity(level)
+    try:
+        with pytest.raises(ValueError, match="Unknown data set 'fashionmnist'"):
+            data.load("fashionmnist")
+        assert not caplog.records
+        assert logging.get_verbosity() == logging.INFO
+    finally:
+        logging.set_verbosity(level)
 
 
 def numbered(count=10):
