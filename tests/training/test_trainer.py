@@ -241,7 +241,7 @@ from tests.training import test_trainer as t
 from training import distribution, trainer
 with distribution.scope({scope!r}):
     model = t.small_model(rate=0.0, smooth=True)
-    rows = trainer.train(model, t.RECIPE, t.stripes(), {workdir!r}, t.stripes(40))
+    rows = trainer.train(model, t.AVERAGED, t.stripes(), {workdir!r}, t.stripes(40))
 print(json.dumps(t.without_time(rows)))
 print("tensorflow" in sys.modules)
 """
@@ -282,12 +282,15 @@ def run_script(workdir, setup="", scope="one", backend="tensorflow"):
 
 def assert_rows_close(rows, expected, tolerance):
     for row, other in zip(rows, expected, strict=True):
-        for name in ("loss", "val_loss"):
+        assert row.keys() == other.keys()
+        for name in {"loss", "val_loss", "averaged_val_loss"} & other.keys():
             np.testing.assert_allclose(row[name], other[name], rtol=tolerance)
 
 
 def test_two_devices_have_the_losses_of_one(tmp_path):
-    _, expected = fit(tmp_path / "one", small_model(rate=0.0, smooth=True))
+    model = small_model(rate=0.0, smooth=True)
+    expected = without_time(fit(tmp_path / "one", model, AVERAGED)[1])
+    assert "averaged_val_loss" in expected[-1]
     rows, _ = run_script(tmp_path / "two", TWO_DEVICES, "mirrored")
     assert_rows_close(rows, expected, 1e-4)
 
@@ -299,6 +302,7 @@ def test_jax_trains_from_arrays_without_tensorflow(tmp_path):
     )
     assert not has_tensorflow
     assert rows[-1]["loss"] < rows[0]["loss"]
+    assert rows[-1]["averaged_val_loss"] != rows[-1]["val_loss"]
 
 
 def write_idx(path, array):
