@@ -12,6 +12,12 @@ import layers
 from training.track import track
 
 
+def batch_normalizations(model: keras.Model) -> list:
+    """Returns the batch normalizations of a model, those in nested models too."""
+    kind = keras.layers.BatchNormalization
+    return [layer for layer in model._flatten_layers() if isinstance(layer, kind)]
+
+
 def recalibrate(
     model: keras.Model,
     images,
@@ -54,11 +60,7 @@ def recalibrate(
         [Rethinking "Batch" in BatchNorm](https://arxiv.org/abs/2105.07576)
         (Wu and Johnson, 2021), section 3, "PreciseBN".
     """
-    norms = [
-        layer
-        for layer in model._flatten_layers()
-        if isinstance(layer, keras.layers.BatchNormalization)
-    ]
+    norms = batch_normalizations(model)
     if not norms:
         raise ValueError(
             f"The model '{model.name}' has no batch normalization to recalibrate."

@@ -12,7 +12,7 @@ from absl import logging
 import layers
 from training import batches, checkpoint, distribution, losses, optimizer, progress
 from training.data import ImageData
-from training.recalibrate import recalibrate
+from training.recalibrate import batch_normalizations, recalibrate
 from training.recipes.base import Recipe
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -71,13 +71,17 @@ class _Keeper(keras.callbacks.Callback):
         progress.write_rows(self.rows_path, self.rows)
         self.first_step = 0
         self.save(epoch + 1, 0)
-        logging.info(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
+        _log(row)
 
     def add(self, row):
         """Adds to the row of the last epoch."""
         self.rows[-1].update(row)
         progress.write_rows(self.rows_path, self.rows)
-        logging.info(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
+        _log(row)
+
+
+def _log(row):
+    logging.info(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
 
 
 def compile_model(
@@ -204,9 +208,7 @@ def train(
         _average(trained, data, recipe.batch_size, seed)
         if validation:
             test = batches.test_batches(validation, size)
-            logs = trained.evaluate(
-                test, steps=math.ceil(count / size), verbose=0, return_dict=True
-            )
+            logs = trained.evaluate(test, verbose=0, return_dict=True)
             keeper.add({f"averaged_val_{name}": logs[name] for name in logs})
     return keeper.rows
 
@@ -214,8 +216,7 @@ def train(
 def _average(trained, data, batch_size, seed):
     """Gives a model its averaged weights, and the statistics that belong to them."""
     optimizer.average(trained)
-    norms = keras.layers.BatchNormalization
-    if any(isinstance(layer, norms) for layer in trained._flatten_layers()):
+    if batch_normalizations(trained):
         recalibrate(trained, data.images, batch_size, seed=seed)
 
 
@@ -243,9 +244,8 @@ def _build_metrics(trained, data, batch_size):
 def _prepare_replicas(model):
     """Makes batch statistics those of the global batch, as on one device."""
     if distribution.num_replicas() > 1:
-        for layer in model._flatten_layers():
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.synchronized = True
+        for layer in batch_normalizations(model):
+            layer.synchronized = True
 
 
 def _check_fit(model, data):
