@@ -778,8 +778,8 @@ MUTATIONS = [
     (
         "NaN is no deviation from a card",
         "training/checking.py",
-        "if not difference <= tolerance:",
-        "if difference > tolerance:",
+        "if not difference <= bound:",
+        "if difference > bound:",
         "tests/training/test_checking.py",
     ),
     (
@@ -792,10 +792,10 @@ MUTATIONS = [
     (
         "mean and variance of converted normalizations are swapped",
         "zoo/convert/names.py",
-        """    "moving_mean": "running_mean",
-    "moving_variance": "running_var",""",
-        """    "moving_mean": "running_var",
-    "moving_variance": "running_mean",""",
+        """        "moving_mean": "running_mean",
+        "moving_variance": "running_var",""",
+        """        "moving_mean": "running_var",
+        "moving_variance": "running_mean",""",
         "tests/zoo/test_convert.py",
     ),
     (
