@@ -279,6 +279,27 @@ MUTATIONS = [
         "tests/zoo/test_files.py",
     ),
     (
+        "two trainings write to one folder",
+        "training/run.py",
+        "with files.claimed(folder):",
+        "if folder.mkdir(parents=True) or True:",
+        "tests/training/test_run.py",
+    ),
+    (
+        "a training keeps the record of one that never began",
+        "training/run.py",
+        "if is_new or not (folder / records.FILE).exists():",
+        "if not (folder / records.FILE).exists():",
+        "tests/training/test_run.py",
+    ),
+    (
+        "a folder belongs to several processes",
+        "zoo/files.py",
+        "_lock(file, wait=False)",
+        "pass",
+        "tests/zoo/test_files.py",
+    ),
+    (
         "downloads are not checked",
         "zoo/download.py",
         "            _check(url, part, sha256, size)",

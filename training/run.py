@@ -21,7 +21,7 @@ from training import origin as origins
 from training import recipes, trainer
 from training.recalibrate import recalibrate as recalibrate_norms
 from training.recipes.base import Recipe
-from zoo import files
+from zoo import files, records
 from zoo.facts import model_facts
 from zoo.weights import save_weights
 
@@ -163,6 +163,9 @@ def run_training(
 
     Returns:
         The last row of the metrics.
+
+    Raises:
+        BlockingIOError: If another training writes to the folder.
     """
     spec, settings = zoo.parse(model), change_recipe(load_recipe(recipe), changes)
     if epochs is not None:
@@ -177,39 +180,41 @@ def run_training(
         keras.config.set_dtype_policy(_half_precision())
     keras.utils.set_random_seed(seed)
     folder = pathlib.Path(workdir)
-    folder.mkdir(parents=True, exist_ok=True)
-    with distributions.scope(distribution):
-        network, normalization, facts = _start(spec, settings, train, origin)
-        if origin is not None:
-            settings = dataclasses.replace(settings, normalization=normalization)
-            facts["recalibrated"] = recalibrate
-        if recalibrate and not (folder / trainer.CHECKPOINT_FILE).exists():
-            recalibrate_norms(network, train.images, settings.batch_size, seed=seed)
-        _write_record(
-            folder,
-            model=spec.stem,
-            dataset=train.name,
-            recipe=recipe,
-            settings=dataclasses.asdict(settings),
-            seed=seed,
-            input_shape=train.input_shape,
-            num_classes=len(train.classes),
-            classes=train.classes,
-            normalization=normalization,
-            origin=facts,
-        )
-        rows = trainer.train(
-            network,
-            settings,
-            train,
-            workdir,
-            test,
-            seed,
-            jit_compile,
-            checkpoint_seconds,
-            facts,
-        )
-    save_weights(network, folder / "model.safetensors")
+    with files.claimed(folder):
+        with distributions.scope(distribution):
+            network, normalization, facts = _start(spec, settings, train, origin)
+            if origin is not None:
+                settings = dataclasses.replace(settings, normalization=normalization)
+                facts["recalibrated"] = recalibrate
+            is_new = not (folder / trainer.CHECKPOINT_FILE).exists()
+            if recalibrate and is_new:
+                recalibrate_norms(network, train.images, settings.batch_size, seed=seed)
+            if is_new or not (folder / records.FILE).exists():
+                _write_record(
+                    folder,
+                    model=spec.stem,
+                    dataset=train.name,
+                    recipe=recipe,
+                    settings=dataclasses.asdict(settings),
+                    seed=seed,
+                    input_shape=train.input_shape,
+                    num_classes=len(train.classes),
+                    classes=train.classes,
+                    normalization=normalization,
+                    origin=facts,
+                )
+            rows = trainer.train(
+                network,
+                settings,
+                train,
+                folder,
+                test,
+                seed,
+                jit_compile,
+                checkpoint_seconds,
+                facts,
+            )
+        save_weights(network, folder / "model.safetensors")
     return rows[-1]
 
 
@@ -226,10 +231,7 @@ def _start(spec, settings, train, origin):
 
 
 def _write_record(folder, **settings):
-    """Writes what makes the training, unless it goes on from a stop."""
-    path = folder / "recipe.json"
-    if path.exists():
-        return
+    """Writes what makes the training."""
     backend = keras.backend.backend()
     record = {
         **settings,
@@ -242,7 +244,7 @@ def _write_record(folder, **settings):
             "smoothzoo": zoo.__version__,
         },
     }
-    with files.replacing(path) as temporary:
+    with files.replacing(folder / records.FILE) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n")
 
 

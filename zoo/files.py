@@ -115,12 +115,45 @@ def locked(path: str | os.PathLike) -> Iterator[None]:
     """
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab") as file:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
+        _lock(file, wait=True)
         yield
+
+
+@contextlib.contextmanager
+def claimed(folder: str | os.PathLike) -> Iterator[None]:
+    """Keeps a folder to this process in the block; others are refused at once.
+
+    The system frees the folder of a process that ends, however it ends.
+
+    Args:
+        folder: It is made if it is missing; `.lock` in it stays.
+
+    Raises:
+        BlockingIOError: If another block has the folder.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "ab") as file:
+        try:
+            _lock(file, wait=False)
+        except BlockingIOError:
+            raise BlockingIOError(
+                f"Another process writes to '{folder}'. Wait for its end, or give "
+                "another folder."
+            ) from None
+        yield
+
+
+def _lock(file, wait):
+    if os.name == "nt":
+        import msvcrt
+
+        try:
+            mode = msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK
+            msvcrt.locking(file.fileno(), mode, 1)
+        except PermissionError as error:
+            raise BlockingIOError(*error.args) from None
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

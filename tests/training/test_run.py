@@ -13,6 +13,7 @@ import pytest
 import zoo
 from tests.training.test_trainer import stripes, write_idx
 from training import run
+from zoo import files
 
 
 @pytest.fixture
@@ -75,6 +76,34 @@ def test_says_what_is_wrong(data_dir, tmp_path, changes, message):
     arguments["workdir"] = str(tmp_path / "work")
     with pytest.raises((ValueError, OSError), match=message):
         run.run_training(**{**arguments, **changes})
+
+
+def test_another_training_is_refused_and_touches_nothing(data_dir, tmp_path):
+    workdir = tmp_path / "work"
+    flags = ["--model=resnet20", "--recipe=fashion_mnist", f"--data_dir={data_dir}"]
+    with files.claimed(workdir):
+        result = zoo_train(*flags, f"--workdir={workdir}", "--epochs=2")
+    assert result.returncode == 1
+    assert f"Another process writes to '{workdir}'" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert [path.name for path in workdir.iterdir()] == [".lock"]
+
+
+def test_the_record_is_that_of_the_training_that_begins(data_dir, tmp_path):
+    workdir = tmp_path / "work"
+    same = {"recipe": "fashion_mnist", "data_dir": data_dir, "workdir": str(workdir)}
+
+    def settings():
+        return json.loads((workdir / "recipe.json").read_text())["settings"]
+
+    with pytest.raises(ValueError, match="batch_size=128, 100 images"):
+        run.run_training("resnet20", limit=100, epochs=3, **same)
+    first = ["learning_rate=0.03", "batch_size=32"]
+    run.run_training("resnet20", limit=100, epochs=2, changes=first, **same)
+    assert (settings()["learning_rate"], settings()["batch_size"]) == (0.03, 32)
+    with pytest.raises(ValueError, match="learning_rate"):
+        run.run_training("resnet20", limit=100, epochs=2, changes=first[1:], **same)
+    assert settings()["learning_rate"] == 0.03
 
 
 def test_settings_of_a_recipe_can_be_changed():

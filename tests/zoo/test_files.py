@@ -94,6 +94,28 @@ def test_a_lock_lets_one_process_in_at_a_time(tmp_path):
     assert (tmp_path / "text").read_text() == "xxxx"
 
 
+def _hold(folder, ready):
+    with files.claimed(folder):
+        ready.set()
+        time.sleep(600)
+
+
+def test_a_folder_belongs_to_one_process_until_it_ends(tmp_path):
+    context = multiprocessing.get_context("fork")
+    ready, folder = context.Event(), tmp_path / "new"
+    process = context.Process(target=_hold, args=(folder, ready), daemon=True)
+    process.start()
+    assert ready.wait(60)
+    refused = pytest.raises(BlockingIOError, match="Another process writes to")
+    with refused, files.claimed(folder):
+        pass
+    process.kill()
+    process.join()
+    for _ in range(2):
+        with files.claimed(folder):
+            pass
+
+
 def test_a_file_has_the_permissions_of_any_new_one(tmp_path):
     (tmp_path / "plain").write_text("x")
     with files.replacing(tmp_path / "file") as temporary:
