@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 
 from zoo import files, hub, remote
@@ -80,9 +81,13 @@ def read_text(url: str) -> str:
     Args:
         url: As `fetch` takes it.
 
+    Returns:
+        Its text; with a warning the text of the last time, if it cannot be read now.
+        With `ZOO_OFFLINE=1` that of the last time.
+
     Raises:
         FileNotFoundError: If there is no such file.
-        ConnectionError: If it cannot be read, or `ZOO_OFFLINE` is set and it was not
+        ConnectionError: If it cannot be read, or `ZOO_OFFLINE` is set, and it was not
             read before.
     """
     key = hashlib.sha256(url.encode()).hexdigest()[:24]
@@ -94,8 +99,13 @@ def read_text(url: str) -> str:
                 "Without a network: get its folder on another machine and give that."
             )
     else:
-        with files.replacing(path) as temporary:
-            _read_into(url, temporary)
+        try:
+            with files.replacing(path) as temporary:
+                _read_into(url, temporary)
+        except ConnectionError as error:
+            if not path.exists():
+                raise
+            warnings.warn(f"{error} This is what was read before.", stacklevel=2)
     return path.read_text(encoding="utf-8")
 
 

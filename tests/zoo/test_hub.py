@@ -141,7 +141,9 @@ def test_a_wrong_token_is_told_in_one_line(server, toy_model, monkeypatch):
 def test_without_a_network_the_url_and_the_offline_way_are_named(
     server, published, monkeypatch, tmp_path
 ):
-    preset = presets.read_published(URL)
+    presets.read_published(URL)
+    texts = tmp_path / "cache" / "texts"
+    texts.rename(tmp_path / "read before")
     endpoint = "http://127.0.0.1:9"
     template = f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
@@ -150,8 +152,12 @@ def test_without_a_network_the_url_and_the_offline_way_are_named(
         ConnectionError, match=f"Cannot read {URL}/preset.json .the hub"
     ):
         zoo.load(URL)
-    with pytest.raises(ConnectionError, match=f"download {URL}/model.*put it at"):
-        presets.locate(preset, URL)
+    (tmp_path / "read before").rename(texts)
+    with (
+        pytest.warns(UserWarning, match=f"Cannot read {URL}/preset.*was read before"),
+        pytest.raises(ConnectionError, match=f"download {URL}/model.*put it at"),
+    ):
+        zoo.load(URL)
     monkeypatch.setenv("ZOO_OFFLINE", "1")
     with pytest.raises(ConnectionError, match=f"{URL}/model.*ZOO_OFFLINE is set.*put"):
         zoo.load(URL)

@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import shutil
 import threading
 import uuid
 
@@ -160,7 +161,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def test_a_folder_on_a_web_server_loads_and_takes_no_files(
+def test_a_folder_on_a_web_server_loads_while_it_is_there_and_then_from_the_cache(
     folder, toy_model, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
@@ -178,5 +179,8 @@ def test_a_folder_on_a_web_server_loads_and_takes_no_files(
         finally:
             server.shutdown()
             thread.join()
+    with pytest.warns(UserWarning, match=f"Cannot read {url}/preset.*was read before"):
+        np.testing.assert_array_equal(logits(zoo.load(url)), logits(toy_model))
+    shutil.rmtree(tmp_path / "cache")
     with pytest.raises(ConnectionError, match=f"Cannot read {url}/preset.*refused"):
         zoo.load(url)
