@@ -75,6 +75,21 @@ def test_given_pixels_replace_those_of_the_config(folder):
     np.testing.assert_allclose(source.normalization[1], [255**2, 255**2, 51**2])
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_weights_of_any_floating_type_are_read_as_float32(dtype, tmp_path):
+    state = torch_states.resnet()
+    arrays = {
+        k: v.astype(dtype) if v.dtype.kind == "f" else v for k, v in state.items()
+    }
+    path = tmp_path / "model.safetensors"
+    safetensors.numpy.save_file(arrays, path)
+    found = convert.read(path).state
+    for key, array in arrays.items():
+        assert found[key].dtype == state[key].dtype
+        np.testing.assert_array_equal(found[key], array.astype(state[key].dtype))
+    convert.load_state(zoo.build("resnet18", (64, 64, 3), 5), found)
+
+
 def test_a_name_of_timm_comes_from_the_hub(hub, folder):
     (folder / "config.json").write_text("{}")
     source = convert.read("timm:resnet18.mine_in1k")

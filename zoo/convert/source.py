@@ -161,11 +161,17 @@ def _find(path) -> pathlib.Path:
 
 def _read_safetensors(path) -> dict[str, np.ndarray]:
     try:
-        return safetensors.numpy.load_file(path)
+        state = safetensors.numpy.load_file(path)
     except (safetensors.SafetensorError, ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"'{path}' is not a safetensors file of arrays, or is damaged: {error}"
         ) from error
+    return {key: _to_float32(array) for key, array in state.items()}
+
+
+def _to_float32(array):
+    floating = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+    return array.astype("float32") if floating else array
 
 
 def _read_config(path) -> dict[str, object]:
