@@ -77,7 +77,7 @@ def test_given_pixels_replace_those_of_the_config(folder):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
 def test_weights_of_any_floating_type_are_read_as_float32(dtype, tmp_path):
-    state = torch_states.resnet()
+    state = torch_states.resnet(depths=(2, 2, 2, 2))
     arrays = {
         k: v.astype(dtype) if v.dtype.kind == "f" else v for k, v in state.items()
     }
