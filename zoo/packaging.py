@@ -63,7 +63,8 @@ def renew(
 ) -> list[str]:
     """Puts results of evaluations into the entries of packaged weights.
 
-    What an entry had before goes. Rows of trainings with other seeds become the spread.
+    Rows of a training take the place of what an entry had of it. Those of trainings
+    with other seeds become the spread, beside the ones that it has already.
 
     Args:
         rows: Of `zoo-evaluate`, of any models under their full names.
@@ -73,19 +74,33 @@ def renew(
         The names of the entries that have new results.
 
     Raises:
-        ValueError: If the rows have two values of one thing, or none is of an entry.
+        ValueError: If the rows have two values of one thing, or none is of an entry, or
+            an entry has none of its own.
     """
     rows = list(rows)
-    models = {row["model"] for row in rows}
-    found = [p for p in presets.read(target).values() if p.name in models]
-    if not found:
+    chosen = [_renewed(p, rows) for p in presets.read(target).values()]
+    chosen = [preset for preset in chosen if preset]
+    if not chosen:
+        models = sorted({row["model"] for row in rows})
         raise ValueError(
             "None of the results is of packaged weights; they are of "
-            f"{', '.join(sorted(models)) or 'nothing'}."
+            f"{', '.join(models) or 'nothing'}."
         )
-    chosen = [dataclasses.replace(p, **seeds.choose(rows, p.name)) for p in found]
     presets.add(*chosen, folder=target)
     return [preset.name for preset in chosen]
+
+
+def _renewed(preset, rows) -> presets.Preset | None:
+    """Returns an entry with new results, or None if there are none for it."""
+    shared, _ = seeds.split(preset.name)
+    new = [row for row in rows if seeds.split(row["model"])[0] == shared]
+    if not new:
+        return None
+    old = [{"model": preset.name, **row} for row in preset.results]
+    models = {row["model"] for row in new}
+    kept = [row for row in [*old, *preset.others] if row["model"] not in models]
+    ordered = sorted([*kept, *new], key=lambda row: seeds.split(row["model"])[1])
+    return dataclasses.replace(preset, **seeds.choose(ordered, preset.name))
 
 
 def _place(preset, places, target) -> pathlib.Path:

@@ -77,6 +77,34 @@ def test_new_results_take_the_place_of_the_old_ones(model, folder, package):
     assert presets.read() == {NAME: preset}
 
 
+def test_results_of_other_seeds_come_beside_those_that_are_there(
+    model, folder, package
+):
+    def corrupted(name, factor):
+        return [
+            {**row, "dataset": f"fashion_mnist_c/{kind}/{level}"}
+            for row in make_rows(name, factor)
+            for kind in ("fog", "frost")
+            for level in (1, 2)
+        ]
+
+    def both(seed, factor):
+        name = f"{NAME}_seed{seed}" if seed else NAME
+        return [*make_rows(name, factor), *corrupted(name, factor)]
+
+    rows = {seed: both(seed, seed + 1) for seed in (0, 1, 2)}
+    publish.publish(model, folder, RECORD, [*rows[0], *rows[2]], data_license="mit")
+    packaging.package(folder)
+    assert packaging.renew([*both(2, 7), *rows[1]]) == [NAME]
+    entry = presets.read()[NAME]
+    expected = [*rows[0], *rows[1], *both(2, 7)]
+    assert packaging.renew(expected) == [NAME]
+    assert entry == presets.read()[NAME]
+    nlls = [r["value"] for r in entry.others if r["metric"] == "nll"]
+    assert len(set(nlls)) == 4
+    assert any("(4 sets)" in row["dataset"] for row in entry.others)
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "preset.json", "README.md"])
 def test_altered_files_are_not_packaged(folder, package, name):
     content = (folder / name).read_bytes()

@@ -1,6 +1,7 @@
 r"""Writes the results of the packaged presets, and of a benchmark, into the documents.
 
-With --results, rows of `zoo-evaluate` take the place of what the presets had before.
+With --results, rows of `zoo-evaluate` go into the presets: those of a training take the
+place of what was there of it, those of other seeds become the spread.
 With --benchmark, tables go into --page and a figure, severity.png, beside it.
 With --question it prints at how many passes `mcdo` is as good as `smooth_mcdo` at two.
 
