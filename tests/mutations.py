@@ -388,14 +388,14 @@ MUTATIONS = [
         "zoo/download.py",
         'safe = re.sub(r"[^\\w.-]", "_", name)',
         "safe = name",
-        "tests/zoo/test_converted.py",
+        "tests/zoo/test_remote.py",
     ),
     (
         "a resumed copy starts at the beginning",
         "zoo/remote.py",
         "file.seek(start)",
         "file.seek(0)",
-        "tests/zoo/test_converted.py",
+        "tests/zoo/test_remote.py",
     ),
     (
         "old files stay in a repository of the hub",
