@@ -127,6 +127,33 @@ def test_a_missing_package_is_named(module, source, message, tmp_path, monkeypat
         convert.read(source)
 
 
+@pytest.mark.parametrize(
+    "wrapper", ["module.", "_orig_mod.", "module._orig_mod.", "model.", "model.module."]
+)
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_names_are_those_of_the_network_whatever_wrapped_it(
+    tmp_path, monkeypatch, wrapper, suffix
+):
+    state = torch_states.resnet()
+    wrapped = {wrapper + key: array for key, array in state.items()}
+    path = tmp_path / f"wrapped{suffix}"
+    safetensors.numpy.save_file(wrapped, path)
+    # PyTorch is not needed to know what becomes of the names in its files.
+    monkeypatch.setattr(convert.source, "read_pth", safetensors.numpy.load_file)
+    found = convert.read(path).state
+    assert set(found) == set(state)
+    for key, array in state.items():
+        np.testing.assert_array_equal(found[key], array)
+
+
+def test_two_networks_in_one_file_are_refused(folder):
+    state = torch_states.resnet()
+    both = state | {f"module.{key}": array for key, array in state.items()}
+    safetensors.numpy.save_file(both, folder / "model.safetensors")
+    with pytest.raises(ValueError, match="several networks. Received: 'module"):
+        convert.read(folder)
+
+
 def test_a_file_that_is_missing_or_damaged_is_named(folder):
     with pytest.raises(FileNotFoundError, match="no weights at .*nothing"):
         convert.read(folder / "nothing.safetensors")

@@ -151,5 +151,5 @@ print(p.read_pth({str(tmp_path / "x.pth")!r}))
     lines = run_torch("-c", IMPORT + code).splitlines()
     refused = ["is not a file of PyTorch"] * 2 + ["is not a state dict: exp"] * 3
     assert lines[:5] == refused
-    assert lines[5] == "{'a': array([1., 1.], dtype=float32)}"
+    assert lines[5] == "{'module.a': array([1., 1.], dtype=float32)}"
     assert not (tmp_path / "done").exists()

@@ -1,6 +1,7 @@
 """Frost on the window, from textures of this project or the published photographs."""
 
 import functools
+import hashlib
 import importlib.metadata
 import importlib.util
 import math
@@ -16,6 +17,8 @@ _FROST = {
     32: ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),
     224: ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)),
 }
+# The name by which packages with the published photographs are imported.
+_PACKAGE = "imagecorruptions"
 # The published code draws from the first five of six files; the second and the third
 # show the same picture.
 _FILES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
@@ -52,20 +55,32 @@ def frost_source() -> str:
     """Returns which textures `frost` uses.
 
     Returns:
-        `"imagecorruptions"` and its version if that package, which ships the published
-        photographs, is installed; `"procedural"` for the textures of this project.
+        `"procedural"` for the textures of this project. Where a package is installed
+        that is imported as `imagecorruptions` and ships the published photographs, its
+        name and version, and the first digits of the SHA-256 of these photographs.
     """
-    if not _folder():
-        return "procedural"
-    return f"imagecorruptions {importlib.metadata.version('imagecorruptions')}"
+    folder = _folder()
+    return _described(folder) if folder else "procedural"
 
 
 @functools.cache
 def _folder():
     # Finding the package does not import it, which fails on new versions of SciPy.
-    spec = importlib.util.find_spec("imagecorruptions")
-    folder = spec and pathlib.Path(spec.origin).parent / "frost"
-    return folder if folder and (folder / _FILES[0]).exists() else None
+    spec = importlib.util.find_spec(_PACKAGE)
+    places = spec.submodule_search_locations or () if spec else ()
+    folders = [pathlib.Path(place) / "frost" for place in places]
+    whole = (f for f in folders if all((f / name).is_file() for name in _FILES))
+    return next(whole, None)
+
+
+@functools.cache
+def _described(folder):
+    # Packages of other names are imported by this one, too.
+    names = importlib.metadata.packages_distributions().get(_PACKAGE, ())
+    known = [f"{name} {importlib.metadata.version(name)}" for name in {*names}]
+    package = " or ".join(sorted(known)) or f"{_PACKAGE} of unknown version"
+    digest = hashlib.sha256(b"".join((folder / n).read_bytes() for n in _FILES))
+    return f"{package} (photographs {digest.hexdigest()[:12]})"
 
 
 @functools.lru_cache(maxsize=16)

@@ -6,7 +6,6 @@ import pickle
 import numpy as np
 
 WRAPPERS = "state_dict", "model"  # Trainings put the weights into one of these.
-PREFIX = "module."  # Of a network that was trained on several devices.
 
 
 def read_pth(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -45,9 +44,7 @@ def read_pth(path: str | os.PathLike) -> dict[str, np.ndarray]:
             f"'{path}' is not a state dict: expected tensors by name, found "
             f"{type(state).__name__}."
         )
-    return {
-        key.removeprefix(PREFIX): _to_numpy(tensor) for key, tensor in state.items()
-    }
+    return {key: _to_numpy(tensor) for key, tensor in state.items()}
 
 
 def _to_numpy(tensor):

@@ -23,6 +23,9 @@ CONFIG_FILE = "config.json"  # Of timm, beside the weights.
 PREFIX = "timm:"
 REPOSITORY = "timm/{}"  # On the hub, by a name of timm.
 URL = "https://huggingface.co/{}/resolve/main/{}"
+# Before the names of a network that was trained on several devices, compiled, or as a
+# part of a training module, in any kind of file.
+WRAPPERS = r"^(?:module\.|_orig_mod\.|model\.)+"
 # ImageNet's, in units of [0, 1], as nearly all weights of torchvision and timm want it.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -131,7 +134,8 @@ def read(
         config, origin = path.with_name(CONFIG_FILE), path.name
     read_file = _read_safetensors if path.suffix == ".safetensors" else read_pth
     config = {**_read_config(config), **pixels}
-    return Source(origin, files.sha256(path), read_file(path), config)
+    state = _unwrapped(read_file(path), path)
+    return Source(origin, files.sha256(path), state, config)
 
 
 def _read_keras(source, pixels) -> Source:
@@ -157,6 +161,18 @@ def _find(path) -> pathlib.Path:
         f"There are no weights at '{path}': expected {expected}, or a name such as "
         f"'{PREFIX}resnet50.a1_in1k'."
     )
+
+
+def _unwrapped(state, path) -> dict[str, np.ndarray]:
+    """Returns a state by the names of the network itself, without its wrappers'."""
+    names = {key: re.sub(WRAPPERS, "", key) for key in state}
+    if len(set(names.values())) < len(names):
+        twice = next(k for k, name in names.items() if name != k and name in state)
+        raise ValueError(
+            f"'{path}' holds the weights of several networks. Received: '{twice}' and "
+            f"'{names[twice]}'"
+        )
+    return {name: state[key] for key, name in names.items()}
 
 
 def _read_safetensors(path) -> dict[str, np.ndarray]:
