@@ -1024,6 +1024,35 @@ MUTATIONS = [
         "return ops.sqrt(ops.max(variance))",
         "tests/zoo/test_fast_prediction.py",
     ),
+    (
+        "the coarse labels of CIFAR-100 are taken for the fine ones",
+        "training/cifar_files.py",
+        "own = np.asarray(labels[kind])",
+        "own = np.asarray(labels[next(iter(labels))])",
+        "tests/training/test_cifar_files.py",
+    ),
+    (
+        "rows and columns of a CIFAR image change places",
+        "training/cifar_files.py",
+        "transpose(0, 2, 3, 1)",
+        "transpose(0, 3, 2, 1)",
+        "tests/training/test_cifar_files.py",
+    ),
+    (
+        "the end of an archive, where its checksum is, is not read",
+        "training/cifar_files.py",
+        "while file.read(1 << 20):",
+        "while False:",
+        "tests/training/test_cifar_files.py",
+    ),
+    (
+        "a pickle may name any class",
+        "zoo/unpickling.py",
+        "if full not in self._allowed:",
+        "if full not in self._allowed and (found := super().find_class(module, name)):"
+        "\n            return found\n        if full not in self._allowed:",
+        "tests/training/test_cifar_files.py",
+    ),
 ]
 
 

@@ -8,6 +8,7 @@ import struct
 import numpy as np
 
 from training import (
+    cifar_files,
     corrupted,
     folders,
     names,
@@ -40,20 +41,20 @@ def load(
     `docs/data.md` has a table of all names.
 
     Args:
-        name: `"fashion_mnist"`, `"mnist"`, `"digits"`, `"noise"`, another image
-            classification set of TensorFlow Datasets (`"cifar10"`, `"emnist/letters"`),
-            or the path of a folder with one folder of images for each class, possibly
-            inside folders `train` and `test`. Any of them shifted:
-            `"fashion_mnist_c/fog/3"`, `"fashion_mnist_rotation/45"`,
-            `"fashion_mnist_translation/4"`, `"fashion_mnist_p/brightness"`,
-            `"fashion_mnist_size/64"`.
+        name: `"fashion_mnist"`, `"cifar10"`, `"cifar100"`, `"cifar100/coarse"`,
+            `"mnist"`, `"digits"`, `"noise"`, another image classification set of
+            TensorFlow Datasets (`"svhn_cropped"`, `"emnist/letters"`), or the path of a
+            folder with one folder of images for each class, possibly inside folders
+            `train` and `test`. Any of them shifted: `"fashion_mnist_c/fog/3"`,
+            `"fashion_mnist_rotation/45"`, `"fashion_mnist_translation/4"`,
+            `"fashion_mnist_p/brightness"`, `"fashion_mnist_size/64"`.
         split: `"train"` or `"test"`. A folder without these two is split by the file
             names, nine to one.
-        data_dir: Where the data lie: the four IDX files for Fashion-MNIST, published
-            corrupted or perturbed sets, else the `data_dir` of TensorFlow Datasets. By
-            default Fashion-MNIST comes from the package (test images), from the Debian
-            package `dataset-fashion-mnist`, or from TensorFlow Datasets, the first
-            that has it.
+        data_dir: Where the data lie: the four IDX files for Fashion-MNIST, the files of
+            CIFAR as published (see `training.cifar_files.load`), published corrupted or
+            perturbed sets, else the `data_dir` of TensorFlow Datasets. By default
+            Fashion-MNIST comes from the package (test images), from the Debian package
+            `dataset-fashion-mnist`, or from TensorFlow Datasets, the first that has it.
         image_size: Height and width of images that have no size of their own, those of
             folders, some of TensorFlow Datasets, and noise. They are resized by the
             shorter side, then cropped at the center.
@@ -172,8 +173,32 @@ def _load_fashion_mnist(split, data_dir, image_size):
     return prepared.load(name, split, data_dir)
 
 
+def _load_cifar(split, data_dir, image_size, name):
+    found = cifar_files.load(name, split, data_dir)
+    if found is not None:
+        return found
+    layouts = cifar_files.LAYOUTS[name.partition("/")[0]]
+    expected = " or ".join(f"{x.folder} ({x.archives[0]})" for x in layouts)
+    try:
+        if "/" in name:
+            raise FileNotFoundError(
+                f"Data set '{name}' is read from published files alone, and data_dir="
+                f"{data_dir} has none."
+            )
+        return prepared.load(name, split, data_dir)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error} As published, {name} is in {expected}; give the folder, or the "
+            "archive as downloaded, as data_dir."
+        ) from error
+
+
 # Sets with a reader of their own; others are taken from TensorFlow Datasets.
-NAMED = {"fashion_mnist": _load_fashion_mnist, **ood.SMALL}
+NAMED = {
+    "fashion_mnist": _load_fashion_mnist,
+    **{n: functools.partial(_load_cifar, name=n) for n in cifar_files.NAMES},
+    **ood.SMALL,
+}
 # Sets that are made of another one, by what follows its name; see `training.names`.
 MADE = {
     "c": corrupted.load,
