@@ -1046,6 +1046,27 @@ MUTATIONS = [
         "tests/training/test_cifar_files.py",
     ),
     (
+        "copies of an image under two labels are on two sides",
+        "training/validation.py",
+        "np.split(order, starts)",
+        "np.split(order, np.arange(1, len(order)))",
+        "tests/training/test_validation.py",
+    ),
+    (
+        "the validation set depends on the order of the images",
+        "training/validation.py",
+        'order = np.argsort(identities, kind="stable")',
+        "order = np.arange(len(identities))",
+        "tests/training/test_validation.py",
+    ),
+    (
+        "a training sees the validation set",
+        "training/run.py",
+        'train, test = load("train"), load("test")',
+        'train, test = datasets.load(name, "train", data_dir, holdout=0), load("test")',
+        "tests/training/test_run.py",
+    ),
+    (
         "a pickle may name any class",
         "zoo/unpickling.py",
         "if full not in self._allowed:",

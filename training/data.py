@@ -17,6 +17,7 @@ from training import (
     prepared,
     resized,
     shifted,
+    validation,
 )
 from training.images import ImageData as ImageData
 from training.names import expand as expand
@@ -26,7 +27,7 @@ from training.ood import adapt as adapt
 ASSETS = pathlib.Path(__file__).parent / "assets"
 # Where the Debian package `dataset-fashion-mnist` puts its four files.
 DEBIAN = pathlib.Path("/usr/share/datasets/fashion-mnist")
-SPLITS = ("train", "test")
+SPLITS = ("train", "validation", "test")
 IMAGE_SIZE = (224, 224)
 
 
@@ -35,6 +36,7 @@ def load(
     split: str = "train",
     data_dir: str | None = None,
     image_size: tuple[int, int] = IMAGE_SIZE,
+    holdout: int = validation.COUNT,
 ) -> ImageData:
     """Loads a data set.
 
@@ -48,8 +50,10 @@ def load(
             `train` and `test`. Any of them shifted: `"fashion_mnist_c/fog/3"`,
             `"fashion_mnist_rotation/45"`, `"fashion_mnist_translation/4"`,
             `"fashion_mnist_p/brightness"`, `"fashion_mnist_size/64"`.
-        split: `"train"` or `"test"`. A folder without these two is split by the file
-            names, nine to one.
+        split: `"train"`, `"validation"` or `"test"`, which have no image in common. The
+            validation set is what its publisher calls so beside a test set, or else a
+            part of the training set; see `training.validation.part`. A folder without
+            `train` and `test` is split by the file names, nine to one.
         data_dir: Where the data lie: the four IDX files for Fashion-MNIST, the files of
             CIFAR as published (see `training.cifar_files.load`), published corrupted or
             perturbed sets, else the `data_dir` of TensorFlow Datasets. By default
@@ -58,6 +62,8 @@ def load(
         image_size: Height and width of images that have no size of their own, those of
             folders, some of TensorFlow Datasets, and noise. They are resized by the
             shorter side, then cropped at the center.
+        holdout: How many training images are for validation, at most one in ten; at 0
+            all are for training.
 
     Returns:
         The images and labels.
@@ -70,23 +76,43 @@ def load(
         raise ValueError(
             f"`split` must be one of {', '.join(SPLITS)}. Received: split={split}"
         )
+    if made := names.split(name):
+        base, kind, _ = made
+        clean = functools.partial(load, base, split, data_dir, image_size, holdout)
+        return MADE[kind](name, split, data_dir, clean)
+    if split == "test" or _publishes_validation(name, data_dir):
+        return _load_published(name, split, data_dir, image_size)
+    whole = _load_published(name, "train", data_dir, image_size)
+    return validation.part(whole, split, holdout)
+
+
+def _publishes_validation(name, data_dir) -> bool:
+    if pathlib.Path(name).is_dir() or name in NAMED:
+        return False
+    _check_name(name)
+    return prepared.has_validation(name, data_dir)
+
+
+def _load_published(name, split, data_dir, image_size):
+    """Loads a split as it is published."""
     if pathlib.Path(name).is_dir():
         folder = pathlib.Path(name)
         images, labels, classes = folders.load_folder(folder, split, image_size)
         source = f"folder {folder.name}"
         return ImageData(folder.name, images, labels, classes, source=source)
-    if made := names.split(name):
-        base, kind, _ = made
-        clean = functools.partial(load, base, split, data_dir, image_size)
-        return MADE[kind](name, split, data_dir, clean)
     if name in NAMED:
         return NAMED[name](split, data_dir, image_size)
+    _check_name(name)
+    return prepared.load(name, split, data_dir, image_size)
+
+
+def _check_name(name):
+    """Tells a folder that is not there from a set of TensorFlow Datasets."""
     if ("/" in name or "\\" in name) and not prepared.is_known(name):
         raise FileNotFoundError(
             f"There is no folder '{name}' to take images from. What is made of a data "
             f"set is named {', '.join(f'<data set>_{kind}/...' for kind in MADE)}."
         )
-    return prepared.load(name, split, data_dir, image_size)
 
 
 def load_ood(

@@ -28,6 +28,8 @@ class ImageData:
         frames: How many consecutive images are frames of one example: image `i` is
             frame `i % frames` of example `i // frames`.
         source: Where the images come from, in words.
+        held_out: How many training images are for validation: these ones, or they are
+            missing here.
     """
 
     name: str
@@ -36,6 +38,7 @@ class ImageData:
     classes: tuple[str, ...]
     frames: int = 1
     source: str = ""
+    held_out: int = 0
 
     def __post_init__(self):
         if len(self.images) != len(self.labels) or not len(self.labels):
@@ -70,6 +73,32 @@ class ImageData:
         stop = count * self.frames
         images, labels = self.images[:stop], self.labels[:stop]
         return dataclasses.replace(self, images=images, labels=labels)
+
+
+class ChosenImages:
+    """Some of the images of an object that decodes or makes them when it is indexed.
+
+    Args:
+        images: Gives uint8 arrays when it is indexed.
+        places: Integer array of the numbers of the chosen images.
+    """
+
+    def __init__(self, images, places: np.ndarray):
+        self.shape = (len(places), *images.shape[1:])
+        self._images, self._places = images, places
+        if hasattr(images, "paths"):
+            self.paths = [images.paths[place] for place in places]
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, index):
+        return self._images[self._places[index]]
+
+    def fingerprint(self) -> str:
+        """Returns what changes when the images do."""
+        places = fingerprint.of_images(self._places)
+        return f"{fingerprint.of_images(self._images)} {places}"
 
 
 class MadeImages:

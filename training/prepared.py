@@ -48,6 +48,18 @@ def is_known(name: str) -> bool:
         return False
 
 
+def has_validation(name: str, data_dir: str | None) -> bool:
+    """Returns whether a set, which is prepared, has labels for validation and testing.
+
+    Raises:
+        ValueError: If the data set is not known.
+        FileNotFoundError: If it is not there and cannot be downloaded.
+    """
+    splits = _builder(name, data_dir).info.splits
+    has_labels = name.partition("/")[0] not in _VALIDATED
+    return has_labels and {"validation", "test"} <= set(splits)
+
+
 def load(
     name: str,
     split: str,
@@ -63,8 +75,9 @@ def load(
 
     Args:
         name: Of the data set, possibly with a configuration.
-        split: `"train"` or `"test"`. Where there is no test set, or one without labels
-            as for ImageNet, the validation set is for testing.
+        split: `"train"`, `"test"`, or `"validation"` where it is published. Without a
+            test set, or with one that has no labels as for ImageNet, the validation set
+            is for testing.
         data_dir: The folder of TensorFlow Datasets; None for the usual one.
         image_size: Height and width of images that have no size of their own.
 

@@ -103,9 +103,12 @@ def current_commit() -> str:
 
 def _load_data(recipe, dataset, data_dir, limit):
     name = dataset or recipe.dataset
-    load = datasets.load
-    train = load(name, "train", data_dir, recipe.image_size).take(limit)
-    test = load(name, "test", data_dir, recipe.image_size).take(limit)
+
+    def load(split):
+        found = datasets.load(name, split, data_dir, recipe.image_size, recipe.holdout)
+        return found.take(limit)
+
+    train, test = load("train"), load("test")
     if len(train.classes) < 2:
         raise ValueError(
             f"Data set '{name}' has the class {', '.join(train.classes)} alone, and a "
@@ -118,7 +121,7 @@ def _load_data(recipe, dataset, data_dir, limit):
             f"Data set '{name}' has classes in only one of training and test set: "
             f"{', '.join(odd)}."
         )
-    return train, test
+    return train, load("validation") if recipe.holdout else None, test
 
 
 def run_training(
@@ -154,7 +157,7 @@ def run_training(
             of the training set first.
         distribution: A key of `training.distribution.DISTRIBUTIONS`.
         epochs: Epochs in place of the recipe's.
-        limit: Train and validate on the first so many images.
+        limit: Train, validate and test on the first so many images.
         changes: Other settings in place of the recipe's; see `change_recipe`.
         seed: Of everything random.
         mixed_precision: Compute in bfloat16, or with TensorFlow on a GPU in float16.
@@ -162,7 +165,8 @@ def run_training(
         checkpoint_seconds: Time between checkpoints.
 
     Returns:
-        The last row of the metrics.
+        The last row of the metrics, with those of the test set: it appears when the
+        training has ended, and the validation set before.
 
     Raises:
         BlockingIOError: If another training writes to the folder.
@@ -173,7 +177,7 @@ def run_training(
     if recalibrate and not weights:
         raise ValueError("`recalibrate` needs `weights`. Received: weights=None")
     origin = origins.find(weights) if weights else None
-    train, test = _load_data(settings, dataset, data_dir, limit)
+    train, validation, test = _load_data(settings, dataset, data_dir, limit)
     if dataset not in (None, settings.dataset):
         settings = dataclasses.replace(settings, dataset=dataset, normalization=None)
     if mixed_precision:
@@ -202,17 +206,19 @@ def run_training(
                     classes=train.classes,
                     normalization=normalization,
                     origin=facts,
+                    seen={"images": len(train), "held_out": train.held_out},
                 )
             rows = trainer.train(
                 network,
                 settings,
                 train,
                 folder,
-                test,
+                validation,
                 seed,
                 jit_compile,
                 checkpoint_seconds,
-                facts,
+                origin=facts,
+                test=test,
             )
         save_weights(network, folder / "model.safetensors")
     return rows[-1]

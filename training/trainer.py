@@ -120,6 +120,7 @@ def train(
     jit_compile="auto",
     checkpoint_seconds: float = 60.0,
     origin: Mapping | None = None,
+    test: ImageData | None = None,
 ) -> list[dict]:
     """Trains a model, or goes on with its training.
 
@@ -141,6 +142,7 @@ def train(
         checkpoint_seconds: Time between checkpoints; there is one after each epoch too.
         origin: What the model's weights are, if they are not drawn; a checkpoint is of
             one origin alone.
+        test: A set on which loss and accuracy are measured when the training has ended.
 
     Returns:
         The rows of `metrics.jsonl`.
@@ -207,10 +209,18 @@ def train(
     if recipe.ema_momentum:
         _average(trained, data, recipe.batch_size, seed)
         if validation:
-            test = batches.test_batches(validation, size)
-            logs = trained.evaluate(test, verbose=0, return_dict=True)
-            keeper.add({f"averaged_val_{name}": logs[name] for name in logs})
+            keeper.add(_measured(trained, validation, size, "averaged_val"))
+    if test:
+        size = batches.test_batch_size(len(test), recipe.batch_size)
+        keeper.add(_measured(trained, test, size, "test"))
     return keeper.rows
+
+
+def _measured(trained, data, batch_size, prefix):
+    """Returns loss and accuracy with one forward pass."""
+    test = batches.test_batches(data, batch_size)
+    logs = trained.evaluate(test, verbose=0, return_dict=True)
+    return {f"{prefix}_{name}": logs[name] for name in logs}
 
 
 def _average(trained, data, batch_size, seed):

@@ -46,7 +46,7 @@ def test_the_package_holds_the_test_images_of_fashion_mnist():
 
 
 def test_reads_the_idx_files_of_a_folder(idx_folder):
-    train = data.load("fashion_mnist", "train", str(idx_folder))
+    train = data.load("fashion_mnist", "train", str(idx_folder), holdout=0)
     assert (len(train), train.input_shape) == (12, (28, 28, 1))
     assert train.labels.tolist() == [*range(10), 0, 1]
     expected = np.random.default_rng(0).integers(0, 256, (12, 28, 28))
@@ -78,20 +78,21 @@ def test_as_many_labels_as_images_are_needed(idx_folder):
 
 def test_a_folder_without_splits_is_split_once_and_for_all(tmp_path):
     write_images(tmp_path)
-    train, test = (
+    train, validation, test = (
         data.load(str(tmp_path), s, image_size=(16, 16)) for s in data.SPLITS
     )
-    names = [{str(p) for p in part.images.paths} for part in (train, test)]
-    assert len(names[0]) + len(names[1]) == 80
-    assert not names[0] & names[1]
+    parts = train, validation, test
+    names = [{str(p) for p in part.images.paths} for part in parts]
+    assert sum(map(len, names)) == len(set.union(*names)) == 80
     assert 1 <= len(test) <= 20
+    assert len(validation) == (80 - len(test)) // 10
     assert train.classes == ("cat", "dog")
 
 
 def test_a_folder_with_splits_is_read_by_them(tmp_path):
     write_images(tmp_path / "train", count=4)
     write_images(tmp_path / "test", count=2)
-    train = data.load(str(tmp_path), "train", image_size=(16, 24))
+    train = data.load(str(tmp_path), "train", image_size=(16, 24), holdout=0)
     assert len(train) == 8
     assert len(data.load(str(tmp_path), "test")) == 4
     assert train.input_shape == (16, 24, 3)

@@ -33,7 +33,9 @@ def test_small_sets_are_split_and_whole_out_of_distribution(name, count):
     parts = [data.load(name, split) for split in data.SPLITS]
     whole = data.load_ood(name, parts[0].input_shape)
     assert len(whole) == count
-    assert [len(part) for part in parts] == [count - count // 5, count // 5]
+    held_out = (count - count // 5) // 10
+    sizes = [count - count // 5 - held_out, held_out, count // 5]
+    assert [len(part) for part in parts] == sizes
     rows = np.concatenate([part.images.reshape(len(part), -1) for part in parts])
     order, expected = (
         x[np.lexsort(x.T)] for x in (rows, whole.images.reshape(count, -1))

@@ -45,9 +45,9 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """A folder of two classes with 32 images for training and 4 for testing."""
+    """A folder of two classes with 36 images for training and 4 for testing."""
     folder, rng = tmp_path_factory.mktemp("data") / "birds", np.random.default_rng(0)
-    for split, count in (("train", 16), ("test", 2)):
+    for split, count in (("train", 18), ("test", 2)):
         for label, name in enumerate(("crow", "gull")):
             (folder / split / name).mkdir(parents=True)
             for i in range(count):
@@ -77,8 +77,8 @@ def started(monkeypatch):
     """What `run_training` hands to the training, which does not take place."""
     calls = []
 
-    def train(network, settings, data, workdir, *rest):
-        calls.append((network, settings, data, rest[-1]))
+    def train(network, settings, data, workdir, *rest, origin, test):
+        calls.append((network, settings, data, origin))
         return [{"epoch": 1}]
 
     monkeypatch.setattr(trainer, "train", train)

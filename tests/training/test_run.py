@@ -50,7 +50,15 @@ def test_trains_by_names_and_leaves_all_files(data_dir, tmp_path):
     assert shlex.split(summary["command"]) == ["zoo-train", *flags]
     assert summary["settings"]["epochs"] == 2
     assert (summary["input_shape"], summary["num_classes"]) == ([28, 28, 1], 10)
+    assert summary["seen"] == {"images": 144, "held_out": 16}
     assert list((workdir / "tensorboard").iterdir())
+    rows = [json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [("val_loss" in row, "test_loss" in row) for row in rows] == [
+        (True, False),
+        (True, True),
+    ]
+    assert "Validation loss" in result.stdout
+    assert f"Test loss {rows[-1]['test_loss']:.4f}" in result.stdout
     model = zoo.build("resnet20_smooth", (28, 28, 1), 10, summary["normalization"])
     before = model.get_weights()[0].copy()
     zoo.weights.load_weights(model, workdir / "model.safetensors")
@@ -68,6 +76,7 @@ def test_trains_by_names_and_leaves_all_files(data_dir, tmp_path):
         ({"changes": ["batch_size=many"]}, "like 128. Received: batch_size=many"),
         ({"changes": ["image_size=64"]}, r"like \[224, 224\]"),
         ({"epochs": 1}, "epochs=1, warmup_epochs=1"),
+        ({"changes": ["holdout=-1"]}, "0 for no validation set.*holdout=-1"),
         ({"model": "resnet20_mcdo", "limit": 100}, "batch_size=128, 100 images"),
     ],
 )

@@ -50,12 +50,16 @@ def main():
         checkpoint_seconds=_SECONDS.value,
         jit_compile={"true": True, "false": False}.get(_JIT.value, "auto"),
     )
-    kind = "averaged_val" if "averaged_val_loss" in row else "val"
-    loss, accuracy = row[f"{kind}_loss"], row[f"{kind}_accuracy"]
-    print(
-        f"Test loss {loss:.4f}, accuracy {accuracy:.4f} with one forward pass. "
-        f"Weights, metrics and TensorBoard lie in {_WORKDIR.value}"
-    )
+    kinds = {"Validation": "averaged_val", "Test": "test"}
+    if "averaged_val_loss" not in row:
+        kinds["Validation"] = "val"
+    for name, kind in kinds.items():
+        if f"{kind}_loss" in row:
+            loss, accuracy = row[f"{kind}_loss"], row[f"{kind}_accuracy"]
+            print(
+                f"{name} loss {loss:.4f}, accuracy {accuracy:.4f} with one forward pass"
+            )
+    print(f"Weights, metrics and TensorBoard lie in {_WORKDIR.value}")
 
 
 def run():

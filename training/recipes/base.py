@@ -29,6 +29,9 @@ class Recipe:
         normalization: Mean and variance of the pixels per channel, in units of
             `[0, 255]`, or None for those of the training set's first 10,000 images.
         image_size: Height and width for data sets that are resized.
+        holdout: How many training images are held out for validation, at most one in
+            ten; with 0 it trains on all, and nothing is watched. Data sets that are
+            published with a validation set have that one.
     """
 
     dataset: str
@@ -47,6 +50,7 @@ class Recipe:
     augmentations: tuple[str, ...] = ("flip", "crop4")
     normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     image_size: tuple[int, int] = (224, 224)
+    holdout: int = 5_000
 
     def __post_init__(self):
         if self.schedule not in ("cosine", "step"):
@@ -58,6 +62,11 @@ class Recipe:
             raise ValueError(
                 "`ema_momentum` must be in [0, 1). "
                 f"Received: ema_momentum={self.ema_momentum}"
+            )
+        if self.holdout < 0:
+            raise ValueError(
+                "`holdout` is a number of images, 0 for no validation set. Received: "
+                f"holdout={self.holdout}"
             )
         if self.epochs <= self.warmup_epochs:
             raise ValueError(
