@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from absl import logging
 
 from training import (
     candidates,
@@ -34,6 +35,8 @@ class Settings:
         ensemble: Names, or weights of the first model, that make an ensemble.
         dataset: Names or patterns of test sets; see `training.data.expand`.
         ood: Names of data sets that are to be told from the first one.
+        split: `"test"`; or `"all"`, for all images of folders that are not divided into
+            training and test images, of which the model was trained on none.
         suite: A key of `training.suites.SUITES`, or None.
         calibrate: For a temperature of each model: a number of training images, or the
             name of a data set.
@@ -56,6 +59,7 @@ class Settings:
     ensemble: Sequence[str] | None = None
     dataset: Sequence[str] = ("fashion_mnist",)
     ood: Sequence[str] = ()
+    split: str = "test"
     suite: str | None = None
     calibrate: str | None = None
     num_samples: Sequence[int] = (1, 2, 5, 10, 30, 50)
@@ -105,14 +109,15 @@ def run(settings: Settings) -> Outcome:
     image_size = _image_size(models)
 
     def load(name):
-        found = data.load(name, "test", settings.data_dir, image_size)
-        return found.take(settings.limit)
+        split = settings.split if data.is_undivided(name) else "test"
+        found = data.load(name, split, settings.data_dir, image_size)
+        return _said(found.take(settings.limit), name)
 
     first = load(names[0])
 
     def load_ood(name):
         found = data.load_ood(name, first.input_shape, data_dir=settings.data_dir)
-        return found.take(settings.limit)
+        return _said(found.take(settings.limit), name)
 
     rows = sweep.evaluate_all(
         models,
@@ -129,6 +134,13 @@ def run(settings: Settings) -> Outcome:
     return Outcome(rows, write(rows, folder), missing, deviations)
 
 
+def _said(dataset, name):
+    """Returns a data set after its images were told, but of derived ones."""
+    if name == data.base_of(name):
+        logging.info("Test set %s", dataset.describe())
+    return dataset
+
+
 def _image_size(models):
     """Returns the height and width that the first model with fixed ones takes."""
     for model in models.values():
@@ -136,7 +148,7 @@ def _image_size(models):
         shape = model.image_shape if posterior else model.input_shape[1:]
         if None not in shape[:2]:
             return tuple(shape[:2])
-    return data.IMAGE_SIZE
+    return None
 
 
 def _choose(settings):
@@ -178,7 +190,8 @@ def _held_out(name, calibrate, *where):
     if not calibrate:
         return None
     if not str(calibrate).isdecimal():
-        return data.load(calibrate, "test", *where)
+        split = "all" if data.is_undivided(calibrate) else "test"
+        return _said(data.load(calibrate, split, *where), calibrate)
     count, train = int(calibrate), data.load(name, "train", *where)
     if not 0 < count <= len(train):
         raise ValueError(

@@ -35,7 +35,7 @@ def load(
     name: str,
     split: str = "train",
     data_dir: str | None = None,
-    image_size: tuple[int, int] = IMAGE_SIZE,
+    image_size: tuple[int, int] | None = None,
     holdout: int = validation.COUNT,
 ) -> ImageData:
     """Loads a data set.
@@ -46,14 +46,17 @@ def load(
         name: `"fashion_mnist"`, `"cifar10"`, `"cifar100"`, `"cifar100/coarse"`,
             `"mnist"`, `"digits"`, `"noise"`, another image classification set of
             TensorFlow Datasets (`"svhn_cropped"`, `"emnist/letters"`), or the path of a
-            folder with one folder of images for each class, possibly inside folders
-            `train` and `test`. Any of them shifted: `"fashion_mnist_c/fog/3"`,
-            `"fashion_mnist_rotation/45"`, `"fashion_mnist_translation/4"`,
-            `"fashion_mnist_p/brightness"`, `"fashion_mnist_size/64"`.
+            folder with one folder of images for each class, possibly inside folders of
+            splits such as `train` and `val`. Any of them shifted:
+            `"fashion_mnist_c/fog/3"`, `"fashion_mnist_rotation/45"`,
+            `"fashion_mnist_translation/4"`, `"fashion_mnist_p/brightness"`,
+            `"fashion_mnist_size/64"`.
         split: `"train"`, `"validation"` or `"test"`, which have no image in common. The
             validation set is what its publisher calls so beside a test set, or else a
             part of the training set; see `training.validation.part`. A folder without
-            `train` and `test` is split by the file names, nine to one.
+            folders of splits is split by the file names, nine to one; see
+            `training.folders.load_folder`. Or `"all"`, for all images of a folder, of
+            `"digits"` and of the 5,000 of `"mnist"`.
         data_dir: Where the data lie: the four IDX files for Fashion-MNIST, the files of
             CIFAR as published (see `training.cifar_files.load`), published corrupted or
             perturbed sets, else the `data_dir` of TensorFlow Datasets. By default
@@ -61,7 +64,8 @@ def load(
             `dataset-fashion-mnist`, or from TensorFlow Datasets, the first that has it.
         image_size: Height and width of images that have no size of their own, those of
             folders, some of TensorFlow Datasets, and noise. They are resized by the
-            shorter side, then cropped at the center.
+            shorter side, then cropped at the center. By default the images of a folder
+            that all have one size keep it; otherwise it is 224 x 224.
         holdout: How many training images are for validation, at most one in ten; at 0
             all are for training.
 
@@ -72,22 +76,24 @@ def load(
         ValueError: If the data set or split is not known, or a file is damaged.
         FileNotFoundError: If the files are not there.
     """
-    if split not in SPLITS:
+    if split not in (*SPLITS, "all"):
         raise ValueError(
-            f"`split` must be one of {', '.join(SPLITS)}. Received: split={split}"
+            f"`split` must be one of {', '.join(SPLITS)}, all. Received: split={split}"
         )
     if made := names.split(name):
         base, kind, _ = made
         clean = functools.partial(load, base, split, data_dir, image_size, holdout)
         return MADE[kind](name, split, data_dir, clean)
-    if split == "test" or _publishes_validation(name, data_dir):
+    if split in ("test", "all") or _publishes_validation(name, data_dir):
         return _load_published(name, split, data_dir, image_size)
     whole = _load_published(name, "train", data_dir, image_size)
     return validation.part(whole, split, holdout)
 
 
 def _publishes_validation(name, data_dir) -> bool:
-    if pathlib.Path(name).is_dir() or name in NAMED:
+    if (folder := pathlib.Path(name)).is_dir():
+        return {"validation", "test"} <= set(folders.splits(folder))
+    if name in NAMED:
         return False
     _check_name(name)
     return prepared.has_validation(name, data_dir)
@@ -97,9 +103,15 @@ def _load_published(name, split, data_dir, image_size):
     """Loads a split as it is published."""
     if pathlib.Path(name).is_dir():
         folder = pathlib.Path(name)
-        images, labels, classes = folders.load_folder(folder, split, image_size)
-        source = f"folder {folder.name}"
-        return ImageData(folder.name, images, labels, classes, source=source)
+        size = image_size or folders.own_size(folder) or IMAGE_SIZE
+        images, labels, classes, source = folders.load_folder(folder, split, size)
+        return ImageData(folders.name_of(folder), images, labels, classes, 1, source)
+    if split == "all" and name not in ood.WHOLE:
+        raise ValueError(
+            f"All images together are there of folders, {', '.join(ood.WHOLE)}. "
+            f"Received: name={name}, split={split}"
+        )
+    image_size = image_size or IMAGE_SIZE
     if name in NAMED:
         return NAMED[name](split, data_dir, image_size)
     _check_name(name)
@@ -124,8 +136,9 @@ def load_ood(
     """Loads a data set to be told from that of a model, in the shape of its images.
 
     Args:
-        name: What `load` takes; `"digits"` and the 5,000 images of `"mnist"` are taken
-            whole, as no part of them was trained on.
+        name: What `load` takes. `"digits"`, the 5,000 images of `"mnist"` and folders
+            without folders of splits are taken whole, as no part of them was trained
+            on.
         image_shape: Of the model; see `adapt` for the rule.
         split: See `load`.
         data_dir: See `load`.
@@ -133,11 +146,34 @@ def load_ood(
     Returns:
         Images of that shape. The labels mean nothing to the model.
     """
-    if name in ood.WHOLE and split in SPLITS:
-        data = NAMED[name]("all", data_dir, image_shape[:2])
-    else:
-        data = load(name, split, data_dir, image_shape[:2])
-    return adapt(data, image_shape)
+    if split in SPLITS and is_undivided(name):
+        split = "all"
+    return adapt(load(name, split, data_dir, image_shape[:2]), image_shape)
+
+
+def base_of(name: str) -> str:
+    """Returns the name of the set that others are made of, `"a"` of `"a_c/fog/3"`."""
+    while made := names.split(name):
+        name = made[0]
+    return name
+
+
+def is_undivided(name: str) -> bool:
+    """Returns whether nothing but a rule of this package divides a set into splits."""
+    base = base_of(name)
+    if pathlib.Path(base).is_dir():
+        return not folders.splits(pathlib.Path(base))
+    return base in ood.WHOLE
+
+
+def own_size(name: str) -> tuple[int, int] | None:
+    """Returns the height and width of images of a folder that all have one; else None.
+
+    Args:
+        name: What `load` takes.
+    """
+    folder = pathlib.Path(base_of(name))
+    return folders.own_size(folder) if folder.is_dir() else None
 
 
 _IDX_FILES = {

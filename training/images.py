@@ -13,6 +13,7 @@ from zoo import download, files
 # Larger sets are made when they are read and not kept, in bytes.
 LARGEST = 2**31
 _CHUNK = 4096
+_FEW_CLASSES = 12  # That are listed one by one.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +67,16 @@ class ImageData:
         """Height, width and channels of an image."""
         return tuple(self.images.shape[1:])
 
+    def describe(self) -> str:
+        """Returns what there is of it, in a line."""
+        height, width = self.input_shape[:2]
+        return (
+            f"{self.name}: {len(self) // self.frames:,} "
+            f"{'images' if self.frames == 1 else 'sequences'} of {height} x {width}, "
+            f"{_counts(self.classes, self.labels[:: self.frames])}"
+            + (f" ({self.source})" if self.source else "")
+        )
+
     def take(self, count: int | None) -> "ImageData":
         """Returns the first `count` examples with all frames, or all for None."""
         if count is None or count * self.frames >= len(self):
@@ -73,6 +84,19 @@ class ImageData:
         stop = count * self.frames
         images, labels = self.images[:stop], self.labels[:stop]
         return dataclasses.replace(self, images=images, labels=labels)
+
+
+def _counts(classes, labels):
+    """Returns how many images there are of each class, in words."""
+    counts = np.bincount(labels, minlength=len(classes)).tolist()
+    if len(classes) <= _FEW_CLASSES:
+        pairs = zip(classes, counts, strict=True)
+        return ", ".join(f"{count} of {name}" for name, count in pairs)
+    low, high = min(counts), max(counts)
+    each = f"{low} each" if low == high else f"from {low} to {high} of each"
+    without = [name for name, count in zip(classes, counts, strict=True) if not count]
+    some = f", none of {len(without)}" if without else ""
+    return f"{len(classes)} classes, {each}{some}"
 
 
 class ChosenImages:

@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 
-from training import folders, prepared
+from training import image_files, prepared
 from training.corruptions.common import LUMINANCE
 from training.images import ImageData, MadeImages
 
@@ -66,7 +66,7 @@ def _adapted(image, height, width, channels):
     gray = image.shape[2] == 1
     if image.shape[:2] != (height, width):
         flat = Image.fromarray(image[..., 0] if gray else image)
-        resized = np.asarray(folders.fit(flat, (height, width)))
+        resized = np.asarray(image_files.fit(flat, (height, width)))
         image = resized.reshape(height, width, -1)
     if gray:
         return np.repeat(image, channels, axis=2)

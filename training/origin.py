@@ -24,6 +24,7 @@ class Origin:
         sha256: Of the file.
         num_classes: Of their head.
         classes: Names of these; empty where nothing says them.
+        image_size: Height and width of the images of their training, if they are known.
     """
 
     weights: str
@@ -32,6 +33,7 @@ class Origin:
     sha256: str
     num_classes: int
     classes: tuple[str, ...]
+    image_size: tuple[int, int] | None = None
 
 
 def find(weights: str) -> Origin:
@@ -70,19 +72,26 @@ def _of_path(path) -> Origin:
         preset = presets.read_published(path)
         return _of_preset(preset, name, presets.locate(preset, path))
     file = path / presets.WEIGHTS_FILE if path.is_dir() else path
-    model = weight_files.read_metadata(file).get("name", "unknown")
+    metadata = weight_files.read_metadata(file)
+    model = metadata.get("name", "unknown")
     num_classes = weight_files.read_shapes(file).get("head/kernel", (0,))[-1]
     record, classes = file.parent / records.FILE, ()
     if record.is_file() and file.name == presets.WEIGHTS_FILE:
         classes = json.loads(record.read_text(encoding="utf-8")).get("classes", ())
     sha256 = files.sha256(file)
-    return Origin(name, file, model, sha256, num_classes, tuple(classes))
+    size = _image_size(metadata.get("input_shape"))
+    return Origin(name, file, model, sha256, num_classes, tuple(classes), size)
 
 
 def _of_preset(preset, weights, file) -> Origin:
     files.check(file, preset.sha256)
     facts = preset.name, preset.sha256, preset.num_classes, preset.classes
-    return Origin(weights, file, *facts)
+    return Origin(weights, file, *facts, _image_size(preset.input_shape))
+
+
+def _image_size(input_shape):
+    size = tuple(input_shape or ())[:2]
+    return None if None in size or not size else size
 
 
 def load(

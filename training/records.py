@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training import folders, images
+from training import image_files, images
 from zoo import download, files
 
 _HEADER, _FOOTER = struct.calcsize("<QI"), struct.calcsize("<I")
@@ -33,15 +33,15 @@ class RecordImages:
         return self.shape[0]
 
     def __getitem__(self, index):
-        return folders.decoded(self._decode, index, self.shape)
+        return image_files.decoded(self._decode, index, self.shape)
 
     def _decode(self, index):
         place = range(len(self))[index]
         content, _ = self._records[place]
         name = f"record {place}"
         if self._resize:
-            return folders.decode_image(io.BytesIO(content), self.shape[1:3], name)
-        pixels = folders.read_pixels(io.BytesIO(content), name)
+            return image_files.decode_image(io.BytesIO(content), self.shape[1:3], name)
+        pixels = image_files.read_pixels(io.BytesIO(content), self.shape[-1], name)
         return pixels.reshape(self.shape[1:])
 
     def fingerprint(self) -> str:

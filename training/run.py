@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
+from absl import logging
 
 import zoo
 from training import data as datasets
@@ -21,7 +22,7 @@ from training import origin as origins
 from training import recipes, trainer
 from training.recalibrate import recalibrate as recalibrate_norms
 from training.recipes.base import Recipe
-from zoo import files, records
+from zoo import files, records, registry
 from zoo.facts import model_facts
 from zoo.weights import save_weights
 
@@ -85,10 +86,11 @@ def change_recipe(recipe: Recipe, changes: Sequence[str]) -> Recipe:
 
 
 def measure_normalization(data: datasets.ImageData, limit: int = 10_000):
-    """Returns the mean and variance per channel of the first images of a data set."""
-    images = np.concatenate(
-        [data.images[i : i + 500] for i in range(0, min(limit, len(data)), 500)]
-    )
+    """Returns the mean and variance per channel of images spread over a data set."""
+    count = min(limit, len(data))
+    index = np.arange(count) * len(data) // count  # Some are sorted by class.
+    parts = np.array_split(index, -(-count // 500))
+    images = np.concatenate([data.images[part] for part in parts])
     axes = (0, 1, 2)
     mean, variance = images.mean(axes, "float64"), images.var(axes, "float64")
     return tuple(mean.round(2).tolist()), tuple(variance.round(2).tolist())
@@ -101,12 +103,28 @@ def current_commit() -> str:
     return result.stdout.strip() or f"smoothzoo {zoo.__version__}"
 
 
-def _load_data(recipe, dataset, data_dir, limit):
+def _image_size(recipe, name, model, origin):
+    """Returns the size of images that are resized, and in words what decided it."""
+    found = (
+        (recipe.image_size, "as the recipe says"),
+        (origin and origin.image_size, "as those of the weights"),
+        (datasets.own_size(name), "the size of all of them"),
+        (registry.image_size(model), f"what {model} is made for"),
+        (datasets.IMAGE_SIZE, "the size for images of several sizes"),
+    )
+    return next((tuple(size), why) for size, why in found if size)
+
+
+def _load_data(recipe, dataset, data_dir, limit, model, origin):
     name = dataset or recipe.dataset
+    size, why = _image_size(recipe, name, model, origin)
+    if pathlib.Path(datasets.base_of(name)).is_dir():
+        logging.info("Images are resized to %d x %d: %s", *size, why)
 
     def load(split):
-        found = datasets.load(name, split, data_dir, recipe.image_size, recipe.holdout)
-        return found.take(limit)
+        found = datasets.load(name, split, data_dir, size, recipe.holdout).take(limit)
+        logging.info("The %s set: %s", split, found.describe())
+        return found
 
     train, test = load("train"), load("test")
     if len(train.classes) < 2:
@@ -177,7 +195,9 @@ def run_training(
     if recalibrate and not weights:
         raise ValueError("`recalibrate` needs `weights`. Received: weights=None")
     origin = origins.find(weights) if weights else None
-    train, validation, test = _load_data(settings, dataset, data_dir, limit)
+    data = _load_data(settings, dataset, data_dir, limit, str(spec), origin)
+    train, validation, test = data
+    settings = dataclasses.replace(settings, image_size=train.input_shape[:2])
     if dataset not in (None, settings.dataset):
         settings = dataclasses.replace(settings, dataset=dataset, normalization=None)
     if mixed_precision:

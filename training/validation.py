@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 
 import numpy as np
 
@@ -69,7 +70,7 @@ def identities(images) -> np.ndarray:
             block = np.moveaxis(images[start : start + _CHUNK], -1, 1)
             found += [_hash(image) for image in np.ascontiguousarray(block)]
     elif hasattr(images, "paths"):
-        found = [_hash("/".join(path.parts[-2:]).encode()) for path in images.paths]
+        found = [_hash(os.fsencode("/".join(p.parts[-2:]))) for p in images.paths]
     else:
         return np.random.default_rng(0).integers(2**64, size=len(images), dtype="u8")
     return np.array(found, "uint64")

@@ -161,6 +161,21 @@ def build(
     return model
 
 
+def image_size(name: str) -> tuple[int, int] | None:
+    """Returns the height and width that a family is made for, if it is for one alone.
+
+    Args:
+        name: Of a model; see `parse`.
+
+    Example:
+
+    >>> image_size("resnet20_smooth"), image_size("resnet18")
+    ((32, 32), None)
+    """
+    row = ARCHITECTURES[parse(name).architecture]
+    return (32, 32) if getattr(row, "keywords", {}).get("cifar") else None
+
+
 def _check_sizes(input_shape, num_classes):
     shape = tuple(input_shape)
     if len(shape) != 3 or not shape[-1] or min(n or 16 for n in shape[:2]) < 16:
@@ -168,9 +183,10 @@ def _check_sizes(input_shape, num_classes):
             "`input_shape` must be (height, width, channels) with sides of 16 pixels "
             f"at least. Received: input_shape={shape}"
         )
-    if num_classes < 1:
+    if num_classes < 2:
         raise ValueError(
-            f"`num_classes` must be positive. Received: num_classes={num_classes}"
+            "`num_classes` must be 2 at least: the softmax of one logit is always 1, "
+            f"and two classes take two logits. Received: num_classes={num_classes}"
         )
 
 

@@ -8,7 +8,7 @@ import pytest
 from absl import logging
 from PIL import Image
 
-from training import batches, data, folders
+from training import batches, data, image_files
 
 
 def write_idx(path, array):
@@ -105,15 +105,15 @@ def test_a_folder_with_splits_is_read_by_them(tmp_path):
 def test_transparent_and_gray_images_become_rgb(tmp_path):
     Image.fromarray(np.zeros((8, 8, 4), "uint8")).save(tmp_path / "clear.png")
     Image.fromarray(np.full((8, 8), 7, "uint8")).save(tmp_path / "gray.png")
-    assert folders.read_image(tmp_path / "clear.png", (4, 4)).min() == 255
-    assert set(folders.read_image(tmp_path / "gray.png", (4, 4)).ravel()) == {7}
+    assert image_files.read_image(tmp_path / "clear.png", (4, 4)).min() == 255
+    assert set(image_files.read_image(tmp_path / "gray.png", (4, 4)).ravel()) == {7}
 
 
 def test_an_image_keeps_its_proportions(tmp_path):
     pixels = np.zeros((20, 40, 3), "uint8")
     pixels[:, 8:32] = 255  # The centered square is what remains, with its margin.
     Image.fromarray(pixels).save(tmp_path / "wide.png")
-    assert folders.read_image(tmp_path / "wide.png", (10, 10)).min() == 255
+    assert image_files.read_image(tmp_path / "wide.png", (10, 10)).min() == 255
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".bmp", ".webp"])
@@ -135,7 +135,7 @@ def test_an_image_of_too_many_pixels_is_named(tmp_path, monkeypatch):
     Image.new("RGB", (64, 64)).save(tmp_path / "huge.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(ValueError, match="Cannot read the image.*huge.png.*exceeds"):
-        folders.read_image(tmp_path / "huge.png", (10, 10))
+        image_files.read_image(tmp_path / "huge.png", (10, 10))
 
 
 def test_an_empty_folder_is_refused(tmp_path):
@@ -148,9 +148,9 @@ def test_an_empty_folder_is_refused(tmp_path):
 
 def test_a_folder_too_small_for_a_split_is_refused(tmp_path):
     write_images(tmp_path, classes=("cat",), count=1)  # Its name is for testing.
-    assert len(data.load(str(tmp_path), "test")) == 1
+    assert len(data.load(str(tmp_path), "train")) == 1
     with pytest.raises(FileNotFoundError, match="None of the 1 images.*train"):
-        data.load(str(tmp_path), "train")
+        data.load(str(tmp_path), "test")
 
 
 def test_a_missing_folder_and_an_unknown_split_are_refused(tmp_path):

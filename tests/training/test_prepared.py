@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.training.fabricated import colors, prepare
-from training import corruptions, data, folders, images, records
+from training import corruptions, data, image_files, images, records
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,7 @@ def test_images_of_different_sizes_are_resized_when_they_are_indexed(
     assert sorted(test.labels) == list(range(7))  # Those of the validation set.
     for image, label in zip(test.images[:], test.labels, strict=True):
         (tmp_path / "one.jpg").write_bytes(contents[label])
-        expected = folders.read_image(tmp_path / "one.jpg", (16, 24))
+        expected = image_files.read_image(tmp_path / "one.jpg", (16, 24))
         np.testing.assert_array_equal(image, expected)
     whole = test.images[:]
     np.testing.assert_array_equal(test.images[2:5], whole[2:5])

@@ -9,10 +9,12 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import zoo
 from tests.training.test_trainer import stripes, write_idx
-from training import run
+from training import origin, run
+from training.images import ImageData
 from zoo import files
 
 
@@ -34,6 +36,41 @@ def zoo_train(*flags):
         env=environment,
         check=False,
     )
+
+
+def test_the_size_of_images_is_that_of_weights_images_or_family(tmp_path):
+    """In this order, after that of the recipe."""
+    for folder, sizes in (("same", (24, 24)), ("mixed", (24, 25))):
+        (tmp_path / folder / "ant").mkdir(parents=True)
+        for i, size in enumerate(sizes):
+            image = Image.new("RGB", (size, 40))
+            image.save(tmp_path / folder / "ant" / f"{i}.png")
+    recipe = run.load_recipe("finetune")
+    weights = origin.Origin("w", tmp_path, "resnet18", "", 2, (), (64, 64))
+    same, mixed = str(tmp_path / "same"), str(tmp_path / "mixed")
+
+    def size(name, model, weights=None, changes=()):
+        return run._image_size(run.change_recipe(recipe, changes), name, model, weights)
+
+    changed = size(same, "resnet20", weights, ["image_size=[48, 50]"])
+    assert changed == ((48, 50), "as the recipe says")
+    assert size(same, "resnet20", weights) == ((64, 64), "as those of the weights")
+    unknown = dataclasses.replace(weights, image_size=None)
+    assert size(same, "resnet20", unknown) == ((40, 24), "the size of all of them")
+    assert size(mixed, "resnet20_smooth")[0] == (32, 32)
+    assert size(mixed, "resnet18") == (
+        (224, 224),
+        "the size for images of several sizes",
+    )
+
+
+def test_the_normalization_is_measured_all_over_a_set_that_is_sorted():
+    images = np.repeat(np.arange(200, dtype="uint8"), 100)[:, None, None, None]
+    labels = np.zeros(len(images), "int32")
+    (mean,), (variance,) = run.measure_normalization(
+        ImageData("d", images, labels, ("a",)), limit=1000
+    )
+    np.testing.assert_allclose((mean, variance), (99.5, images.var()), rtol=1e-3)
 
 
 def test_trains_by_names_and_leaves_all_files(data_dir, tmp_path):

@@ -19,6 +19,7 @@ flags.DEFINE_list("model", None, "Names, .keras, SavedModels; a+b.", required=Tr
 flags.DEFINE_list("weights", None, "A path or nothing for each model, or a+b.")
 flags.DEFINE_list("ensemble", None, "Models, or weights of the first, as one more.")
 flags.DEFINE_list("dataset", "fashion_mnist", "Names of test sets, with * for any.")
+flags.DEFINE_enum("split", "test", ["test", "all"], "Of folders without test/.")
 flags.DEFINE_list("ood", "", "Data sets to be told from the first test set.")
 flags.DEFINE_enum("suite", None, ["ovadia"], "Adds its models and data sets.")
 flags.DEFINE_string("calibrate", None, "Data, or a number, for temperatures.")

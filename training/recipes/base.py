@@ -28,7 +28,10 @@ class Recipe:
         augmentations: Keys of `training.augment.AUGMENTATIONS`.
         normalization: Mean and variance of the pixels per channel, in units of
             `[0, 255]`, or None for those of the training set's first 10,000 images.
-        image_size: Height and width for data sets that are resized.
+        image_size: Height and width for data sets that are resized. None for those of
+            the weights that a training starts from; else the one size that all images
+            of a folder have, if it is no larger than 512; else those of a family that
+            is made for one size; else 224 x 224.
         holdout: How many training images are held out for validation, at most one in
             ten; with 0 it trains on all, and nothing is watched. Data sets that are
             published with a validation set have that one.
@@ -49,7 +52,7 @@ class Recipe:
     label_smoothing: float = 0.0
     augmentations: tuple[str, ...] = ("flip", "crop4")
     normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
-    image_size: tuple[int, int] = (224, 224)
+    image_size: tuple[int, int] | None = None
     holdout: int = 5_000
 
     def __post_init__(self):
@@ -57,6 +60,16 @@ class Recipe:
             raise ValueError(
                 "`schedule` must be 'cosine' or 'step'. "
                 f"Received: schedule={self.schedule}"
+            )
+        sides = self.image_size
+        if sides is not None and not (
+            isinstance(sides, tuple | list)
+            and len(sides) == 2
+            and all(isinstance(side, int) and side > 0 for side in sides)
+        ):
+            raise ValueError(
+                "`image_size` must be a height and a width like [224, 224]. "
+                f"Received: image_size={sides}"
             )
         if not 0 <= self.ema_momentum < 1:
             raise ValueError(

@@ -1,4 +1,4 @@
-r"""Fine-tuning on a folder of images at 224 x 224, in 5 epochs.
+r"""Fine-tuning on a folder of images, in 5 epochs.
 
     zoo-train --recipe=finetune --model=resnet18_smooth_mcdo --weights=path/to/folder \
         --dataset=path/to/folder --workdir=runs/finetuned
