@@ -1067,6 +1067,13 @@ MUTATIONS = [
         "tests/training/test_run.py",
     ),
     (
+        "weights that saw the validation set may be calibrated on it in silence",
+        "training/seen.py",
+        'seen.get("held_out", 0) >= data.held_out > 0',
+        "data.held_out > 0",
+        "tests/training/test_seen.py",
+    ),
+    (
         "a pickle may name any class",
         "zoo/unpickling.py",
         "if full not in self._allowed:",

@@ -13,6 +13,7 @@ from training import (
     data,
     metrics,
     report,
+    seen,
     spelling,
     suites,
     sweep,
@@ -38,8 +39,8 @@ class Settings:
         split: `"test"`; or `"all"`, for all images of folders that are not divided into
             training and test images, of which the model was trained on none.
         suite: A key of `training.suites.SUITES`, or None.
-        calibrate: For a temperature of each model: a number of training images, or the
-            name of a data set.
+        calibrate: For a temperature of each model: `"validation"`, a number of training
+            images, or the name of a data set.
         num_samples: The ensemble sizes.
         limit: Takes only the first images of each set.
         batch_size: Images per step.
@@ -119,6 +120,12 @@ def run(settings: Settings) -> Outcome:
         found = data.load_ood(name, first.input_shape, data_dir=settings.data_dir)
         return _said(found.take(settings.limit), name)
 
+    calibration = None
+    if calibrate:
+        calibration, split = _fitted(names[0], calibrate, settings, image_size)
+        weights = settings.weights or [None] * len(settings.model)
+        for pair in zip(settings.model, weights, strict=True):
+            seen.warn(*pair, calibration, split)
     rows = sweep.evaluate_all(
         models,
         Lazy(names, load),
@@ -127,7 +134,7 @@ def run(settings: Settings) -> Outcome:
         settings.seed,
         settings.batch_size,
         ood=Lazy(ood, load_ood),
-        calibration=_held_out(names[0], calibrate, settings.data_dir, image_size),
+        calibration=calibration,
     )
     rows += aggregates(rows, settings.reference)
     deviations = _check(settings, models, rows) if settings.check else ()
@@ -185,13 +192,15 @@ def _choose(settings):
     return models, names, ood, calibrate, missing
 
 
-def _held_out(name, calibrate, *where):
-    """Returns a data set for a temperature, or so many training images."""
-    if not calibrate:
-        return None
+def _fitted(name, calibrate, settings, image_size):
+    """Returns the data set that temperatures are fitted to, and its split."""
+    where = settings.data_dir, image_size
+    if calibrate == "validation":
+        found = data.load(name, "validation", *where)
+        return dataclasses.replace(found, name=f"{found.name}_validation"), calibrate
     if not str(calibrate).isdecimal():
         split = "all" if data.is_undivided(calibrate) else "test"
-        return _said(data.load(calibrate, split, *where), calibrate)
+        return _said(data.load(calibrate, split, *where), calibrate), split
     count, train = int(calibrate), data.load(name, "train", *where)
     if not 0 < count <= len(train):
         raise ValueError(
@@ -201,7 +210,8 @@ def _held_out(name, calibrate, *where):
     index = np.arange(count) * len(train) // count  # Evenly spread, as some are sorted.
     images, labels = train.images[index], train.labels[index]
     name = f"{train.name}_train/{count}"
-    return dataclasses.replace(train, name=name, images=images, labels=labels)
+    chosen = dataclasses.replace(train, name=name, images=images, labels=labels)
+    return chosen, "train"
 
 
 def aggregates(rows: Sequence[dict], reference: str | None) -> list[dict]:

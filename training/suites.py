@@ -22,7 +22,8 @@ class Suite:
         models: By name, beside those that were given.
         datasets: Names of test sets, the clean one first.
         ood: Names of out-of-distribution sets.
-        calibrate: The number of training images for the temperature.
+        calibrate: What the temperature is fitted to; see
+            `training.benchmark.Settings`.
         missing: What was left out, and why, in words.
     """
 
@@ -75,7 +76,7 @@ def ovadia(
     grids = ("corruptions", "rotations", "translations")
     datasets = [dataset, *(n for kind in grids for n in data.grid(dataset, kind))]
     ood = [name for name in ("mnist", "digits", "noise") if name != dataset]
-    return Suite(models, datasets, ood, "5000", missing)
+    return Suite(models, datasets, ood, "validation", missing)
 
 
 def by_severity(rows: Iterable[Mapping]) -> list[list[str]]:

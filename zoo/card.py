@@ -3,7 +3,7 @@
 import json
 
 from zoo import hub, metadata, results
-from zoo.origin import CONVERTED, unlike
+from zoo.origin import CONVERTED, seen_images, unlike
 from zoo.presets import Preset
 
 _TEMPLATE = """\
@@ -102,6 +102,8 @@ None were measured.
 `{{ p.data }}`, licence: {{ p.data_license }}. Classes, in the order of the logits:
 {{ classes }}.
 
+The training {{ seen }}. {{ fresh }}
+
 Pixels are normalized inside the model, with the mean {{ p.mean | numbers }} and the
 variance {{ p.variance | numbers }} per channel.
 
@@ -166,6 +168,8 @@ def card(preset: Preset, folder: str, saved_model: bool) -> str:
         measured=_measured(list(counts)),
         converted=_converted(preset),
         classes=_classes(preset),
+        seen=seen_images(preset.seen),
+        fresh=_fresh(preset.seen),
     )
 
 
@@ -217,6 +221,15 @@ def _classes(preset) -> str:
     if preset.classes == tuple(map(str, range(preset.num_classes))):
         return f"numbers from 0 to {preset.num_classes - 1}, those of the data set"
     return ", ".join(preset.classes)
+
+
+def _fresh(seen) -> str:
+    if seen.get("held_out"):
+        return "Fit temperatures, thresholds and the like to these."
+    return (
+        "Fit temperatures, thresholds and the like to other images: of those that it "
+        "was trained on it is too sure."
+    )
 
 
 def _converted(preset) -> str:

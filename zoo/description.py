@@ -6,6 +6,7 @@ import keras
 
 from zoo import presets, results
 from zoo.facts import layer_settings
+from zoo.origin import seen_images
 from zoo.registry import build, parse
 
 
@@ -100,6 +101,7 @@ def _weights(preset) -> dict[str, str]:
         "licence": preset.license,
         "classes": ", ".join(preset.classes),
         "data": f"{preset.data} ({preset.data_license})",
+        "training": seen_images(preset.seen) if preset.seen else "",
         "recipe": f"{preset.recipe}{'' if preset.epochs is None else trained}",
         "command": preset.command,
         "commit": preset.commit,

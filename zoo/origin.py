@@ -1,6 +1,7 @@
-"""Weights of other libraries: in what their training differs from a model with them."""
+"""What weights have been through: other libraries, other methods, which images."""
 
 import warnings
+from collections.abc import Mapping
 
 from zoo.registry import parse
 
@@ -50,3 +51,25 @@ def warn_unlike(name: str, trained: str | None, origin: str):
             "you rely on it.",
             stacklevel=3,
         )
+
+
+def seen_images(seen: Mapping[str, int]) -> str:
+    """Says which images of their training set weights have seen.
+
+    Args:
+        seen: As `zoo.presets.Preset` has it.
+
+    Example:
+
+    >>> seen_images({"images": 45000, "held_out": 5000})
+    'saw 45,000 training images; 5,000 were held out as the validation set'
+    """
+    if not seen:
+        return "saw images of which there is no record, so take it that it saw all"
+    count, held_out = seen["images"], seen["held_out"]
+    if held_out:
+        return (
+            f"saw {count:,} training images; {held_out:,} were held out as the "
+            "validation set"
+        )
+    return f"saw all {count:,} training images, those of the validation set among them"

@@ -89,6 +89,7 @@ def describe(
         "recipe": record["recipe"],
         "settings": record["settings"],
         "origin": record.get("origin") or {},
+        "seen": record.get("seen") or {},
         "epochs": record["settings"].get("epochs"),
         "seed": record["seed"],
         "command": command,

@@ -113,3 +113,25 @@ def test_on_the_hub_the_saved_model_is_downloaded():
     text = card.card(PRESET, "hf://owner/toys@v1", True)
     assert 'huggingface_hub.snapshot_download("owner/toys")' in text
     assert "huggingface_hub" not in CARD
+
+
+def test_a_card_says_which_images_the_training_saw():
+    def of(**seen):
+        preset = dataclasses.replace(PRESET, seen=seen)
+        return " ".join(card.card(preset, "it", saved_model=False).split())
+
+    text = of(images=45_000, held_out=5000)
+    assert "The training saw 45,000 training images; 5,000 were held out" in text
+    assert "Fit temperatures, thresholds and the like to these." in text
+    text = of(images=60_000, held_out=0)
+    assert "The training saw all 60,000 training images" in text
+    assert "and the like to other images" in text
+    assert "no record, so take it that it saw all" in of()
+
+
+def test_the_packaged_weights_saw_all_training_images_of_fashion_mnist():
+    packaged = [p for p in presets.read().values() if "fashion_mnist" in p.name]
+    assert len(packaged) >= 19
+    for preset in packaged:
+        text = " ".join(card.card(preset, "it", saved_model=False).split())
+        assert "The training saw all 60,000 training images" in text, preset.name

@@ -22,7 +22,7 @@ flags.DEFINE_list("dataset", "fashion_mnist", "Names of test sets, with * for an
 flags.DEFINE_enum("split", "test", ["test", "all"], "Of folders without test/.")
 flags.DEFINE_list("ood", "", "Data sets to be told from the first test set.")
 flags.DEFINE_enum("suite", None, ["ovadia"], "Adds its models and data sets.")
-flags.DEFINE_string("calibrate", None, "Data, or a number, for temperatures.")
+flags.DEFINE_string("calibrate", None, "validation, a number, data: for temperatures.")
 flags.DEFINE_list("num_samples", "1,2,5,10,30,50", "Forward passes.")
 flags.DEFINE_integer("limit", None, "Only the first images.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 100, "Images a step.", lower_bound=1)
