@@ -1,5 +1,6 @@
 """Weights of half the size, if they classify as well."""
 
+import math
 from collections.abc import Mapping
 
 import keras
@@ -14,7 +15,11 @@ from zoo import weights
 DTYPE = "float16"
 # How much of the test images may change from right to wrong, all in all: 5 of 10,000.
 TOLERANCE = 5e-4
-_NLL_TOLERANCE = 2e-3  # In nats.
+# Rounding moves images over a decision both ways, and which of them are in a small test
+# set is chance: by so many it may lose, as `training.checking` allows.
+_CHANCE = 3
+_NLL_TOLERANCE = 2e-3  # In nats, of so many images; a mean of fewer scatters more.
+_NLL_IMAGES = 1500
 
 
 def round_weights(
@@ -32,7 +37,8 @@ def round_weights(
     Args:
         model: Its weights stay of the type that they have.
         dataset: Test images.
-        tolerance: The largest change of the accuracy, up or down.
+        tolerance: The largest loss of accuracy; three images may always be lost. More
+            images that are right are no loss.
         seed: Of the passes.
         batch_size: Images per step.
 
@@ -41,8 +47,8 @@ def round_weights(
         rightly and the NLL with weights in float32 and in float16.
 
     Raises:
-        ValueError: If the accuracy or the NLL changes by more, or a weight is not in
-            the range of float16. The model is then as it was.
+        ValueError: If the accuracy falls or the NLL grows by more, or a weight is not
+            in the range of float16. The model is then as it was.
     """
     options = dataset, (1,), {k: CLASSIFICATION[k] for k in ("accuracy", "nll")}
     before = evaluate.evaluate(model, *options, seed, batch_size)
@@ -51,17 +57,20 @@ def round_weights(
     _round(model)
     after = evaluate.evaluate(model, *options, seed, batch_size)
     found = _compare(dataset, before, after)
-    changed = abs(found["correct"] - found["correct_in_float32"])
-    further = abs(found["nll"] - found["nll_in_float32"])
+    lost = found["correct_in_float32"] - found["correct"]
+    further = found["nll"] - found["nll_in_float32"]
+    few = math.sqrt(max(1, _NLL_IMAGES / found["images"]))
+    allowed = max(_CHANCE, tolerance * found["images"])
     # NaN is no agreement.
-    if not (changed <= tolerance * found["images"] and further <= _NLL_TOLERANCE):
+    if not (lost <= allowed and further <= _NLL_TOLERANCE * few):
         for name, variable in named.items():
             variable.assign(kept[name])
         raise ValueError(
             f"The weights of '{model.name}' cannot be rounded to {DTYPE}: of "
             f"{found['images']} images {found['correct']} are right in place of "
             f"{found['correct_in_float32']}, and the NLL is {found['nll']:.4f} in "
-            f"place of {found['nll_in_float32']:.4f}; publish them as float32. "
+            f"place of {found['nll_in_float32']:.4f}, where {allowed:.0f} may be lost "
+            f"and {_NLL_TOLERANCE * few:.4f} added; publish them as float32. "
             f"Received: tolerance={tolerance}"
         )
     return found

@@ -46,30 +46,70 @@ def test_weights_that_classify_as_well_are_rounded(model):
     assert contents(model)["head/kernel"].dtype == np.float32
 
 
-def test_a_decision_that_tips_over_is_counted_and_leaves_the_weights(model):
+def tipping(model, factor):
+    """Sets weights that make `(factor - 1) * 4` more of images of ones than the bias.
+
+    In float16 the two are equal, and the first logit, which is the label 0, is taken.
+    """
     kernel, bias = model.get_layer("head").get_weights()
-    # 4 pixels of 1 sum to 4 - 4e-4, less than the bias; rounded, they are a tie.
-    model.get_layer("head").set_weights([kernel * (1 - 1e-4), bias])
-    data = dataset([0, 9, 1])
+    model.get_layer("head").set_weights([kernel * factor, bias])
+
+
+@pytest.mark.parametrize("lost, count", [(3, 117), (5, 10_000)])
+def test_as_many_decisions_may_tip_over_as_chance_allows(model, lost, count):
+    tipping(model, 1 - 1e-4)
+    pixels = [1] * lost + [0] * (count - lost)
+    found = rounding.round_weights(model, dataset(pixels))
+    assert found["correct_in_float32"] - found["correct"] == lost
+
+
+@pytest.mark.parametrize("lost, count", [(4, 117), (6, 10_000)])
+def test_more_decisions_that_tip_over_are_refused_and_leave_the_weights(
+    model, lost, count
+):
+    tipping(model, 1 - 1e-4)
     before = contents(model)
+    data = dataset([1] * lost + [0] * (count - lost))
     with pytest.raises(
-        ValueError, match="of 3 images 2 are right in place of 3.*float32"
+        ValueError, match=f"of {count} images {count - lost} are right.*float32"
     ):
         rounding.round_weights(model, data)
     for name, value in contents(model).items():
         np.testing.assert_array_equal(value, before[name])
-    assert rounding.round_weights(model, data, tolerance=0.34)["correct"] == 2
+    assert rounding.round_weights(model, data, tolerance=0.5)["correct"] == count - lost
 
 
-def test_an_nll_that_moves_is_refused(model):
-    kernel, bias = model.get_layer("head").get_weights()
-    model.get_layer("head").set_weights([kernel, bias + 2000.6])  # float16 has 2001.
-    kernel, bias = model.get_layer("head").get_weights()
-    model.get_layer("head").set_weights([kernel, np.array([2000.4, 2004.0])])
-    data = dataset([0, 1, 1])
-    data.labels[:] = (1, 1, 1)
-    with pytest.raises(ValueError, match="the NLL is .* in place of"):
-        rounding.round_weights(model, data, tolerance=1.0)
+def test_decisions_that_become_right_are_no_reason_to_refuse(model):
+    tipping(model, 1 - 1e-4)
+    data = dataset([1] * 50)
+    data.labels[:] = 0  # Wrong before, and right where the sums are equal.
+    found = rounding.round_weights(model, data)
+    assert (found["correct_in_float32"], found["correct"]) == (0, 50)
+
+
+@pytest.mark.parametrize("shift, count", [(0.0018, 2000), (0.0038, 400)])
+@pytest.mark.parametrize("factor", [1, 1.2])
+def test_an_nll_may_grow_by_as_much_as_chance_allows(model, shift, count, factor):
+    """The second logit is a bias that rounding moves by `shift`, from label 1 to 0."""
+    kernel, _ = model.get_layer("head").get_weights()
+    bias = np.array([64 - factor * shift, 0.0])
+    kernel = np.zeros_like(kernel)
+    model.get_layer("head").set_weights([kernel, bias])
+    data = dataset([0] * count)
+    data.labels[:] = 1
+    if factor == 1:
+        assert rounding.round_weights(model, data)["nll"] == pytest.approx(64)
+    else:
+        with pytest.raises(ValueError, match="NLL is 64.0000 in place of 63.99"):
+            rounding.round_weights(model, data)
+
+
+def test_an_nll_that_falls_is_no_reason_to_refuse(model):
+    kernel, _ = model.get_layer("head").get_weights()
+    model.get_layer("head").set_weights([np.zeros_like(kernel), np.array([64.01, 0])])
+    data = dataset([0] * 9)
+    data.labels[:] = 1
+    assert rounding.round_weights(model, data)["nll"] == pytest.approx(64)
 
 
 def test_weights_out_of_range_are_named(model):
