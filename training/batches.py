@@ -19,7 +19,8 @@ def steps_per_epoch(data: ImageData, batch_size: int) -> int:
     """
     if len(data) < batch_size:
         raise ValueError(
-            f"`batch_size` is larger than data set '{data.name}'. Received: "
+            f"`batch_size` is larger than data set '{data.name}'; "
+            f"`--set=batch_size={max(len(data) // 2, 1)}` would fit. Received: "
             f"batch_size={batch_size}, {len(data)} images"
         )
     return len(data) // batch_size

@@ -2,10 +2,12 @@
 
 import functools
 import gzip
+import os
 import pathlib
 import struct
 
 import numpy as np
+from absl import logging
 
 from training import (
     cifar_files,
@@ -174,6 +176,51 @@ def own_size(name: str) -> tuple[int, int] | None:
     """
     folder = pathlib.Path(base_of(name))
     return folders.own_size(folder) if folder.is_dir() else None
+
+
+def absolute(name: str) -> str | None:
+    """Returns the name of a data set of a folder from any working directory.
+
+    Args:
+        name: What `load` takes.
+
+    Returns:
+        The name with the absolute path, also of what is made of a folder; None for a
+        data set that is no folder.
+
+    Example:
+
+    >>> absolute("fashion_mnist_size/64")
+    """
+    base = base_of(name)
+    if not pathlib.Path(base).is_dir():
+        return None
+    return f"{os.path.abspath(base)}{name.removeprefix(base)}"
+
+
+def base_of(name: str) -> str:
+    """Returns the name of the set that others are made of, `"a"` of `"a_c/fog/3"`."""
+    while made := names.split(name):
+        name = made[0]
+    return name
+
+
+def default_count(count: int | None, default: int, there: int, use: str) -> int:
+    """Returns a number of images: as asked, or a default that there are, and says so.
+
+    Args:
+        count: What was asked for; None is nothing.
+        default: For that case, if there are as many.
+        there: The number of images.
+        use: What they are for, in a word.
+    """
+    if count is not None:
+        return count
+    if there < default:
+        logging.warning(
+            "The %s takes all %d images in place of %d.", use, there, default
+        )
+    return min(default, there)
 
 
 _IDX_FILES = {

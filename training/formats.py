@@ -57,7 +57,7 @@ def export_as(
     if dataset := options.get("calibration"):
         size = model.input_shape[1:3]
         size = data.IMAGE_SIZE if None in size else size
-        count = options.pop("calibration_count", litert.CALIBRATION_COUNT)
+        count = options.pop("calibration_count", None)
         options["calibration"] = litert.calibration_images(dataset, count, size)
     elif "calibration_count" in options:
         raise ValueError("`--calibration_count` is for `--calibration`.")

@@ -20,7 +20,7 @@ DTYPES = ("float32", "uint8")
 # below 1/256, so most would be zero, and a mean of few numbers costs nothing.
 _FLOAT_OPERATORS = ("SOFTMAX", "MEAN")
 _NUM_CHECKED = 8  # Calibration images that parity is checked on.
-CALIBRATION_COUNT = 200
+CALIBRATION_COUNT = 200  # By default; of a smaller set it is all images.
 
 
 def export_tflite(
@@ -86,14 +86,17 @@ def export_tflite(
 
 
 def calibration_images(
-    name: str, count: int, image_size=data.IMAGE_SIZE, data_dir: str | None = None
+    name: str,
+    count: int | None = None,
+    image_size=data.IMAGE_SIZE,
+    data_dir: str | None = None,
 ) -> np.ndarray:
     """Returns images of a data set for the calibration, spread evenly over it.
 
     Args:
         name: What `training.data.load` takes. The training images, or the test images
             where those are not on this machine; labels are not used.
-        count: How many.
+        count: How many; by default 200, or all where there are fewer, which is said.
         image_size: See `training.data.load`.
         data_dir: See `training.data.load`.
 
@@ -107,10 +110,12 @@ def calibration_images(
         images = data.load(name, "train", data_dir, image_size).images
     except FileNotFoundError:
         images = data.load(name, "test", data_dir, image_size).images
+    count = data.default_count(count, CALIBRATION_COUNT, len(images), "calibration")
     if not 2 <= count <= len(images):
         raise ValueError(
             f"Data set '{name}' has {len(images)} images, and a calibration takes some "
-            f"hundred of them, at least 2. Received: count={count}"
+            "hundred of them, at least 2; `--calibration_count` says how many. "
+            f"Received: count={count}"
         )
     return np.asarray(images[np.arange(count) * len(images) // count])
 

@@ -57,7 +57,7 @@ def test_images_of_any_size_are_taken(tmp_path):
         assert probs.shape == (shape[0], 3)
 
 
-def test_calibration_images_are_spread_over_the_training_images(monkeypatch):
+def test_calibration_images_are_spread_over_the_training_images(monkeypatch, caplog):
     images = np.arange(12, dtype="uint8").reshape(12, 1, 1, 1)
     sets = {"train": images, "test": images[:4] + 100}
 
@@ -71,7 +71,10 @@ def test_calibration_images_are_spread_over_the_training_images(monkeypatch):
     assert litert.calibration_images("x", 4).ravel().tolist() == [0, 3, 6, 9]
     with pytest.raises(ValueError, match="has 12 images.*count=13"):
         litert.calibration_images("x", 13)
-    with pytest.raises(ValueError, match="at least 2. Received: count=1"):
+    with pytest.raises(ValueError, match="at least 2; .*Received: count=1"):
         litert.calibration_images("x", 1)
+    with caplog.at_level("WARNING", logger="absl"):
+        assert litert.calibration_images("x").ravel().tolist() == list(range(12))
+    assert "takes all 12 images in place of 200" in caplog.text
     del sets["train"]
     assert litert.calibration_images("x", 2).ravel().tolist() == [100, 102]

@@ -12,6 +12,9 @@ def test_the_shift_benchmark_has_all_its_models_and_data_sets():
         "resnet20_lldo.fashion_mnist",
         "resnet20_mcdo.fashion_mnist",
     ]
+    assert {model.classes for model in suite.models.values()} == {
+        presets.read()[PLAIN].classes
+    }
     assert suite.datasets[0] == "fashion_mnist"
     assert len(set(suite.datasets)) == 1 + 19 * 5 + 12 + 13
     assert list(suite.ood) == ["mnist", "digits", "noise"]

@@ -36,7 +36,9 @@ _OPTIONS = (
     flags.DEFINE_string(
         "calibration", None, "Data set whose images fix the ranges of `int8`."
     ),
-    flags.DEFINE_integer("calibration_count", 200, "So many of its images."),
+    flags.DEFINE_integer(
+        "calibration_count", None, "So many of its images; 200, or all.", lower_bound=2
+    ),
     flags.DEFINE_enum(
         "input_dtype", "float32", ["float32", "uint8"], "Of the images, in tflite."
     ),
