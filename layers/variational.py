@@ -1,5 +1,7 @@
 """Layers with a Gaussian posterior over their kernel, written over a linear map."""
 
+import contextlib
+import contextvars
 from collections.abc import Sequence
 
 import keras
@@ -9,6 +11,9 @@ from keras import ops
 from layers import checks, random, streams
 from layers.estimators import BY_ROW, ESTIMATORS
 
+# What divides the KL divergences that are added to the losses.
+_EXAMPLES = contextvars.ContextVar("examples", default=1)
+
 
 def gaussian_kl(loc, scale, prior_scale: float):
     """Returns `KL(N(loc, scale**2) || N(0, prior_scale**2))`, summed, in nats."""
@@ -17,11 +22,25 @@ def gaussian_kl(loc, scale, prior_scale: float):
     return 0.5 * ops.sum(terms)
 
 
+@contextlib.contextmanager
+def divergence_per_example(num_examples: int):
+    """Divides the KL divergences that calls of layers inside add to the losses.
+
+    Args:
+        num_examples: By what. Outside they are undivided, in nats.
+    """
+    token = _EXAMPLES.set(num_examples)
+    try:
+        yield
+    finally:
+        _EXAMPLES.reset(token)
+
+
 class GaussianKernel(streams.RandomLayer):
     """Base class of layers with a factorized Gaussian posterior over their kernel.
 
-    Each call adds the KL divergence from the prior to `losses`, in nats and unscaled;
-    `training.losses` divides it by the number of training examples. The mean of the
+    Each call adds the KL divergence from the prior to `losses`, in nats and unscaled,
+    but inside `divergence_per_example`, as `training.losses` does. The mean of the
     posterior is called `kernel`, so that the weights of a deterministic layer load
     into it by name; its standard deviation is `softplus(kernel_rho)`.
 
@@ -97,7 +116,8 @@ class GaussianKernel(streams.RandomLayer):
 
     def call(self, inputs, training=False):
         loc, scale = self.prepared()
-        self.add_loss(gaussian_kl(loc, scale, self.prior_scale))
+        divergence = gaussian_kl(loc, scale, self.prior_scale)
+        self.add_loss(divergence / _EXAMPLES.get())
         key = self.next_key()
         rows = self.row_keys(random.fold(key, 1), ops.shape(inputs)[0])
         sample = self.sample if training else ESTIMATORS[self._estimator()]

@@ -9,9 +9,13 @@ import numpy as np
 
 
 def create(path: str | os.PathLike, shape: tuple[int, ...], dtype: np.dtype):
-    """Makes a file of an array of zeros, which takes no room until it is written."""
+    """Makes a file of an array of zeros, which takes no room until it is written.
+
+    An older file of that name is not written to, for it may be mapped.
+    """
     header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
-    with open(path, "wb") as file:
+    pathlib.Path(path).unlink(missing_ok=True)
+    with open(path, "xb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         file.truncate(file.tell() + dtype.itemsize * int(np.prod(shape)))
 

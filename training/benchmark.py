@@ -10,10 +10,12 @@ from absl import logging
 from training import (
     candidates,
     checking,
+    class_names,
     data,
     metrics,
     report,
     seen,
+    shown_names,
     spelling,
     suites,
     sweep,
@@ -49,6 +51,8 @@ class Settings:
         output: Folder for the results: a new one, or one of an earlier call.
         outputs: Of models that are not of the zoo; see `training.external`.
         input_range: Of the same.
+        classes: Of the same: the names in the order of the outputs, or the path of a
+            text file with one in each line.
         reference: A model, for the mCE of the others.
         check: Whether to compare with the model cards.
         tolerance: See `training.checking`.
@@ -70,6 +74,7 @@ class Settings:
     data_dir: str | None = None
     outputs: str = "logits"
     input_range: Sequence[float] = (0.0, 255.0)
+    classes: Sequence[str] = ()
     reference: str | None = None
     check: bool = False
     tolerance: float = checking.TOLERANCE
@@ -109,16 +114,20 @@ def run(settings: Settings) -> Outcome:
 
     image_size = _image_size(models)
 
+    titles = shown_names.shown([*names, *ood])
+
     def load(name):
         split = settings.split if data.is_undivided(name) else "test"
         found = data.load(name, split, settings.data_dir, image_size)
-        return _said(found.take(settings.limit), name)
+        found = _said(found.take(settings.limit), name)
+        return class_names.renamed(found, titles[name])
 
     first = load(names[0])
 
     def load_ood(name):
         found = data.load_ood(name, first.input_shape, data_dir=settings.data_dir)
-        return _said(found.take(settings.limit), name)
+        found = _said(found.take(settings.limit), name)
+        return class_names.renamed(found, titles[name])
 
     calibration = None
     if calibrate:
@@ -148,6 +157,15 @@ def _said(dataset, name):
     return dataset
 
 
+def _class_names(given):
+    """Returns names of classes, those in a file if it is the path of one."""
+    given = list(given or ())
+    if len(given) == 1 and pathlib.Path(given[0]).is_file():
+        lines = pathlib.Path(given[0]).read_text(encoding="utf-8").splitlines()
+        return [line.strip() for line in lines if line.strip()]
+    return given
+
+
 def _image_size(models):
     """Returns the height and width that the first model with fixed ones takes."""
     for model in models.values():
@@ -159,7 +177,7 @@ def _image_size(models):
 
 
 def _choose(settings):
-    """Returns models, test sets, other sets, the number of training images, gaps."""
+    """Returns models, test sets, other sets, images for a temperature, gaps."""
     names = [name for pattern in settings.dataset for name in data.expand(pattern)]
     ood = list(dict.fromkeys(settings.ood))
     spelling.check_names([*names, *ood])  # Before models are loaded.
@@ -169,6 +187,7 @@ def _choose(settings):
         max(settings.num_samples),
         settings.outputs,
         settings.input_range,
+        _class_names(settings.classes),
     )
     if settings.ensemble:
         members = candidates.members(settings.ensemble, settings.model[0])
@@ -204,8 +223,8 @@ def _fitted(name, calibrate, settings, image_size):
     count, train = int(calibrate), data.load(name, "train", *where)
     if not 0 < count <= len(train):
         raise ValueError(
-            f"Data set '{name}' has {len(train)} training images. Received: "
-            f"calibrate={count}"
+            f"Data set '{name}' has {len(train)} training images for a temperature; "
+            f"`--calibrate` says how many to take. Received: calibrate={count}"
         )
     index = np.arange(count) * len(train) // count  # Evenly spread, as some are sorted.
     images, labels = train.images[index], train.labels[index]

@@ -7,7 +7,7 @@ import keras
 
 import zoo
 from training import external
-from zoo import presets
+from zoo import catalog, presets
 from zoo.posterior import DeepEnsemble, Posterior
 
 
@@ -17,6 +17,7 @@ def load(
     num_samples: int = 1,
     outputs: str = "logits",
     input_range: Sequence[float] = (0.0, 255.0),
+    classes: Sequence[str] = (),
 ) -> dict[str, keras.Model | Posterior]:
     """Loads models and ensembles.
 
@@ -28,6 +29,7 @@ def load(
         num_samples: Forward passes of models that are not of the zoo.
         outputs: Of models that are not of the zoo; see `training.external`.
         input_range: Of the same.
+        classes: Of the same.
 
     Returns:
         Models and posteriors by name; of equal names, the second one gets a `#2`.
@@ -41,7 +43,7 @@ def load(
             "`--weights` needs as many entries as `--model`. Received: "
             f"{len(weights)} weights, {len(names)} models"
         )
-    settings = num_samples, outputs, input_range
+    settings = num_samples, outputs, input_range, classes
     loaded = {}
     for name, of_name in zip(names, weights, strict=True):
         add(loaded, *_load(name, of_name, settings))
@@ -86,12 +88,17 @@ def sibling(name: str, method: str, weights: str | None = None) -> keras.Model:
     They were not trained with it; it is up to the caller to say so.
     """
     spec = zoo.parse(name)
-    source = weights or presets.locate(presets.find(spec.stem, spec.tag))
-    tag = spec.tag or (None if weights else presets.find(spec.stem).tag)
+    source, tag, known = weights, spec.tag, ()
+    if not weights:
+        preset = presets.find(spec.stem, spec.tag)
+        source, tag = presets.locate(preset), preset.tag
+        known = catalog.class_names(preset)
     wanted = zoo.ModelSpec(spec.architecture, (*spec.methods, method), tag)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*were not trained in it")
-        return zoo.load(str(wanted), weights=source)
+        model = zoo.load(str(wanted), weights=source)
+    model.classes = model.classes or known
+    return model
 
 
 def _load(name, weights, settings):

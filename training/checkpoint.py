@@ -9,6 +9,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from training.differences import differences
 from zoo import files
 
 
@@ -71,37 +72,50 @@ def save(model: keras.Model, path: pathlib.Path, position: Position, settings: d
         safetensors.numpy.save_file(arrays, temporary, metadata)
 
 
-def restore(model: keras.Model, path: pathlib.Path, settings: dict) -> Position:
+def check(path: pathlib.Path, settings: dict):
+    """Checks that a checkpoint is of the training that goes on.
+
+    Args:
+        path: The file.
+        settings: Must equal those of the checkpoint.
+
+    Raises:
+        ValueError: If the file is damaged, or of another training: it says in what.
+    """
+    metadata, _ = _read(path, ())
+    if odd := differences(json.loads(metadata["settings"]), settings):
+        raise ValueError(
+            f"The checkpoint '{path}' is of another training: {odd}. Use another "
+            "workdir, or the same settings and data."
+        )
+
+
+def _read(path, names=None):
+    """Returns the metadata of a file and its arrays, all or those of some names."""
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            names = file.keys() if names is None else names
+            return file.metadata(), {name: file.get_tensor(name) for name in names}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(
+            f"Cannot read the checkpoint '{path}': {error}. Delete it to start anew."
+        ) from error
+
+
+def restore(model: keras.Model, path: pathlib.Path) -> Position:
     """Reads a checkpoint into a compiled model.
 
     Args:
         model: A compiled model like the saved one.
-        path: The file.
-        settings: Must equal those of the checkpoint.
+        path: The file; see `check`.
 
     Returns:
         How far the training was.
 
     Raises:
-        ValueError: If the file is damaged or of another training.
+        ValueError: If the file is damaged or of another model.
     """
-    try:
-        with safetensors.safe_open(path, "numpy") as file:
-            metadata = file.metadata()
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError) as error:
-        raise ValueError(
-            f"Cannot read the checkpoint '{path}': {error}. Delete it to start anew."
-        ) from error
-    saved = json.loads(metadata["settings"])
-    current = json.loads(json.dumps(settings))
-    for key in saved.keys() | current.keys():
-        if saved.get(key) != current.get(key):
-            raise ValueError(
-                f"The checkpoint '{path}' is of another training: {key} was "
-                f"{saved.get(key)!r} and is now {current.get(key)!r}. Use another "
-                "workdir, or the same settings."
-            )
+    metadata, arrays = _read(path)
     variables = _variables(model)
     if variables.keys() != arrays.keys():
         odd = sorted(variables.keys() ^ arrays.keys())[0]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from training import corruptions, folders, names, prepared
-from training.images import ImageData, MadeImages, kept, read_npy
+from training.images import ImageData, MadeImages, Numbers, kept, read_npy
 
 # Counts the changes of the corruptions' pixels, so that older files are not used.
 _EDITION = 2
@@ -133,8 +133,9 @@ def _load_published(name, folder):
 
 def class_names(base: str, labels: np.ndarray) -> tuple[str, ...]:
     """Returns the names of the classes of a published set, or numbers."""
-    classes = {"cifar10": _CIFAR10, "cifar100": range(100)}.get(base)
-    return tuple(map(str, classes or range(int(labels.max()) + 1)))
+    if base == "cifar10":
+        return _CIFAR10
+    return Numbers(100 if base == "cifar100" else int(labels.max()) + 1)
 
 
 def _load_folders(name, folder):

@@ -198,13 +198,6 @@ def absolute(name: str) -> str | None:
     return f"{os.path.abspath(base)}{name.removeprefix(base)}"
 
 
-def base_of(name: str) -> str:
-    """Returns the name of the set that others are made of, `"a"` of `"a_c/fog/3"`."""
-    while made := names.split(name):
-        name = made[0]
-    return name
-
-
 def default_count(count: int | None, default: int, there: int, use: str) -> int:
     """Returns a number of images: as asked, or a default that there are, and says so.
 

@@ -31,6 +31,7 @@ def rows(inside: Predictions, outside: Predictions, sizes=None) -> list[dict]:
             "num_examples": inside.meta["count"] + outside.meta["count"],
             "seed": inside.meta["seed"],
             "seconds": round(inside.meta["seconds"] + outside.meta["seconds"], 3),
+            "data": f"{inside.meta.get('data')} vs {outside.meta.get('data')}",
         }
         for metric, function in DETECTION.items():
             found += [

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 import numpy as np
 
-from training import predictions
+from training import class_names, predictions
 from training.metrics import CLASSIFICATION, SEQUENCES
 from training.passes import SCORES, Passes
 from training.track import track
@@ -32,7 +32,8 @@ def evaluate(
     Args:
         model: From images to logits; or a posterior, which limits `n` to its samples.
         dataset: With `images`, `labels`, `classes` and `name`; see
-            `training.data.ImageData`. Batches are slices of `images`.
+            `training.data.ImageData`. Batches are slices of `images`. Labels are
+            matched by the names of the classes, where the model knows its own.
         num_samples: The ensemble sizes `n`.
         metrics: Functions of `(probs, labels)` by name.
         seed: Of the samples.
@@ -43,14 +44,15 @@ def evaluate(
         One row per ensemble size and metric, a dict of `model` and `dataset` (names),
         `num_samples`, `metric`, `value`, `num_examples`, `seed` and `seconds`. These
         are the time of the whole pass, with all its samples. `source`, where the
-        images come from, is there if the data set says so.
+        images come from, is there if the data set says so; rows of stored predictions
+        have `data`, which is another of other images or labels.
 
     Raises:
         ValueError: If data set and model do not fit together, sizes are not positive
             or too large, or the model gives NaN.
     """
     passes = Passes(model, num_samples, seed, batch_size)
-    check_dataset(passes, dataset)
+    dataset = check_dataset(passes, dataset)
     begin = time.monotonic()
     text = f"{passes.name} on {dataset.name}"
     show = track(text, len(dataset.labels)) if progress else _silence()
@@ -114,7 +116,7 @@ def rows(
         "num_examples": meta["count"],
         "seed": meta["seed"],
         "seconds": meta["seconds"],
-        **({"source": meta["source"]} if meta.get("source") else {}),
+        **{key: meta[key] for key in ("source", "data") if meta.get(key)},
     }
 
     def values(probs):
@@ -140,15 +142,19 @@ def _collect(passes, images, advance):
 
 
 def check_dataset(passes: Passes, dataset, labeled: bool = True):
-    """Checks that a model takes the images of a data set and knows its classes.
+    """Checks that a model takes the images of a data set, and matches their labels.
 
     Args:
         passes: Of the model.
         dataset: With `images`, `labels`, `classes` and `name`.
         labeled: Whether the labels mean something to the model.
 
+    Returns:
+        The data set, with labels in the order of the model's classes.
+
     Raises:
-        ValueError: If it does not, or there are no images.
+        ValueError: If it does not take them, the classes are others, or there are no
+            images.
     """
     shape, count = dataset.images.shape[1:], len(dataset.images)
     expected = passes.posterior.image_shape
@@ -160,16 +166,12 @@ def check_dataset(passes: Passes, dataset, labeled: bool = True):
             f"Model '{passes.name}' takes images of shape {expected}. Received: "
             f"dataset={dataset.name} with images of shape {tuple(shape)}"
         )
-    if labeled and len(dataset.classes) != passes.posterior.num_classes:
-        raise ValueError(
-            f"Model '{passes.name}' knows {passes.posterior.num_classes} classes. "
-            f"Received: dataset={dataset.name} with {len(dataset.classes)}"
-        )
     if not count or count != len(dataset.labels):
         raise ValueError(
             f"Data set '{dataset.name}' needs as many labels as images and at least "
             f"one. Received: {count} images, {len(dataset.labels)} labels"
         )
+    return class_names.matched(dataset, passes) if labeled else dataset
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from zoo import files
+from zoo.classifier import classes_of, named
 from zoo.posterior import MonteCarlo
 
 OUTPUTS = ("logits", "probs")
@@ -25,6 +26,7 @@ def load(
     num_samples: int = 1,
     outputs: str = "logits",
     input_range: Sequence[float] = (0.0, 255.0),
+    classes: Sequence[str] = (),
 ) -> MonteCarlo:
     """Loads a model that is not of the zoo.
 
@@ -38,6 +40,8 @@ def load(
         outputs: `"logits"` or `"probs"`, what it returns.
         input_range: What it takes in place of pixels from 0 to 255, for example
             `(0, 1)` or `(-1, 1)`.
+        classes: Names of the classes in the order of its outputs, if it does not know
+            them itself.
 
     Returns:
         A posterior from images in `[0, 255]` to sampled logits.
@@ -53,13 +57,19 @@ def load(
     name = model.name if is_file else pathlib.Path(path).name
     if name.startswith(("functional", "sequential")):  # Nobody named it.
         name = pathlib.Path(path).stem
+    known = classes_of(model) or classes
+    if classes and tuple(classes) != tuple(known):
+        raise ValueError(
+            f"The model '{path}' has the classes {', '.join(known)}. Received: classes="
+            f"{','.join(classes)}"
+        )
     images = keras.Input(model.input_shape[1:], name="images")
     x = images
     if (low, high) != (0.0, 255.0):
         x = keras.layers.Rescaling((high - low) / 255, low, name="rescale")(x)
     x = model(x)
     logits = _Log(name="log")(x) if outputs == "probs" else x
-    wrapped = keras.Model(images, logits, name="external")
+    wrapped = named(keras.Model(images, logits, name="external"), known)
     posterior = MonteCarlo(wrapped, num_samples, seed=0, name=name)
     _probe(posterior, keras.Model(images, x), outputs)
     return posterior

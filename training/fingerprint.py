@@ -3,14 +3,19 @@
 import hashlib
 import json
 import os
+import pathlib
+from collections.abc import Iterable
+from concurrent import futures
 
 import keras
 import numpy as np
 from keras import ops
 
 from layers import RandomLayer
+from zoo import download, files
 
-_CHUNK = 1000  # Images that are read at once.
+_CHUNK = 1000  # Images or files that are read at once.
+_LARGE = 2**26  # Digests of files with more bytes are kept.
 
 
 def of_posterior(posterior: keras.layers.Layer) -> str:
@@ -63,19 +68,75 @@ def of_images(images) -> str:
 
     Args:
         images: An array; or an object that gives arrays when it is sliced. If it has a
-            method `fingerprint`, that is what counts; if it has `paths`, the sizes and
-            times of these files; else all images are read.
+            method `fingerprint`, that is what counts; else all images are read.
     """
     if hasattr(images, "fingerprint"):
         return str(images.fingerprint())
     digest = hashlib.sha256(str(tuple(images.shape)).encode())
-    if hasattr(images, "paths"):
-        for path in images.paths:
-            state = os.stat(path)
-            digest.update(f"{path} {state.st_size} {state.st_mtime_ns}\n".encode())
-        return digest.hexdigest()
     for start in range(0, len(images), _CHUNK):
         part = np.ascontiguousarray(images[start : start + _CHUNK])
         digest.update(part.dtype.str.encode())
         digest.update(part)
     return digest.hexdigest()
+
+
+def of_data(data) -> str:
+    """Returns the SHA-256 of a data set, whatever it is called and wherever it lies.
+
+    Args:
+        data: With `images` and `labels`.
+    """
+    labels = np.ascontiguousarray(data.labels, "int64")
+    text = f"{of_images(data.images)} {getattr(data, 'frames', 1)}"
+    digest = hashlib.sha256(text.encode())
+    digest.update(labels)
+    return digest.hexdigest()
+
+
+def of_named(data) -> str:
+    """Returns the SHA-256 of a data set in which the order of the classes is none.
+
+    Args:
+        data: With `images`, `labels` and `classes`.
+    """
+    names = [hashlib.sha256(str(name).encode()).digest() for name in data.classes]
+    names = np.frombuffer(b"".join(names), "uint8").reshape(len(names), -1)
+    digest = hashlib.sha256(of_images(data.images).encode())
+    digest.update(np.ascontiguousarray(names[np.asarray(data.labels)]))
+    return digest.hexdigest()
+
+
+def of_files(paths: Iterable[str | os.PathLike]) -> str:
+    """Returns the SHA-256 of the contents of files, in their order.
+
+    Neither their names nor the folders that they lie in belong to it. That of many
+    bytes is kept in `fingerprints/` of the cache, `ZOO_CACHE` or `~/.cache/smoothzoo`,
+    until the files change.
+    """
+    paths = [pathlib.Path(path).absolute() for path in paths]
+    states = [os.stat(path) for path in paths]
+    if sum(state.st_size for state in states) < _LARGE:
+        return _of_contents(paths)
+    state = hashlib.sha256()
+    for path, found in zip(paths, states, strict=True):
+        text = f"{path} {found.st_size} {found.st_mtime_ns}\n"
+        state.update(text.encode("utf-8", "surrogateescape"))
+    kept = download.cache_folder() / "fingerprints" / state.hexdigest()[:24]
+    if not kept.exists():
+        content = _of_contents(paths)
+        with files.replacing(kept) as temporary:
+            temporary.write_text(content)
+    return kept.read_text()
+
+
+def _of_contents(paths):
+    def of_some(start):
+        digests = []
+        for path in paths[start : start + _CHUNK]:
+            with open(path, "rb") as file:
+                digests.append(hashlib.file_digest(file, "sha256").digest())
+        return b"".join(digests)
+
+    with futures.ThreadPoolExecutor() as pool:
+        parts = pool.map(of_some, range(0, len(paths), _CHUNK))
+        return hashlib.sha256(b"".join(parts)).hexdigest()

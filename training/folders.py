@@ -1,7 +1,6 @@
 """Folders of images, with folders of splits or without."""
 
 import collections
-import hashlib
 import os
 import pathlib
 import unicodedata
@@ -9,7 +8,7 @@ import zlib
 
 import numpy as np
 
-from training import class_folders, image_files
+from training import class_folders, fingerprint, image_files
 from training.class_folders import Classes
 
 # Which folder the images of a split are taken from: the first that is there.
@@ -44,16 +43,8 @@ class FolderImages:
         return image_files.read_image(self.paths[index], self.shape[1:3])
 
     def fingerprint(self) -> str:
-        """Returns what changes when the files do."""
-        digest = hashlib.sha256(str(self.shape).encode())
-        for path in self.paths:
-            state = os.stat(path)
-            digest.update(
-                f"{path} {state.st_size} {state.st_mtime_ns}\n".encode(
-                    "utf-8", "surrogateescape"
-                )
-            )
-        return digest.hexdigest()
+        """Returns what changes when the contents of the files or the shape do."""
+        return f"{fingerprint.of_files(self.paths)} {self.shape}"
 
 
 def load_folder(folder: pathlib.Path, split: str, image_size: tuple[int, int]):

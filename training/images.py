@@ -16,6 +16,29 @@ _CHUNK = 4096
 _FEW_CLASSES = 12  # That are listed one by one.
 
 
+class Numbers(tuple):
+    """The classes of a data set of which nothing but the numbers are known.
+
+    A model takes its labels as the numbers of its outputs.
+
+    Args:
+        count: How many there are.
+
+    Example:
+
+    >>> Numbers(3)
+    ('0', '1', '2')
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, count: int):
+        return super().__new__(cls, map(str, range(count)))
+
+    def __getnewargs__(self):
+        return (len(self),)
+
+
 @dataclasses.dataclass(frozen=True)
 class ImageData:
     """A labeled set of images.
@@ -25,7 +48,7 @@ class ImageData:
         images: uint8 array of shape `(images, height, width, channels)`, or an object
             that gives such arrays when it is indexed.
         labels: Integer array of shape `(images,)`.
-        classes: The names of the classes, by label.
+        classes: The names of the classes, by label; `Numbers` if they are not known.
         frames: How many consecutive images are frames of one example: image `i` is
             frame `i % frames` of example `i // frames`.
         source: Where the images come from, in words.

@@ -1,16 +1,18 @@
 """The weights that a training starts from."""
 
 import dataclasses
-import json
 import pathlib
 import warnings
 from collections.abc import Sequence
 
 import keras
+import numpy as np
+from keras import ops
 
 import zoo
 from zoo import files, presets, records, remote
 from zoo import weights as weight_files
+from zoo.classifier import match
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,9 +77,8 @@ def _of_path(path) -> Origin:
     metadata = weight_files.read_metadata(file)
     model = metadata.get("name", "unknown")
     num_classes = weight_files.read_shapes(file).get("head/kernel", (0,))[-1]
-    record, classes = file.parent / records.FILE, ()
-    if record.is_file() and file.name == presets.WEIGHTS_FILE:
-        classes = json.loads(record.read_text(encoding="utf-8")).get("classes", ())
+    classes = weight_files.read_metadata(file).get("classes", ())
+    classes = classes or records.classes_beside(file)
     sha256 = files.sha256(file)
     size = _image_size(metadata.get("input_shape"))
     return Origin(name, file, model, sha256, num_classes, tuple(classes), size)
@@ -110,7 +111,8 @@ def load(
 
     Returns:
         The model, which normalizes pixels as that of the weights does and has a new
-        head if its classes are others; and what a record has to say of its origin.
+        head if its classes are others, not if they are in another order; and what a
+        record has to say of its origin.
 
     Raises:
         ValueError: If the weights do not fit.
@@ -119,12 +121,29 @@ def load(
         # That it is to be trained is what the warning says.
         warnings.filterwarnings("ignore", message=".* but were not trained in it")
         model = zoo.load(name, input_shape, len(classes), origin.path)
-    same_number = origin.num_classes == len(classes)
-    same = same_number and (not origin.classes or origin.classes == tuple(classes))
-    if same_number and not same:
-        head = model.get_layer("head")
+    order = _order(origin, classes)
+    head = model.get_layer("head")
+    if order is not None:
+        for variable in head.weights:
+            if keras.backend.is_float_dtype(variable.dtype):  # No random state.
+                value = ops.convert_to_numpy(variable)
+                variable.assign(np.take(value, order, axis=-1))
+    elif origin.num_classes == len(classes):
         fresh = type(head).from_config(head.get_config())
         fresh.build(head.input.shape)
         head.set_weights(fresh.get_weights())
+    model.classes = classes
     facts = {key: getattr(origin, key) for key in ("weights", "model", "sha256")}
-    return model, {**facts, "head": "kept" if same else "new"}
+    return model, {**facts, "head": "new" if order is None else "kept"}
+
+
+def _order(origin, classes):
+    """Returns which logit of the weights is that of each class, or None if none is."""
+    if origin.num_classes != len(classes):
+        return None
+    if not origin.classes:
+        return list(range(len(classes)))
+    try:
+        return match(classes, origin.classes, "the data", "the weights")
+    except ValueError:
+        return None

@@ -3,7 +3,8 @@
 The folder of a model and a data set holds
 
     meta.json                model, dataset, classes, sizes, seed, batch_size, count of
-                             images, how many are done, frames, seconds and more
+                             images, how many are done, frames, seconds, `data`, which
+                             is another of other images or labels, and more
     labels.npy               int32 (count,)
     probs.npy                float32 (sizes, count, classes): the mean probabilities of
                              the first `sizes[i]` samples
@@ -27,10 +28,13 @@ import numpy as np
 from absl import logging
 
 from training import array_files, fingerprint
+from training.differences import differences
 from training.passes import SCORES, Passes
 from zoo import files
 
 _EDITION = 1  # Counts the changes of what is written.
+# What must be the same for stored predictions to be those that are asked for.
+_SAME = ("model", "dataset", "classes", "count", "seed", "batch_size", "fingerprint")
 _PERIOD = 2.0  # Seconds between two chunks, at least.
 
 
@@ -61,10 +65,17 @@ class Predictions:
 def folder_of(root: str | os.PathLike, model: str, dataset: str) -> pathlib.Path:
     """Returns the folder of a model and a data set: `root/model/dataset`.
 
-    A slash in the name of a data set makes a folder in a folder.
+    A slash in the name of a data set makes a folder in a folder; other names have other
+    folders.
     """
-    parts = [part for part in dataset.split("/") if part not in ("", ".", "..")]
-    return pathlib.Path(root, model.replace("/", "_"), *parts)
+    parts = map(_as_folder, dataset.split("/"))
+    return pathlib.Path(root, _as_folder(model), *parts)
+
+
+def _as_folder(name):
+    """Returns the name of one folder inside of another, different for each name."""
+    quoted = name.replace("%", "%25").replace("/", "%2F") or "%"
+    return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted
 
 
 def load(folder: str | os.PathLike) -> Predictions:
@@ -106,7 +117,8 @@ def store(
     """Makes the predictions that are not in a folder yet.
 
     What is there is taken if it is of the same weights, images, labels, seed and batch
-    size, and has the ensemble sizes; otherwise it is made anew.
+    size, and has the ensemble sizes; otherwise it is made anew, in new files, so that
+    what was loaded before stays as it is. What was begun goes on with fewer sizes, too.
 
     Args:
         passes: The model and its settings.
@@ -169,6 +181,7 @@ def _describe(passes, dataset):
         "count": len(dataset.labels),
         "frames": getattr(dataset, "frames", 1),
         "source": getattr(dataset, "source", ""),
+        "data": fingerprint.of_named(dataset)[:12],
         "done": 0,
         "seconds": 0.0,
         "fingerprint": {
@@ -194,16 +207,45 @@ def _begin(folder, meta, labels):
     """Returns the description of what is there, or of new and empty files."""
     old = _read(folder)
     if old is not None:
-        if _serves(old, meta):
-            return old
-        logging.info("%s: made by other weights, images or settings; anew", folder)
+        odd = differences(*({key: m.get(key) for key in _SAME} for m in (old, meta)))
+        sizes = set(meta["sizes"])
+        if not odd and sizes <= set(old["sizes"]):
+            fewer = len(sizes) < len(old["sizes"]) and old["done"] < old["count"]
+            return _narrow(folder, old, meta["sizes"]) if fewer else old
+        odd = odd or f"sizes were {old['sizes']} and are now {meta['sizes']}"
+        logging.info("%s is made anew: %s", folder, odd)
+    _create(folder, meta, {"labels": np.asarray(labels)[None]})
+    return meta
+
+
+def _narrow(folder, old, sizes):
+    """Keeps what was begun for some of its ensemble sizes alone, and returns its meta.
+
+    Larger ensembles would take passes that nobody asks for any more.
+    """
+    meta = {**old, "sizes": sizes}
+    places, done = [old["sizes"].index(size) for size in sizes], old["done"]
+    begun = {
+        name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _layout(old)
+    }
+    begun = {
+        name: array[None] if name == "labels" else array[places, :done]
+        for name, array in begun.items()
+    }
+    logging.info("%s: %d images go on with sizes %s", folder, done, sizes)
+    _create(folder, meta, begun)
+    return meta
+
+
+def _create(folder, meta, begun):
+    """Makes files with the values of the first examples in place of what was there."""
     (folder / "meta.json").unlink(missing_ok=True)
     for name, (shape, dtype) in _layout(meta).items():
         array_files.create(folder / f"{name}.npy", shape, dtype)
     with array_files.opened(folder, _layout(meta)) as targets:
-        targets["labels"].write(np.asarray(labels)[None], 0)
+        for name, values in begun.items():
+            targets[name].write(values, 0)
     _write_meta(folder, meta)
-    return meta
 
 
 def _read(folder):
@@ -216,16 +258,6 @@ def _read(folder):
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
     return meta
-
-
-def _serves(old, new):
-    """Returns whether stored predictions, whole or begun, are those that are asked."""
-    same = ("model", "dataset", "count", "classes", "seed", "batch_size", "fingerprint")
-    if any(old.get(key) != new[key] for key in same):
-        return False
-    whole = old["done"] == old["count"]
-    sizes = set(new["sizes"])
-    return sizes <= set(old["sizes"]) if whole else sizes == set(old["sizes"])
 
 
 def _go_on(batches, folder, meta, advance, period):

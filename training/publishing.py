@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 import zoo
-from training import data, report, rounding
+from training import data, fingerprint, report, rounding
 from zoo import presets, publish, records
 
 
@@ -41,13 +41,13 @@ def publish_training(
         FileExistsError: If there is something else in the folder.
     """
     record = records.read(weights)
-    full_name = name if "." in name else records.default_name(name, record)
+    full_name = name if "." in name else _full_name(name, record)
     model = zoo.load(full_name, weights=weights)
     rows = [row for path in results for row in report.read_rows(path)]
     found = None
     if dtype == rounding.DTYPE:
-        where = dataset or record["dataset"], "test", data_dir, model.input_shape[1:3]
-        found = rounding.round_weights(model, data.load(*where))
+        test = _test_images(record, dataset, data_dir, model.input_shape[1:3])
+        found = rounding.round_weights(model, test)
     export = None
     if saved_model:
         # TensorFlow's; the rest runs on other backends too.
@@ -55,3 +55,36 @@ def publish_training(
     return publish.publish(
         model, output, record, rows, export=export, rounding=found, **licenses
     )
+
+
+def _full_name(stem, record):
+    """Returns a name with a tag, which is not that of other data."""
+    name = records.default_name(stem, record)
+    if records.is_of_folder(record) and name in presets.read():
+        raise ValueError(
+            f"'{name}' are the weights of another data set, and this training was of "
+            f"images in a folder of that name; give a tag, such as {stem}.mine. "
+            f"Received: model={stem}"
+        )
+    return name
+
+
+def _test_images(record, dataset, data_dir, image_size):
+    """Returns the test images of a training, or those that are asked for."""
+    facts = record.get("data") or {}
+    name = dataset or facts.get("path") or record["dataset"]
+    where = data_dir or facts.get("data_dir"), image_size
+    try:
+        test = data.load(name, "test", *where)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"The test images of the training are not found; say where they are by "
+            f"`--dataset` and `--data_dir`. {error}"
+        ) from error
+    known = facts.get("test")
+    if not dataset and known and known != fingerprint.of_data(test):
+        raise ValueError(
+            f"The test images of '{name}' are not those of the training any more, by "
+            "their content; name others by `--dataset`, which then count."
+        )
+    return test

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training import image_files, images
+from training import fingerprint, image_files, images
 from zoo import download, files
 
 _HEADER, _FOOTER = struct.calcsize("<QI"), struct.calcsize("<I")
@@ -22,12 +22,12 @@ class RecordImages:
         records: Gives the encoded image and the label of an example when it is indexed.
         image_shape: Of the decoded images.
         resize: Whether the images have other shapes, and become RGB of this one.
-        state: What changes when the files do.
+        paths: Of the files.
     """
 
-    def __init__(self, records, image_shape, resize: bool, state: str):
+    def __init__(self, records, image_shape, resize: bool, paths):
         self.shape = (len(records), *image_shape)
-        self._records, self._resize, self._state = records, resize, state
+        self._records, self._resize, self._paths = records, resize, paths
 
     def __len__(self):
         return self.shape[0]
@@ -45,8 +45,8 @@ class RecordImages:
         return pixels.reshape(self.shape[1:])
 
     def fingerprint(self) -> str:
-        """Returns what changes when the files or the shape do."""
-        return f"{self._state} {self.shape}"
+        """Returns what changes when the contents of the files or the shape do."""
+        return f"{fingerprint.of_files(self._paths)} {self.shape}"
 
 
 class TFRecords:
@@ -130,7 +130,7 @@ def load(
         opened = TFRecords(paths, places[:, :2], keys)
     else:
         opened = SourceRecords(source, keys)
-    return RecordImages(opened, image_shape, resize, state), places[:, 2]
+    return RecordImages(opened, image_shape, resize, paths), places[:, 2]
 
 
 def _parse(record, keys):

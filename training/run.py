@@ -18,8 +18,8 @@ from absl import logging
 import zoo
 from training import data as datasets
 from training import distribution as distributions
+from training import fingerprint, recipes, trainer
 from training import origin as origins
-from training import recipes, trainer
 from training.recalibrate import recalibrate as recalibrate_norms
 from training.recipes.base import Recipe
 from zoo import files, records, registry
@@ -44,45 +44,71 @@ def load_recipe(name: str) -> Recipe:
     return importlib.import_module(f"training.recipes.{name}").RECIPE
 
 
-def change_recipe(recipe: Recipe, changes: Sequence[str]) -> Recipe:
-    """Returns a recipe with some settings replaced.
+def change_recipe(
+    recipe: Recipe, changes: Sequence[str], epochs: int | None = None
+) -> Recipe:
+    """Returns a recipe with some settings replaced, all at once.
+
+    A warm-up that nobody asked for becomes as short as a smaller number of epochs
+    needs.
 
     Args:
         recipe: The recipe.
         changes: Such as `"batch_size=32"` or `"image_size=[64, 64]"`: the name of an
             attribute of `Recipe` and its value in JSON; text needs no quotes.
+        epochs: A change, too.
 
     Raises:
-        ValueError: If there is no such setting, or its value is of another kind.
+        ValueError: If there is no such setting, it is given two values, or its value is
+            of another kind or out of its range.
 
     Example:
 
     >>> change_recipe(Recipe("cifar10"), ["batch_size=32"]).batch_size
     32
     """
+    values = {}
+    for change in [*changes, *([] if epochs is None else [f"epochs={epochs}"])]:
+        name, value = _parse_change(recipe, change)
+        if values.setdefault(name, value) != value:
+            raise ValueError(
+                f"Setting '{name}' has two values. Received: {name}={values[name]} and "
+                f"{change}"
+            )
+    epochs = values.get("epochs", recipe.epochs)
+    if "warmup_epochs" not in values and 1 <= epochs <= recipe.warmup_epochs:
+        values["warmup_epochs"] = epochs - 1
+        logging.info("The warm-up takes %d of %d epochs.", epochs - 1, epochs)
+    return dataclasses.replace(recipe, **values)
+
+
+def _parse_change(recipe, change):
+    """Returns the name and the value of a setting, of the kind that it has."""
     known = dataclasses.asdict(recipe)
-    for change in changes:
-        name, _, text = change.partition("=")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        value = tuple(value) if isinstance(value, list) else value
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
-            raise ValueError(
-                f"Unknown setting '{name}'.{hint} Known: {', '.join(known)}."
-            )
-        kind = type(known[name])
-        value = kind(value) if kind is float and type(value) is int else value
-        if known[name] is not None and type(value) is not kind:
-            raise ValueError(
-                f"Setting '{name}' is like {json.dumps(known[name])}. "
-                f"Received: {change}"
-            )
-        recipe = dataclasses.replace(recipe, **{name: value})
-    return recipe
+    name, _, text = change.partition("=")
+    try:
+        value = _as_tuples(json.loads(text))
+    except ValueError:
+        value = text
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        raise ValueError(f"Unknown setting '{name}'.{hint} Known: {', '.join(known)}.")
+    like = known[name]
+    if type(like) is float and type(value) is int:
+        value = float(value)
+    same_kind = like is None or type(value) is type(like)
+    if same_kind and isinstance(like, tuple) and like:
+        same_kind = all(type(part) is type(like[0]) for part in value)
+    if not same_kind:
+        raise ValueError(
+            f"Setting '{name}' is like {json.dumps(like)}. Received: {change}"
+        )
+    return name, value
+
+
+def _as_tuples(value):
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
 def measure_normalization(data: datasets.ImageData, limit: int = 10_000):
@@ -122,11 +148,15 @@ def _load_data(recipe, dataset, data_dir, limit, model, origin):
         logging.info("Images are resized to %d x %d: %s", *size, why)
 
     def load(split):
-        found = datasets.load(name, split, data_dir, size, recipe.holdout).take(limit)
-        logging.info("The %s set: %s", split, found.describe())
-        return found
+        return datasets.load(name, split, data_dir, size, recipe.holdout)
 
-    train, test = load("train"), load("test")
+    def shown(split, data):
+        data = data.take(limit)
+        logging.info("The %s set: %s", split, data.describe())
+        return data
+
+    whole = load("test")
+    train, test = shown("train", load("train")), shown("test", whole)
     if len(train.classes) < 2:
         raise ValueError(
             f"Data set '{name}' has the class {', '.join(train.classes)} alone, and a "
@@ -139,7 +169,18 @@ def _load_data(recipe, dataset, data_dir, limit, model, origin):
             f"Data set '{name}' has classes in only one of training and test set: "
             f"{', '.join(odd)}."
         )
-    return train, load("validation") if recipe.holdout else None, test
+    held_out = shown("validation", load("validation")) if recipe.holdout else None
+    return train, held_out, test, _data_facts(name, data_dir, train, whole)
+
+
+def _data_facts(name, data_dir, train, test):
+    """Returns where data are, and what, so that nothing goes by their name."""
+    return {
+        "path": datasets.absolute(name),
+        "data_dir": data_dir and str(pathlib.Path(data_dir).absolute()),
+        "training": fingerprint.of_data(train),
+        "test": fingerprint.of_data(test),
+    }
 
 
 def run_training(
@@ -174,7 +215,7 @@ def run_training(
         recalibrate: Whether to set the statistics of the batch normalizations to those
             of the training set first.
         distribution: A key of `training.distribution.DISTRIBUTIONS`.
-        epochs: Epochs in place of the recipe's.
+        epochs: Epochs in place of the recipe's; a warm-up that does not fit shrinks.
         limit: Train, validate and test on the first so many images.
         changes: Other settings in place of the recipe's; see `change_recipe`.
         seed: Of everything random.
@@ -189,14 +230,15 @@ def run_training(
     Raises:
         BlockingIOError: If another training writes to the folder.
     """
-    spec, settings = zoo.parse(model), change_recipe(load_recipe(recipe), changes)
-    if epochs is not None:
-        settings = dataclasses.replace(settings, epochs=epochs)
+    spec = zoo.parse(model)
+    settings = change_recipe(load_recipe(recipe), changes, epochs)
     if recalibrate and not weights:
         raise ValueError("`recalibrate` needs `weights`. Received: weights=None")
     origin = origins.find(weights) if weights else None
-    data = _load_data(settings, dataset, data_dir, limit, str(spec), origin)
-    train, validation, test = data
+    *sets, data_facts = _load_data(
+        settings, dataset, data_dir, limit, str(spec), origin
+    )
+    train, validation, test = sets
     settings = dataclasses.replace(settings, image_size=train.input_shape[:2])
     if dataset not in (None, settings.dataset):
         settings = dataclasses.replace(settings, dataset=dataset, normalization=None)
@@ -218,6 +260,7 @@ def run_training(
                     folder,
                     model=spec.stem,
                     dataset=train.name,
+                    data=data_facts,
                     recipe=recipe,
                     settings=dataclasses.asdict(settings),
                     seed=seed,
@@ -249,7 +292,7 @@ def _start(spec, settings, train, origin):
     shape, classes = train.input_shape, train.classes
     if origin is None:
         normalization = settings.normalization or measure_normalization(train)
-        network = zoo.build(str(spec), shape, len(classes), normalization)
+        network = zoo.build(str(spec), shape, len(classes), normalization, classes)
         return network, normalization, None
     network, facts = origins.load(origin, str(spec), shape, classes)
     found = model_facts(network)

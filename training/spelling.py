@@ -8,6 +8,7 @@ from training import data, names
 
 # Beside those with a reader of their own, for a name that is misspelled.
 _COMMON = ("cifar10", "cifar100", "svhn_cropped", "kmnist", "imagenet2012")
+KNOWN = (*data.NAMED, *_COMMON)
 
 
 def check_names(datasets: Sequence[str]):

@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 import keras
 from absl import logging
 
-from training import detect, evaluate, predictions, scaling
+from training import (
+    class_names,
+    detect,
+    evaluate,
+    fingerprint,
+    predictions,
+    scaling,
+)
 from training.passes import Passes, check_sizes
 from training.track import track
 from zoo.posterior import Posterior
@@ -31,8 +38,9 @@ def evaluate_all(
     Args:
         models: Models or posteriors by name. A posterior is evaluated at the sizes that
             it has samples for, and at all of its samples.
-        datasets: Data sets with as many classes as the models, or an object with a
-            length that loads them one by one when it is iterated.
+        datasets: Data sets with the classes of the models, or an object with a length
+            that loads them one by one when it is iterated. Of two different ones of one
+            name, the second gets a `#2`.
         folder: Of the predictions.
         num_samples: The ensemble sizes.
         seed: Of the samples.
@@ -72,6 +80,7 @@ class _Store:
     def __init__(self, members, folder, progress, num_datasets):
         self.members, self.folder, self.progress = members, folder, progress
         self.left, self.temperatures = num_datasets, {}
+        self.known = {}  # By the name of a data set, what it is.
 
     def calibrate(self, dataset):
         self.left += 1
@@ -91,14 +100,24 @@ class _Store:
                 folder = predictions.folder_of(self.folder, name, dataset.name)
                 yield name, passes.sizes, scaling.scale(stored, best, name, folder)
 
+    def _distinct(self, dataset):
+        """Returns a data set with a number behind the name if another one has it."""
+        content, name, count = fingerprint.of_named(dataset), dataset.name, 1
+        while self.known.setdefault(name, content) != content:
+            count += 1
+            name = f"{dataset.name}#{count}"
+        return class_names.renamed(dataset, name)
+
     def _predictions(self, dataset, labeled=True):
-        for passes in self.members:
-            evaluate.check_dataset(passes, dataset, labeled)
+        dataset = self._distinct(dataset)
+        matched = [
+            evaluate.check_dataset(passes, dataset, labeled) for passes in self.members
+        ]
         per_image = sum(passes.per_image for passes in self.members)
         # The data sets that are not loaded yet are taken to be like this one.
         self.progress.expect(len(dataset.labels) * per_image * self.left)
         self.left -= 1
-        for passes in self.members:
+        for passes, dataset in zip(self.members, matched, strict=True):
             name, weight = passes.name, passes.per_image
             self.progress.describe(f"{name} on {dataset.name}")
             folder = predictions.folder_of(self.folder, name, dataset.name)

@@ -10,10 +10,21 @@ import keras
 from absl import logging
 
 import layers
-from training import batches, checkpoint, distribution, losses, optimizer, progress
+from training import (
+    batches,
+    checkpoint,
+    class_names,
+    distribution,
+    fingerprint,
+    losses,
+    optimizer,
+    progress,
+)
 from training.data import ImageData
+from training.images import Numbers
 from training.recalibrate import batch_normalizations, recalibrate
 from training.recipes.base import Recipe
+from zoo.classifier import Classifier, classes_of
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
@@ -149,10 +160,11 @@ def train(
 
     Raises:
         ValueError: If the data do not fit the model, or the checkpoint is of another
-            training.
+            training: of other settings, images, labels, class names or precision.
         FloatingPointError: If the loss is not finite; the last good checkpoint stays.
     """
     _check_fit(model, data)
+    data, validation, test = _matched(model, data, validation, test)
     if recipe.batch_size % distribution.num_replicas():
         raise ValueError(
             "`batch_size` must be a multiple of the number of devices. Received: "
@@ -163,14 +175,21 @@ def train(
     _prepare_replicas(model)
     layers.set_seed(model, seed)
     steps = batches.steps_per_epoch(data, recipe.batch_size)
-    trained = compile_model(model, recipe, len(data), jit_compile)
     settings = {
         "model": model.name,
         "recipe": dataclasses.asdict(recipe),
         "seed": seed,
+        "precision": model.dtype_policy.name,
+        "classes": data.classes,
         "examples": len(data),
+        "training data": fingerprint.of_data(data),
+        "validation data": validation and fingerprint.of_data(validation),
+        "test data": test and fingerprint.of_data(test),
         "origin": origin,
     }
+    if (workdir / CHECKPOINT_FILE).exists():
+        checkpoint.check(workdir / CHECKPOINT_FILE, settings)
+    trained = compile_model(model, recipe, len(data), jit_compile)
     keeper = _resume(trained, workdir, settings, data, recipe)
     keeper.steps, keeper.seconds = steps, checkpoint_seconds
     bar = progress.Bar(
@@ -236,7 +255,7 @@ def _resume(trained, workdir, settings, data, recipe):
     if path.exists():
         # The variables of the metrics exist only after a first batch.
         _build_metrics(trained, data, recipe.batch_size)
-        position = checkpoint.restore(trained, path, settings)
+        position = checkpoint.restore(trained, path)
         logging.info("Going on from '%s', %s.", path, position)
     keeper = _Keeper(workdir, position, settings)
     if position.step:
@@ -256,6 +275,22 @@ def _prepare_replicas(model):
     if distribution.num_replicas() > 1:
         for layer in batch_normalizations(model):
             layer.synchronized = True
+
+
+def _matched(model, data, *held_out):
+    """Returns the data with labels in the order of the model's classes.
+
+    A model that does not know their names learns them from the data.
+    """
+    known = classes_of(model)
+    if not known and not isinstance(data.classes, Numbers):
+        known = data.classes
+    if isinstance(model, Classifier):
+        model.classes = known
+    data = class_names.relabeled(data, known, f"model '{model.name}'")
+    whose = f"data set '{data.name}'"
+    others = (x and class_names.relabeled(x, known, whose) for x in held_out)
+    return data, *others
 
 
 def _check_fit(model, data):

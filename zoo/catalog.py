@@ -7,12 +7,12 @@ import warnings
 
 import keras
 
-from zoo import presets, remote
+from zoo import presets, records, remote
 from zoo import weights as weight_files
 from zoo.blocks import is_small
 from zoo.facts import check_layers
 from zoo.methods import METHODS
-from zoo.origin import warn_unlike
+from zoo.origin import CONVERTED, warn_unlike
 from zoo.registry import ARCHITECTURES, build, default_normalization, parse
 
 # What `list_models` offers of each architecture besides single methods; any other
@@ -43,7 +43,8 @@ def load(
 
     Returns:
         A functional model from images in `[0, 255]` to logits. It is called by its full
-        name, or without the tag if its head is new.
+        name, or without the tag if its head is new; if not, it has the names of its
+        `classes`.
 
     Raises:
         ValueError: If there are no weights for that name, or they do not fit.
@@ -74,6 +75,7 @@ def load(
         shape,
         num_classes if new_head else preset.num_classes,
         (preset.mean, preset.variance),
+        () if new_head else class_names(preset),
     )
     if spec.stem == preset.stem:
         check_layers(model, preset.layers, preset.name)
@@ -130,7 +132,15 @@ def _read_preset(name, path, input_shape) -> presets.Preset:
         mean=tuple(facts.get("mean", mean)),
         variance=tuple(facts.get("variance", variance)),
         layers=facts.get("layers", {}),
+        classes=tuple(facts.get("classes") or records.classes_beside(path)),
     )
+
+
+def class_names(preset: presets.Preset) -> tuple[str, ...]:
+    """Returns the names of classes; the numbers of converted weights are none."""
+    numbers = tuple(str(number) for number in range(preset.num_classes))
+    is_numbered = preset.recipe == CONVERTED and preset.classes == numbers
+    return () if is_numbered else preset.classes
 
 
 def _load_into(model, path, preset, skip):

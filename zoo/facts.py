@@ -6,6 +6,8 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from zoo.classifier import classes_of
+
 # What every layer has, what the shapes of the weights say, and what only sets where
 # a training starts.
 _LEFT_OUT = {"name", "trainable", "dtype", "seed"}
@@ -21,8 +23,9 @@ def model_facts(model: keras.Model) -> dict[str, object]:
 
     Returns:
         `name`, `input_shape`, `num_classes`, the `mean` and `variance` of the pixels
-        per channel if the model normalizes them, and `layers`, as `layer_settings` has
-        them; all as `json` gives it back.
+        per channel if the model normalizes them, `layers`, as `layer_settings` has
+        them, and the names of the `classes` if they are known; all as `json` gives it
+        back.
     """
     facts = {
         "name": model.name,
@@ -30,6 +33,8 @@ def model_facts(model: keras.Model) -> dict[str, object]:
         "num_classes": model.output_shape[-1],
         "layers": layer_settings(model),
     }
+    if classes := classes_of(model):
+        facts["classes"] = list(classes)
     for layer in model.layers:
         if layer.name == "normalize":
             config = layer.get_config()

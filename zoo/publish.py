@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import keras
 
 from zoo import card, files, presets, records, remote, seeds
+from zoo.classifier import classes_of
 from zoo.facts import model_facts
 from zoo.registry import parse
 from zoo.weights import save_weights
@@ -80,7 +81,8 @@ def _fill(folder, name, rows, model, seed, fields, export) -> presets.Preset:
         for key, value in model_facts(model).items()
     }
     size, sha256 = path.stat().st_size, files.sha256(path)
-    preset = presets.Preset(**facts, **fields, file=path.name, size=size, sha256=sha256)
+    fields |= {"file": path.name, "size": size, "sha256": sha256}
+    preset = presets.Preset(**{**facts, **fields})
     if export is not None:
         export(model, folder / "saved_model")
     if lines := seeds.lines(rows, model.name):
@@ -127,6 +129,12 @@ def _check_record(model, record):
         raise ValueError(
             f"The model has {model.output_shape[-1]} logits, and the training "
             f"{len(record['classes'])} classes."
+        )
+    known = classes_of(model)
+    if known and list(known) != list(record["classes"]):
+        raise ValueError(
+            f"The model was trained with the classes {', '.join(known)}, and the "
+            f"record of the training has {', '.join(record['classes'])}."
         )
 
 

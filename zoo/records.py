@@ -6,12 +6,18 @@ import pathlib
 import re
 from collections.abc import Mapping
 
-from zoo import seeds
+from zoo import presets, seeds
 
 FILE = "recipe.json"
 DATA_LICENSES = {
     "fashion_mnist": "mit",
     "imagenet-1k": "terms of access of image-net.org, for research alone",
+}
+
+# SHA-256 of test images and labels, as `training.fingerprint.of_data` has it: these
+# are the data set wherever they lie.
+CONTENTS = {
+    "fashion_mnist": "dc16cbf60e4bb2de6064890ecb51658c82f647bb7c7c547aed328b59d897ea30"
 }
 
 
@@ -39,6 +45,22 @@ def read(path: str | os.PathLike) -> dict:
     return record
 
 
+def classes_beside(weights: str | os.PathLike) -> tuple[str, ...]:
+    """Returns the names of classes in the record beside weights of `zoo-train`.
+
+    Args:
+        weights: Path of the file.
+
+    Returns:
+        The names; empty if there is no record, or the file is another one.
+    """
+    path = pathlib.Path(weights)
+    record = path.parent / FILE
+    if path.name != presets.WEIGHTS_FILE or not record.is_file():
+        return ()
+    return tuple(json.loads(record.read_text(encoding="utf-8")).get("classes", ()))
+
+
 def base_dataset(name: str) -> str:
     """Returns the name of the data set that another one is made of by its name.
 
@@ -48,6 +70,14 @@ def base_dataset(name: str) -> str:
     'fashion_mnist'
     """
     return re.sub(r"_(c|rotation|translation|p|size)/.*", "", name)
+
+
+def is_of_folder(record: Mapping) -> bool:
+    """Returns whether a training was of files of the user, whatever they are called."""
+    facts = record.get("data") or {}
+    known = CONTENTS.get(record["dataset"])
+    is_known = known is not None and facts.get("test") == known
+    return bool(facts.get("path") or facts.get("data_dir")) and not is_known
 
 
 def default_name(stem: str, record: Mapping) -> str:
@@ -69,11 +99,13 @@ def describe(
     Raises:
         ValueError: If the licence of the data is not known.
     """
-    base = base_dataset(record["dataset"])
-    data_license = data_license or DATA_LICENSES.get(base)
+    own = is_of_folder(record)
+    if data_license is None and not own:
+        data_license = DATA_LICENSES.get(base_dataset(record["dataset"]))
     if data_license is None:
+        kind = "images in the folder" if own else "data set"
         raise ValueError(
-            f"The licence of the data set '{record['dataset']}' is not known here; "
+            f"The licence of the {kind} '{record['dataset']}' is not known here; "
             "give `data_license`. Received: data_license=None"
         )
     # Where folders lay on that machine is nobody's business.

@@ -5,9 +5,8 @@ import difflib
 import itertools
 from collections.abc import Iterable, Sequence
 
-import keras
-
 from zoo import alexnet, preresnet, resnet, vgg
+from zoo.classifier import Classifier, named
 from zoo.methods import METHODS
 from zoo.parts import combine
 
@@ -123,7 +122,8 @@ def build(
     input_shape: tuple[int | None, int | None, int] = (224, 224, 3),
     num_classes: int = 1000,
     normalization: tuple[Sequence[float], Sequence[float]] | None = None,
-) -> keras.Model:
+    classes: Sequence[str] = (),
+) -> Classifier:
     """Builds an untrained model.
 
     Args:
@@ -133,6 +133,8 @@ def build(
         num_classes: The number of logits.
         normalization: Mean and variance of the pixels per channel, in units of
             `[0, 255]`. By default those of ImageNet for three channels.
+        classes: The names of the classes in the order of the logits, if they are known.
+            The model keeps them as `model.classes`, and labels are matched by them.
 
     Returns:
         A functional model from images of shape `(batch, *input_shape)` in `[0, 255]`,
@@ -158,7 +160,7 @@ def build(
         parts, tuple(input_shape), num_classes, normalization
     )
     model.name = name
-    return model
+    return named(model, classes)
 
 
 def image_size(name: str) -> tuple[int, int] | None:

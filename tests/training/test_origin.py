@@ -270,6 +270,6 @@ def test_fine_tuning_goes_on_bit_for_bit_after_a_stop(
     run_training(trained, pictures, **stopped)
     found = [tmp_path / name / "model.safetensors" for name in ("whole", "stopped")]
     assert found[0].read_bytes() == found[1].read_bytes()
-    with pytest.raises(ValueError, match="another training: origin was {.*True"):
+    with pytest.raises(ValueError, match="another training: origin.*was.*True"):
         run_training(trained, pictures, **stopped, recalibrate=False)
     assert pathlib.Path(tmp_path / "stopped" / "recipe.json").exists()

@@ -189,6 +189,45 @@ def test_fewer_ensemble_sizes_are_taken_from_what_is_there(tmp_path):
     assert not store_again(folder)
 
 
+def test_what_was_begun_goes_on_with_fewer_ensemble_sizes(tmp_path, caplog):
+    whole = predictions.store(passes(sizes=(2,)), Data(), tmp_path / "whole")
+    folder, counts = tmp_path / "begun", []
+    with pytest.raises(KeyboardInterrupt):
+        predictions.store(passes(), Data(Interrupting(IMAGES, 2)), folder, period=0)
+    images = Interrupting(IMAGES, 2)  # As many reads as are left.
+    stored = predictions.store(
+        passes(sizes=(2,)), Data(images), folder, lambda *count: counts.append(count)
+    )
+    assert counts == [(4, False), (2, True), (1, True)]
+    assert stored.meta["sizes"] == [2]
+    for name in ARRAYS:
+        ours, theirs = getattr(stored, name), getattr(whole, name)
+        np.testing.assert_array_equal(ours, theirs, err_msg=name)
+
+
+def test_why_predictions_are_made_anew_is_said(tmp_path, caplog):
+    caplog.set_level("INFO", logger="absl")
+    reasons = {
+        "sizes were [1, 2, 5] and are now [1, 6]": passes(sizes=(1, 6)),
+        "seed was 3 and is now 4": passes(seed=4, sizes=(1,)),
+        "batch_size was 2 and is now 3": passes(seed=4, sizes=(1,), batch_size=3),
+    }
+    store_again(tmp_path)
+    for reason, made in reasons.items():
+        caplog.clear()
+        store_again(tmp_path, made)
+        assert reason in caplog.text
+
+
+def test_what_was_loaded_stays_when_the_files_are_made_anew(tmp_path):
+    first = predictions.store(passes(), Data(), tmp_path)
+    before = {name: np.array(getattr(first, name)) for name in ARRAYS}
+    # Fewer images: the same files, cut off, would end the process.
+    predictions.store(passes(seed=9), Data(IMAGES[:2], LABELS[:2]), tmp_path)
+    for name, value in before.items():
+        np.testing.assert_array_equal(getattr(first, name), value, err_msg=name)
+
+
 def test_a_truncated_file_is_named_and_made_anew(tmp_path):
     store_again(tmp_path)
     path = tmp_path / "energy.npy"
@@ -203,7 +242,8 @@ def test_names_of_data_sets_stay_inside_the_folder():
     root = pathlib.Path("root")
     path = predictions.folder_of(root, "resnet20.x", "x_c/fog/3")
     assert path == root / "resnet20.x" / "x_c" / "fog" / "3"
-    assert predictions.folder_of(root, "a/b", "/../c") == root / "a_b" / "c"
+    path = predictions.folder_of(root, "a/b", "/../c")
+    assert path == root / "a%2Fb" / "%" / "%2E%2E" / "c"
 
 
 def test_the_memory_does_not_grow_with_the_images(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
+from training import data, fingerprint, publishing
 from zoo import presets, weights
 
 ROOT = pathlib.Path(zoo.__file__).parent.parent
@@ -40,11 +41,11 @@ def checkout(tmp_path_factory):
 
 
 def write_images(folder):
-    """Writes two small pictures of each class."""
+    """Writes small pictures of each class."""
     rng = np.random.default_rng(0)
     for name in RECORD["classes"]:
         (folder / name).mkdir(parents=True)
-        for number in range(2):
+        for number in range(12):  # Some of them are test images.
             pixels = rng.integers(0, 256, (16, 16, 3)).astype("uint8")
             PIL.Image.fromarray(pixels).save(folder / name / f"{number}.png")
     return folder
@@ -102,3 +103,39 @@ def test_wrong_flags_are_one_line(checkout):
     assert result.returncode == 1
     assert "Give --model, --weights and --output, or --package." in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.fixture
+def record(tmp_path):
+    """That of a training on own pictures in a folder called as another data set."""
+    pictures = write_images(tmp_path / "fashion_mnist")
+    test = data.load(str(pictures), "test", image_size=(16, 16))
+    facts = {"path": str(pictures), "data_dir": None}
+    return {**RECORD, "data": {**facts, "test": fingerprint.of_data(test)}}
+
+
+def test_the_test_images_of_a_training_are_found_from_any_folder(
+    record, tmp_path, monkeypatch
+):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = publishing._test_images(record, None, None, (16, 16))
+    assert (found.name, found.classes) == ("fashion_mnist", ("cat", "cow", "dog"))
+    shutil.rmtree(record["data"]["path"])
+    with pytest.raises(FileNotFoundError, match="by `--dataset` and `--data_dir`"):
+        publishing._test_images(record, None, None, (16, 16))
+
+
+def test_other_test_images_are_refused_unless_they_are_asked_for(record, tmp_path):
+    record["data"]["test"] = "12"
+    with pytest.raises(ValueError, match="are not those of the training any more"):
+        publishing._test_images(record, None, None, (16, 16))
+    pictures = record["data"]["path"]
+    assert len(publishing._test_images(record, pictures, None, (16, 16)))
+
+
+def test_own_pictures_do_not_take_the_name_of_packaged_weights(record):
+    with pytest.raises(ValueError, match="give a tag, such as resnet20.mine"):
+        publishing._full_name("resnet20", record)
+    del record["data"]
+    assert publishing._full_name("resnet20", record) == "resnet20.fashion_mnist"

@@ -112,8 +112,12 @@ def test_trains_by_names_and_leaves_all_files(data_dir, tmp_path):
         ({"changes": ["batchsize=32"]}, "Did you mean 'batch_size'"),
         ({"changes": ["batch_size=many"]}, "like 128. Received: batch_size=many"),
         ({"changes": ["image_size=64"]}, r"like \[224, 224\]"),
-        ({"epochs": 1}, "epochs=1, warmup_epochs=1"),
         ({"changes": ["holdout=-1"]}, "0 for no validation set.*holdout=-1"),
+        ({"changes": ["warmup_epochs=1"], "epochs": 1}, "epochs=1, warmup_epochs=1"),
+        ({"changes": ["epochs=2"], "epochs": 3}, "epochs=2 and epochs=3"),
+        ({"changes": ["milestones=2"]}, r"like \[\]"),
+        ({"changes": ["augmentations=[1]"]}, "like"),
+        ({"changes": ["batch_size=0", "momentum=1"]}, "batch_size=0.*momentum=1.0"),
         ({"model": "resnet20_mcdo", "limit": 100}, "batch_size=128, 100 images"),
     ],
 )
@@ -158,6 +162,21 @@ def test_settings_of_a_recipe_can_be_changed():
     after = run.change_recipe(before, texts)
     changes = {"batch_size": 8, "image_size": (32, 48), "learning_rate": 1.0}
     assert after == dataclasses.replace(before, **changes, schedule="step")
+
+
+def test_the_order_of_changes_does_not_matter():
+    recipe = run.load_recipe("fashion_mnist")
+    changes = ["epochs=1", "warmup_epochs=0"]
+    first, second = (run.change_recipe(recipe, x) for x in (changes, changes[::-1]))
+    assert first == second == dataclasses.replace(recipe, epochs=1, warmup_epochs=0)
+    longer = run.change_recipe(recipe, ["warmup_epochs=13"], epochs=14)
+    assert (longer.warmup_epochs, longer.epochs) == (13, 14)
+
+
+def test_a_warm_up_that_nobody_asked_for_fits():
+    recipe = dataclasses.replace(run.load_recipe("fashion_mnist"), warmup_epochs=5)
+    warm_ups = [run.change_recipe(recipe, [], n).warmup_epochs for n in (1, 5, 6)]
+    assert warm_ups == [0, 4, 5]
 
 
 def test_a_wrong_flag_is_one_line(tmp_path):

@@ -160,10 +160,60 @@ def test_refuses_the_checkpoint_of_other_settings(tmp_path):
 
 def test_refuses_the_checkpoint_of_another_origin(tmp_path):
     fit(tmp_path, origin={"sha256": "12"})
-    with pytest.raises(
-        ValueError, match=r"origin was {'sha256': '12'} and is now None"
-    ):
+    with pytest.raises(ValueError, match=r"origin.sha256 was '12' and is not set now"):
         fit(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    fit(folder)
+    return folder
+
+
+def inverted(data, field):
+    values = getattr(data, field)
+    return dataclasses.replace(data, **{field: values.max() - values})
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"recipe": {"batch_size": 8}}, "recipe.batch_size was 16 and is now 8. Use"),
+        (
+            {"recipe": {"epochs": 4, "decay": 0.2}},
+            "recipe.epochs was 3 and is now 4; recipe.decay was 0.1 and is now 0.2",
+        ),
+        (
+            {"data": {"classes": ("rows", "wolf")}},
+            r"classes\[1\] was 'columns' and is now 'wolf'. Use",
+        ),
+        (
+            {"changed": "images"},
+            r"training: training data was '\w+' and is now '\w+'",
+        ),
+        (
+            {"changed": "labels"},
+            r"training: training data was '\w+' and is now '\w+'",
+        ),
+        ({"validation": stripes(42)}, "training: validation data was"),
+        ({"policy": "mixed_bfloat16"}, "precision was 'float32' and is now 'mixed_bfl"),
+    ],
+)
+def test_a_training_knows_its_settings_its_data_and_its_precision(
+    finished, change, message
+):
+    before = (finished / "checkpoint.safetensors").read_bytes()
+    recipe = dataclasses.replace(RECIPE, **change.get("recipe", {}))
+    data = dataclasses.replace(stripes(), **change.get("data", {}))
+    data = inverted(data, change["changed"]) if "changed" in change else data
+    model = small_model()
+    if "policy" in change:
+        model.dtype_policy = change["policy"]
+    validation = change.get("validation", stripes(40))
+    with pytest.raises(ValueError, match=message):
+        trainer.train(model, recipe, data, finished, validation)
+    assert (finished / "checkpoint.safetensors").read_bytes() == before
 
 
 def test_refuses_a_damaged_checkpoint(tmp_path):

@@ -158,6 +158,21 @@ def test_rounded_weights_are_half_the_size(model, published, tmp_path):
     assert "in one pass:\ndtype float16, images 9.\n" in text
 
 
+@pytest.mark.parametrize("facts", [{"path": "/photos"}, {"data_dir": "/mine"}])
+def test_the_licence_of_own_images_is_not_that_of_data_of_their_name(
+    model, tmp_path, facts
+):
+    record = {**RECORD, "dataset": "fashion_mnist", "data": {"test": "12", **facts}}
+    with pytest.raises(ValueError, match="in the folder 'fashion_mnist' is not known"):
+        publish.publish(model, tmp_path / "it", record)
+    preset = publish.publish(model, tmp_path / "it", record, data_license="mine")
+    assert preset.data_license == "mine"
+    assert "photos" not in (tmp_path / "it" / "preset.json").read_text()
+    record["data"]["test"] = records.CONTENTS["fashion_mnist"]
+    preset = publish.publish(model, tmp_path / "it", record)
+    assert preset.data_license == "mit"
+
+
 def test_data_in_another_size_has_the_licence_of_the_data(model, tmp_path):
     record = {**RECORD, "dataset": "fashion_mnist_size/64"}
     preset = publish.publish(model, tmp_path / "it", record)

@@ -1,6 +1,11 @@
 """What a recipe is: the settings of a training, and nothing of the machine."""
 
 import dataclasses
+import itertools
+import math
+from collections.abc import Callable
+
+from training.augment import AUGMENTATIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +40,9 @@ class Recipe:
         holdout: How many training images are held out for validation, at most one in
             ten; with 0 it trains on all, and nothing is watched. Data sets that are
             published with a validation set have that one.
+
+    Raises:
+        ValueError: If settings are out of their ranges; it names all of them.
     """
 
     dataset: str
@@ -56,33 +64,63 @@ class Recipe:
     holdout: int = 5_000
 
     def __post_init__(self):
-        if self.schedule not in ("cosine", "step"):
-            raise ValueError(
-                "`schedule` must be 'cosine' or 'step'. "
-                f"Received: schedule={self.schedule}"
-            )
-        sides = self.image_size
-        if sides is not None and not (
-            isinstance(sides, tuple | list)
-            and len(sides) == 2
-            and all(isinstance(side, int) and side > 0 for side in sides)
-        ):
-            raise ValueError(
-                "`image_size` must be a height and a width like [224, 224]. "
-                f"Received: image_size={sides}"
-            )
-        if not 0 <= self.ema_momentum < 1:
-            raise ValueError(
-                "`ema_momentum` must be in [0, 1). "
-                f"Received: ema_momentum={self.ema_momentum}"
-            )
-        if self.holdout < 0:
-            raise ValueError(
-                "`holdout` is a number of images, 0 for no validation set. Received: "
-                f"holdout={self.holdout}"
-            )
-        if self.epochs <= self.warmup_epochs:
-            raise ValueError(
+        wrong = [
+            f"`{name}` must be {meaning}. Received: {name}={getattr(self, name)}"
+            for name, (meaning, is_in) in _RANGES.items()
+            if not _fits(is_in, getattr(self, name))
+        ]
+        if not wrong and self.epochs <= self.warmup_epochs:
+            wrong = [
                 "`epochs` counts those of the warm-up and must be larger. Received: "
                 f"epochs={self.epochs}, warmup_epochs={self.warmup_epochs}"
-            )
+            ]
+        if wrong:
+            raise ValueError(" ".join(wrong))
+
+
+def _fits(is_in, value) -> bool:
+    try:
+        return is_in(value)
+    except (TypeError, ValueError):  # It is of another kind.
+        return False
+
+
+def _increase(values) -> bool:
+    whole = all(isinstance(value, int) for value in values)
+    return whole and all(a < b for a, b in itertools.pairwise((0, *values)))
+
+
+def _normalizes(value) -> bool:
+    if value is None:
+        return True
+    mean, variance = value
+    finite = all(map(math.isfinite, (*mean, *variance)))
+    return len(mean) == len(variance) and finite and min(variance) > 0
+
+
+def _are_sides(value) -> bool:
+    whole = value is None or all(isinstance(side, int) for side in value)
+    return whole and (value is None or (len(value) == 2 and min(value) >= 1))
+
+
+# What each setting must be, in words and as a function; NaN is in no range.
+_RANGES: dict[str, tuple[str, Callable[..., bool]]] = {
+    "batch_size": ("positive", lambda n: n >= 1),
+    "epochs": ("positive", lambda n: n >= 1),
+    "learning_rate": ("positive and finite", lambda x: 0 < x < math.inf),
+    "warmup_epochs": ("zero or positive", lambda n: n >= 0),
+    "schedule": ("'cosine' or 'step'", lambda text: text in ("cosine", "step")),
+    "milestones": ("whole, positive epochs that increase", _increase),
+    "decay": ("in (0, 1]", lambda x: 0 < x <= 1),
+    "momentum": ("in [0, 1)", lambda x: 0 <= x < 1),
+    "weight_decay": ("zero or positive, and finite", lambda x: 0 <= x < math.inf),
+    "ema_momentum": ("in [0, 1)", lambda x: 0 <= x < 1),
+    "label_smoothing": ("in [0, 1)", lambda x: 0 <= x < 1),
+    "augmentations": (
+        f"some of {', '.join(AUGMENTATIONS)}",
+        lambda names: set(names) <= set(AUGMENTATIONS),
+    ),
+    "normalization": ("a mean and a positive variance per channel", _normalizes),
+    "image_size": ("a height and a width like [224, 224]", _are_sides),
+    "holdout": ("a number of images, 0 for no validation set", lambda n: n >= 0),
+}

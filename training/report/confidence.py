@@ -40,13 +40,20 @@ class Stored:
         """
         if dataset not in self._known[model]:
             return None
-        folder = predictions.folder_of(self._folder, model, dataset)
-        if not (folder / "meta.json").exists():
+        stored = self._load(model, dataset)
+        if stored is None:
             return None
-        stored = predictions.load(folder)
         sizes, size = stored.meta["sizes"], self.results.size(model)
         index = stored.index(size) if size in sizes else len(sizes) - 1
         return stored.probs[index], stored.labels
+
+    def meta(self, model: str, dataset: str) -> dict:
+        """Returns what predictions that `get` finds are of."""
+        return self._load(model, dataset).meta
+
+    def _load(self, model, dataset):
+        folder = predictions.folder_of(self._folder, model, dataset)
+        return predictions.load(folder) if (folder / "meta.json").exists() else None
 
     def all(self, model: str, datasets: Sequence[str]):
         """Yields the predictions there are of several data sets, one by one."""

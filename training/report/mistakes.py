@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from training import class_names, fingerprint
 from training.metrics.inputs import chunks
 from training.report.confidence import Stored
 
@@ -40,13 +41,14 @@ def most_confident(
         The mistakes by the name of the model, the most confident one first. Nothing
         where the images are not to be had, or not those of the predictions.
     """
-    found, data = {}, None
+    found, loaded = {}, None
     for model, label in stored.results.labels().items():
         pair = stored.get(model, base)
         if pair is None:
             continue
-        data = data or _images(base, images)
-        if data is None or not np.array_equal(data.labels[: len(pair[1])], pair[1]):
+        loaded = loaded or _images(base, images)
+        data = loaded and _as_predicted(loaded, stored.meta(model, base))
+        if data is None or not np.array_equal(data.labels, pair[1]):
             continue
         wrong = _rank(*pair, count)
         if wrong:
@@ -88,6 +90,17 @@ def _images(name, images):
         return data.load(name, "test")
     except (ImportError, OSError, ValueError):
         return None
+
+
+def _as_predicted(data, meta):
+    """Returns the images of predictions with their labels, or None if it has others."""
+    try:
+        data = data.take(meta["count"] // data.frames)
+        data = class_names.relabeled(data, meta.get("classes", ()), "the model")
+    except ValueError:
+        return None
+    known = meta.get("data") or ""
+    return data if fingerprint.of_named(data).startswith(known) else None
 
 
 def _picture(pixels):

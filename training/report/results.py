@@ -6,6 +6,8 @@ import re
 import statistics
 from collections.abc import Iterable, Mapping
 
+from training.report.rows import told_apart
+
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
@@ -63,7 +65,7 @@ class Results:
     """
 
     def __init__(self, rows: Iterable[Mapping]):
-        self.rows = list(rows)
+        self.rows = told_apart(rows)
         self.models = _distinct(row["model"] for row in self.rows)
         self.metrics = _distinct(row["metric"] for row in self.rows)
         names = _distinct(row["dataset"] for row in self.rows)

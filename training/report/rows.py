@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 
 from zoo import files
 
+_SHORT = 6  # So many letters of a fingerprint tell a few data sets apart.
+
 
 def write_rows(rows: Iterable[Mapping], path: str | os.PathLike):
     """Writes rows as JSON lines; the file appears whole or not at all.
@@ -40,6 +42,28 @@ def read_rows(path: str | os.PathLike) -> list[dict]:
             ) from error
         rows.append({**row, "value": math.nan} if empty else row)
     return rows
+
+
+def told_apart(rows: Iterable[Mapping]) -> list[Mapping]:
+    """Returns rows in which different data sets of one name have different names.
+
+    Values of several trainings are averaged, those of several test sets never. What
+    `data` rows have says which are; rows without are taken to be of the same.
+
+    Args:
+        rows: As `training.evaluate.evaluate` returns them.
+    """
+    rows, found = list(rows), {}
+    for row in rows:
+        if row.get("data"):
+            found.setdefault(row["dataset"], {}).setdefault(row["data"])
+    several = {name for name, contents in found.items() if len(contents) > 1}
+    return [
+        {**row, "dataset": f"{row['dataset']} [{row['data'][:_SHORT]}]"}
+        if row["dataset"] in several and row.get("data")
+        else row
+        for row in rows
+    ]
 
 
 def write_text(text: str, path: str | os.PathLike):

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 
 from training.report import columns
-from training.report.rows import write_text
+from training.report.rows import told_apart, write_text
 
 
 def write_table(rows: Iterable[Mapping], path: str | os.PathLike):
@@ -30,7 +30,7 @@ def table(rows: Iterable[Mapping]) -> list[list[str]]:
     >>> table([{**row, "value": 0.9325}])
     [['Model', 'N', 'Accuracy (%)'], ['m', '2', '93.25']]
     """
-    rows = list(rows)
+    rows = told_apart(rows)
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
     several = len({row["dataset"] for row in rows}) > 1
     heading = ["Dataset"] * several + ["Model", "N", *map(columns.heading, metrics)]
@@ -63,7 +63,7 @@ def rich_table(rows: Iterable[Mapping]):
     from rich import table as rich_tables
 
     groups = {}
-    for row in rows:
+    for row in told_apart(rows):
         name = f"{row['model']} on {row['dataset']}"
         groups.setdefault(name, []).append(row)
     tables = []

@@ -14,8 +14,8 @@ class Posterior(layers.RandomLayer):
     does not matter then, and no state is read or written. Without a seed every call
     draws a new one, from the state that the `seed` of the constructor starts.
 
-    Subclasses set `num_samples`, `num_classes` and `image_shape`, and implement
-    `sample(images, key, offset)`.
+    Subclasses set `num_samples`, `num_classes`, `image_shape` and, if they are known,
+    the names of the `classes`, and implement `sample(images, key, offset)`.
 
     Args:
         seed: Makes the calls without a seed reproducible.
@@ -26,6 +26,7 @@ class Posterior(layers.RandomLayer):
     """
 
     stochastic = False  # The layers inside may be.
+    classes: tuple[str, ...] = ()
 
     def __init__(self, seed: int | None = None, **kwargs):
         # The model casts the images itself; half precision could not hold them.

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from layers.random import fold
+from zoo.classifier import match
 from zoo.posterior.base import Posterior
 from zoo.posterior.monte_carlo import MonteCarlo
 
@@ -56,6 +57,12 @@ class DeepEnsemble(Posterior):
         self.num_classes = _common(self.members, "num_classes")
         self.image_shape = _common(self.members, "image_shape")
         self.num_samples = sum(member.num_samples for member in self.members)
+        _check_classes(self.members)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes in the order of the logits; empty if not known."""
+        return next(filter(None, (member.classes for member in self.members)), ())
 
     def sample(self, images, key, offset):
         samples = [
@@ -84,3 +91,15 @@ def _common(members, attribute: str):
             f"Received: {attribute}={values}"
         )
     return values[0]
+
+
+def _check_classes(members):
+    """Checks that one logit is one class, where the names are known."""
+    known = [member.classes for member in members if member.classes]
+    for number, classes in enumerate(known):
+        places = match(classes, known[0], f"member {number}", "member 0")
+        if places != tuple(range(len(classes))):
+            raise ValueError(
+                "All members of an ensemble must have their classes in one order. "
+                f"Received: classes={classes}, and before {known[0]}"
+            )

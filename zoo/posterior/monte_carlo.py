@@ -8,6 +8,7 @@ from keras import ops
 
 import layers
 from layers.estimators import ESTIMATORS
+from zoo.classifier import classes_of
 from zoo.posterior.base import Posterior
 from zoo.posterior.compiled import Compiled
 from zoo.posterior.passes import chunk_size, is_number, run_all
@@ -76,6 +77,11 @@ class MonteCarlo(Posterior):
         with layers.stream(0, prediction=prediction):
             self._split = Split(model)
         self._compiled = Compiled(self._draw, self, self._split.is_known)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes in the order of the logits; empty if not known."""
+        return classes_of(self.model)
 
     def sample(self, images, key, offset, num_samples=None):
         """Returns the samples of one key; see `zoo.posterior.Posterior`.

@@ -77,6 +77,11 @@ class Temperature(Posterior):
             name="temperature",
         )
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes in the order of the logits; empty if not known."""
+        return self.posterior.classes
+
     def sample(self, images, key, offset):
         samples = self.posterior(images, seed=key, offset=offset)
         return (pooled(samples) / self.temperature)[None]

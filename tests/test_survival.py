@@ -1,0 +1,188 @@
+"""What is saved, loaded, copied, pickled or cloned is what it was."""
+
+import copy
+import pickle
+
+import keras
+import numpy as np
+import pytest
+
+import layers
+import zoo
+from training import losses, optimizer
+from training.metrics import keras_metrics
+from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 2)).astype("float32")
+LABELS = np.array([0, 1, 2, 1, 0])
+
+
+def load(model, folder):
+    model.save(folder / "model.keras")
+    return keras.saving.load_model(folder / "model.keras")
+
+
+def checkpoint(model, folder):
+    """As `fit` saves it by a callback that Keras has."""
+    callback = keras.callbacks.ModelCheckpoint(str(folder / "best.keras"))
+    callback.set_model(model)
+    callback.on_epoch_end(0, {})
+    return keras.saving.load_model(folder / "best.keras")
+
+
+def clone(model, folder):
+    result = keras.models.clone_model(model)
+    result.set_weights(model.get_weights())
+    return result
+
+
+WAYS = {
+    "load": load,
+    "checkpoint": checkpoint,
+    "deepcopy": lambda model, _: copy.deepcopy(model),
+    "pickle": lambda model, _: pickle.loads(pickle.dumps(model)),
+    "clone": clone,
+}
+
+
+def around(layer):
+    """Returns a model with a layer in its middle."""
+    images = keras.Input((8, 8, 2), name="images")
+    x = layer(images)
+    if len(x.shape) > 2:
+        x = keras.layers.Flatten()(x)
+    return keras.Model(images, keras.layers.Dense(3, name="head")(x), name="around")
+
+
+def classifier():
+    images = keras.Input((8, 8, 2), name="images")
+    x = layers.MCDropout(0.3, name="dropout")(keras.layers.Flatten()(images / 255))
+    x = keras.layers.Dense(3, kernel_regularizer=keras.regularizers.L2(0.1))(x)
+    logits = layers.DenseFlipout(3, initial_scale=0.1, name="head")(x)
+    model = keras.Model(images, logits, name="classifier")
+    return zoo.classifier.named(model, ("cat", "dog", "cow"))
+
+
+def objective(label_smoothing=0.0):
+    """Returns a model with all that a training compiles into it."""
+    model = losses.elbo(classifier(), 1000)
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
+    rate = optimizer.WarmUp(schedule, warmup_steps=3)
+    model.compile(
+        optimizer.MomentumSGD(rate, momentum=0.9),
+        losses.cross_entropy(label_smoothing, 3),
+        metrics=["accuracy", keras_metrics.Classification("ece", from_logits=True)],
+    )
+    model.train_on_batch(IMAGES, LABELS)
+    return model
+
+
+def posterior(kind):
+    """Returns a posterior in a model of its own, with its samples as a batch."""
+    images = keras.Input((8, 8, 2), name="images")
+    return keras.Model(images, kind(images, seed=3), name="outer")
+
+
+OBJECTS = {
+    "SpatialSmoothing": lambda: around(layers.SpatialSmoothing(2.0, (1, 2, 1))),
+    "BlurPool2D": lambda: around(layers.BlurPool2D((1, 2, 1), strides=2)),
+    "MCDropout": lambda: around(layers.MCDropout(0.4, channelwise=True)),
+    "Dropout": lambda: around(layers.Dropout(0.4)),
+    "BatchNormalization": lambda: around(layers.BatchNormalization(momentum=0.5)),
+    "DenseFlipout": lambda: around(layers.DenseFlipout(4, prior_scale=2.0)),
+    "Conv2DFlipout": lambda: around(layers.Conv2DFlipout(4, 3, groups=2)),
+    "MonteCarlo": lambda: posterior(MonteCarlo(classifier(), 2)),
+    "DeepEnsemble": lambda: posterior(DeepEnsemble([classifier(), classifier()])),
+    "Temperature": lambda: posterior(Temperature(classifier(), 2.5)),
+    "Classifier": classifier,
+    "build": lambda: zoo.build(
+        "resnet20_smooth_flipout", (16, 16, 2), 3, classes=("cat", "dog", "cow")
+    ),
+    "Elbo": objective,
+    "SmoothedCrossEntropy": lambda: objective(0.2),
+}
+
+
+def outputs(model):
+    images = np.resize(IMAGES, (5, *model.input_shape[1:]))
+    with layers.stream(0):
+        return keras.ops.convert_to_numpy(model(images, training=False))
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_every_public_object_survives(name, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = OBJECTS[name]()
+    expected = outputs(model)
+    for way, again in WAYS.items():
+        (tmp_path / way).mkdir()
+        found = again(model, tmp_path / way)
+        np.testing.assert_array_equal(outputs(found), expected, err_msg=way)
+        assert type(found) is type(model), way
+        assert getattr(found, "classes", ()) == getattr(model, "classes", ()), way
+        if not model.compiled:
+            continue
+        assert found.num_examples == 1000, way
+        with layers.stream(0):
+            theirs = found.test_on_batch(IMAGES, LABELS, return_dict=True)
+        with layers.stream(0):
+            ours = model.test_on_batch(IMAGES, LABELS, return_dict=True)
+        for metric in ours:
+            np.testing.assert_allclose(theirs[metric], ours[metric], 1e-5, err_msg=way)
+        one, other = (m.optimizer.get_config() for m in (model, found))
+        assert one == other, way
+        assert other["learning_rate"]["config"]["warmup_steps"] == 3
+
+
+def test_every_public_layer_and_posterior_is_here():
+    public = {
+        name
+        for package in (layers, zoo.posterior)
+        for name, value in vars(package).items()
+        if isinstance(value, type) and issubclass(value, keras.layers.Layer)
+    }
+    assert public - {"RandomLayer", "Posterior"} <= set(OBJECTS)
+
+
+def test_penalties_of_other_layers_are_theirs_alone():
+    model = classifier()
+    with layers.stream(0):
+        logits = model(IMAGES, training=True)
+    penalty, divergence = (float(x) for x in reversed(sorted_losses(model)))
+    nll = float(losses.cross_entropy()(LABELS, logits))
+    trained = losses.elbo(model, 1000)
+    trained.compile("sgd", losses.cross_entropy())
+    with layers.stream(0):
+        total = trained.compute_loss(
+            IMAGES, LABELS, trained(IMAGES, training=True), training=True
+        )
+    assert penalty > 0.01
+    assert divergence > 1
+    expected = nll + penalty + divergence / 1000
+    np.testing.assert_allclose(float(total), expected, rtol=1e-5)
+
+
+def sorted_losses(model):
+    """Returns the divergence, and the penalty of the regularizer."""
+    (head,) = (layer for layer in model.layers if layer.name == "head")
+    (divergence,) = head.losses
+    (penalty,) = (x for x in model.losses if float(x) != float(divergence))
+    return divergence, penalty
+
+
+def test_outside_of_a_training_the_divergence_is_whole():
+    model = classifier()
+    losses.elbo(model, 1000)(IMAGES)
+    divided = float(sorted_losses(model)[0])
+    model(IMAGES)
+    np.testing.assert_allclose(float(sorted_losses(model)[0]), divided * 1000, 1e-5)
+
+
+@pytest.mark.parametrize("weights", [None, np.array([1.0, 0.0, 2.0, 1.0, 1.0])])
+def test_smoothing_of_labels_is_a_mean_over_examples(weights):
+    logits = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
+    targets = 0.7 * np.eye(3)[LABELS] + 0.1
+    logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    each = -(targets * logs).sum(1) * (1 if weights is None else weights)
+    loss = losses.cross_entropy(0.3, 3)(LABELS, logits, weights)
+    np.testing.assert_allclose(loss, each.mean(), rtol=1e-5)

@@ -1,0 +1,50 @@
+"""In what two descriptions differ: of trainings, or of predictions."""
+
+import json
+from collections.abc import Mapping
+
+_SHOWN = 3  # So many differences in a message.
+
+
+def differences(old: Mapping, new: Mapping) -> str:
+    """Says which values of two nested descriptions differ.
+
+    Args:
+        old: As JSON gives it back.
+        new: As JSON takes it.
+
+    Returns:
+        For example `"recipe.epochs was 2 and is now 3"`; empty if they agree.
+
+    Example:
+
+    >>> differences({"classes": ["cat", "dog"]}, {"classes": ("cat", "wolf")})
+    "classes[1] was 'dog' and is now 'wolf'"
+    """
+    before, after = _flat(old), _flat(json.loads(json.dumps(new)))
+    found = [
+        f"{name} {_was(before, name)} and {_is(after, name)}"
+        for name in {**after, **before}
+        if name not in before or name not in after or before[name] != after[name]
+    ]
+    more = len(found) - _SHOWN
+    return "; ".join(found[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _was(values, name):
+    return f"was {values[name]!r}" if name in values else "was not set"
+
+
+def _is(values, name):
+    return f"is now {values[name]!r}" if name in values else "is not set now"
+
+
+def _flat(value, name="") -> dict:
+    """Returns the values of nested lists and dicts by their paths."""
+    if isinstance(value, Mapping) and value:
+        parts = {f"{name}.{key}" if name else key: v for key, v in value.items()}
+    elif isinstance(value, list) and value:
+        parts = {f"{name}[{i}]": v for i, v in enumerate(value)}
+    else:
+        return {name: value}
+    return {k: v for path, part in parts.items() for k, v in _flat(part, path).items()}

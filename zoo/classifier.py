@@ -1,0 +1,132 @@
+"""Names of classes: they travel with models, and labels are matched by them."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import keras
+
+_SHOWN = 5  # So many names in a message.
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class Classifier(keras.Model):
+    """A functional model that may know the names of its classes.
+
+    What it knows is in its config, so files, copies, pickles and clones have it too. A
+    subclass that knows more keeps it by `know`.
+    """
+
+    _facts = "{}"  # In JSON, for Keras wraps lists and dicts.
+
+    def __init__(self, inputs, outputs, name=None, **kwargs):
+        super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
+        # Where `keras.models.clone_model` has made it; see below.
+        self._facts = getattr(outputs, "_facts", "{}")
+
+    def knows(self) -> dict:
+        """Returns what it knows beside its graph, as `json` gives it back."""
+        return json.loads(self._facts)
+
+    def know(self, **facts):
+        """Keeps what `json` takes."""
+        self._facts = json.dumps({**self.knows(), **facts})
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes in the order of the logits; empty if not known."""
+        return tuple(self.knows().get("classes", ()))
+
+    @classes.setter
+    def classes(self, names: Sequence[str]):
+        names = list(map(str, names))
+        if len(names) not in (0, self.output_shape[-1]) or len({*names}) < len(names):
+            raise ValueError(
+                f"`classes` must be {self.output_shape[-1]} different names, one for "
+                f"each logit. Received: classes={_listed(names)}"
+            )
+        self.know(classes=names)
+
+    def _run_through_graph(self, *args, **kwargs):
+        # A clone is made of these outputs by the constructor, from no config.
+        outputs = super()._run_through_graph(*args, **kwargs)
+        if isinstance(outputs, keras.KerasTensor):
+            outputs._facts = self._facts
+        return outputs
+
+    def get_config(self):
+        return {**super().get_config(), "facts": self.knows()}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        graph = {key: value for key, value in config.items() if key != "facts"}
+        model = super().from_config(graph, custom_objects=custom_objects)
+        model.know(**config.get("facts", {}))
+        return model
+
+
+def named(model: keras.Model, classes: Sequence[str] = ()) -> Classifier:
+    """Returns a model with the same layers that knows the names of its classes.
+
+    Args:
+        model: A functional model.
+        classes: The names, in the order of the logits; none if they are not known.
+    """
+    found = Classifier(inputs=model.input, outputs=model.output, name=model.name)
+    found.classes = classes
+    return found
+
+
+def classes_of(model) -> tuple[str, ...]:
+    """Returns the names of the classes of a model or posterior; empty if not known."""
+    return tuple(getattr(model, "classes", ()))
+
+
+def match(
+    classes: Sequence[str], others: Sequence[str], who: str, whose: str
+) -> tuple[int, ...]:
+    """Returns where the names of some classes are among those of others.
+
+    Names are the same in any case of letters and with any signs between their words, as
+    folders cannot have all: `"T-shirt/top"` is `"t-shirt_top"`.
+
+    Args:
+        classes: Names, for example of a data set.
+        others: Names among which each of them must be, for example of a model.
+        who: Has `classes`, for the error.
+        whose: Has `others`.
+
+    Raises:
+        ValueError: If one is not there; it says which names only one of them has.
+
+    Example:
+
+    >>> match(["dog", "cat"], ["Cat", "Cow", "Dog"], "data set 'd'", "model 'm'")
+    (2, 0)
+    """
+    known = {name: place for place, name in enumerate(others)}
+    spelled = [_spelled(name) for name in others]
+    if len({*spelled, *map(_spelled, classes)}) <= len(spelled) == len({*spelled}):
+        known |= {name: place for place, name in enumerate(spelled)}
+    places = [known.get(n, known.get(_spelled(n))) for n in classes]
+    if None in places or len({*places}) < len(places):
+        missing = [n for n, p in zip(classes, places, strict=True) if p is None]
+        left = [n for place, n in enumerate(others) if place not in places]
+        raise ValueError(
+            f"The classes of {who} are not those of {whose}: only the first has "
+            f"{_listed(missing)}, only the second {_listed(left)}. Labels are matched "
+            "by the names of the classes."
+        )
+    return tuple(places)
+
+
+def _spelled(name):
+    words = re.sub(r"[\W_]+", " ", unicodedata.normalize("NFC", name).casefold())
+    return f" {words.strip()}"  # No name begins so.
+
+
+def _listed(names):
+    more = len(names) - _SHOWN
+    text = ", ".join(f"'{name}'" for name in names[:_SHOWN]) or "none"
+    return text + (f" and {more} more" if more > 0 else "")
