@@ -95,9 +95,6 @@ OBJECTS = {
     "DeepEnsemble": lambda: posterior(DeepEnsemble([classifier(), classifier()])),
     "Temperature": lambda: posterior(Temperature(classifier(), 2.5)),
     "Classifier": classifier,
-    "build": lambda: zoo.build(
-        "resnet20_smooth_flipout", (16, 16, 2), 3, classes=("cat", "dog", "cow")
-    ),
     "Elbo": objective,
     "SmoothedCrossEntropy": lambda: objective(0.2),
 }

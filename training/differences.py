@@ -10,8 +10,8 @@ def differences(old: Mapping, new: Mapping) -> str:
     """Says which values of two nested descriptions differ.
 
     Args:
-        old: As JSON gives it back.
-        new: As JSON takes it.
+        old: As JSON takes it.
+        new: Likewise.
 
     Returns:
         For example `"recipe.epochs was 2 and is now 3"`; empty if they agree.
@@ -21,7 +21,7 @@ def differences(old: Mapping, new: Mapping) -> str:
     >>> differences({"classes": ["cat", "dog"]}, {"classes": ("cat", "wolf")})
     "classes[1] was 'dog' and is now 'wolf'"
     """
-    before, after = _flat(old), _flat(json.loads(json.dumps(new)))
+    before, after = (_flat(json.loads(json.dumps(value))) for value in (old, new))
     found = [
         f"{name} {_was(before, name)} and {_is(after, name)}"
         for name in {**after, **before}

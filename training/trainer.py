@@ -114,7 +114,10 @@ def compile_model(
     trained.compile(
         optimizer=optimizer.optimizer(recipe, steps, model),
         loss=losses.cross_entropy(recipe.label_smoothing, model.output_shape[-1]),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        metrics=[
+            keras.metrics.SparseCategoricalCrossentropy("nll", from_logits=True),
+            keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+        ],
         jit_compile=jit_compile,
     )
     trained.optimizer.build(trained.trainable_variables)
@@ -146,8 +149,10 @@ def train(
         data: The training set.
         workdir: Folder for `checkpoint.safetensors`, `metrics.jsonl` with one row for
             each epoch, and TensorBoard's event files. It is made if it is not there.
-        validation: A set on which loss and accuracy are measured after each epoch, with
-            one forward pass; with an `ema_momentum`, also of the averaged weights.
+            `loss` is what is minimized, with label smoothing and KL divergences; the
+            mean `nll` of the labels and the `accuracy` are beside it.
+        validation: A set on which the three are measured after each epoch, with one
+            forward pass; with an `ema_momentum`, also of the averaged weights.
         seed: Of the random layers, the order of the examples and the augmentation.
         jit_compile: Whether to compile with XLA; "auto" leaves it to Keras.
         checkpoint_seconds: Time between checkpoints; there is one after each epoch too.

@@ -152,6 +152,28 @@ def test_the_current_weights_go_on_behind_the_averages(uninterrupted, tmp_path):
         np.testing.assert_array_equal(one, other, err_msg=one.path)
 
 
+def test_the_nll_is_beside_the_objective(tmp_path):
+    """The objective has label smoothing and a divergence, the NLL has neither."""
+    images = keras.Input((12, 12, 1), name="images")
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255, name="scale")(images))
+    head = layers.DenseFlipout(2, initial_scale=1e-4, name="head")
+    model = keras.Model(images, head(x), name="flat")
+    recipe = dataclasses.replace(
+        RECIPE, epochs=1, warmup_epochs=0, label_smoothing=0.2, augmentations=()
+    )
+    held_out = stripes(40)
+    (row,) = trainer.train(model, recipe, stripes(), tmp_path, held_out)
+    logits = keras.ops.convert_to_numpy(model(held_out.images)).astype("float64")
+    divergence = float(sum(model.losses)) / 80
+    logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    nll = -logs[np.arange(40), held_out.labels].mean()
+    smoothed = -(logs * (0.8 * np.eye(2)[held_out.labels] + 0.1)).sum(1).mean()
+    np.testing.assert_allclose(row["val_nll"], nll, rtol=1e-2)
+    np.testing.assert_allclose(row["val_loss"], smoothed + divergence, rtol=1e-2)
+    assert row["val_loss"] > 2 * row["val_nll"]
+    assert {"nll", "accuracy", "loss"} < row.keys()
+
+
 def test_refuses_the_checkpoint_of_other_settings(tmp_path):
     fit(tmp_path)
     with pytest.raises(ValueError, match=r"another training: seed was 0 and is now 1"):

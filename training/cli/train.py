@@ -55,9 +55,12 @@ def main():
         kinds["Validation"] = "val"
     for name, kind in kinds.items():
         if f"{kind}_loss" in row:
-            loss, accuracy = row[f"{kind}_loss"], row[f"{kind}_accuracy"]
+            nll, accuracy, loss = (
+                row[f"{kind}_{metric}"] for metric in ("nll", "accuracy", "loss")
+            )
             print(
-                f"{name} loss {loss:.4f}, accuracy {accuracy:.4f} with one forward pass"
+                f"{name} NLL {nll:.4f}, accuracy {accuracy:.4f}, objective {loss:.4f} "
+                "with one forward pass"
             )
     print(f"Weights, metrics and TensorBoard lie in {_WORKDIR.value}")
 
