@@ -106,6 +106,12 @@ def outputs(model):
         return keras.ops.convert_to_numpy(model(images, training=False))
 
 
+def tested(model):
+    model.reset_metrics()
+    with layers.stream(0):
+        return model.test_on_batch(IMAGES, LABELS, return_dict=True)
+
+
 @pytest.mark.parametrize("name", OBJECTS)
 def test_every_public_object_survives(name, tmp_path):
     keras.utils.set_random_seed(0)
@@ -120,10 +126,7 @@ def test_every_public_object_survives(name, tmp_path):
         if not model.compiled:
             continue
         assert found.num_examples == 1000, way
-        with layers.stream(0):
-            theirs = found.test_on_batch(IMAGES, LABELS, return_dict=True)
-        with layers.stream(0):
-            ours = model.test_on_batch(IMAGES, LABELS, return_dict=True)
+        ours, theirs = (tested(x) for x in (model, found))
         for metric in ours:
             np.testing.assert_allclose(theirs[metric], ours[metric], 1e-5, err_msg=way)
         one, other = (m.optimizer.get_config() for m in (model, found))
