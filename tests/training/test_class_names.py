@@ -119,16 +119,14 @@ def test_a_model_of_others_is_told_its_classes(tmp_path):
 
 def test_a_training_goes_by_names_and_tells_them(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        trainer, "compile_model", lambda *a: (_ for _ in ()).throw(StopIteration)
-    )
+    monkeypatch.setattr(trainer, "compile_model", lambda *_: 1 / 0)
     original = class_names.relabeled
     monkeypatch.setattr(
         class_names, "relabeled", lambda *a: seen.append(original(*a)) or seen[-1]
     )
     train, held_out = colors(), colors(("blue", "red", "green"))
     network = model(())
-    with pytest.raises(StopIteration):
+    with pytest.raises(ZeroDivisionError):
         trainer.train(network, RECIPE, train, tmp_path, held_out)
     assert network.classes == CLASSES
     assert [data.classes for data in seen] == [CLASSES] * 2

@@ -94,8 +94,8 @@ def test_trains_by_names_and_leaves_all_files(data_dir, tmp_path):
         (True, False),
         (True, True),
     ]
-    assert "Validation loss" in result.stdout
-    assert f"Test loss {rows[-1]['test_loss']:.4f}" in result.stdout
+    assert "Validation NLL" in result.stdout
+    assert f"Test NLL {rows[-1]['test_nll']:.4f}" in result.stdout
     model = zoo.build("resnet20_smooth", (28, 28, 1), 10, summary["normalization"])
     before = model.get_weights()[0].copy()
     zoo.weights.load_weights(model, workdir / "model.safetensors")
