@@ -1167,8 +1167,8 @@ MUTATIONS = [
     (
         "a training sees the validation set",
         "training/run.py",
-        'train, test = load("train"), load("test")',
-        'train, test = datasets.load(name, "train", data_dir, holdout=0), load("test")',
+        'shown("train", load("train"))',
+        'shown("train", datasets.load(name, "train", data_dir, holdout=0))',
         "tests/training/test_run.py",
     ),
     (
