@@ -1186,6 +1186,48 @@ MUTATIONS = [
         "\n            return found\n        if full not in self._allowed:",
         "tests/training/test_cifar_files.py",
     ),
+    (
+        "a validation set is a class",
+        "training/class_folders.py",
+        '"validation": ("val", "valid", "validation", "dev"),',
+        '"validation": ("validation", "dev"),',
+        "tests/training/test_folders.py",
+    ),
+    (
+        "a class is seen in the test set alone",
+        "training/folders.py",
+        "is_test[0] = False  # What is never seen cannot be learned.",
+        "pass",
+        "tests/training/test_folders.py",
+    ),
+    (
+        "of 16 bits the lower 8 are used",
+        "training/image_files.py",
+        "(values >> 8).astype(np.uint8)",
+        "values.astype(np.uint8)",
+        "tests/training/test_decoders.py",
+    ),
+    (
+        "a sample of the first class alone",
+        "training/images.py",
+        "place[members] = (np.arange(len(members)) + 0.5) / len(members)",
+        "place[members] = label",
+        "tests/training/test_selection.py",
+    ),
+    (
+        "a check on other images than those of the card",
+        "training/checking.py",
+        'images.STRATIFIED if row.get("selection") else "first"',
+        "images.STRATIFIED",
+        "tests/training/test_selection.py",
+    ),
+    (
+        "images in [0, 1] are taken for black",
+        "zoo/arrays.py",
+        'if high <= 1 and kind == "f" and',
+        "if False and",
+        "tests/training/test_arrays.py",
+    ),
 ]
 
 

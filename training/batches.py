@@ -9,6 +9,7 @@ import numpy as np
 from layers import random
 from training.augment import AUGMENTATIONS
 from training.data import ImageData
+from zoo import arrays
 
 
 def steps_per_epoch(data: ImageData, batch_size: int) -> int:
@@ -46,7 +47,14 @@ def _index_batches(data, batch_size, seed, epoch, start):
     order = np.random.default_rng((seed, epoch)).permutation(len(data))
     for step in range(start, steps_per_epoch(data, batch_size)):
         index = order[step * batch_size : (step + 1) * batch_size]
-        yield data.images[index], data.labels[index], index.astype("uint32")
+        yield _taken(data, index)
+
+
+def _taken(data, index):
+    images = data.images[index]
+    # TensorFlow would cast others without a word.
+    arrays.check_images(images, f"images of data set '{data.name}'")
+    return images, data.labels[index], index.astype("uint32")
 
 
 def train_batches(
@@ -156,7 +164,7 @@ def test_batches(data: ImageData, batch_size: int):
     def batches() -> Iterator:
         for start in range(0, len(data), batch_size):
             index = np.arange(start, min(start + batch_size, len(data)))
-            yield data.images[index], data.labels[index], index.astype("uint32")
+            yield _taken(data, index)
 
     if keras.backend.backend() != "tensorflow":
         return (batch[:2] for batch in batches())

@@ -44,7 +44,9 @@ class Settings:
         calibrate: For a temperature of each model: `"validation"`, a number of training
             images, or the name of a data set.
         num_samples: The ensemble sizes.
-        limit: Takes only the first images of each set.
+        limit: Takes only so many images of each set.
+        selection: `"stratified"`, of each class its share, or `"first"`. By default
+            stratified, but to compare with a model card as that was made.
         batch_size: Images per step.
         seed: Of the samples.
         data_dir: See `training.data.load`.
@@ -69,6 +71,7 @@ class Settings:
     calibrate: str | None = None
     num_samples: Sequence[int] = (1, 2, 5, 10, 30, 50)
     limit: int | None = None
+    selection: str | None = None
     batch_size: int = 100
     seed: int = 0
     data_dir: str | None = None
@@ -112,21 +115,25 @@ def run(settings: Settings) -> Outcome:
     check_folder(folder)
     models, names, ood, calibrate, missing = _choose(settings)
 
-    image_size = _image_size(models)
+    image_size, selection = _image_size(models), _selection(settings)
+
+    def take(found):
+        by = found.take if selection == "first" else found.sample
+        return by(settings.limit)
 
     titles = shown_names.shown([*names, *ood])
 
     def load(name):
         split = settings.split if data.is_undivided(name) else "test"
         found = data.load(name, split, settings.data_dir, image_size)
-        found = _said(found.take(settings.limit), name)
+        found = _said(take(found), name)
         return class_names.renamed(found, titles[name])
 
     first = load(names[0])
 
     def load_ood(name):
         found = data.load_ood(name, first.input_shape, data_dir=settings.data_dir)
-        found = _said(found.take(settings.limit), name)
+        found = _said(take(found), name)
         return class_names.renamed(found, titles[name])
 
     calibration = None
@@ -253,6 +260,14 @@ def aggregates(rows: Sequence[dict], reference: str | None) -> list[dict]:
         )
     kept = [r for r in rows if r["dataset"].rpartition("_c/")[0] in (*whole, "")]
     return metrics.aggregate(kept, reference) if whole else []
+
+
+def _selection(settings):
+    if settings.selection or not (settings.check and settings.limit):
+        return settings.selection
+    cards = checking.folders(settings.model, settings.weights)
+    pairs = zip(settings.model, cards, strict=False)
+    return checking.selection(pairs, settings.limit)
 
 
 def _check(settings, models, rows):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from training import images
 from zoo import presets, remote, results
 
 # Of an evaluation with the same seed, images and ensemble size: what the rounding of
@@ -12,6 +13,8 @@ TOLERANCE = 2e-3
 # fewer examples than these may change by as many of them: by three, at `TOLERANCE`.
 _EXAMPLES = 1500
 _SAME = ("dataset", "num_samples", "metric", "num_examples", "seed")
+# How a part of a set is taken. Rows of a part that do not say it have the first images.
+SELECTIONS = (images.STRATIFIED, "first")
 # What a metric is a share of, by the metrics of the same card.
 _SHARES = {
     "accuracy": lambda card: 1.0,
@@ -60,6 +63,31 @@ def folders(
     ]
 
 
+def selection(cards: Iterable[tuple[str, str | None]], limit: int) -> str:
+    """Returns how the cards of models took so many images of a set.
+
+    Args:
+        cards: Names of models, with a published folder or None; see `published`.
+        limit: The number of images of each set.
+
+    Returns:
+        The only one of `SELECTIONS` that their rows have; `"stratified"` if there are
+        none of that number or both.
+    """
+    found = {
+        images.STRATIFIED if row.get("selection") else "first"
+        for card in cards
+        for row in published(*card)
+        if row["num_examples"] == limit * results.num_sets(row)
+    }
+    return found.pop() if len(found) == 1 else images.STRATIFIED
+
+
+def _key(row):
+    """Returns what rows have in common that can be compared."""
+    return *(row[key] for key in _SAME), row.get("selection", "")
+
+
 def deviations(
     rows: Iterable[Mapping], card: Iterable[Mapping], tolerance: float = TOLERANCE
 ) -> list[str]:
@@ -68,7 +96,8 @@ def deviations(
     Args:
         rows: Of an evaluation.
         card: Rows of a preset. Those of another data set, number of images, ensemble
-            size, metric or seed have no counterpart and are not compared.
+            size, metric, seed or selection of images have no counterpart and are not
+            compared.
         tolerance: The largest absolute difference that is none. For an accuracy, and
             for Acc-90, Unc-90 and Freq-90, which are shares of `m` examples, it is
             `tolerance * max(1, 1500 / m)`.
@@ -79,10 +108,10 @@ def deviations(
     Raises:
         ValueError: If nothing can be compared.
     """
-    expected = {tuple(row[key] for key in _SAME): row["value"] for row in card}
+    expected = {_key(row): row["value"] for row in card}
     lines, count = [], 0
     for row in rows:
-        key = tuple(row[key] for key in _SAME)
+        key = _key(row)
         if key not in expected:
             continue
         count += 1
@@ -116,7 +145,7 @@ def _factor(row, expected) -> float:
     """Returns by how much more a share of few examples may deviate than one of many."""
 
     def card(metric):
-        return expected.get(tuple((row | {"metric": metric})[key] for key in _SAME), 1)
+        return expected.get(_key(row | {"metric": metric}), 1)
 
     share = _SHARES.get(row["metric"])
     if share is None:

@@ -11,6 +11,7 @@ from training import class_names, predictions
 from training.metrics import CLASSIFICATION, SEQUENCES
 from training.passes import SCORES, Passes
 from training.track import track
+from zoo import arrays
 from zoo.posterior import Posterior
 
 
@@ -44,8 +45,9 @@ def evaluate(
         One row per ensemble size and metric, a dict of `model` and `dataset` (names),
         `num_samples`, `metric`, `value`, `num_examples`, `seed` and `seconds`. These
         are the time of the whole pass, with all its samples. `source`, where the
-        images come from, is there if the data set says so; rows of stored predictions
-        have `data`, which is another of other images or labels.
+        images come from, and `selection`, which of them were taken, are there if the
+        data set says so; rows of stored predictions have `data`, which is another of
+        other images or labels.
 
     Raises:
         ValueError: If data set and model do not fit together, sizes are not positive
@@ -66,6 +68,7 @@ def evaluate(
         "count": len(dataset.labels),
         "frames": getattr(dataset, "frames", 1),
         "source": getattr(dataset, "source", ""),
+        "selection": getattr(dataset, "selection", ""),
         "seconds": round(time.monotonic() - begin, 3),
     }
     labels = np.asarray(dataset.labels)
@@ -116,7 +119,7 @@ def rows(
         "num_examples": meta["count"],
         "seed": meta["seed"],
         "seconds": meta["seconds"],
-        **{key: meta[key] for key in ("source", "data") if meta.get(key)},
+        **{k: meta[k] for k in ("source", "selection", "data") if meta.get(k)},
     }
 
     def values(probs):
@@ -171,6 +174,8 @@ def check_dataset(passes: Passes, dataset, labeled: bool = True):
             f"Data set '{dataset.name}' needs as many labels as images and at least "
             f"one. Received: {count} images, {len(dataset.labels)} labels"
         )
+    name = f"labels of data set '{dataset.name}'"
+    arrays.check_labels(dataset.labels, len(dataset.classes), name)
     return class_names.matched(dataset, passes) if labeled else dataset
 
 

@@ -8,11 +8,12 @@ from collections.abc import Callable
 import numpy as np
 
 from training import fingerprint
-from zoo import download, files
+from zoo import arrays, download, files
 
 # Larger sets are made when they are read and not kept, in bytes.
 LARGEST = 2**31
 _CHUNK = 4096
+STRATIFIED = "stratified"  # What a sample of each class is called in results.
 _FEW_CLASSES = 12  # That are listed one by one.
 
 
@@ -54,6 +55,7 @@ class ImageData:
         source: Where the images come from, in words.
         held_out: How many training images are for validation: these ones, or they are
             missing here.
+        selection: Which of them were taken by `sample`, in words.
     """
 
     name: str
@@ -63,19 +65,17 @@ class ImageData:
     frames: int = 1
     source: str = ""
     held_out: int = 0
+    selection: str = ""
 
     def __post_init__(self):
+        arrays.check_images(self.images, f"images of data set '{self.name}'")
         if len(self.images) != len(self.labels) or not len(self.labels):
             raise ValueError(
                 f"Data set '{self.name}' needs as many labels as images and at least "
                 f"one. Received: {len(self.images)} images, {len(self.labels)} labels"
             )
-        low, high = int(np.min(self.labels)), int(np.max(self.labels))
-        if low < 0 or high >= len(self.classes):
-            raise ValueError(
-                f"Labels of data set '{self.name}' must be in "
-                f"[0, {len(self.classes)}). Received: labels from {low} to {high}"
-            )
+        name = f"labels of data set '{self.name}'"
+        arrays.check_labels(self.labels, len(self.classes), name)
         if self.frames < 1 or len(self.labels) % self.frames:
             raise ValueError(
                 f"Data set '{self.name}' must have whole sequences of frames. "
@@ -107,6 +107,54 @@ class ImageData:
         stop = count * self.frames
         images, labels = self.images[:stop], self.labels[:stop]
         return dataclasses.replace(self, images=images, labels=labels)
+
+    def sample(self, count: int | None, seed: int = 0) -> "ImageData":
+        """Returns `count` examples with all frames, or all for None, in their order.
+
+        They are drawn class by class, so that each class has its share, and one at
+        least where there are as many examples as classes. A smaller sample with the
+        same seed is a part of a larger one.
+
+        Args:
+            count: The number of examples.
+            seed: Of the draw.
+        """
+        if count is not None and count < 1:
+            raise ValueError(f"`count` must be positive. Received: count={count}")
+        if count is None or count * self.frames >= len(self):
+            return self
+        chosen = stratified(self.labels[:: self.frames], count, seed)
+        index = (chosen[:, None] * self.frames + np.arange(self.frames)).ravel()
+        is_array = isinstance(self.images, np.ndarray)
+        images = self.images[index] if is_array else ChosenImages(self.images, index)
+        selection = f"{STRATIFIED}, seed {seed}"
+        return dataclasses.replace(
+            self, images=images, labels=self.labels[index], selection=selection
+        )
+
+
+def stratified(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """Returns the sorted numbers of `count` examples in which each class has its share.
+
+    Args:
+        labels: Of all examples.
+        count: How many are drawn.
+        seed: Of the draw.
+
+    Example:
+
+    >>> labels = np.repeat([0, 1, 2], [60, 30, 10])
+    >>> np.bincount(labels[stratified(labels, 10)]).tolist()
+    [6, 3, 1]
+    """
+    order = np.random.default_rng(seed).permutation(len(labels))
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        # Evenly spaced in (0, 1), so that any first part has the share of each class.
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+        place[members[0]] = 0  # No class is left out before all are in.
+    return np.sort(order[np.argsort(place[order], kind="stable")][:count])
 
 
 def _counts(classes, labels):
@@ -196,7 +244,11 @@ class MadeImages:
         if self._scattered:
             places = [range(len(self))[int(i)] for i in index]
             return self._make(np.asarray(self._images[places]), places)
-        return np.stack([self[int(i)] for i in index])
+        index = [range(len(self))[int(i)] for i in index]
+        # Frames of an example are made together.
+        breaks = np.flatnonzero(np.diff(index) != 1) + 1
+        runs = np.split(np.array(index), breaks)
+        return np.concatenate([self._range(run[0], run[-1] + 1) for run in runs])
 
     def _range(self, start, stop):
         if start == stop:

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from zoo import arrays
+
 # The largest difference of a probability from Keras', by quantization.
 TOLERANCES = {None: 1e-4, "float16": 0.02, "dynamic": 0.2, "int8": 0.5}
 
@@ -81,7 +83,8 @@ def check_images(images, image_shape, name: str = "images") -> np.ndarray:
         shape = (3, *(side or 64 for side in image_shape))
         levels = np.reshape([64, 160, 256], (3, 1, 1, 1))
         images = levels * np.random.default_rng(0).uniform(0, 1, shape)
-    images = np.floor(np.clip(np.asarray(images, "float32"), 0, 255))
+    arrays.check_pixels(np.asarray(images), name)
+    images = np.floor(np.asarray(images, "float32"))
     pairs = zip(image_shape, images.shape[1:], strict=False)
     fits = images.ndim == 4 and all(side in (None, size) for side, size in pairs)
     if not fits or len(images) < 2:

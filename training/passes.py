@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 import layers
+from zoo import arrays
 from zoo.posterior import MonteCarlo, Posterior
 
 # What is kept of each image and ensemble size, beside the mean probabilities.
@@ -79,6 +80,7 @@ class Passes:
         self._step = self._step or _compile(self.posterior, self._distinct)
         for first in range(start, count, batch_size):
             batch = np.asarray(images[first : first + batch_size])
+            arrays.check_pixels(batch)
             real = len(batch)
             # A last batch of another size would have to be compiled for itself.
             padding = [(0, batch_size - real)] + [(0, 0)] * (batch.ndim - 1)

@@ -181,6 +181,7 @@ def _describe(passes, dataset):
         "count": len(dataset.labels),
         "frames": getattr(dataset, "frames", 1),
         "source": getattr(dataset, "source", ""),
+        "selection": getattr(dataset, "selection", ""),
         "data": fingerprint.of_named(dataset)[:12],
         "done": 0,
         "seconds": 0.0,

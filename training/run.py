@@ -151,7 +151,7 @@ def _load_data(recipe, dataset, data_dir, limit, model, origin):
         return datasets.load(name, split, data_dir, size, recipe.holdout)
 
     def shown(split, data):
-        data = data.take(limit)
+        data = data.sample(limit)
         logging.info("The %s set: %s", split, data.describe())
         return data
 
@@ -216,7 +216,7 @@ def run_training(
             of the training set first.
         distribution: A key of `training.distribution.DISTRIBUTIONS`.
         epochs: Epochs in place of the recipe's; a warm-up that does not fit shrinks.
-        limit: Train, validate and test on the first so many images.
+        limit: Train, validate and test on so many images, of each class its share.
         changes: Other settings in place of the recipe's; see `change_recipe`.
         seed: Of everything random.
         mixed_precision: Compute in bfloat16, or with TensorFlow on a GPU in float16.

@@ -13,6 +13,7 @@ import numpy as np
 
 from training import names
 from training.images import ImageData, MadeImages
+from zoo import arrays
 
 
 def rotate(images: np.ndarray, degrees: float) -> np.ndarray:
@@ -37,6 +38,7 @@ def rotate(images: np.ndarray, degrees: float) -> np.ndarray:
     """
     from scipy import ndimage
 
+    arrays.check_images(images)
     rotated = np.empty(images.shape, np.uint8)
     for image, target in zip(images, rotated, strict=True):
         for channel in range(image.shape[-1]):
@@ -62,6 +64,7 @@ def translate(images: np.ndarray, pixels: int) -> np.ndarray:
     >>> translate(np.array([[[[1], [2], [3]]]], "uint8"), 1)[0, 0, :, 0].tolist()
     [3, 1, 2]
     """
+    arrays.check_images(images)
     return np.roll(images, pixels, axis=2)
 
 

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 FIELDS = ("dataset", "num_samples", "metric", "value", "num_examples", "seed")
+_OPTIONAL = ("selection",)  # Which images of a set were taken, if not all or the first.
 # What a card has of each data set; all the others stay in its `results.jsonl`.
 HEADLINES = ("accuracy", "nll", "brier", "ece")
 HEADLINES += ("acc_90", "unc_90", "freq_90", "entropy", "auroc/entropy")
@@ -36,7 +37,8 @@ def check_rows(rows: Iterable[Mapping]) -> list[dict]:
                 f"{', '.join(FIELDS)}. Received: row={dict(row)}"
             )
         if row["value"] is not None and math.isfinite(row["value"]):
-            kept.append({field: row[field] for field in FIELDS})
+            some = {field: row[field] for field in _OPTIONAL if row.get(field)}
+            kept.append({field: row[field] for field in FIELDS} | some)
     return kept
 
 
@@ -77,6 +79,7 @@ def means(rows: Iterable[Mapping]) -> list[dict]:
     for match, row in made:
         for pattern in _patterns(*match.groups(), row["num_samples"] == largest):
             key = pattern, row["num_samples"], row["metric"], row["seed"]
+            key += (row.get("selection", ""),)
             groups.setdefault(key, []).append(row)
     # Over all sets first, then over severities.
     ordered = sorted(groups.items(), key=lambda item: -item[0][0].count("*"))
@@ -91,7 +94,7 @@ def _patterns(base, kind, rest, end, parted) -> list[str]:
     return [f"{base}_{kind}/{pattern}{end}" for pattern in patterns]
 
 
-def _mean(pattern, num_samples, metric, seed, rows) -> dict:
+def _mean(pattern, num_samples, metric, seed, selection, rows) -> dict:
     count = len({row["dataset"] for row in rows})
     values = (
         f"{pattern} ({count} set{'s' if count > 1 else ''})",
@@ -101,7 +104,14 @@ def _mean(pattern, num_samples, metric, seed, rows) -> dict:
         sum(row["num_examples"] for row in rows),
         seed,
     )
-    return dict(zip(FIELDS, values, strict=True))
+    some = {"selection": selection} if selection else {}
+    return dict(zip(FIELDS, values, strict=True)) | some
+
+
+def num_sets(row: Mapping) -> int:
+    """Returns over how many sets a row is a mean; 1 for that of a single set."""
+    match = re.search(r" \((\d+) sets?\)$", row["dataset"])
+    return int(match[1]) if match else 1
 
 
 def is_mean(row: Mapping) -> bool:

@@ -22,7 +22,7 @@ _WEIGHTS = flags.DEFINE_string("weights", None, "Start: a name, folder, file or 
 _RECALIBRATE = flags.DEFINE_bool("recalibrate", False, "Set batch statistics first.")
 _DISTRIBUTION = flags.DEFINE_string("distribution", "one", "one or mirrored.")
 _EPOCHS = flags.DEFINE_integer("epochs", None, "Epochs in place of the recipe's.")
-_LIMIT = flags.DEFINE_integer("limit", None, "Train on the first so many images.")
+_LIMIT = flags.DEFINE_integer("limit", None, "Train on so many images.")
 _SET = flags.DEFINE_multi_string("set", [], "Like batch_size=32, of the recipe.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of everything random.", lower_bound=0)
 _MIXED = flags.DEFINE_bool("mixed_precision", False, "Compute in 16 bits.")

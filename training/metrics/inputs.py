@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from zoo import arrays
+
 # Probabilities that are held at once, in float64, as the array may be a file.
 _CHUNK = 2**17
 
@@ -44,14 +46,7 @@ def check_labels(probs, labels) -> np.ndarray:
             f"labels.shape={labels.shape}"
         )
     _check_shape(probs)
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"`labels` must be integers. Received: dtype={labels.dtype}")
-    if labels.min() < 0 or labels.max() >= shape[1]:
-        raise ValueError(
-            f"`labels` must be in [0, {shape[1]}), the classes of `probs`. "
-            f"Received: labels from {labels.min()} to {labels.max()}"
-        )
-    return labels
+    return arrays.check_labels(labels, shape[1])
 
 
 def check_positive(**numbers: int):
@@ -72,6 +67,11 @@ def _check_shape(probs):
         )
     if 0 in shape:
         raise ValueError(f"There are no examples. Received: probs.shape={shape}")
+    if shape[1] < 2:
+        raise ValueError(
+            "`probs` must be of two classes at least; of two, there is a column for "
+            f"each. Received: probs.shape={shape}"
+        )
 
 
 def _check_probs(part, start):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo import predictive
+from zoo import arrays, predictive
 from zoo.posterior.base import Posterior
 from zoo.posterior.monte_carlo import MonteCarlo
 
@@ -104,7 +104,9 @@ class Temperature(Posterior):
             ops.convert_to_numpy(
                 pooled(
                     self.posterior(
-                        np.asarray(images[start : start + batch_size]),
+                        arrays.check_pixels(
+                            np.asarray(images[start : start + batch_size])
+                        ),
                         seed=seed,
                         offset=start,
                     )
@@ -161,6 +163,7 @@ def best_temperature(logits, labels) -> float:
             f"shape (examples,). Received: logits.shape={logits.shape}, "
             f"labels.shape={labels.shape}"
         )
+    arrays.check_labels(labels, logits.shape[1])
     logits = logits - logits.max(axis=1, keepdims=True)
     of_labels = logits[np.arange(len(labels)), labels].mean()
     low, high, inverse = 1 / _LIMIT, _LIMIT, 1.0

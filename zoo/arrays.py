@@ -1,0 +1,98 @@
+"""Checks of arrays of images and of labels, the same at every public door."""
+
+import numpy as np
+
+_LOOKED_AT = 1000  # Images whose values an error tells.
+
+
+def check_images(images, name: str = "images"):
+    """Checks that an array holds pixels as bytes.
+
+    Args:
+        images: Array of shape `(images, height, width, channels)`, or an object with
+            that `shape` that gives such arrays when it is sliced. What has no `dtype`
+            is looked at where it is read.
+        name: What an error calls it.
+
+    Raises:
+        ValueError: If the shape or the type is another.
+    """
+    shape = tuple(getattr(images, "shape", np.shape(images)))
+    if len(shape) != 4:
+        raise ValueError(
+            f"`{name}` must have the shape (images, height, width, channels). "
+            f"Received: shape={shape}"
+        )
+    dtype = getattr(images, "dtype", None)
+    if dtype is not None and dtype != np.uint8:
+        raise ValueError(
+            f"`{name}` must be pixels in [0, 255] of type uint8; multiply those in "
+            f"[0, 1] by 255 and round them. Received: dtype={dtype}{_range(images)}"
+        )
+
+
+def check_pixels(pixels: np.ndarray, name: str = "images") -> np.ndarray:
+    """Checks that numbers of any type are pixels from 0 to 255, and returns them.
+
+    Raises:
+        ValueError: If they are not, or seem to be in `[0, 1]`: if none is larger than
+            1 and some are fractions.
+    """
+    kind = pixels.dtype.kind if pixels.dtype.name != "bfloat16" else "f"
+    if pixels.dtype == np.uint8 or not pixels.size:
+        return pixels
+    if kind not in "uif":
+        raise ValueError(
+            f"`{name}` must be numbers in [0, 255]. Received: dtype={pixels.dtype}"
+        )
+    low, high = float(np.min(pixels)), float(np.max(pixels))
+    if not (low >= 0 and high <= 255):  # NaN is not.
+        raise ValueError(
+            f"`{name}` must be pixels in [0, 255]; models normalize them. Received: "
+            f"values from {low:.4g} to {high:.4g}"
+        )
+    if high <= 1 and kind == "f" and np.any((pixels > 0) & (pixels < 1)):
+        raise ValueError(
+            f"`{name}` must be pixels in [0, 255], and seem to be in [0, 1]; multiply "
+            f"them by 255. Received: values from {low:.4g} to {high:.4g}"
+        )
+    return pixels
+
+
+def check_labels(labels, num_classes: int, name: str = "labels") -> np.ndarray:
+    """Checks that an array holds the numbers of classes.
+
+    Args:
+        labels: Integer array of shape `(examples,)`.
+        num_classes: The number of classes.
+        name: What an error calls it.
+
+    Returns:
+        The labels as an array.
+
+    Raises:
+        ValueError: If shape or type is another, or a label is none of a class.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 1:
+        raise ValueError(
+            f"`{name}` must have the shape (examples,). Received: shape={labels.shape}"
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"`{name}` must be integers, the numbers of classes from 0 on. "
+            f"Received: dtype={labels.dtype}"
+        )
+    if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
+        raise ValueError(
+            f"`{name}` must be in [0, {num_classes}), the numbers of classes. "
+            f"Received: labels from {labels.min()} to {labels.max()}"
+        )
+    return labels
+
+
+def _range(images):
+    if not len(images) or np.asarray(images[:1]).dtype.kind not in "uifb":
+        return ""
+    part = np.asarray(images[:_LOOKED_AT])
+    return f", values from {part.min():.4g} to {part.max():.4g}"
