@@ -237,7 +237,10 @@ def test_what_a_training_lacks(trained, pictures, tmp_path, changes, message):
     "splits, message",
     [
         ({"train": ["crow"], "test": ["crow"]}, "class crow alone"),
-        ({"train": ["crow", "gull"], "test": ["gull"]}, "only one of .*: crow"),
+        (
+            {"train": ["crow", "gull"], "test": ["gull", "owl"]},
+            "classes that .* has not: owl",
+        ),
     ],
 )
 def test_folders_that_tell_nothing_apart(trained, tmp_path, splits, message):
