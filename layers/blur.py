@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from layers import replicas
 from layers.checks import check_channels_last, check_count, check_padding
 
 PADDINGS = ("same", "full", "reflect", "valid")
@@ -75,7 +76,8 @@ def _filter(x, taps: tuple[float, ...], strides: int):
     kernel = np.outer(taps, taps) / sum(taps) ** 2
     kernel = np.repeat(kernel[:, :, None, None], x.shape[-1], axis=2)
     kernel = ops.cast(kernel, x.dtype)
-    return ops.depthwise_conv(x, kernel, strides, "valid", "channels_last")
+    settings = strides, "valid", "channels_last"
+    return replicas.filled(lambda x: ops.depthwise_conv(x, kernel, *settings), x)
 
 
 def blur(x, taps: Sequence[float] = (1, 1), padding: str = "same", strides: int = 1):

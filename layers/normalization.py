@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from layers import replicas
+
 
 @keras.saving.register_keras_serializable(package="layers")
 class BatchNormalization(keras.layers.BatchNormalization):
@@ -13,7 +15,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     through `FusedBatchNormV3` in one pass, in training and in inference, where
     TensorFlow can merge it into the convolution before. Everything else (other ranks
     or axes, masks, renormalization, synchronized replicas, other backends) is Keras'
-    own code, and the weights are the same.
+    own code, and the weights are the same. A replica without an image leaves the
+    statistics as they are, whatever computes them.
 
     Input shape: `(batch, height, width, channels)`, or any that Keras' layer takes.
 
@@ -31,6 +34,17 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs, training=None, mask=None):
+        moves = training and self.trainable and not self.synchronized
+        if not (moves and mask is None and replicas.may_be_empty(inputs)):
+            return self._normalize(inputs, training, mask)
+        before = [(v, ops.convert_to_tensor(v)) for v in self.non_trainable_variables]
+        outputs = replicas.filled(lambda rows: self._normalize(rows, True), inputs)
+        for variable, value in before:
+            new = ops.convert_to_tensor(variable)
+            variable.assign(replicas.unless_empty(inputs, new, value))
+        return outputs
+
+    def _normalize(self, inputs, training, mask=None):
         if not self._fits(inputs, mask):
             return super().call(inputs, training=training, mask=mask)
         channels = inputs.shape[-1]

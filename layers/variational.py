@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from layers import checks, random, streams
+from layers import checks, random, replicas, streams
 from layers.estimators import BY_ROW, ESTIMATORS
 
 # What divides the KL divergences that are added to the losses.
@@ -248,7 +248,8 @@ class Conv2DFlipout(GaussianKernel):
 
     def linear(self, inputs, kernel):
         settings = self.strides, self.padding, "channels_last"
-        return ops.conv(inputs, ops.cast(kernel, inputs.dtype), *settings)
+        kernel = ops.cast(kernel, inputs.dtype)
+        return replicas.filled(lambda x: ops.conv(x, kernel, *settings), inputs)
 
     def compute_output_shape(self, input_shape):
         # Of one group, since `ops.conv` knows no others before there are values.

@@ -43,18 +43,55 @@ def augment(images, keys, augmentations: Sequence[str]):
     return images
 
 
-def _index_batches(data, batch_size, seed, epoch, start):
-    order = np.random.default_rng((seed, epoch)).permutation(len(data))
-    for step in range(start, steps_per_epoch(data, batch_size)):
-        index = order[step * batch_size : (step + 1) * batch_size]
-        yield _taken(data, index)
-
-
 def _taken(data, index):
     images = data.images[index]
     # TensorFlow would cast others without a word.
     arrays.check_images(images, f"images of data set '{data.name}'")
     return images, data.labels[index], index.astype("uint32")
+
+
+def uneven(batch_size: int, replicas: int) -> bool:
+    """Returns whether replicas get unequal numbers of the images of a batch."""
+    return batch_size % replicas > 0
+
+
+def spread(index: np.ndarray, share: int, replicas: int):
+    """Shares the images of a batch out to replicas, and fills up with copies.
+
+    Keras and TensorFlow want equal shares. The first replicas get one image more where
+    the number does not divide.
+
+    Args:
+        index: The numbers of the images, of shape `(images,)`.
+        share: Rows for each replica.
+        replicas: Their number.
+
+    Returns:
+        Arrays of shape `(replicas * share,)`: the number of the image in each row, and
+        1.0 where it counts, 0.0 for the copies behind the images of each replica.
+
+    Example:
+
+    >>> spread(np.arange(5, 10), 2, 4)[0].tolist()
+    [5, 6, 7, 5, 8, 5, 9, 5]
+    """
+    rows = np.full(replicas * share, index[0])
+    weights = np.zeros(len(rows), "float32")
+    for replica, images in enumerate(np.array_split(index, replicas)):
+        place = slice(replica * share, replica * share + len(images))
+        rows[place], weights[place] = images, 1
+    return rows, weights
+
+
+def _examples(data, indices, batch_size, replicas, weight):
+    """Yields images, labels, their numbers and, of uneven batches, their weights."""
+    share = -(-batch_size // replicas)
+    for index in indices:
+        rows, weights = index, ()
+        if weight is not None:
+            rows, counts = spread(index, share, replicas)
+            weights = (weight * counts,)
+        yield *_taken(data, rows), *weights
 
 
 def train_batches(
@@ -64,6 +101,7 @@ def train_batches(
     seed: int = 0,
     epoch: int = 0,
     start: int = 0,
+    replicas: int = 1,
 ):
     """Returns the augmented batches of an epoch, from a step on.
 
@@ -77,10 +115,13 @@ def train_batches(
         seed: Of the order and the augmentation.
         epoch: The number of the epoch, from 0.
         start: The number of the first batch.
+        replicas: How many share a batch. Where they cannot do so evenly, the batch is
+            filled up; see `spread`.
 
     Returns:
         On the TensorFlow backend a `tf.data.Dataset`, else an iterator, of images and
-        labels.
+        labels; and, if `uneven`, of weights: zero for what fills up, and for images
+        what makes the mean over the rows that over the images.
 
     Raises:
         ValueError: If an augmentation is unknown or the batch is larger than the set.
@@ -90,24 +131,32 @@ def train_batches(
         raise ValueError(
             f"Unknown augmentations {sorted(unknown)}. Known: {sorted(AUGMENTATIONS)}."
         )
-    steps_per_epoch(data, batch_size)
+    steps = steps_per_epoch(data, batch_size)
+    rows = -(-batch_size // replicas) * replicas
+    weight = rows / batch_size if uneven(batch_size, replicas) else None
 
     def batches() -> Iterator:
-        return _index_batches(data, batch_size, seed, epoch, start)
+        order = np.random.default_rng((seed, epoch)).permutation(len(data))
+        order = order[: steps * batch_size].reshape(steps, batch_size)
+        return _examples(data, order[start:], batch_size, replicas, weight)
 
     key = random.fold(random.fold(seed, epoch), 0xDA7A)
     prepare = _preparation(tuple(augmentations))
     if keras.backend.backend() != "tensorflow":
         return (
-            (prepare(key, images, index), labels) for images, labels, index in batches()
+            (prepare(key, images, index), labels, *weights)
+            for images, labels, index, *weights in batches()
         )
     import tensorflow as tf
 
-    dataset = _dataset(batches, data, batch_size)
-    steps = steps_per_epoch(data, batch_size) - start
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
+    dataset = _dataset(batches, data, rows, weight is not None)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps - start))
     dataset = dataset.map(
-        lambda images, labels, index: (prepare(key, images, index), labels),
+        lambda images, labels, index, *weights: (
+            prepare(key, images, index),
+            labels,
+            *weights,
+        ),
         tf.data.AUTOTUNE,
         deterministic=True,
     )
@@ -150,37 +199,47 @@ def test_batch_size(count: int, largest: int) -> int:
     return next((size for size in sizes if count % size == 0), largest)
 
 
-def test_batches(data: ImageData, batch_size: int):
+def test_batches(data: ImageData, batch_size: int, replicas: int = 1):  # noqa: PT028
     """Returns the batches of a data set in order, the last one possibly smaller.
 
     Args:
         data: The images and labels.
         batch_size: Examples per batch.
+        replicas: How many share a batch. Where they cannot do so evenly, all batches
+            are filled up.
 
     Returns:
-        Of images and labels, as from `train_batches`.
+        Of images, labels and possibly weights, as from `train_batches`. With weights,
+        the mean over the rows of all batches is that over the images.
     """
+    starts = range(0, len(data), batch_size)
+    indices = [np.arange(i, min(i + batch_size, len(data))) for i in starts]
+    rows = -(-batch_size // replicas) * replicas
+    fill = any(uneven(len(index), replicas) for index in indices)
+    weight = len(starts) * rows / len(data) if fill else None
 
     def batches() -> Iterator:
-        for start in range(0, len(data), batch_size):
-            index = np.arange(start, min(start + batch_size, len(data)))
-            yield _taken(data, index)
+        return _examples(data, indices, batch_size, replicas, weight)
 
     if keras.backend.backend() != "tensorflow":
-        return (batch[:2] for batch in batches())
+        return ((images, labels, *weights) for images, labels, _, *weights in batches())
     import tensorflow as tf
 
-    dataset = _dataset(batches, data, None).map(lambda x, y, _: (x, y))
-    steps = tf.data.experimental.assert_cardinality(-(-len(data) // batch_size))
-    return dataset.apply(steps).prefetch(tf.data.AUTOTUNE)
+    dataset = _dataset(batches, data, rows if fill else None, fill)
+    dataset = dataset.map(
+        lambda images, labels, _, *weights: (images, labels, *weights)
+    )
+    cardinality = tf.data.experimental.assert_cardinality(len(starts))
+    return dataset.apply(cardinality).prefetch(tf.data.AUTOTUNE)
 
 
-def _dataset(batches, data, batch_size):
+def _dataset(batches, data, batch_size, weighted):
     import tensorflow as tf
 
     signature = (
         tf.TensorSpec((batch_size, *data.input_shape), tf.uint8),
         tf.TensorSpec((batch_size,), tf.int32),
         tf.TensorSpec((batch_size,), tf.uint32),
+        *([tf.TensorSpec((batch_size,), tf.float32)] if weighted else []),
     )
     return tf.data.Dataset.from_generator(batches, output_signature=signature)

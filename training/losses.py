@@ -1,10 +1,16 @@
 """Losses: cross-entropy, and the evidence lower bound of Gaussian weights."""
 
+import contextvars
+
 import keras
+from keras import ops
 
 from layers import fusion
 from layers.variational import divergence_per_example
 from zoo.classifier import Classifier, classes_of
+
+# How many of the first rows of a replica's batch are images; None is all.
+_IMAGES = contextvars.ContextVar("images", default=None)
 
 
 @keras.saving.register_keras_serializable(package="training")
@@ -50,6 +56,9 @@ def cross_entropy(label_smoothing: float = 0.0, num_classes: int | None = None):
 class Elbo(Classifier):
     """What `elbo` returns; loaded, copied and cloned it divides by the same number."""
 
+    # Whether weights are those of batches that were filled up; see `training.batches`.
+    filled_up = False
+
     @property
     def num_examples(self) -> int:
         """The size of the training set."""
@@ -57,12 +66,36 @@ class Elbo(Classifier):
 
     def train_step(self, *args, **kwargs):
         # Here, since each replica of a distributed training runs it in its own thread.
-        with fusion.fused():
-            return super().train_step(*args, **kwargs)
+        token = _IMAGES.set(self._num_images(*args))
+        try:
+            with fusion.fused():
+                return super().train_step(*args, **kwargs)
+        finally:
+            _IMAGES.reset(token)
+
+    def _num_images(self, *args):
+        weights = keras.utils.unpack_x_y_sample_weight(args[-1])[2]
+        if weights is None or not self.filled_up:
+            return None
+        return ops.sum(ops.cast(weights > 0, "int32"))
 
     def call(self, inputs, training=None, mask=None):
+        # The images alone, so that no batch statistic is of rows that fill up.
+        count = _IMAGES.get()
+        rows = inputs if count is None else inputs[:count]
         with divergence_per_example(self.num_examples):
-            return super().call(inputs, training=training, mask=mask)
+            outputs = super().call(rows, training=training, mask=mask)
+        if count is None:
+            return outputs
+        # In place of their logits: they have no weight in the loss.
+        missing = (ops.shape(inputs)[0] - count, *outputs.shape[1:])
+        return ops.concatenate([outputs, ops.zeros(missing, outputs.dtype)])
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        if self.filled_up and sample_weight is not None:
+            # Every image is one: sums of ones are exact.
+            sample_weight = ops.cast(sample_weight > 0, "float32")
+        return super().compute_metrics(x, y, y_pred, sample_weight)
 
 
 def elbo(model: keras.Model, num_examples: int) -> keras.Model:

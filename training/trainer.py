@@ -114,7 +114,7 @@ def compile_model(
     trained.compile(
         optimizer=optimizer.optimizer(recipe, steps, model),
         loss=losses.cross_entropy(recipe.label_smoothing, model.output_shape[-1]),
-        metrics=[
+        weighted_metrics=[
             keras.metrics.SparseCategoricalCrossentropy("nll", from_logits=True),
             keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
         ],
@@ -170,11 +170,7 @@ def train(
     """
     _check_fit(model, data)
     data, validation, test = _matched(model, data, validation, test)
-    if recipe.batch_size % distribution.num_replicas():
-        raise ValueError(
-            "`batch_size` must be a multiple of the number of devices. Received: "
-            f"batch_size={recipe.batch_size}, {distribution.num_replicas()} devices"
-        )
+    replicas = distribution.num_replicas()
     workdir = pathlib.Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     _prepare_replicas(model)
@@ -195,6 +191,7 @@ def train(
     if (workdir / CHECKPOINT_FILE).exists():
         checkpoint.check(workdir / CHECKPOINT_FILE, settings)
     trained = compile_model(model, recipe, len(data), jit_compile)
+    trained.filled_up = replicas > 1
     keeper = _resume(trained, workdir, settings, data, recipe)
     keeper.steps, keeper.seconds = steps, checkpoint_seconds
     bar = progress.Bar(
@@ -218,10 +215,11 @@ def train(
                     seed,
                     epoch,
                     keeper.first_step,
+                    replicas,
                 ),
                 epochs=epoch + 1,
                 initial_epoch=epoch,
-                validation_data=validation and batches.test_batches(validation, size),
+                validation_data=validation and _test_batches(validation, size),
                 steps_per_epoch=steps - keeper.first_step,
                 validation_steps=validation and math.ceil(count / size),
                 callbacks=callbacks,
@@ -242,9 +240,13 @@ def train(
 
 def _measured(trained, data, batch_size, prefix):
     """Returns loss and accuracy with one forward pass."""
-    test = batches.test_batches(data, batch_size)
+    test = _test_batches(data, batch_size)
     logs = trained.evaluate(test, verbose=0, return_dict=True)
     return {f"{prefix}_{name}": logs[name] for name in logs}
+
+
+def _test_batches(data, batch_size):
+    return batches.test_batches(data, batch_size, distribution.num_replicas())
 
 
 def _average(trained, data, batch_size, seed):
@@ -278,6 +280,7 @@ def _build_metrics(trained, data, batch_size):
 def _prepare_replicas(model):
     """Makes batch statistics those of the global batch, as on one device."""
     if distribution.num_replicas() > 1:
+        layers.accept_empty_batches(model)
         for layer in batch_normalizations(model):
             layer.synchronized = True
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import keras
 
+import layers
+
 _SHOWN = 5  # So many names in a message.
 
 
@@ -24,6 +26,7 @@ class Classifier(keras.Model):
         super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
         # Where `keras.models.clone_model` has made it; see below.
         self._facts = getattr(outputs, "_facts", "{}")
+        layers.accept_empty_batches(self)
 
     def knows(self) -> dict:
         """Returns what it knows beside its graph, as `json` gives it back."""

@@ -52,9 +52,10 @@ def small_model(rate=0.3, smooth=False):
     return keras.Model(images, keras.layers.Dense(2, name="head")(x), name="small")
 
 
-def fit(workdir, model=None, recipe=RECIPE, **kwargs):
+def fit(workdir, model=None, recipe=RECIPE, validation=40, **kwargs):
     model = model or small_model()
-    rows = trainer.train(model, recipe, stripes(), workdir, stripes(40), **kwargs)
+    validation = stripes(validation)
+    rows = trainer.train(model, recipe, stripes(), workdir, validation, **kwargs)
     return model, rows
 
 
@@ -314,7 +315,7 @@ from tests.training import test_trainer as t
 from training import distribution, trainer
 with distribution.scope({scope!r}):
     model = t.small_model(rate=0.0, smooth=True)
-    rows = trainer.train(model, t.AVERAGED, t.stripes(), {workdir!r}, t.stripes(40))
+    rows = trainer.train(model, t.AVERAGED, t.stripes(), {workdir!r}, t.stripes(37))
 print(json.dumps(t.without_time(rows)))
 print("tensorflow" in sys.modules)
 """
@@ -362,7 +363,7 @@ def assert_rows_close(rows, expected, tolerance):
 
 def test_two_devices_have_the_losses_of_one(tmp_path):
     model = small_model(rate=0.0, smooth=True)
-    expected = without_time(fit(tmp_path / "one", model, AVERAGED)[1])
+    expected = without_time(fit(tmp_path / "one", model, AVERAGED, 37)[1])
     assert "averaged_val_loss" in expected[-1]
     rows, _ = run_script(tmp_path / "two", TWO_DEVICES, "mirrored")
     assert_rows_close(rows, expected, 1e-4)

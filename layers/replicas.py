@@ -1,0 +1,84 @@
+"""Batches without an image, which replicas of a `tf.distribute` strategy meet."""
+
+import functools
+from collections.abc import Callable
+
+import keras
+
+
+def may_be_empty(inputs) -> bool:
+    """Returns whether a batch may be what other replicas have left over.
+
+    Args:
+        inputs: Tensor of shape `(batch, ...)`.
+    """
+    if keras.backend.backend() != "tensorflow" or inputs.shape[0] is not None:
+        return False
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    return context is not None and context.num_replicas_in_sync > 1
+
+
+def filled(function: Callable, inputs):
+    """Computes a function of a batch, and of a row of zeros where there is none.
+
+    On replicas of a strategy, the last batch of an epoch may leave some of them without
+    an image. There the shape of TensorFlow's convolution is wrong, which is that of its
+    inputs with oneDNN, and moments are NaN, as are gradients through them. Zero times
+    the gradient of the row of zeros is nothing. Elsewhere the function is just called.
+
+    Args:
+        function: From a tensor of shape `(batch, ...)` to one of as many rows.
+        inputs: The tensor.
+
+    Returns:
+        The outputs, without a row where the inputs have none.
+    """
+    if not may_be_empty(inputs):
+        return function(inputs)
+    import tensorflow as tf
+
+    # Conditions pass the tensor on as it is; padding or cutting would copy it.
+    shape = tf.shape(inputs)
+    is_empty = tf.equal(shape[0], 0)
+    row = tf.concat([[1], shape[1:]], axis=0)
+    rows = tf.cond(is_empty, lambda: tf.zeros(row, inputs.dtype), lambda: inputs)
+    rows = tf.ensure_shape(rows, inputs.shape)
+    outputs = function(rows)
+    return tf.cond(is_empty, lambda: outputs[:0], lambda: outputs)
+
+
+def unless_empty(inputs, new, old):
+    """Returns the new value of a statistic, or the old one without an image.
+
+    Args:
+        inputs: Tensor of shape `(batch, ...)`, for which `may_be_empty`.
+        new: Tensor, which may be NaN.
+        old: Tensor of the same shape.
+    """
+    import tensorflow as tf
+
+    return tf.where(tf.equal(tf.shape(inputs)[0], 0), old, new)
+
+
+def _convolve(convolution, inputs, kernel):
+    return filled(lambda rows: convolution(rows, kernel), inputs)
+
+
+def accept_empty_batches(model: keras.Model):
+    """Makes Keras' convolutions in a model survive a replica without images.
+
+    Layers and files stay what they are. `zoo.build` and `zoo.load` do it; a model that
+    comes from elsewhere, also from a `.keras` file, needs it before its first batch, if
+    it is trained or evaluated under a `tf.distribute` strategy with batches that do not
+    divide. On one device and in exports it changes nothing.
+
+    Args:
+        model: Keras model; layers of nested models are included.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    for layer in model._flatten_layers():
+        if hasattr(layer, "convolution_op") and "convolution_op" not in vars(layer):
+            layer.convolution_op = functools.partial(_convolve, layer.convolution_op)
