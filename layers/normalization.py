@@ -37,12 +37,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
         moves = training and self.trainable and not self.synchronized
         if not (moves and mask is None and replicas.may_be_empty(inputs)):
             return self._normalize(inputs, training, mask)
-        before = [(v, ops.convert_to_tensor(v)) for v in self.non_trainable_variables]
-        outputs = replicas.filled(lambda rows: self._normalize(rows, True), inputs)
-        for variable, value in before:
-            new = ops.convert_to_tensor(variable)
-            variable.assign(replicas.unless_empty(inputs, new, value))
-        return outputs
+        with replicas.unless_empty(inputs, self.non_trainable_variables):
+            return replicas.filled(lambda rows: self._normalize(rows, True), inputs)
 
     def _normalize(self, inputs, training, mask=None):
         if not self._fits(inputs, mask):

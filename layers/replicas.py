@@ -1,7 +1,8 @@
 """Batches without an image, which replicas of a `tf.distribute` strategy meet."""
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 
@@ -49,17 +50,22 @@ def filled(function: Callable, inputs):
     return tf.cond(is_empty, lambda: outputs[:0], lambda: outputs)
 
 
-def unless_empty(inputs, new, old):
-    """Returns the new value of a statistic, or the old one without an image.
+@contextlib.contextmanager
+def unless_empty(inputs, variables: Sequence[keras.Variable]):
+    """Lets code inside update variables, but not for a batch without an image.
 
     Args:
         inputs: Tensor of shape `(batch, ...)`, for which `may_be_empty`.
-        new: Tensor, which may be NaN.
-        old: Tensor of the same shape.
+        variables: Those that are as before then.
     """
     import tensorflow as tf
 
-    return tf.where(tf.equal(tf.shape(inputs)[0], 0), old, new)
+    # Identities, for the variables themselves would be read again at the end.
+    before = [tf.identity(variable.value) for variable in variables]
+    yield
+    is_empty = tf.equal(tf.shape(inputs)[0], 0)
+    for variable, old in zip(variables, before, strict=True):
+        variable.assign(tf.where(is_empty, old, variable.value))
 
 
 def _convolve(convolution, inputs, kernel):

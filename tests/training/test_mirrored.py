@@ -90,6 +90,26 @@ def test_every_size_has_the_figures_of_one_device():
         assert_like_one_device(training)
 
 
+NETWORKS = (
+    "resnet20_smooth_mcdo",
+    "resnet20_flipout",
+    "resnet20_blurpool_gmp",
+    "resnet18_blur_lldo",
+    "resnet18d_aa",
+    "preresnet20",
+    "resnext50_32x4d",
+    "vgg11_mlp",
+    "alexnet",
+)
+
+
+@pytest.mark.slow
+def test_networks_survive_a_replica_without_images():
+    for name, (loss, finite) in run(*NETWORKS).items():
+        assert np.isfinite(loss), name
+        assert finite, name
+
+
 @pytest.mark.parametrize("replicas", range(1, 9))
 def test_weights_make_the_mean_over_rows_that_over_the_images(replicas):
     rng = np.random.default_rng(0)
