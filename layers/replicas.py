@@ -75,10 +75,10 @@ def _convolve(convolution, inputs, kernel):
 def accept_empty_batches(model: keras.Model):
     """Makes Keras' convolutions in a model survive a replica without images.
 
-    Layers and files stay what they are. `zoo.build` and `zoo.load` do it; a model that
-    comes from elsewhere, also from a `.keras` file, needs it before its first batch, if
-    it is trained or evaluated under a `tf.distribute` strategy with batches that do not
-    divide. On one device and in exports it changes nothing.
+    Layers and files stay what they are. Models of the zoo have it; one that comes from
+    elsewhere needs it before its first batch, if it is trained or evaluated under a
+    `tf.distribute` strategy with batches that do not divide. On one device and in
+    exports it changes nothing.
 
     Args:
         model: Keras model; layers of nested models are included.
