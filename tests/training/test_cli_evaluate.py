@@ -1,6 +1,7 @@
 """The command `zoo-evaluate` as a user meets it."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -56,11 +57,18 @@ def execute(folder, *flags, **kwargs):
     return process, *process.communicate()
 
 
+def are_notes(lines):
+    """Returns whether lines are what a command says of its data, and no warning."""
+    return all(re.match(r"I\d{4} ", x) for x in lines)
+
+
 def test_the_command_prints_a_table_and_writes_rows_table_and_figure(folder):
     flags = ["--num_samples=4,1", "--batch_size=8", "--limit=41", "--seed=7"]
     process, stdout, stderr = execute(folder, *flags)
     assert process.returncode == 0, stderr
-    assert stderr == ""
+    assert are_notes(stderr.splitlines())
+    assert "Test set fashion_mnist: 41 images" in stderr
+    assert "names of the classes of 'random' are not known" in stderr
     *_, last = stdout.splitlines()
     assert last.split() == [
         f"{folder}/out/{name}"
@@ -76,6 +84,7 @@ def test_the_command_prints_a_table_and_writes_rows_table_and_figure(folder):
     assert len(rows) == 2 * len(found) == 2 * len(expected)
     for row, other in zip(found, expected, strict=True):
         assert row.pop("seconds") > 0
+        assert len(row.pop("data")) == 12
         del other["seconds"]
         exact = pytest.approx(other.pop("value"), abs=1e-5, nan_ok=True)
         assert row.pop("value") == exact
@@ -115,7 +124,9 @@ def test_an_interrupted_command_goes_on_where_it_was(folder):
     _, stderr = process.communicate(timeout=120)
     if process.returncode == 0:
         pytest.skip("It was too fast to be interrupted.")
-    assert (process.returncode, stderr) == (130, "Error: interrupted\n")
+    *notes, last = stderr.splitlines()
+    assert (process.returncode, last) == (130, "Error: interrupted")
+    assert are_notes(notes)
     assert [path.name for path in output.iterdir()] == ["predictions"]
     process, _, stderr = execute(folder, *flags, "--limit=45")
     assert process.returncode == 0, stderr
