@@ -121,19 +121,19 @@ def run(settings: Settings) -> Outcome:
         by = found.take if selection == "first" else found.sample
         return by(settings.limit)
 
-    titles = shown_names.shown([*names, *ood])
+    titles, said = shown_names.shown([*names, *ood]), set()
 
     def load(name):
         split = settings.split if data.is_undivided(name) else "test"
         found = data.load(name, split, settings.data_dir, image_size)
-        found = _said(take(found), name)
+        found = _said(take(found), name, said)
         return class_names.renamed(found, titles[name])
 
     first = load(names[0])
 
     def load_ood(name):
         found = data.load_ood(name, first.input_shape, data_dir=settings.data_dir)
-        found = _said(take(found), name)
+        found = _said(take(found), name, said)
         return class_names.renamed(found, titles[name])
 
     calibration = None
@@ -157,10 +157,12 @@ def run(settings: Settings) -> Outcome:
     return Outcome(rows, write(rows, folder), missing, deviations)
 
 
-def _said(dataset, name):
-    """Returns a data set after its images were told, but of derived ones."""
-    if name == data.base_of(name):
-        logging.info("Test set %s", dataset.describe())
+def _said(dataset, name, said):
+    """Returns a data set after its images were told once, but of derived ones."""
+    text = dataset.describe()
+    if name == data.base_of(name) and text not in said:
+        logging.info("Test set %s", text)
+        said.add(text)
     return dataset
 
 
@@ -226,7 +228,7 @@ def _fitted(name, calibrate, settings, image_size):
         return dataclasses.replace(found, name=f"{found.name}_validation"), calibrate
     if not str(calibrate).isdecimal():
         split = "all" if data.is_undivided(calibrate) else "test"
-        return _said(data.load(calibrate, split, *where), calibrate), split
+        return _said(data.load(calibrate, split, *where), calibrate, set()), split
     count, train = int(calibrate), data.load(name, "train", *where)
     if not 0 < count <= len(train):
         raise ValueError(
