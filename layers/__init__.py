@@ -1,5 +1,9 @@
 """Keras layers for images that get worse: smoothing, dropout, Gaussian weights."""
 
+from layers import checks
+
+checks.check_backend()
+
 from layers.blur import BlurPool2D as BlurPool2D
 from layers.blur import blur as blur
 from layers.dropout import Dropout as Dropout

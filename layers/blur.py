@@ -25,8 +25,8 @@ def check_taps(taps: Sequence[float]) -> tuple[float, ...]:
         ValueError: If there are none or their sum is not positive.
     """
     array = np.atleast_1d(taps)
-    taps = tuple(array.tolist())
-    if array.ndim > 1 or not np.isfinite(array).all() or np.sum(array) <= 0:
+    taps, real = tuple(array.tolist()), array.dtype.kind in "iuf"
+    if not real or array.ndim > 1 or not np.isfinite(array).all() or np.sum(array) <= 0:
         raise ValueError(
             "`taps` are the coefficients of a 1-D filter with a positive sum, for "
             f"example (1, 2, 1). Received: taps={taps}"

@@ -1,9 +1,23 @@
-"""Checks of constructor arguments that several layers share."""
+"""Checks of the backend, and of constructor arguments that several layers share."""
 
+import numbers
 from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
+
+# Of the others, OpenVINO takes unsigned integers for signed ones, and no test is run
+# on PyTorch.
+BACKENDS = ("tensorflow", "jax")
+
+
+def check_backend():
+    """Raises an ImportError where Keras has a backend on which numbers are wrong."""
+    if (backend := keras.backend.backend()) not in BACKENDS:
+        raise ImportError(
+            f"smoothzoo needs {' or '.join(BACKENDS)} as the backend of Keras: set "
+            f"KERAS_BACKEND before Keras is imported. Received: KERAS_BACKEND={backend}"
+        )
 
 
 def check_choice(value: str | None, name: str, known: Iterable[str | None]):
@@ -21,11 +35,17 @@ def check_padding(padding: str, known: Sequence[str]) -> str:
 
 def check_count(value: int, name: str) -> int:
     """Returns the number if it is a positive integer; raises a ValueError if not."""
-    if not isinstance(value, (int, np.integer)) or value < 1:
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or value < 1:
         raise ValueError(
             f"`{name}` must be a positive integer. Received: {name}={value}"
         )
     return int(value)
+
+
+def is_number(value) -> bool:
+    """Returns whether something is a real number, which NaN is too."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def check_groups(groups: int, channels: int, filters: int) -> None:
@@ -39,7 +59,7 @@ def check_groups(groups: int, channels: int, filters: int) -> None:
 
 def check_scale(value: float, name: str) -> float:
     """Returns a standard deviation if it is positive; raises a ValueError if not."""
-    if not 0 < value < float("inf"):
+    if not (is_number(value) and 0 < value < float("inf")):
         raise ValueError(
             f"`{name}` is a standard deviation and must be positive and finite. "
             f"Received: {name}={value}"

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from layers import random
+from layers.checks import is_number
 from layers.streams import RandomLayer
 
 
@@ -50,7 +51,7 @@ class MCDropout(RandomLayer):
         **kwargs,
     ):
         super().__init__(seed, **kwargs)
-        if not 0 <= rate < 1 or random.quantize(rate) == 1:
+        if not is_number(rate) or not 0 <= rate < 1 or random.quantize(rate) == 1:
             raise ValueError(
                 "`rate` is the probability to drop an entry, in [0, 1). "
                 f"Received: rate={rate}"

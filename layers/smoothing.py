@@ -1,6 +1,7 @@
 """Spatial smoothing: an ensemble of neighboring points of a feature map."""
 
 import functools
+import math
 from collections.abc import Sequence
 
 import keras
@@ -8,7 +9,7 @@ from keras import ops
 
 from layers import fusion
 from layers.blur import blur, blurred_size, check_taps, sums
-from layers.checks import check_channels_last, check_choice, check_padding
+from layers.checks import check_channels_last, check_choice, check_padding, is_number
 from layers.normalization import BatchNormalization
 
 # Bounded, non-negative "probabilities" of features x at temperature t.
@@ -96,9 +97,9 @@ class SpatialSmoothing(keras.layers.Layer):
     ):
         check_channels_last(kwargs)
         super().__init__(**kwargs)
-        if not temperature > 0:  # Neither is NaN.
+        if not (is_number(temperature) and 0 < temperature < math.inf):
             raise ValueError(
-                "`temperature` bounds the features and must be positive. "
+                "`temperature` bounds the features and must be positive and finite. "
                 f"Received: temperature={temperature}"
             )
         self.temperature = temperature

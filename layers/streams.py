@@ -7,6 +7,7 @@ they come from the stream alone, and no state is read or written.
 
 import contextlib
 import contextvars
+import numbers
 import zlib
 from random import getrandbits
 
@@ -14,13 +15,16 @@ import keras
 import numpy as np
 from keras import ops
 
-from layers import random
+from layers import graphs, random, tracing
+from layers.checks import check_choice
+from layers.estimators import ESTIMATORS
 
 
 class _Stream:
     def __init__(self, key, offset, prediction, prepared):
         self.key, self.offset, self.calls = key, offset, {}
         self.prediction, self.prepared = prediction, prepared or {}
+        self.trace = tracing.current()
 
     def next_key(self, name: str):
         """Returns the key of the next call of the layer of that name."""
@@ -31,14 +35,24 @@ class _Stream:
 _STREAM = contextvars.ContextVar("stream", default=None)
 
 
+def _active() -> _Stream | None:
+    """Returns the stream around, if it was entered in the function that runs.
+
+    One that was entered outside of a compiled function is not of it: its key would be
+    a constant of that function in all later calls too.
+    """
+    active = _STREAM.get()
+    return active if active is None or tracing.is_inside(active.trace) else None
+
+
 @contextlib.contextmanager
 def stream(key, offset=0, prediction: str | None = None, prepared: dict | None = None):
     """Makes every random layer called inside draw from `key`.
 
     A draw then depends on the key, on the layer's name, on how often the layer was
     called inside and on the example's number alone: not on the batch split, and no
-    state is written. Enter it inside a compiled function: around one it has no effect,
-    since that was traced before.
+    state is written. Enter it inside a compiled function: around one, such as Keras'
+    `fit`, `evaluate` and `predict`, it has no effect.
 
     Several streams can run as one batch. `key` is then a vector with the key of each,
     and the batch holds all examples of the first stream, then all of the second: each
@@ -61,6 +75,8 @@ def stream(key, offset=0, prediction: str | None = None, prepared: dict | None =
     ...     print(bool(keras.ops.all(dropout(x) == first)))
     True
     """
+    if prediction is not None:
+        check_choice(prediction, "prediction", ESTIMATORS)
     token = _STREAM.set(_Stream(key, offset, prediction, prepared))
     try:
         yield
@@ -70,7 +86,7 @@ def stream(key, offset=0, prediction: str | None = None, prepared: dict | None =
 
 def prediction() -> str | None:
     """Returns what the stream around, if there is one, says in place of the layers."""
-    active = _STREAM.get()
+    active = _active()
     return active.prediction if active is not None else None
 
 
@@ -84,6 +100,14 @@ def _fold_replica(key):
     if context is None or context.num_replicas_in_sync == 1:
         return key
     return random.fold(key, context.replica_id_in_sync_group)
+
+
+def _check_seed(seed):
+    whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
+    if not (whole and 0 <= seed < 2**32):
+        raise ValueError(
+            f"`seed` must be an integer in [0, 2**32). Received: seed={seed}"
+        )
 
 
 class RandomLayer(keras.layers.Layer):
@@ -102,10 +126,8 @@ class RandomLayer(keras.layers.Layer):
 
     def __init__(self, seed: int | None = None, **kwargs):
         super().__init__(**kwargs)
-        if seed is not None and not 0 <= seed < 2**32:
-            raise ValueError(
-                f"`seed` must be an integer in [0, 2**32). Received: seed={seed}"
-            )
+        if seed is not None:
+            _check_seed(seed)
         self.seed = seed
         start = getrandbits(32) if seed is None else seed
         self.random_state = self.add_weight(
@@ -122,11 +144,20 @@ class RandomLayer(keras.layers.Layer):
 
         Returns:
             A scalar uint32 tensor; in several streams, of shape `(streams,)`.
+
+        Raises:
+            ValueError: If JAX compiles the function around, but for `stateless_call`.
         """
-        if (active := _STREAM.get()) is not None:
+        if (active := _active()) is not None:
             return active.next_key(self.name)
         # The sum is a tensor; in TensorFlow the variable itself would be read again.
         state = self.random_state + random.uint32(np.array([0, 1], "uint32"))
+        if tracing.would_leak(state):
+            raise ValueError(
+                f"The layer '{self.name}' draws inside of a function that JAX "
+                "compiles, which cannot count its calls: enter `layers.stream(key)` "
+                "inside that function, or use `stateless_call` of the model."
+            )
         self.random_state.assign(state)
         return _fold_replica(random.fold(state[0], state[1]))
 
@@ -152,7 +183,7 @@ class RandomLayer(keras.layers.Layer):
             A uint32 tensor of shape `(num_rows,)`. In a `stream`, examples are
             counted from its offset.
         """
-        if (active := _STREAM.get()) is None:
+        if (active := _active()) is None:
             return random.fold(key, ops.arange(num_rows, dtype="int32"))
         if not len(key.shape):
             return random.fold(key, self._rows(num_rows, active.offset))
@@ -169,7 +200,7 @@ class RandomLayer(keras.layers.Layer):
 
     def prepared(self):
         """Returns what the stream around holds of `prepare`, or else a new one."""
-        active = _STREAM.get()
+        active = _active()
         held = active.prepared.get(self) if active is not None else None
         return self.prepare() if held is None else held
 
@@ -183,7 +214,11 @@ def set_seed(model: keras.Model, seed: int):
     Args:
         model: Keras model; layers of nested models are included.
         seed: Integer in `[0, 2**32)`. Layers of different names draw differently.
+
+    Raises:
+        ValueError: If the seed is another number.
     """
+    _check_seed(seed)
     for layer in model._flatten_layers():
         if isinstance(layer, RandomLayer):
             start = random.fold(seed, zlib.crc32(layer.name.encode()))
@@ -191,8 +226,14 @@ def set_seed(model: keras.Model, seed: int):
 
 
 def is_stochastic(model: keras.Model) -> bool:
-    """Returns whether two predictions of a model for the same images may differ."""
-    return any(
-        isinstance(layer, RandomLayer) and layer.stochastic
+    """Returns whether two predictions of a model for the same images may differ.
+
+    They may if it has random layers of this package, layers of Keras that are called
+    with `training=True`, or layers of others with a `keras.random.SeedGenerator`.
+    """
+    return bool(graphs.switched_on(model)) or any(
+        layer.stochastic
+        if isinstance(layer, RandomLayer)
+        else graphs.is_foreign(layer) and graphs.has_generator(layer)
         for layer in model._flatten_layers()
     )

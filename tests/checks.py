@@ -37,7 +37,7 @@ def check_layer(layer, input_shape):
     check_shapes(layer, input_shape)
     check_mixed_precision(layer, x, y)
 
-    compiled = draw(tf.function(layer, jit_compile=True), x)
+    compiled = tf.function(lambda x: draw(layer, x), jit_compile=True)(x)
     np.testing.assert_allclose(compiled, y, rtol=1e-4, atol=1e-4)
 
     inputs = keras.Input(input_shape[1:])

@@ -6,7 +6,7 @@ import os
 def environment(backend: str = "tensorflow") -> dict[str, str]:
     """Returns the environment without what an import of JAX has put into it.
 
-    With `TF_CPP_MIN_LOG_LEVEL` set, the commands let TensorFlow print its greetings.
+    That is also without the log level of this process.
 
     Args:
         backend: Of Keras. `"jax"` starts in half the time.

@@ -13,7 +13,6 @@ import time
 
 import keras
 
-import layers
 from training import parity, saved_model
 from training.litert import export_tflite as export_tflite
 from zoo.posterior import MonteCarlo
@@ -67,7 +66,7 @@ def posterior_of(model: keras.Model, num_samples: int) -> MonteCarlo:
     """Returns the posterior to export; a deterministic model has one pass.
 
     Raises:
-        ValueError: If there is no way to export the model.
+        ValueError: If there is no way to export the model, or it returns no logits.
     """
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
@@ -80,7 +79,17 @@ def posterior_of(model: keras.Model, num_samples: int) -> MonteCarlo:
             "`model` must take images of shape (batch, height, width, channels). "
             f"Received: model={model.name} with input_shape={model.input_shape}"
         )
-    return posterior if layers.is_stochastic(model) else MonteCarlo(model, 1)
+    if not posterior.is_deterministic(parity.check_images(None, posterior.image_shape)):
+        if names := posterior.unknown_layers:
+            raise ValueError(
+                "The model draws by layers whose noise an export would repeat or lose; "
+                "draw by `layers.MCDropout` or another `layers.RandomLayer` alone. "
+                f"Received: layers that may draw: {', '.join(names)}"
+            )
+        return posterior
+    posterior = MonteCarlo(model, 1)
+    posterior.repeats_itself = True
+    return posterior
 
 
 def write_checked(posterior, path, write, tolerance, overwrite, images) -> dict:

@@ -8,9 +8,12 @@ import keras
 import numpy as np
 from keras import ops
 
+import layers
 from zoo import files
+from zoo import outputs as model_outputs
 from zoo.classifier import classes_of, named
 from zoo.posterior import MonteCarlo
+from zoo.posterior.prefix import Split
 
 OUTPUTS = ("logits", "probs")
 _NAMES = {"probs": ("probabilities", "probs"), "logits": ("logits",)}
@@ -50,6 +53,34 @@ def load(
         ValueError: If it does not take one image or give one vector of numbers, or
             these are not what `outputs` says.
     """
+    model, name = read(path, outputs, input_range, classes)
+    posterior = MonteCarlo(model, num_samples, seed=0, name=name)
+    posterior.repeats_itself = posterior.is_deterministic(_noise(model.input_shape[1:]))
+    return posterior
+
+
+def read(
+    path: str,
+    outputs: str = "logits",
+    input_range: Sequence[float] = (0.0, 255.0),
+    classes: Sequence[str] = (),
+) -> tuple[keras.Model, str]:
+    """Returns a model that is not of the zoo, from images in `[0, 255]` to logits.
+
+    It is only called in inference mode, and not changed.
+
+    Args:
+        path: See `load`.
+        outputs: See `load`.
+        input_range: See `load`.
+        classes: See `load`.
+
+    Returns:
+        That model, or one around it, and its name or else that of its file.
+
+    Raises:
+        ValueError: See `load`.
+    """
     low, high = _checked(outputs, input_range)
     is_file = path.endswith(".keras")
     model = keras.saving.load_model(path) if is_file else _read(path, outputs)
@@ -63,16 +94,17 @@ def load(
             f"The model '{path}' has the classes {', '.join(known)}. Received: classes="
             f"{','.join(classes)}"
         )
-    images = keras.Input(model.input_shape[1:], name="images")
-    x = images
+    plain = is_file and outputs == "logits" and (low, high) == (0.0, 255.0)
+    if plain and classes_of(model) == tuple(known):
+        _check_outputs(model, outputs, name)
+        return model, name
+    x = images = keras.Input(model.input_shape[1:], name="images")
     if (low, high) != (0.0, 255.0):
         x = keras.layers.Rescaling((high - low) / 255, low, name="rescale")(x)
     x = model(x)
+    _check_outputs(keras.Model(images, x), outputs, name)
     logits = _Log(name="log")(x) if outputs == "probs" else x
-    wrapped = named(keras.Model(images, logits, name="external"), known)
-    posterior = MonteCarlo(wrapped, num_samples, seed=0, name=name)
-    _probe(posterior, keras.Model(images, x), outputs)
-    return posterior
+    return named(keras.Model(images, logits, name="external"), known), name
 
 
 def _checked(outputs, input_range):
@@ -81,8 +113,12 @@ def _checked(outputs, input_range):
             f"`outputs` must be one of {', '.join(OUTPUTS)}. Received: "
             f"outputs={outputs}"
         )
-    values = tuple(map(float, input_range))
-    if len(values) != 2 or not values[0] < values[1]:
+    try:
+        values = tuple(map(float, input_range))
+    except ValueError:
+        values = tuple(input_range)
+    numbers = all(isinstance(value, float) for value in values)
+    if not numbers or len(values) != 2 or not values[0] < values[1]:
         raise ValueError(
             "`input_range` must be two numbers, the smaller one first, as 0,1. "
             f"Received: input_range={values}"
@@ -101,20 +137,24 @@ def _check_shapes(model, path):
             )
 
 
-def _probe(posterior, model, outputs):
-    """Checks the outputs, and says if the model draws nothing."""
-    shape = [side or 64 for side in posterior.image_shape]
-    images = np.random.default_rng(0).integers(0, 256, (8, *shape)).astype("uint8")
-    first, second = (ops.convert_to_numpy(model(images)) for _ in range(2))
-    posterior.repeats_itself |= bool(np.array_equal(first, second))
-    sums = first.astype("float64").sum(axis=1)
-    are_probs = first.min() >= 0 and np.abs(sums - 1).max() < 1e-3
+def _noise(image_shape):
+    shape = [side or 64 for side in image_shape]
+    return np.random.default_rng(0).integers(0, 256, (8, *shape)).astype("uint8")
+
+
+def _check_outputs(model, outputs, name):
+    """Checks that the outputs are what they are said to be, in inference mode."""
+    split, images = Split(model), _noise(model.input_shape[1:])
+    with layers.stream(0):
+        answers = split.suffix(split.prefix(ops.convert_to_tensor(images)))
+    answers = ops.convert_to_numpy(answers).astype("float64")
+    are_probs = model_outputs.are_probabilities(answers)
     if are_probs != (outputs == "probs"):
-        seems = "probs" if are_probs else "logits"
+        seems, sums = "probs" if are_probs else "logits", answers.sum(axis=1)
         raise ValueError(
-            f"Model '{posterior.name}' returns {seems}: on random images, values from "
-            f"{first.min():.3g} to {first.max():.3g} with sums from {sums.min():.3g} "
-            f"to {sums.max():.3g}. Received: outputs={outputs}"
+            f"Model '{name}' returns {seems}: on random images, values from "
+            f"{answers.min():.3g} to {answers.max():.3g} with sums from "
+            f"{sums.min():.3g} to {sums.max():.3g}. Received: outputs={outputs}"
         )
 
 

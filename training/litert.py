@@ -163,7 +163,7 @@ def _draws_kernel(layer):
 
 def _device_function(posterior, input_dtype):
     specs = [saved_model.spec(posterior, input_dtype)]
-    if layers.is_stochastic(posterior.model):
+    if not posterior.repeats_itself:
         specs += saved_model.scalars("seed")
 
     def classify(images, seed=None):

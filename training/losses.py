@@ -5,7 +5,7 @@ import contextvars
 import keras
 from keras import ops
 
-from layers import fusion
+from layers import checks, fusion
 from layers.variational import divergence_per_example
 from zoo.classifier import Classifier, classes_of
 
@@ -47,6 +47,11 @@ def cross_entropy(label_smoothing: float = 0.0, num_classes: int | None = None):
     Returns:
         A loss for `compile`.
     """
+    if not (checks.is_number(label_smoothing) and 0 <= label_smoothing <= 1):
+        raise ValueError(
+            "`label_smoothing` is a probability, in [0, 1]. Received: "
+            f"label_smoothing={label_smoothing}"
+        )
     if not label_smoothing:
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     return SmoothedCrossEntropy(label_smoothing, num_classes)
@@ -128,11 +133,7 @@ def elbo(model: keras.Model, num_examples: int) -> keras.Model:
         [Weight Uncertainty in Neural Networks](https://arxiv.org/abs/1505.05424)
         (Blundell et al., 2015), Eq. 1 divided by the number of examples.
     """
-    if num_examples < 1:
-        raise ValueError(
-            "`num_examples` is the size of the training set. "
-            f"Received: num_examples={num_examples}"
-        )
+    checks.check_count(num_examples, "num_examples")
     trained = Elbo(inputs=model.input, outputs=model.output, name=model.name)
     trained.know(num_examples=int(num_examples), classes=classes_of(model))
     return trained

@@ -7,7 +7,6 @@ import keras
 import numpy as np
 from keras import ops
 
-import layers
 from training import export, litert, parity
 
 _OUTPUT = "probabilities"
@@ -36,7 +35,7 @@ def export_onnx(
         FileExistsError: If something lies at `path`.
     """
     posterior = export.posterior_of(model, 1)
-    if layers.is_stochastic(model):
+    if not posterior.repeats_itself:
         raise ValueError(
             "A stochastic model cannot be exported to ONNX: its masks are made by "
             "`bitwise_xor` of unsigned integers, which tf2onnx does not convert. "

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo import arrays
+from zoo import arrays, outputs
 
 # The largest difference of a probability from Keras', by quantization.
 TOLERANCES = {None: 1e-4, "float16": 0.02, "dynamic": 0.2, "int8": 0.5}
@@ -60,6 +60,7 @@ def check(posterior, run: Runner, images, tolerance: float) -> dict:
 def expected(posterior, images, seed: int) -> np.ndarray:
     """Returns the mean probabilities in Keras, of shape `(batch, num_classes)`."""
     logits = keras.ops.convert_to_numpy(posterior(images, seed=seed)).astype("float64")
+    outputs.check_logits(logits, f"What '{posterior.model.name}' returns")
     powers = np.exp(logits - np.max(logits, axis=-1, keepdims=True))
     return np.mean(powers / np.sum(powers, axis=-1, keepdims=True), axis=0)
 
@@ -82,7 +83,7 @@ def check_images(images, image_shape, name: str = "images") -> np.ndarray:
     if images is None:
         shape = (3, *(side or 64 for side in image_shape))
         levels = np.reshape([64, 160, 256], (3, 1, 1, 1))
-        images = levels * np.random.default_rng(0).uniform(0, 1, shape)
+        images = np.floor(levels * np.random.default_rng(0).uniform(0, 1, shape))
     arrays.check_pixels(np.asarray(images), name)
     images = np.floor(np.asarray(images, "float32"))
     pairs = zip(image_shape, images.shape[1:], strict=False)

@@ -73,11 +73,13 @@ class Passes:
             samples.
 
         Raises:
-            ValueError: If the model gives NaN or infinity.
+            ValueError: If the model gives NaN or infinity, or no logits.
         """
         count = len(images)
         batch_size = min(self.batch_size, count)
-        self._step = self._step or _compile(self.posterior, self._distinct)
+        if self._step is None:
+            self.posterior.probe_once(np.asarray(images[start : start + batch_size]))
+            self._step = _compile(self.posterior, self._distinct)
         for first in range(start, count, batch_size):
             batch = np.asarray(images[first : first + batch_size])
             arrays.check_pixels(batch)

@@ -5,7 +5,6 @@ import os
 import tensorflow as tf
 from keras import ops
 
-import layers
 from training import encoded
 from zoo import predictive
 
@@ -24,7 +23,7 @@ def functions(posterior) -> dict:
         Functions of TensorFlow.
     """
     sample, draw = _samplers(posterior)
-    stochastic = layers.is_stochastic(posterior.model)
+    stochastic = not posterior.repeats_itself
 
     def serve(images):
         images = tf.cast(images, tf.float32)

@@ -12,7 +12,7 @@ import shutil
 import keras
 
 from training import export, parity, warmup
-from zoo import files
+from zoo import files, outputs
 
 CONFIG = "models.config"
 COMPOSE = "compose.yaml"
@@ -52,6 +52,7 @@ def export_version(
         ImportError: If the package `tensorflow-serving-api` is missing.
     """
     warmup.require_api()
+    outputs.check_model(model)
     root = pathlib.Path(root)
     name = model.name.partition(".")[0] if name is None else name
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII):

@@ -24,6 +24,7 @@ from training.data import ImageData
 from training.images import Numbers
 from training.recalibrate import batch_normalizations, recalibrate
 from training.recipes.base import Recipe
+from zoo import outputs
 from zoo.classifier import Classifier, classes_of
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -108,7 +109,11 @@ def compile_model(
 
     Returns:
         A compiled model with the same layers.
+
+    Raises:
+        ValueError: If the model does not return logits.
     """
+    outputs.check_model(model)
     steps = num_examples // recipe.batch_size
     trained = losses.elbo(model, num_examples)
     trained.compile(

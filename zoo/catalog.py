@@ -51,7 +51,7 @@ def load(
         FileNotFoundError: If the weights file is not there.
         ConnectionError: If it cannot be downloaded.
     """
-    if remote.is_url(name):
+    if isinstance(name, str) and remote.is_url(name):
         weights = weights or name
         name = presets.read_published(weights).name
     spec = parse(name)

@@ -1,7 +1,9 @@
 """What sampled logits say: the mean prediction and how uncertain it is.
 
 Every function takes logits of shape `(samples, batch, num_classes)`, as a posterior
-returns them, of any float type, and computes in float32. Uncertainties are in nats:
+returns them, of any float type, and computes in float32. Other shapes, NaN, and
+probabilities in place of logits are a ValueError, where the numbers are known: not in
+compiled functions. Uncertainties are in nats:
 
     entropy = expected_entropy + mutual_information
 
@@ -11,19 +13,34 @@ the disagreement of the samples, would vanish with enough training examples.
 
 from keras import ops
 
+from zoo.outputs import check_logits
+
+# In place of the logarithm of zero, so that zero times it is zero.
+_LOWEST = -1e30
+
+
+def _checked(logits):
+    check_logits(logits)
+    return ops.convert_to_tensor(logits, "float32")
+
 
 def _log_softmax(logits):
-    return ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+    return ops.log_softmax(_checked(logits), axis=-1)
+
+
+def _finite(log_probs):
+    return ops.maximum(log_probs, _LOWEST)
 
 
 def _log_mean_exp(log_probs):
     # Written out because symbolic tensors may not know the number of samples.
-    largest = ops.max(log_probs, axis=0)
+    # With an initial value, there may be no images.
+    largest = ops.max(log_probs, axis=0, initial=_LOWEST)
     return largest + ops.log(ops.mean(ops.exp(log_probs - largest), axis=0))
 
 
 def _entropy(log_probs):
-    return -ops.sum(ops.exp(log_probs) * log_probs, axis=-1)
+    return -ops.sum(ops.exp(log_probs) * _finite(log_probs), axis=-1)
 
 
 def probs(logits):
@@ -36,7 +53,7 @@ def probs(logits):
     >>> keras.ops.convert_to_numpy(probs(samples)).round(3).tolist()
     [[0.375, 0.625]]
     """
-    return ops.mean(ops.softmax(ops.cast(logits, "float32"), axis=-1), axis=0)
+    return ops.mean(ops.softmax(_checked(logits), axis=-1), axis=0)
 
 
 def log_probs(logits):
@@ -69,7 +86,8 @@ def mutual_information(logits):
         (Houlsby et al., 2011), Eq. 2.
     """
     samples = _log_softmax(logits)
-    divergence = ops.exp(samples) * (samples - _log_mean_exp(samples))
+    difference = _finite(samples) - _finite(_log_mean_exp(samples))
+    divergence = ops.exp(samples) * difference
     # Divergences are not negative, but their float32 sums may be.
     return ops.relu(ops.mean(ops.sum(divergence, axis=-1), axis=0))
 
@@ -83,5 +101,6 @@ def variation_ratio(logits):
         [Dropout as a Bayesian Approximation](https://arxiv.org/abs/1506.02142)
         (Gal and Ghahramani, 2016).
     """
+    logits = _checked(logits)
     votes = ops.one_hot(ops.argmax(logits, axis=-1), logits.shape[-1])
-    return 1 - ops.max(ops.mean(votes, axis=0), axis=-1)
+    return 1 - ops.max(ops.mean(votes, axis=0), axis=-1, initial=0)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import keras
 
-from zoo import card, files, presets, records, remote, seeds
+from zoo import card, files, outputs, presets, records, remote, seeds
 from zoo.classifier import classes_of
 from zoo.facts import model_facts
 from zoo.registry import parse
@@ -52,6 +52,7 @@ def publish(
         FileExistsError: If there is something else in the folder.
         ConnectionError: If it cannot be written.
     """
+    outputs.check_model(model)
     _check_folder(folder)
     _check_record(model, record)
     rows = list(rows)

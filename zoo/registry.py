@@ -3,9 +3,12 @@
 import dataclasses
 import difflib
 import itertools
+import numbers
 from collections.abc import Iterable, Sequence
 
-from zoo import alexnet, preresnet, resnet, vgg
+import numpy as np
+
+from zoo import alexnet, outputs, preresnet, resnet, vgg
 from zoo.classifier import Classifier, named
 from zoo.methods import METHODS
 from zoo.parts import combine
@@ -66,7 +69,12 @@ def parse(name: str) -> ModelSpec:
     >>> parse("resnet20_smooth_mcdo.fashion_mnist").methods
     ('smooth', 'mcdo')
     """
-    stem, _, tag = name.partition(".")
+    stem, dot, tag = str(name).partition(".")
+    if not isinstance(name, str) or (dot and not tag):
+        raise ValueError(
+            "A model name must be a string such as 'resnet20_mcdo', with a tag behind "
+            f"a dot if there is one. Received: name={name}"
+        )
     matches = [a for a in ARCHITECTURES if f"{stem}_".startswith(f"{a}_")]
     if not matches:
         raise _unknown("architecture", _first_words(stem), ARCHITECTURES, name)
@@ -130,7 +138,7 @@ def build(
         name: `architecture[_method...]`; a tag is kept in the name only.
         input_shape: `(height, width, channels)`; sides below 64 get a stem that does
             not subsample, and None is any size of 64 or more.
-        num_classes: The number of logits.
+        num_classes: The number of logits, two at least.
         normalization: Mean and variance of the pixels per channel, in units of
             `[0, 255]`. By default those of ImageNet for three channels.
         classes: The names of the classes in the order of the logits, if they are known.
@@ -179,22 +187,24 @@ def image_size(name: str) -> tuple[int, int] | None:
 
 
 def _check_sizes(input_shape, num_classes):
-    shape = tuple(input_shape)
-    if len(shape) != 3 or not shape[-1] or min(n or 16 for n in shape[:2]) < 16:
+    shape = tuple(input_shape) if isinstance(input_shape, Iterable) else (input_shape,)
+    whole = all(n is None or isinstance(n, numbers.Integral) for n in shape)
+    sides = [16 if n is None else n for n in shape[:2]]
+    if len(shape) != 3 or not whole or (shape[-1] or 0) < 1 or min(sides) < 16:
         raise ValueError(
             "`input_shape` must be (height, width, channels) with sides of 16 pixels "
             f"at least. Received: input_shape={shape}"
         )
-    if num_classes < 2:
-        raise ValueError(
-            "`num_classes` must be 2 at least: the softmax of one logit is always 1, "
-            f"and two classes take two logits. Received: num_classes={num_classes}"
-        )
+    outputs.check_num_classes(num_classes)
 
 
 def _check_normalization(normalization, channels):
-    mean, variance = normalization
-    if len(mean) != channels or len(variance) != channels or min(variance) <= 0:
+    try:
+        moments = np.asarray(normalization, "float64")
+    except (TypeError, ValueError):  # Words, or lists of different lengths.
+        moments = np.zeros(0)
+    fits = moments.shape == (2, channels) and np.isfinite(moments).all()
+    if not fits or moments[1].min() <= 0:
         raise ValueError(
             "`normalization` must be (mean, variance), each with one number per "
             f"channel ({channels}) and variances positive. "

@@ -1,5 +1,6 @@
 """What every backend computes alike; as a command, writes what JAX computes."""
 
+import contextlib
 import sys
 
 import keras
@@ -94,6 +95,59 @@ def train():
     }
 
 
+def fitted(model, x, y):
+    return model.fit(x, y, shuffle=False, verbose=0).history["loss"]
+
+
+def around():
+    """Returns what Keras computes inside of a stream, then without, and always without.
+
+    Returns:
+        For each call the values of one model and those of its twin.
+    """
+    x = images()
+    y = x[:, 0, :2, 0]
+    calls = {
+        "fit": lambda model: fitted(model, x, y),
+        "evaluate": lambda model: model.evaluate(x, y, verbose=0),
+        "predict": lambda model: model.predict(x, verbose=0),
+    }
+    results = {}
+    for name, call in calls.items():
+        twins = [
+            keras.Sequential(
+                [
+                    keras.Input((9, 10, 3)),
+                    keras.layers.Flatten(),
+                    layers.MCDropout(0.5, name="dropout", seed=1),
+                    keras.layers.Dense(2, kernel_initializer="ones"),
+                ]
+            )
+            for _ in range(2)
+        ]
+        for twin in twins:
+            twin.compile("sgd", "mse")
+        with stream(0):
+            values = [call(twins[0]) for _ in range(2)]
+        results[f"{name}/inside"] = [*values, call(twins[0])]
+        results[f"{name}/outside"] = [call(twins[1]) for _ in range(3)]
+    return results
+
+
+def refusal():
+    """Returns what a function of JAX says that cannot count."""
+    import jax
+
+    dropout, messages = layers.MCDropout(0.5, name="dropout", seed=1), []
+    for context in (contextlib.nullcontext(), stream(0)):
+        with context:
+            try:
+                jax.jit(dropout)(images())
+            except ValueError as error:
+                messages.append(str(error))
+    return {"messages": messages, "state": np.asarray(dropout.random_state)}
+
+
 def main(path):
     import jax
 
@@ -106,7 +160,7 @@ def main(path):
         for seed in SEEDS:
             for name, value in function(np.int32(seed)).items():
                 results[f"{kind}/{name}/{seed}"] = np.asarray(value)
-    for function in (outputs, train):
+    for function in (outputs, train, around, refusal):
         for name, value in function().items():
             results[f"{function.__name__}/{name}"] = value
     np.savez(path, **results)

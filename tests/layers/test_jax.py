@@ -1,6 +1,7 @@
 """The layers on the JAX backend, with no TensorFlow to import."""
 
 import numpy as np
+import pytest
 
 from tests.layers import portable
 
@@ -24,3 +25,21 @@ def test_every_layer_trains_on_jax(on_jax):
 
 def test_training_on_jax_counts_its_steps(on_jax):
     np.testing.assert_array_equal(on_jax["train/calls"], [portable.EPOCHS] * 4)
+
+
+@pytest.mark.parametrize("call", ["fit", "evaluate", "predict"])
+def test_a_stream_around_a_call_of_keras_has_no_effect(on_jax, call):
+    inside, outside = (
+        on_jax[f"around/{call}/{name}"] for name in ("inside", "outside")
+    )
+    assert np.any(outside[0] != outside[1])
+    np.testing.assert_allclose(inside, outside, rtol=1e-6)
+
+
+def test_a_function_that_cannot_count_calls_is_refused_and_harms_nothing(on_jax):
+    messages = on_jax["refusal/messages"]
+    assert len(messages) == 2  # Without a stream, and with one around.
+    for message in messages:
+        assert "layer 'dropout'" in message
+        assert "enter `layers.stream(key)` inside that function" in message
+    assert on_jax["refusal/state"].tolist() == [1, 0]

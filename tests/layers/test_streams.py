@@ -88,6 +88,68 @@ def test_a_stream_is_the_same_inside_a_compiled_function(layer):
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
+IMAGES, LABELS = X[:4], np.array([0, 1, 0, 1])
+
+
+def trained():
+    inputs = keras.Input(X.shape[1:])
+    x = keras.layers.Flatten()(MCDropout(0.5, name="outer", seed=1)(inputs))
+    head = DenseFlipout(2, initial_scale=1.0, name="head", seed=2)
+    model = keras.Model(inputs, head(x))
+    model.build(X.shape)
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    set_seed(model, 3)
+    return model
+
+
+def fitted(model):
+    history = model.fit(IMAGES, LABELS, batch_size=2, shuffle=False, verbose=0)
+    return history.history["loss"]
+
+
+CALLS = {
+    "fit": lambda model: fitted,
+    "evaluate": lambda model: lambda model: model.evaluate(IMAGES, LABELS, verbose=0),
+    "predict": lambda model: lambda model: model.predict(IMAGES, verbose=0),
+    "predict_on_batch": lambda model: lambda model: model.predict_on_batch(IMAGES),
+    "train_on_batch": lambda model: lambda m: m.train_on_batch(IMAGES, LABELS),
+    "tf.function": lambda model: tf.function(lambda _: model(IMAGES)),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_stream_around_a_compiled_function_has_no_effect(call):
+    inside, outside = trained(), trained()
+    first, second = call(inside), call(outside)
+    with stream(0, prediction="weights"):
+        results = [first(inside), first(inside)]
+    results.append(first(inside))
+    expected = [second(outside) for _ in range(3)]
+    assert np.any(np.asarray(expected[0]) != np.asarray(expected[1]))
+    np.testing.assert_allclose(results, expected, rtol=1e-5, atol=1e-5)
+    for ours, others in zip(inside.layers, outside.layers, strict=True):
+        if isinstance(ours, RandomLayer):
+            np.testing.assert_array_equal(ours.random_state, others.random_state)
+
+
+def test_a_stream_holds_in_the_loops_of_its_function():
+    layer = MCDropout(0.5, seed=0, name="layer")
+
+    @tf.function
+    def compiled(key):
+        with stream(key):
+            body = lambda i, y: (i + 1, layer(X))  # noqa: E731
+            _, y = tf.while_loop(lambda i, y: i < 1, body, (0, tf.zeros(X.shape)))
+            return tf.cond(key > 0, lambda: layer(y), lambda: y)
+
+    zero, one = tf.constant(0), tf.constant(1)
+    np.testing.assert_array_equal(compiled(zero), draw(layer, key=0))
+    assert np.any(compiled(one) != draw(layer, key=1))
+    assert layer.random_state.numpy().tolist() == [0, 0]
+
+
 def test_streams_nest_and_end_with_their_block():
     dropout = MCDropout(0.5, seed=0)
     with stream(7):

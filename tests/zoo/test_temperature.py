@@ -108,9 +108,9 @@ def test_an_adapted_posterior_survives_a_round_trip(tmp_path):
 @pytest.mark.parametrize(
     "logits, labels, message",
     [
-        (np.eye(3), np.arange(3), "falling at temperature=0.01.*those of the training"),
-        (np.eye(3), (np.arange(3) + 1) % 3, "falling at temperature=100"),
-        (np.eye(3), np.arange(2), r"labels.shape=\(2,\)"),
+        (2 * np.eye(3), np.arange(3), "falling at temperature=0.01.*of the training"),
+        (2 * np.eye(3), (np.arange(3) + 1) % 3, "falling at temperature=100"),
+        (2 * np.eye(3), np.arange(2), r"labels.shape=\(2,\)"),
         (np.zeros((0, 3)), np.zeros(0, int), r"logits.shape=\(0, 3\)"),
     ],
 )

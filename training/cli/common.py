@@ -29,17 +29,28 @@ def run(main: Callable[[], None]):
     )
 
 
-def load_model(name: str, weights: str | None = None):
-    """Returns the Keras model of a name of the zoo or of a `.keras` file."""
-    import keras  # Takes seconds, and nothing else here needs it.
+def load_model(
+    name: str,
+    weights: str | None = None,
+    outputs: str = "logits",
+    input_range: Sequence[float] = (0.0, 255.0),
+):
+    """Returns the Keras model of a name of the zoo or of a `.keras` file.
 
-    import zoo
+    Args:
+        name: Of the model, or the path of the file.
+        weights: A file or folder, of a model of the zoo alone.
+        outputs: What that in the file returns; see `training.external`.
+        input_range: What it takes; see there.
+    """
+    import zoo  # Takes seconds, and nothing else here needs it.
+    from training import external
 
     if not name.endswith(".keras"):
         return zoo.load(name, weights=weights or None)
     if weights:
         raise ValueError(f"'{name}' has its own weights. Received: weights={weights}")
-    return keras.saving.load_model(name)
+    return external.read(name, outputs, input_range)[0]
 
 
 def are_positive(numbers: Sequence[str]) -> bool:

@@ -13,7 +13,7 @@ from rich import console
 
 import zoo
 from training import data, demo, report
-from training.cli import common
+from training.cli import common, quiet
 
 _OUTPUT = flags.DEFINE_string("output", "demo", "Folder for all files.")
 _LIMIT = flags.DEFINE_integer("limit", 1000, "Test images to use.", lower_bound=16)
@@ -38,7 +38,9 @@ def main():
     screen.rule("2  Quality against the number of forward passes")
     screen.print(report.rich_table(demo.compare(test, output)))
     screen.rule("3  Export, compared with Keras")
-    for result in demo.export_both(model, test, output):
+    with quiet.without_chatter():
+        results = demo.export_both(model, test, output)
+    for result in results:
         screen.print(
             f"{result['path']}: {result['bytes'] / 1e6:.2f} MB, largest difference of "
             f"a probability {result['max_difference']:.1e} at batch sizes "

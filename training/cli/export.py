@@ -8,7 +8,7 @@ Example:
 from absl import flags
 
 from training import formats
-from training.cli import common
+from training.cli import common, quiet
 
 _MODEL = flags.DEFINE_string(
     "model", None, "Name of a model, or a .keras file.", required=True
@@ -21,6 +21,10 @@ _FORMAT = flags.DEFINE_enum(
     "For servers, devices or ONNX Runtime.",
     required=True,
 )
+_OUTPUTS = flags.DEFINE_enum(
+    "outputs", "logits", ["logits", "probs"], "What a .keras file returns."
+)
+_INPUT_RANGE = flags.DEFINE_list("input_range", "0,255", "The pixels that it takes.")
 _OUTPUT = flags.DEFINE_string("output", None, "What to write.", required=True)
 _OPTIONS = (
     flags.DEFINE_integer(
@@ -49,9 +53,11 @@ def main():
     """Exports the model and reports its size, its parity and where it lies."""
     given = {flag.name: flag.value for flag in _OPTIONS if flag.present}
     formats.check_options(_FORMAT.value, given)
-    model = common.load_model(_MODEL.value, _WEIGHTS.value)
+    foreign = _OUTPUTS.value, _INPUT_RANGE.value
+    model = common.load_model(_MODEL.value, _WEIGHTS.value, *foreign)
     path, name = _OUTPUT.value, _MODEL.value
-    report = formats.export_as(_FORMAT.value, model, path, given, name)
+    with quiet.without_chatter():
+        report = formats.export_as(_FORMAT.value, model, path, given, name)
     print(formats.describe(report))
 
 

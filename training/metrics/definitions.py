@@ -79,7 +79,7 @@ def _entropy(xp, probs, labels):
 
 
 def _confidence_bins(xp, probs, labels, num_bins):
-    confidence, correct = xp.max(probs, axis=1), _correct(xp, probs, labels)
+    confidence, correct = xp.max(probs, axis=1, initial=0), _correct(xp, probs, labels)
     columns = [xp.ones_like(confidence), confidence, correct]
     return _entry(xp, _bins(xp, confidence, num_bins), columns)
 
@@ -97,13 +97,13 @@ def _gap(xp, sums):
 
 
 def _certain(xp, probs, labels):
-    certain = xp.max(probs, axis=1) > CERTAIN
+    certain = xp.max(probs, axis=1, initial=0) > CERTAIN
     correct = _correct(xp, probs, labels)
     return _entry(xp, xp.where(certain, 1, 0), [xp.ones_like(correct), correct])
 
 
 def _confusion(xp, probs, labels, threshold=-1.0):
-    counted = xp.where(xp.max(probs, axis=1) > threshold, 1.0, 0.0)
+    counted = xp.where(xp.max(probs, axis=1, initial=0) > threshold, 1.0, 0.0)
     cells = labels * probs.shape[1] + xp.argmax(probs, axis=1)
     return _entry(xp, cells, [counted])
 

@@ -8,6 +8,7 @@ same `auroc`, exchange the two `aupr`, and another `fpr_95`.
 import numpy as np
 
 from training.metrics import inputs
+from zoo import outputs
 
 
 def ood_scores(
@@ -30,25 +31,29 @@ def ood_scores(
         Out-of-Distribution Detection](https://arxiv.org/abs/1911.11132) (Hendrycks et
         al., 2022).
     """
-    size = len(probs)
+    size, _ = inputs.check_shape(probs)
     scores = {"max_probability": np.empty(size), "entropy": np.empty(size)}
     for start, part in inputs.rows(probs):
         place = slice(start, start + len(part))
         scores["max_probability"][place] = 1 - part.max(axis=1)
         logs = np.log(np.where(part > 0, part, 1.0))
         scores["entropy"][place] = 0.0 - np.sum(part * logs, axis=1)
-    if mutual_information is not None:
-        scores["mutual_information"] = np.asarray(mutual_information)
-    if energy is not None:
-        scores["energy"] = np.asarray(energy)
-    if max_logit is not None:
-        scores["max_logit"] = -np.asarray(max_logit)
-    for name, values in scores.items():
-        if values.shape != (size,):
+    given = {
+        "mutual_information": mutual_information,
+        "energy": energy,
+        "max_logit": max_logit,
+    }
+    for name, values in given.items():
+        if values is None:
+            continue
+        scores[name] = _score(name, values)
+        if len(scores[name]) != size:
             raise ValueError(
                 f"`{name}` must have one number for each of the {size} rows of "
-                f"`probs`. Received: {name}.shape={values.shape}"
+                f"`probs`. Received: {name}.shape={scores[name].shape}"
             )
+    if max_logit is not None:
+        scores["max_logit"] = -scores["max_logit"]
     return scores
 
 
@@ -107,6 +112,7 @@ def _sorted(scores_in, scores_out):
 
 
 def _score(name, values):
+    outputs.check_numbers(values, f"`{name}`")
     values = np.asarray(values)
     if values.ndim != 1 or not values.size:
         raise ValueError(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from zoo import arrays
+from zoo import outputs
 
 # Probabilities that are held at once, in float64, as the array may be a file.
 _CHUNK = 2**17
@@ -28,8 +28,7 @@ def chunks(probs, labels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 def rows(probs) -> Iterator[tuple[int, np.ndarray]]:
     """Yields the first index and the checked probabilities in float64 of each part."""
-    _check_shape(probs)
-    step = max(1, _CHUNK // np.shape(probs)[1])
+    step = max(1, _CHUNK // check_shape(probs)[1])
     for start in range(0, len(probs), step):
         part = np.asarray(probs[start : start + step]).astype("float64")
         _check_probs(part, start)
@@ -38,40 +37,33 @@ def rows(probs) -> Iterator[tuple[int, np.ndarray]]:
 
 def check_labels(probs, labels) -> np.ndarray:
     """Returns labels that fit to probabilities, or raises a ValueError."""
-    labels, shape = np.asarray(labels), np.shape(probs)
-    if len(shape) != 2 or labels.shape != shape[:1]:
-        raise ValueError(
-            "`probs` must have the shape (examples, num_classes) and `labels` the "
-            f"shape (examples,). Received: probs.shape={shape}, "
-            f"labels.shape={labels.shape}"
-        )
-    _check_shape(probs)
-    return arrays.check_labels(labels, shape[1])
+    return outputs.check_labels(labels, *check_shape(probs))
 
 
 def check_positive(**numbers: int):
     """Raises a ValueError for a number of bins and such that is not positive."""
     for name, number in numbers.items():
-        if isinstance(number, bool) or number != int(number) or number < 1:
+        whole = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+        if not whole or number < 1:
             raise ValueError(
                 f"`{name}` must be a positive integer. Received: {name}={number}"
             )
 
 
-def _check_shape(probs):
-    shape = np.shape(probs)
+def check_shape(probs) -> tuple[int, int]:
+    """Returns the shape of probabilities; raises a ValueError if it is another."""
+    shape = outputs.check_numbers(probs, "`probs`")
     if len(shape) != 2:
         raise ValueError(
             "`probs` must have the shape (examples, num_classes). Received: "
             f"probs.shape={shape}"
         )
-    if 0 in shape:
-        raise ValueError(f"There are no examples. Received: probs.shape={shape}")
-    if shape[1] < 2:
+    if shape[0] < 1 or shape[1] < 2:
         raise ValueError(
-            "`probs` must be of two classes at least; of two, there is a column for "
-            f"each. Received: probs.shape={shape}"
+            "`probs` must have one example and two classes at least. Received: "
+            f"probs.shape={shape}"
         )
+    return shape
 
 
 def _check_probs(part, start):

@@ -13,6 +13,7 @@ from keras import ops
 
 from training.metrics import inputs
 from training.metrics.definitions import DEFINITIONS
+from zoo import outputs
 
 # So many sums are taken one by one along the last axis, in which backends add partial
 # sums; scattered sums, and those along other axes, round at each example.
@@ -87,7 +88,7 @@ class Classification(keras.metrics.Metric):
         is_class = ops.logical_and(labels >= 0, labels < num_classes)
         sums_to_one = ops.abs(ops.sum(probs, axis=1) - 1) < _TOLERANCE
         sound = ops.logical_and(is_class, sums_to_one)
-        sound = ops.logical_and(sound, ops.min(probs, axis=1) >= 0)
+        sound = ops.logical_and(sound, ops.min(probs, axis=1, initial=0) >= 0)
         harmless = ops.all(ops.logical_or(sound, weights == 0))
         labels = ops.where(sound, labels, 0)
         probs = ops.where(sound[:, None], probs, 1 / num_classes)
@@ -96,11 +97,20 @@ class Classification(keras.metrics.Metric):
         self._add(sums + ops.where(harmless, 0.0, math.nan))
 
     def _convert(self, y_true, y_pred):
+        for name, values in (("y_true", y_true), ("y_pred", y_pred)):
+            outputs.check_numbers(values, f"`{name}`")
         labels, probs = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-        if len(probs.shape) != 2 or (len(labels.shape) == 2 and labels.shape[1] != 1):
+        fits = len(labels.shape) == 1 or labels.shape[1:] == (1,)
+        if len(probs.shape) != 2 or probs.shape[1] in (0, 1) or not fits:
             raise ValueError(
                 f"Metric '{self.name}' takes predictions of shape (batch, num_classes) "
-                "and integer labels of shape (batch,) or (batch, 1). Received: "
+                "for two or more classes, and integer labels of shape (batch,) or "
+                f"(batch, 1). Received: y_true.shape={labels.shape}, "
+                f"y_pred.shape={probs.shape}"
+            )
+        if None not in (sizes := {labels.shape[0], probs.shape[0]}) and len(sizes) > 1:
+            raise ValueError(
+                f"Metric '{self.name}' needs a label for each prediction. Received: "
                 f"y_true.shape={labels.shape}, y_pred.shape={probs.shape}"
             )
         count = probs.shape[1]

@@ -9,8 +9,8 @@ from training.metrics import inputs
 
 def outcomes(probs, labels) -> tuple[np.ndarray, np.ndarray]:
     """Returns the confidence and the correctness of each most probable class."""
-    confidence = np.empty(len(labels))
-    correct = np.empty(len(labels), bool)
+    size = len(inputs.check_labels(probs, labels))
+    confidence, correct = np.empty(size), np.empty(size, bool)
     start = 0
     for part, part_labels in inputs.chunks(probs, labels):
         stop = start + len(part)

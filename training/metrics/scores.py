@@ -24,7 +24,7 @@ def top_k(probs, labels, k: int = 5) -> float:
     """
     inputs.check_positive(k=k)
     value = evaluate(DEFINITIONS["top_k"], probs, labels, k=k)
-    if k > (num_classes := np.shape(probs)[1]):
+    if k > (num_classes := inputs.check_shape(probs)[1]):
         raise ValueError(
             f"`k` must be in [1, {num_classes}], the number of classes. Received: k={k}"
         )
@@ -46,7 +46,8 @@ def nll(probs, labels) -> float:
     that was given the probability zero costs 87.3 nats in float32 and 708.4 in
     float64, not infinity.
     """
-    dtype = getattr(probs, "dtype", None) or np.asarray(probs).dtype
+    inputs.check_shape(probs)
+    dtype = np.asarray(probs).dtype
     smallest = np.finfo(np.result_type(dtype, "float32")).tiny
     return evaluate(DEFINITIONS["nll"], probs, labels, smallest=smallest)
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from training.metrics import inputs
+from zoo import outputs
 
 
 def consistency(probs) -> float:
@@ -44,7 +45,8 @@ def cec(probs) -> float:
     only for predictions that are certain and stay. Probabilities are clipped as in
     `nll`.
     """
-    dtype = getattr(probs, "dtype", None) or np.asarray(probs).dtype
+    outputs.check_numbers(probs, "`probs`")
+    dtype = np.asarray(probs).dtype
     smallest = np.finfo(np.result_type(dtype, "float32")).tiny
 
     def cross_entropy(before, after):
@@ -54,7 +56,7 @@ def cec(probs) -> float:
 
 
 def _mean_over_pairs(probs, function: Callable) -> float:
-    shape = np.shape(probs)
+    shape = outputs.check_numbers(probs, "`probs`")
     if len(shape) != 3 or shape[1] < 2 or 0 in shape:
         raise ValueError(
             "`probs` must have the shape (sequences, frames, num_classes), with two or "

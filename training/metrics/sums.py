@@ -37,7 +37,8 @@ def evaluate(definition: Definition, probs, labels, **options) -> float:
 
 def total(definition: Definition, probs, labels, **options) -> np.ndarray:
     """Returns the sums over all examples, of shape `(cells, columns)`, in float64."""
-    cells, columns = definition.shape(np.shape(probs)[-1], **options)
+    _, num_classes = inputs.check_shape(probs)
+    cells, columns = definition.shape(num_classes, **options)
     sums = np.zeros(cells * columns)
     for part in inputs.chunks(probs, labels):
         index, values = definition.collect(np, *part, **options)

@@ -44,6 +44,16 @@ class Posterior(layers.RandomLayer):
         """Returns the samples of one key; see the class."""
         raise NotImplementedError
 
+    def probe_once(self, images):
+        """Checks on some images what is not known of the models before; see MonteCarlo.
+
+        Args:
+            images: Array of shape `(batch, *image_shape)`.
+
+        Raises:
+            ValueError: If a model returns no logits, or its draws cannot be compiled.
+        """
+
     def compute_output_shape(self, input_shape):
         return self.num_samples, input_shape[0], self.num_classes
 

@@ -71,6 +71,10 @@ class DeepEnsemble(Posterior):
         ]
         return ops.concatenate(samples, axis=0)
 
+    def probe_once(self, images):
+        for member in self.members:
+            member.probe_once(images)
+
     def get_config(self):
         members = [keras.saving.serialize_keras_object(m) for m in self.members]
         return {**super().get_config(), "members": members}

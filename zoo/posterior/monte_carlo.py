@@ -4,17 +4,21 @@ import contextlib
 import operator
 
 import keras
+import numpy as np
 from keras import ops
 
 import layers
+from layers import tracing
 from layers.estimators import ESTIMATORS
+from zoo import outputs
 from zoo.classifier import classes_of
 from zoo.posterior.base import Posterior
 from zoo.posterior.compiled import Compiled
 from zoo.posterior.passes import chunk_size, is_number, run_all
-from zoo.posterior.prefix import Split, may_draw
+from zoo.posterior.prefix import Split
 
 MEMORY = 64 * 2**20
+_NUM_PROBED = 8  # So many images are looked at in what is not of this package.
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -23,7 +27,10 @@ class MonteCarlo(Posterior):
 
     Every pass runs the model in inference mode: random layers such as
     `layers.MCDropout` draw anew, and batch normalization uses its moving statistics. A
-    model that cannot draw runs once, and its logits are repeated.
+    layer that the model calls with `training=True`, as in `Dropout(0.5)(x,
+    training=True)`, draws too. A model that cannot draw runs once, and its logits are
+    repeated. Layers that are not of this package draw by generators of their own, which
+    do not follow the seed.
 
     What comes before the first random layer is computed once, and the rest in batches
     of several passes where it can be; the samples are those of single passes. Where it
@@ -64,19 +71,21 @@ class MonteCarlo(Posterior):
         **kwargs,
     ):
         super().__init__(seed, **kwargs)
-        _check(model, num_samples)
+        outputs.check_model(model)
         if prediction is not None:
             layers.checks.check_choice(prediction, "prediction", ESTIMATORS)
         self.memory = layers.checks.check_count(memory, "memory")
         self.model = model
-        self.num_samples = num_samples
+        self.num_samples = layers.checks.check_count(num_samples, "num_samples")
         self.prediction = prediction
         self.num_classes = model.output_shape[-1]
         self.image_shape = tuple(model.input_shape[1:])
-        self.repeats_itself = not may_draw(model)
         with layers.stream(0, prediction=prediction):
             self._split = Split(model)
+        self.repeats_itself = not self._split.draws
         self._compiled = Compiled(self._draw, self, self._split.is_known)
+        self._is_known = not self.unknown_layers and outputs.ends_with_logits(model)
+        self._is_probed = self._is_known
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -99,6 +108,7 @@ class MonteCarlo(Posterior):
         num_samples = self.num_samples if num_samples is None else num_samples
         with contextlib.suppress(TypeError):  # A tensor of a graph stays one.
             num_samples = operator.index(num_samples)
+        self.probe_once(images)
         samples, _ = self._compiled((images, key, offset), (num_samples,))
         self._clear_losses()  # They are tensors of the compiled function.
         return samples
@@ -126,16 +136,68 @@ class MonteCarlo(Posterior):
             Tensor of shape `(n, batch, num_classes)`, of logits; `n` is how many were
             drawn: a multiple of `step`, or `num_samples`, or 1 where nothing is random.
         """
-        if not tolerance >= 0 or step < 2:
+        if not (layers.checks.is_number(tolerance) and tolerance >= 0) or step < 2:
             raise ValueError(
                 "`tolerance` must not be negative, and `step` two at least. Received: "
                 f"tolerance={tolerance}, step={step}"
             )
         key = self.next_key() if seed is None else seed
+        self.probe_once(images)
         settings = self.num_samples, float(tolerance), min(step, self.num_samples)
         samples, count = self._compiled((images, key, offset), settings)
         self._clear_losses()
         return samples[: int(count)]
+
+    @property
+    def unknown_layers(self) -> list[str]:
+        """The names of layers that may draw, but not by a seed."""
+        return self._split.unknown
+
+    def is_deterministic(self, images) -> bool:
+        """Returns whether the model draws nothing, as far as some images tell.
+
+        Args:
+            images: Array of shape `(batch, height, width, channels)`.
+
+        Returns:
+            Whether nothing in the graph draws, but for layers that are not of this
+            package and of Keras, which answer the same twice.
+
+        Raises:
+            ValueError: If the model returns no logits, or if it draws by Python or
+                NumPy, which a compiled function does once and for all.
+        """
+        if self._is_known:
+            return not self._split.draws
+
+        def run(images):
+            with layers.stream(0):
+                return self._split.suffix(self._split.prefix(images))
+
+        def values(run):
+            return ops.convert_to_numpy(run(images)).astype("float32")
+
+        images = ops.convert_to_tensor(images)
+        first = values(run)
+        name = f"What '{self.model.name}' returns"
+        outputs.check_logits(first[None], name, are_different=True)
+        self._is_probed = True
+        if not self.unknown_layers or np.array_equal(first, values(run)):
+            return not self._split.draws_by_key
+        compiled = Compiled(run, self, pure=False)
+        if np.array_equal(*(values(lambda x: compiled((x,), ())) for _ in range(2))):
+            raise ValueError(
+                f"The model '{self.model.name}' draws when it is called, and no more "
+                "when it is compiled, since it does so by Python or NumPy. Draw by "
+                "`layers.RandomLayer`, or by `keras.random` with a SeedGenerator. "
+                f"Received: layers that may draw: {', '.join(self.unknown_layers)}"
+            )
+        return False
+
+    def probe_once(self, images):
+        """Probes the first few images of the first call, where it is called eagerly."""
+        if not self._is_probed and tracing.current() is None:
+            self.is_deterministic(images[:_NUM_PROBED])
 
     def _draw(self, images, key, offset, num_samples, tolerance=None, step=None):
         """Returns samples, and how many of them were drawn; see `sample_until`."""
@@ -194,23 +256,6 @@ class MonteCarlo(Posterior):
     def from_config(cls, config):
         model = keras.saving.deserialize_keras_object(config["model"])
         return cls(**{**config, "model": model})
-
-
-def _check(model, num_samples):
-    if not isinstance(model, keras.Model) or not model.built:
-        raise ValueError(
-            "`model` must be a built Keras model from images to logits. "
-            f"Received: model={model!r}"
-        )
-    if not isinstance(model.output_shape, tuple) or len(model.output_shape) != 2:
-        raise ValueError(
-            "`model` must return logits of shape (batch, num_classes). "
-            f"Received: model={model.name} with output_shape={model.output_shape}"
-        )
-    if num_samples < 1:
-        raise ValueError(
-            f"`num_samples` must be positive. Received: num_samples={num_samples}"
-        )
 
 
 def _prepare(model):

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 import layers
+from layers import graphs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +21,7 @@ class _Step:
     draws: bool
     by_row: bool = False  # Whether it does so for each row apart.
     known: bool = False  # Whether it is a layer of ours.
+    name: str = ""  # Of the layer.
 
 
 class Split:
@@ -27,9 +29,14 @@ class Split:
 
     `suffix(prefix(images))` is `model(images, training=False)`. The prefix is what
     depends on no layer that may draw, in nested functional models too. A model that
-    is not functional, or has masks, is all suffix.
+    is not functional, or has masks, is all suffix. A layer that is called with
+    `training=True` draws here too, where Keras would switch it off; batch normalization
+    uses its moving statistics even so.
 
     Attributes:
+        draws: Whether anything may draw.
+        draws_by_key: Whether a `layers.RandomLayer` does.
+        unknown: The names of what may draw and is no `layers.RandomLayer`.
         is_known: Whether all that may draw is a `layers.RandomLayer`.
         by_row: Whether several passes may run as one batch: every layer that draws
             does so for each row apart, and the axis of the rows is where it should be.
@@ -43,6 +50,10 @@ class Split:
     def __init__(self, model: keras.Model):
         self._tracer = _Tracer(model)
         steps, random = self._tracer.steps, set()
+        drawing = [step for step in steps if step.draws]
+        self.draws = bool(drawing)
+        self.draws_by_key = any(step.known for step in drawing)
+        self.unknown = [step.name for step in drawing if not step.known]
         for step in steps:
             if step.draws or not random.isdisjoint(step.inputs):
                 random.update(step.outputs)
@@ -53,7 +64,7 @@ class Split:
         used = [place for step in late for place in step.inputs]
         used.append(self._tracer.output)
         self._frontier = [p for p in dict.fromkeys(used) if p not in random]
-        self.is_known = all(step.known for step in late if step.draws)
+        self.is_known = not self.unknown
         places = [*self._frontier, *(p for step in late for p in step.outputs)]
         self.by_row = all(step.by_row for step in late if step.draws) and all(
             self._tracer.tensors[place].shape[:1] == (None,) for place in places
@@ -104,22 +115,23 @@ class _Tracer:
 
     def __init__(self, model):
         self.steps, self.tensors = [], {}
-        graph = _functional(model)
-        if graph is None or any(map(_makes_masks, model._flatten_layers())):
-            self.input, self.output = "images", "logits"
+        graph = graphs.functional(model)
+        single = graph is not None and len(graph.inputs) == len(graph.outputs) == 1
+        self.input, self.output = "images", "logits"
+        if single and not any(map(_makes_masks, model._flatten_layers())):
+            self.tensors["images"] = graph.inputs[0]
+            (self.output,) = self._enter(graph, "images", (), False)
+        else:
+            _check_calls(model)
             shapes = {"images": model.input_shape, "logits": model.output_shape}
             self.tensors = {k: keras.KerasTensor(v) for k, v in shapes.items()}
-            run = _call(model, {"training": False})
-            self._add(run, ["images"], ["logits"], True)
-        else:
-            self.input = "images"
-            self.tensors["images"] = graph.inputs[0]
-            (self.output,) = self._enter(graph, "images", ())
+            run, draws = _call(model, {"training": False}), may_draw(model)
+            self._add(run, ["images"], ["logits"], draws, name=model.name)
 
-    def _add(self, run, inputs, outputs, *draws):
-        self.steps.append(_Step(run, tuple(inputs), tuple(outputs), *draws))
+    def _add(self, run, inputs, outputs, *draws, **names):
+        self.steps.append(_Step(run, tuple(inputs), tuple(outputs), *draws, **names))
 
-    def _enter(self, graph, place, path):
+    def _enter(self, graph, place, path, on):
         """Adds the steps of a functional model; returns the places of its outputs."""
 
         def standardize(values):
@@ -128,23 +140,26 @@ class _Tracer:
 
         (start,) = self._places(graph.inputs, path)
         self._add(standardize, [place], [start], False)
-        for depth in sorted(graph._nodes_by_depth, reverse=True):
-            for node in graph._nodes_by_depth[depth]:
-                if not node.is_input:
-                    self._visit(node, path)
+        for node in graphs.nodes(graph):
+            self._visit(node, path, on)
         return self._places(graph.outputs, path)
 
-    def _visit(self, node, path):
+    def _visit(self, node, path, on):
+        """Adds a call, in training mode if `on` or if it says so."""
         inputs = self._places(node.input_tensors, path)
         outputs = self._places(node.outputs, path)
-        inner, operation = _functional(node.operation), node.operation
-        if inner is not None and len(inputs) == 1 and may_draw(operation):
-            ends = self._enter(inner, inputs[0], (*path, id(node)))
+        inner, operation = graphs.functional(node.operation), node.operation
+        on = on or graphs.is_in_training_mode(node)
+        if inner is not None and len(inputs) == len(inner.outputs) == 1:
+            ends = self._enter(inner, inputs[0], (*path, id(node)), on)
             self._add(list, ends, outputs, False)
-        else:
-            known = isinstance(operation, layers.RandomLayer)
-            draws = may_draw(operation), known and operation.by_row, known
-            self._add(_run_node(node), inputs, outputs, *draws)
+            return
+        _check_calls(operation)
+        on = on and _draws_in_training(operation)
+        known = isinstance(operation, layers.RandomLayer)
+        draws = on or may_draw(operation), known and operation.by_row, known
+        run = _run_node(node, on)
+        self._add(run, inputs, outputs, *draws, name=operation.name)
 
     def _places(self, tensors, path):
         places = [(path, id(tensor)) for tensor in tensors]
@@ -157,14 +172,11 @@ def may_draw(operation) -> bool:
 
     What is not of Keras or of `layers` might do anything.
     """
-    inside = [operation]
-    if isinstance(operation, keras.layers.Layer):
-        inside = operation._flatten_layers()
     return any(
-        type(layer).__module__.partition(".")[0] not in ("keras", "layers")
+        graphs.is_foreign(layer)
         or isinstance(layer, _foreign())
         or (isinstance(layer, layers.RandomLayer) and layer.stochastic)
-        for layer in inside
+        for layer in graphs.layers_of(operation) or [operation]
     )
 
 
@@ -174,15 +186,34 @@ def _foreign():
     return kinds.Lambda, kinds.TFSMLayer, kinds.JaxLayer, kinds.TorchModuleWrapper
 
 
-def _functional(model):
-    """Returns the graph of a functional or sequential model, of others None."""
-    if type(model) is keras.Sequential:
-        return model._functional
-    known = type(model).__module__.startswith("keras.")
-    if known and isinstance(model, keras.Model) and hasattr(model, "_nodes_by_depth"):
-        single = len(model.inputs) == 1 and len(model.outputs) == 1
-        return model if single else None
-    return None
+def _check_calls(operation):
+    """Raises a ValueError if layers draw that Keras switches off in predictions."""
+    if names := graphs.switched_on(operation):
+        raise ValueError(
+            f"The layer '{names[0]}' is called with `training=True`, and the model "
+            f"'{operation.name}' around it cannot be taken apart to keep it so: it is "
+            "not functional, has masks, or has several inputs or outputs. Use "
+            "`layers.MCDropout`, which draws by itself, or another random layer of "
+            "`layers`."
+        )
+
+
+def _draws_in_training(operation) -> bool:
+    """Returns whether the training mode of a call is to be kept.
+
+    Raises:
+        ValueError: If it would change batch statistics as well.
+    """
+    if isinstance(operation, keras.layers.BatchNormalization):
+        return False
+    draws, inside = graphs.draws_in_training(operation), graphs.layers_of(operation)
+    if draws and any(isinstance(x, keras.layers.BatchNormalization) for x in inside):
+        raise ValueError(
+            f"The layer '{operation.name}' is called with `training=True` and holds a "
+            "batch normalization, whose statistics every prediction would change. "
+            "Use `layers.MCDropout`, which draws by itself, in its place."
+        )
+    return draws
 
 
 def _makes_masks(layer):
@@ -196,10 +227,10 @@ def _call(operation, settings):
     return run
 
 
-def _run_node(node):
+def _run_node(node, training):
     settings = {}
     if getattr(node.operation, "_call_has_training_arg", False):
-        settings["training"] = False
+        settings["training"] = training
     names = [id(tensor) for tensor in node.input_tensors]
 
     def run(values):

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo import arrays, predictive
+import layers
+from zoo import arrays, outputs, predictive
 from zoo.posterior.base import Posterior
 from zoo.posterior.monte_carlo import MonteCarlo
 
@@ -56,7 +57,7 @@ class Temperature(Posterior):
         **kwargs,
     ):
         super().__init__(seed, **kwargs)
-        if not 0 < temperature < np.inf:
+        if not (layers.checks.is_number(temperature) and 0 < temperature < np.inf):
             raise ValueError(
                 "`temperature` divides the logits and must be positive. "
                 f"Received: temperature={temperature}"
@@ -85,6 +86,9 @@ class Temperature(Posterior):
     def sample(self, images, key, offset):
         samples = self.posterior(images, seed=key, offset=offset)
         return (pooled(samples) / self.temperature)[None]
+
+    def probe_once(self, images):
+        self.posterior.probe_once(images)
 
     def adapt(self, images, labels, batch_size: int = 100, seed: int = 0):
         """Sets the temperature that minimizes the mean NLL of labeled images.
@@ -153,17 +157,19 @@ def best_temperature(logits, labels) -> float:
         labels: Integer array of shape `(examples,)`.
 
     Raises:
-        ValueError: If the shapes differ, or the NLL falls without end: where every
-            label is the most probable class, or the labels are no better than chance.
+        ValueError: If these are no logits and labels, or the NLL falls without end:
+            where every label is the most probable class, or the labels are no better
+            than chance.
     """
-    logits, labels = np.asarray(logits, "float64"), np.asarray(labels)
-    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not labels.size:
+    outputs.check_numbers(logits, "`logits`")
+    logits = np.asarray(logits, "float64")
+    if logits.ndim != 2 or not len(logits):
         raise ValueError(
-            "`logits` must have the shape (examples, num_classes) and `labels` the "
-            f"shape (examples,). Received: logits.shape={logits.shape}, "
-            f"labels.shape={labels.shape}"
+            "`logits` must have the shape (examples, num_classes), with one example at "
+            f"least. Received: logits.shape={logits.shape}"
         )
-    arrays.check_labels(labels, logits.shape[1])
+    outputs.check_logits(logits[None])
+    labels = outputs.check_labels(labels, *logits.shape)
     logits = logits - logits.max(axis=1, keepdims=True)
     of_labels = logits[np.arange(len(labels)), labels].mean()
     low, high, inverse = 1 / _LIMIT, _LIMIT, 1.0

@@ -1,0 +1,79 @@
+"""TensorFlow without the lines that it prints whatever its log level is."""
+
+import contextlib
+import importlib.abc
+import importlib.util
+import os
+import sys
+import tempfile
+
+_CHATTER = (
+    b"absl::InitializeLog()",
+    b"XNNPACK delegate for CPU",
+    b"cpu_feature_guard.cc",
+    b"cudart_stub.cc",
+    b"oneDNN custom operations are on",
+    b"rebuild TensorFlow with the appropriate compiler flags",
+)
+_NO_DRIVER, _NO_CUDA = b"Could not find cuda drivers", b"failed call to cuInit"
+
+
+@contextlib.contextmanager
+def without_chatter():
+    """Holds back what is written to standard error inside, and then what is chatter.
+
+    All else, such as errors of TensorFlow, is written when the block ends. That CUDA
+    cannot start is chatter on a machine without its driver.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            text = held.read()
+            chatter = (*_CHATTER, _NO_CUDA) if _NO_DRIVER in text else _CHATTER
+            for line in text.splitlines(keepends=True):
+                if not any(words in line for words in chatter):
+                    os.write(2, line)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds TensorFlow as usual, to be imported without its chatter."""
+
+    def __init__(self):
+        self._is_looking = False
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "tensorflow" or self._is_looking:
+            return None
+        self._is_looking = True
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._is_looking = False
+        if spec is not None:
+            run = spec.loader.exec_module
+            spec.loader.exec_module = lambda module: _import(run, module)
+        return spec
+
+
+def _import(run, module):
+    with without_chatter():
+        run(module)
+        # It looks for GPUs at its first use, and complains that there is no CUDA.
+        module.config.list_physical_devices()
+
+
+def install():
+    """Makes imports of TensorFlow from here on quiet, but for its errors.
+
+    With the environment variable `TF_CPP_MIN_LOG_LEVEL=0` it says all that it has to.
+    """
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") != "0":
+        sys.meta_path.insert(0, _Finder())

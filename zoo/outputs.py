@@ -1,0 +1,197 @@
+"""What a classifier must return: one logit for each of two or more classes.
+
+A softmax of probabilities is a nearly uniform distribution that looks like a modest
+one, so whatever takes a model or logits asks here.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from layers import graphs, tracing
+from zoo import arrays
+
+# Operations whose outputs are probabilities, and those that do not change what they
+# are given.
+_PROBABILITIES = {
+    *("softmax", "sigmoid", "hard_sigmoid"),  # Functions.
+    *("Softmax", "Sigmoid", "HardSigmoid"),  # Operations.
+}
+_SILENT = {"Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze"}
+
+
+def check_model(model: keras.Model) -> None:
+    """Checks that a model returns logits of shape `(batch, num_classes)`.
+
+    Raises:
+        ValueError: If it is no built Keras model, has another kind of output, fewer
+            than two classes, or ends with a softmax or a sigmoid.
+    """
+    if not isinstance(model, keras.Model) or not model.built:
+        raise ValueError(
+            "`model` must be a built Keras model from images to logits. "
+            f"Received: model={model!r}"
+        )
+    shape = model.output_shape
+    if not isinstance(shape, tuple) or len(shape) != 2:
+        raise ValueError(
+            "`model` must return logits of shape (batch, num_classes). "
+            f"Received: model={model.name} with output_shape={shape}"
+        )
+    check_num_classes(shape[1], f"model={model.name} with output_shape={shape}")
+    operation, kind = _ending(model)
+    if kind in _PROBABILITIES:
+        raise ValueError(
+            f"`model` must return logits, and '{model.name}' returns probabilities: it "
+            f"ends with the {kind} of '{operation.name}'. End it before that, or add a "
+            "layer that takes their logarithm; commands do so with --outputs=probs. "
+            f"Received: model={model.name}"
+        )
+
+
+def check_num_classes(num_classes: int | None, received: str = "") -> None:
+    """Checks a number of classes; one logit alone has the probability 1.
+
+    Raises:
+        ValueError: If it is not an integer of two or more.
+    """
+    whole = isinstance(num_classes, (int, np.integer))
+    if not whole or isinstance(num_classes, bool) or num_classes < 2:
+        raise ValueError(
+            "There must be two classes at least, with a logit for each: the softmax of "
+            "one is 1 whatever it is. Received: "
+            f"{received or f'num_classes={num_classes}'}"
+        )
+
+
+def check_logits(logits, name: str = "`logits`", are_different: bool = False) -> None:
+    """Checks sampled logits.
+
+    Their numbers are looked at where they are known, not in compiled functions.
+
+    Args:
+        logits: Array or tensor of shape `(samples, batch, num_classes)`.
+        name: What they are called in an error.
+        are_different: Whether all rows are of different images; equal ones then are
+            those of a model that is sure, and else say no more than one.
+
+    Raises:
+        ValueError: If the shape is another, there are no samples or fewer than two
+            classes, a row has NaN, infinity or no possible class, or these are
+            probabilities.
+    """
+    shape = check_numbers(logits, name)
+    if len(shape) != 3 or shape[0] == 0 or (shape[2] is not None and shape[2] < 2):
+        raise ValueError(
+            f"{name} must have the shape (samples, batch, num_classes), with one "
+            f"sample and two classes at least. Received: shape={shape}"
+        )
+    if tracing.is_known(logits):
+        rows = ops.convert_to_numpy(logits).astype("float64").reshape(-1, shape[2])
+        _check_values(rows, name, are_different)
+
+
+def check_numbers(values, name: str) -> tuple:
+    """Checks that values are real numbers.
+
+    Args:
+        values: Array, tensor or list.
+        name: What they are called in an error.
+
+    Returns:
+        Their shape.
+
+    Raises:
+        ValueError: If they are words, complex numbers or other objects.
+    """
+    values = values if hasattr(values, "shape") else np.asarray(values)
+    if getattr(values.dtype, "kind", "f") in "cOSUmM" or "complex" in str(values.dtype):
+        raise ValueError(f"{name} must be real numbers. Received: dtype={values.dtype}")
+    return tuple(values.shape)
+
+
+def check_labels(labels, count: int, num_classes: int) -> np.ndarray:
+    """Checks the labels of some predictions.
+
+    Args:
+        labels: Array of integers in `[0, num_classes)`, of shape `(count,)`.
+        count: The number of predictions.
+        num_classes: The number of their classes.
+
+    Returns:
+        The labels as an array.
+
+    Raises:
+        ValueError: If their shape, their type or their range is another.
+    """
+    labels = np.asarray(labels)
+    if labels.shape != (count,):
+        raise ValueError(
+            f"`labels` must have the shape ({count},), one for each prediction. "
+            f"Received: labels.shape={labels.shape}"
+        )
+    return arrays.check_labels(labels, num_classes)
+
+
+def _check_values(rows, name, are_different):
+    if not len(rows):
+        return
+    largest = rows.max(axis=1)  # NaN if one is.
+    if bad := np.count_nonzero(~np.isfinite(largest)):
+        raise ValueError(
+            f"{name} must not be NaN or infinite, but for -inf, the logit of a class "
+            f"that is impossible. Received: {bad} of {len(rows)} such rows"
+        )
+    if rows.min() < 0:
+        return
+    if are_probabilities(rows if are_different else np.unique(rows, axis=0)):
+        raise ValueError(
+            f"{name} must be logits; take the logarithm of probabilities. Received: "
+            f"values from {rows.min():.4g} to {largest.max():.4g}, and the sum of each "
+            "row is 1"
+        )
+
+
+def are_probabilities(rows) -> bool:
+    """Returns whether rows are probabilities rather than logits.
+
+    Logits that are not negative may sum to one by chance, but not so many of them.
+
+    Args:
+        rows: Array of shape `(examples, num_classes)`, of different examples.
+    """
+    rows = np.asarray(rows, "float64")
+    error = float(np.abs(rows.sum(axis=1) - 1).max(initial=1e-6))
+    if rows.min(initial=0) < 0 or error > 1e-2:
+        return False
+    return error ** len(rows) < 1e-9
+
+
+def ends_with_logits(model: keras.Model) -> bool:
+    """Returns whether the graph of a model shows that it returns logits.
+
+    Of a graph that ends with a linear map it is known; what others return, their
+    numbers tell.
+    """
+    operation, kind = _ending(model)
+    return hasattr(operation, "kernel") and kind not in _PROBABILITIES
+
+
+def _ending(model) -> tuple:
+    """Returns the last operation of a graph that computes, and what it computes."""
+    graph = graphs.functional(model)
+    if graph is None or len(graph.outputs) != 1:
+        return None, ""
+    places = {id(out): node for node in graphs.nodes(graph) for out in node.outputs}
+    node = places.get(id(graph.outputs[0]))
+    while node is not None:
+        operation = node.operation
+        if graphs.functional(operation) is not None:
+            return _ending(operation)
+        activation = getattr(operation, "activation", None)
+        kind = getattr(activation, "__name__", type(operation).__name__)
+        is_activation = isinstance(operation, keras.layers.Activation)
+        if kind not in _SILENT and not (kind == "linear" and is_activation):
+            return operation, kind
+        node = places.get(id(node.input_tensors[0]))
+    return None, ""
