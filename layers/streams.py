@@ -8,6 +8,7 @@ they come from the stream alone, and no state is read or written.
 import contextlib
 import contextvars
 import numbers
+import threading
 import zlib
 from random import getrandbits
 
@@ -33,6 +34,7 @@ class _Stream:
 
 
 _STREAM = contextvars.ContextVar("stream", default=None)
+_COUNTING = threading.Lock()
 
 
 def _active() -> _Stream | None:
@@ -88,6 +90,22 @@ def prediction() -> str | None:
     """Returns what the stream around, if there is one, says in place of the layers."""
     active = _active()
     return active.prediction if active is not None else None
+
+
+def _counting():
+    """Returns a context in which no other thread counts.
+
+    Two that read a counter before one of them has written it would draw the same.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return _COUNTING
+    import tensorflow as tf
+
+    # In a graph it would lock the tracing alone, and replicas wait for each other.
+    context = tf.distribute.get_replica_context()
+    is_alone = context is not None and context.num_replicas_in_sync == 1
+    eager = is_alone and tf.executing_eagerly()
+    return _COUNTING if eager else contextlib.nullcontext()
 
 
 def _fold_replica(key):
@@ -150,15 +168,16 @@ class RandomLayer(keras.layers.Layer):
         """
         if (active := _active()) is not None:
             return active.next_key(self.name)
-        # The sum is a tensor; in TensorFlow the variable itself would be read again.
-        state = self.random_state + random.uint32(np.array([0, 1], "uint32"))
-        if tracing.would_leak(state):
-            raise ValueError(
-                f"The layer '{self.name}' draws inside of a function that JAX "
-                "compiles, which cannot count its calls: enter `layers.stream(key)` "
-                "inside that function, or use `stateless_call` of the model."
-            )
-        self.random_state.assign(state)
+        with _counting():
+            # The sum is a tensor; in TensorFlow the variable would be read again.
+            state = self.random_state + random.uint32(np.array([0, 1], "uint32"))
+            if tracing.would_leak(state):
+                raise ValueError(
+                    f"The layer '{self.name}' draws inside of a function that JAX "
+                    "compiles, which cannot count its calls: enter `layers.stream("
+                    "key)` inside that function, or use `stateless_call` of the model."
+                )
+            self.random_state.assign(state)
         return _fold_replica(random.fold(state[0], state[1]))
 
     def next_row_keys(self, num_rows):

@@ -171,7 +171,8 @@ def _device_function(posterior, input_dtype):
         if seed is None:  # The mean of one sample would be two operators more.
             logits = posterior.model(images, training=False)
             return {"probabilities": ops.softmax(ops.cast(logits, "float32"))}
-        return {"probabilities": predictive.probs(posterior(images, seed=seed))}
+        logits = posterior.sample(images, seed, 0, may_be_empty=False)
+        return {"probabilities": predictive.probs(logits)}
 
     return tf.function(classify, specs)
 

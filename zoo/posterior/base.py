@@ -1,6 +1,8 @@
 """What every posterior is: a layer from images to sampled logits."""
 
 import keras
+import numpy as np
+from keras import ops
 
 import layers
 
@@ -20,7 +22,7 @@ class Posterior(layers.RandomLayer):
     Args:
         seed: Makes the calls without a seed reproducible.
 
-    Input shape: `(batch, *image_shape)`.
+    Input shape: `(batch, *image_shape)`; a batch may hold no image.
 
     Output shape: `(num_samples, batch, num_classes)`, of float32 logits.
     """
@@ -34,6 +36,7 @@ class Posterior(layers.RandomLayer):
         self.built = True
 
     def call(self, images, seed=None, offset=0):
+        check_images(images, self.image_shape)
         key = self.next_key() if seed is None else seed
         samples = self.sample(images, key, offset)
         # The KL terms are for training, and loops leave tensors of their bodies there.
@@ -59,3 +62,51 @@ class Posterior(layers.RandomLayer):
 
     def compute_output_spec(self, images, seed=None, offset=0):
         return keras.KerasTensor(self.compute_output_shape(images.shape), "float32")
+
+
+def check_images(images, image_shape: tuple):
+    """Checks the shape of a batch, before anything is compiled for it.
+
+    Args:
+        images: Tensor or array.
+        image_shape: The shape of one of them, with None for any size.
+
+    Raises:
+        ValueError: If they have another shape.
+    """
+    shape = getattr(images, "shape", None)
+    shape = np.shape(images) if shape is None else shape
+    if getattr(shape, "rank", 0) is None:  # TensorFlow knows later.
+        return
+    sides = tuple(shape)[1:]
+    if len(sides) != len(image_shape) or any(
+        None not in (side, size) and side != size
+        for side, size in zip(sides, image_shape, strict=True)
+    ):
+        raise ValueError(
+            f"`images` must have the shape {('batch', *image_shape)}. "
+            f"Received: images.shape={tuple(shape)}"
+        )
+
+
+def at_least_one(images):
+    """Returns images, or one of zeros where there is none.
+
+    Without an image some kernels fail, and others lose the shape of their outputs.
+
+    Args:
+        images: Tensor of shape `(batch, *image_shape)`.
+    """
+    batch, *sides = ops.shape(images)
+    if isinstance(batch, int):
+        return images if batch else ops.zeros((1, *sides), images.dtype)
+    if keras.backend.backend() != "tensorflow":
+        return images  # JAX takes the unknown size of an export to be positive.
+    import tensorflow as tf
+
+    # A condition passes images on as they are; padding would copy them.
+    row = tf.stack([1, *sides])
+    rows = tf.cond(
+        tf.equal(batch, 0), lambda: tf.zeros(row, images.dtype), lambda: images
+    )
+    return tf.ensure_shape(rows, images.shape)

@@ -32,11 +32,26 @@ class Compiled:
     def __call__(self, tensors: tuple, settings: tuple):
         """Returns the function of tensors, or of what becomes one, and settings."""
         if not _is_eager(tensors):
-            return self._function(*tensors, *settings)
+            return self._inline(tensors, settings)
         tensors = [_as_tensor(value) for value in tensors]
         if settings not in self._compiled:
             self._compiled[settings] = self._compile(settings)
         return self._compiled[settings](*tensors)
+
+    def _inline(self, tensors, settings):
+        variables = self._owner.variables
+        held = [variable.value for variable in variables] if self._pure else []
+        if keras.backend.backend() != "jax" or not held or _any_traced(held):
+            return self._function(*tensors, *settings)
+        import jax
+
+        # Constants would be folded into each other, with other last bits than in a
+        # call, whose program takes all of them as arguments.
+        tensors = [_as_tensor(value) for value in tensors]
+        held, tensors = jax.lax.optimization_barrier((held, tensors))
+        pairs = zip(variables, held, strict=True)
+        with keras.StatelessScope(state_mapping=list(pairs)):
+            return self._function(*tensors, *settings)
 
     def _compile(self, settings):
         run = functools.partial(_with_settings, self._function, settings)
@@ -93,7 +108,11 @@ def _is_eager(tensors) -> bool:
 
         return tf.executing_eagerly()
     if backend == "jax":
-        import jax
-
-        return not any(isinstance(value, jax.core.Tracer) for value in tensors)
+        return not _any_traced(tensors)
     return True
+
+
+def _any_traced(values) -> bool:
+    import jax
+
+    return any(isinstance(value, jax.core.Tracer) for value in values)

@@ -12,9 +12,9 @@ from layers import tracing
 from layers.estimators import ESTIMATORS
 from zoo import outputs
 from zoo.classifier import classes_of
-from zoo.posterior.base import Posterior
+from zoo.posterior.base import Posterior, at_least_one, check_images
 from zoo.posterior.compiled import Compiled
-from zoo.posterior.passes import chunk_size, is_number, run_all
+from zoo.posterior.passes import chunk_size, is_number, run_all, symbolic_chunk_size
 from zoo.posterior.prefix import Split
 
 MEMORY = 64 * 2**20
@@ -92,7 +92,7 @@ class MonteCarlo(Posterior):
         """The names of the classes in the order of the logits; empty if not known."""
         return classes_of(self.model)
 
-    def sample(self, images, key, offset, num_samples=None):
+    def sample(self, images, key, offset, num_samples=None, may_be_empty=True):
         """Returns the samples of one key; see `zoo.posterior.Posterior`.
 
         Args:
@@ -101,17 +101,22 @@ class MonteCarlo(Posterior):
             offset: The number of the first image.
             num_samples: In place of that of the layer; in TensorFlow graphs it may be
                 a scalar integer tensor.
+            may_be_empty: Whether a TensorFlow graph for batches of any size serves
+                those without an image too. It takes a condition, which LiteRT files
+                are better without.
 
         Returns:
             Tensor of shape `(num_samples, batch, num_classes)`.
         """
+        check_images(images, self.image_shape)
         num_samples = self.num_samples if num_samples is None else num_samples
         with contextlib.suppress(TypeError):  # A tensor of a graph stays one.
             num_samples = operator.index(num_samples)
-        self.probe_once(images)
-        samples, _ = self._compiled((images, key, offset), (num_samples,))
+        rows = at_least_one(images) if may_be_empty else images
+        self.probe_once(rows)
+        samples, _ = self._compiled((rows, key, offset), (num_samples,))
         self._clear_losses()  # They are tensors of the compiled function.
-        return samples
+        return samples if rows is images else samples[:, : ops.shape(images)[0]]
 
     def sample_until(
         self, images, tolerance: float, seed=None, offset=0, step: int = 5
@@ -141,12 +146,14 @@ class MonteCarlo(Posterior):
                 "`tolerance` must not be negative, and `step` two at least. Received: "
                 f"tolerance={tolerance}, step={step}"
             )
+        check_images(images, self.image_shape)
         key = self.next_key() if seed is None else seed
-        self.probe_once(images)
         settings = self.num_samples, float(tolerance), min(step, self.num_samples)
-        samples, count = self._compiled((images, key, offset), settings)
+        rows = at_least_one(images)
+        self.probe_once(rows)
+        samples, count = self._compiled((rows, key, offset), settings)
         self._clear_losses()
-        return samples[: int(count)]
+        return samples[: int(count), : ops.shape(images)[0]]
 
     @property
     def unknown_layers(self) -> list[str]:
@@ -224,7 +231,9 @@ class MonteCarlo(Posterior):
             else:
                 keys = keys[0]
             logits = passes(keys, tiled)
-            return ops.reshape(logits, (-1, batch, self.num_classes))
+            return ops.reshape(
+                logits, (numbers.shape[0] or -1, batch, self.num_classes)
+            )
 
         if keras.backend.backend() == "jax" and not self._split.is_known:
             # In a traced loop these would draw once, and lose their state.
@@ -239,6 +248,8 @@ class MonteCarlo(Posterior):
         if not self._split.by_row or not self._split.row_bytes:
             return 1
         rows = max(self.memory // self._split.row_bytes, 1)
+        if step is None and not is_number(batch) and keras.backend.backend() == "jax":
+            return symbolic_chunk_size(num_samples, rows, batch)
         maximum = max if is_number(batch) else ops.maximum
         limit = maximum(rows // maximum(batch, 1), 1)
         return chunk_size(num_samples, limit, batch, step)

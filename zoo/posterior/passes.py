@@ -34,6 +34,32 @@ def chunk_size(count, limit, batch, step: int | None = None):
     return min(sizes, key=lambda size: -(-count // size) * (size * batch + 2))
 
 
+def symbolic_chunk_size(count: int, rows: int, batch):
+    """Returns `chunk_size` as a formula of the batch, for the exports of JAX.
+
+    Where the batch is known later, so is this size: the passes of an export are put
+    together, and their logits rounded, as those of a call.
+
+    Args:
+        count: The number of passes.
+        rows: How many rows of the batch may be in memory; the limit is `rows // batch`.
+        batch: A symbolic dimension of JAX.
+    """
+
+    def size(batch):
+        return chunk_size(count, max(rows // batch, 1), batch)
+
+    # Beyond the memory it is 1, and before that it changes a few times.
+    sizes = [size(number) for number in range(1, rows + 2)]
+    result = sizes[-1]
+    for number in range(1, len(sizes)):
+        if sizes[number] != sizes[number - 1]:
+            # 1 for batches of at most this number, 0 for larger ones.
+            is_smaller = (number // batch + number) // (number + 1)
+            result += (sizes[number - 1] - sizes[number]) * is_smaller
+    return result
+
+
 def run_all(
     run: Callable,
     shape: tuple,
