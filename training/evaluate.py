@@ -96,6 +96,9 @@ def predict(
         float32 array of shape `(len(num_samples), examples, num_classes)`.
     """
     passes = Passes(posterior, num_samples, seed, batch_size)
+    if not len(images):
+        shape = len(passes.sizes), 0, posterior.num_classes
+        return np.zeros(shape, "float32")
     return _collect(passes, images, lambda count: None)["probs"]
 
 

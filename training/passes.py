@@ -76,7 +76,7 @@ class Passes:
             ValueError: If the model gives NaN or infinity, or no logits.
         """
         count = len(images)
-        batch_size = min(self.batch_size, count)
+        batch_size = max(min(self.batch_size, count), 1)
         if self._step is None:
             self.posterior.probe_once(np.asarray(images[start : start + batch_size]))
             self._step = _compile(self.posterior, self._distinct)

@@ -246,7 +246,9 @@ def train(
 def _measured(trained, data, batch_size, prefix):
     """Returns loss and accuracy with one forward pass."""
     test = _test_batches(data, batch_size)
-    logs = trained.evaluate(test, verbose=0, return_dict=True)
+    # Keras warns where it has no number and what it is given ends.
+    steps = math.ceil(len(data) / batch_size)
+    logs = trained.evaluate(test, steps=steps, verbose=0, return_dict=True)
     return {f"{prefix}_{name}": logs[name] for name in logs}
 
 

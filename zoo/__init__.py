@@ -17,6 +17,7 @@ from zoo import predictive as predictive
 from zoo.catalog import list_models as list_models
 from zoo.catalog import load as load
 from zoo.description import describe as describe
+from zoo.kept_weights import kept_weights as kept_weights
 from zoo.registry import ModelSpec as ModelSpec
 from zoo.registry import build as build
 from zoo.registry import parse as parse

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import keras
 
 import layers
+from zoo.kept_weights import kept_weights
 
 _SHOWN = 5  # So many names in a message.
 
@@ -17,7 +18,8 @@ class Classifier(keras.Model):
     """A functional model that may know the names of its classes.
 
     What it knows is in its config, so files, copies, pickles and clones have it too. A
-    subclass that knows more keeps it by `know`.
+    subclass that knows more keeps it by `know`. On JAX no exception in `fit`,
+    `evaluate` or `predict` leaves it without weights; see `zoo.kept_weights`.
     """
 
     _facts = "{}"  # In JSON, for Keras wraps lists and dicts.
@@ -57,6 +59,18 @@ class Classifier(keras.Model):
         if isinstance(outputs, keras.KerasTensor):
             outputs._facts = self._facts
         return outputs
+
+    def fit(self, *args, **kwargs):
+        with kept_weights(self):
+            return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        with kept_weights(self):
+            return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args, **kwargs):
+        with kept_weights(self):
+            return super().predict(*args, **kwargs)
 
     def get_config(self):
         return {**super().get_config(), "facts": self.knows()}

@@ -6,7 +6,9 @@ import pytest
 from keras import ops
 
 import layers
+import zoo
 from tests.zoo.test_posterior import IMAGES, UnknownNoise, as_numpy, mc_network, network
+from zoo.posterior import MonteCarlo
 from zoo.posterior.prefix import Split
 
 SHAPE = (8, 8, 1)
@@ -230,3 +232,12 @@ def test_the_memory_of_a_row_is_that_of_the_widest_place():
     assert split.row_bytes == 4 * 2 * 1088
     images = keras.Input((None, None, 1))
     assert Split(keras.Model(images, head(drop()(images)))).row_bytes is None
+
+
+def test_a_model_of_the_zoo_is_cut_where_it_draws():
+    model = zoo.build("resnet20_lldo", (16, 16, 1), 3)
+    posterior = MonteCarlo(model, 2)
+    assert len(posterior._split._suffix) < len(posterior._split._prefix)
+    assert posterior._split.by_row
+    assert posterior._split.is_known
+    assert MonteCarlo(zoo.build("resnet20", (16, 16, 1), 3), 2).repeats_itself

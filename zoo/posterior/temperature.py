@@ -104,6 +104,8 @@ class Temperature(Posterior):
         Raises:
             ValueError: If no temperature is the best one.
         """
+        if not len(images):
+            raise ValueError("A temperature needs images. Received: 0 images")
         logits = [
             ops.convert_to_numpy(
                 pooled(

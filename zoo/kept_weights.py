@@ -15,17 +15,16 @@ def kept_weights(model: keras.Model) -> Iterator[None]:
     while they run. An exception in one of them, Ctrl-C included, leaves it without,
     and so every model that shares its layers. After this context it has those of the
     last step; or, where they are gone with the step that failed, those of before. On
-    other backends it does nothing.
+    other backends it does nothing. Models of the zoo need none: they do it themselves.
 
     Args:
         model: What is trained, evaluated or asked inside.
 
     Example:
 
-    >>> import zoo
-    >>> model = zoo.build("resnet20", (8, 8, 1), 2)
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     >>> with kept_weights(model):
-    ...     probs = model.predict(np.zeros((2, 8, 8, 1)), verbose=0)
+    ...     outputs = model.predict(np.zeros((2, 4)), verbose=0)
     """
     if keras.backend.backend() != "jax":
         yield
