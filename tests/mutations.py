@@ -1354,6 +1354,34 @@ MUTATIONS = [
         "if False and",
         "tests/training/test_arrays.py",
     ),
+    (
+        "a model that knows its classes is passed whole for every sample",
+        "zoo/posterior/prefix.py",
+        "if isinstance(model, keras.Model) and _is_its_graph(type(model)):",
+        'if type(model).__module__.startswith("keras."):',
+        "tests/zoo/test_prefix.py",
+    ),
+    (
+        "a graph passes no image on to its convolutions",
+        "zoo/posterior/base.py",
+        "tf.equal(batch, 0), lambda: tf.zeros(row, images.dtype)",
+        "tf.equal(batch, -1), lambda: tf.zeros(row, images.dtype)",
+        "tests/zoo/test_any_batch.py",
+    ),
+    (
+        "a shape is compiled for before it is checked",
+        "zoo/posterior/base.py",
+        "    if len(sides) != len(image_shape) or any(",
+        "    if False and any(",
+        "tests/zoo/test_any_batch.py",
+    ),
+    (
+        "threads read a counter side by side",
+        "layers/streams.py",
+        "return _COUNTING if eager else contextlib.nullcontext()",
+        "return contextlib.nullcontext()",
+        "tests/zoo/test_any_batch.py",
+    ),
 ]
 
 
