@@ -1356,9 +1356,9 @@ MUTATIONS = [
     ),
     (
         "a model that knows its classes is passed whole for every sample",
-        "zoo/posterior/prefix.py",
-        "if isinstance(model, keras.Model) and _is_its_graph(type(model)):",
-        'if type(model).__module__.startswith("keras."):',
+        "layers/graphs.py",
+        'not _is_of(type(model).call, "keras"):',
+        'not _is_of(type(model), "keras"):',
         "tests/zoo/test_prefix.py",
     ),
     (
