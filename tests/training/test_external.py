@@ -1,6 +1,7 @@
 """Models that are not of the zoo, in the two formats that Keras writes."""
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -130,3 +131,19 @@ def test_models_of_other_shapes_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"needs a signature serving_default"):
         external.load(str(tmp_path / "empty"))
     assert not external.is_external("resnet20.fashion_mnist")
+
+
+@pytest.mark.parametrize("outputs", ["logits", "probs"])
+def test_what_is_read_for_an_export_has_the_probabilities_of_the_file(
+    tmp_path, outputs
+):
+    model, images = foreign(outputs=outputs), Data().images
+    model.save(tmp_path / "theirs.keras")
+    path = str(tmp_path / "theirs.keras")
+    found, name = external.read(path, outputs, ("0", "1"))
+    expected = model(images / 255.0, training=False)
+    if outputs == "logits":
+        expected = keras.ops.softmax(expected)
+    probs = keras.ops.softmax(found(images.astype("float32"), training=False))
+    np.testing.assert_allclose(probs, expected, atol=1e-6)
+    assert name == "theirs"
