@@ -729,8 +729,8 @@ MUTATIONS = [
     (
         "a device has one seed",
         "training/litert.py",
-        "predictive.probs(posterior(images, seed=seed))",
-        "predictive.probs(posterior(images, seed=0 * seed))",
+        "posterior.sample(images, seed, 0, may_be_empty=False)",
+        "posterior.sample(images, 0 * seed, 0, may_be_empty=False)",
         "tests/training/test_export.py",
     ),
     (

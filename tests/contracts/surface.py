@@ -70,7 +70,11 @@ REASONS = {
         ),
         *("zoo.description.count_parameters", "zoo.posterior.base"),
         *("zoo.posterior.compiled", "zoo.posterior.passes", "zoo.posterior.prefix"),
-        *("zoo.posterior.temperature.pooled", "zoo.registry.ModelSpec"),
+        *(
+            "zoo.posterior.temperature.pooled",
+            "zoo.kept_weights",
+            "zoo.registry.ModelSpec",
+        ),
         *("zoo.registry.default_normalization", "training.array_files"),
         *("training.augment", "training.batches", "training.checkpoint"),
         *("training.corruptions.batch.corrupt_part", "training.corruptions.common"),
