@@ -13,8 +13,6 @@ TOLERANCE = 2e-3
 # fewer examples than these may change by as many of them: by three, at `TOLERANCE`.
 _EXAMPLES = 1500
 _SAME = ("dataset", "num_samples", "metric", "num_examples", "seed")
-# How a part of a set is taken. Rows of a part that do not say it have the first images.
-SELECTIONS = (images.STRATIFIED, "first")
 # What a metric is a share of, by the metrics of the same card.
 _SHARES = {
     "accuracy": lambda card: 1.0,
@@ -71,8 +69,8 @@ def selection(cards: Iterable[tuple[str, str | None]], limit: int) -> str:
         limit: The number of images of each set.
 
     Returns:
-        The only one of `SELECTIONS` that their rows have; `"stratified"` if there are
-        none of that number or both.
+        `"first"` if all rows of so many images do not say how these were taken: they
+        are the first ones; else `"stratified"`.
     """
     found = {
         images.STRATIFIED if row.get("selection") else "first"
