@@ -1,6 +1,8 @@
 #     make demo        see the product work
 #     make test        the default tests; `make test ARGS=tests/layers` runs some
 #     make slow-test   the tests that need minutes, a network or whole data sets
+#     make full-size   every recipe and documented command at the true number of images,
+#                      on one to eight devices; `make full-size ARGS="--only=cifar"`
 #     make lint        ruff
 #     make bench       measurements against other libraries
 #     make mutate      puts deliberate bugs in and checks that the tests see them
@@ -15,7 +17,7 @@ JOBS = 2
 VENV = .venv
 BIN = $(VENV)/bin
 
-.PHONY: setup test slow-test lint bench mutate results demo clean
+.PHONY: setup test slow-test full-size lint bench mutate results demo clean
 
 setup: $(VENV)/complete
 
@@ -36,6 +38,9 @@ test: setup
 
 slow-test: setup
 	$(BIN)/python -m pytest -m slow -n $(JOBS) --dist loadfile $(ARGS)
+
+full-size: setup
+	$(BIN)/python -m tests.full_size $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

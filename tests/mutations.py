@@ -1382,6 +1382,20 @@ MUTATIONS = [
         "return contextlib.nullcontext()",
         "tests/zoo/test_any_batch.py",
     ),
+    (
+        "figures that are not numbers are like all others",
+        "tests/full_size/compare.py",
+        "if not abs(value - theirs[key]) <= rate",
+        "if abs(value - theirs[key]) > rate",
+        "tests/test_full_size.py",
+    ),
+    (
+        "a resumed training at full size is cut as if it began",
+        "tests/full_size/child.py",
+        "updates - done % updates",
+        "updates",
+        "tests/test_full_size.py",
+    ),
 ]
 
 

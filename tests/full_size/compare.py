@@ -1,0 +1,65 @@
+"""Whether the figures of trainings are those of one device, and of their weights."""
+
+from tests.full_size.job import Outcome
+
+# Relative: of losses that were added up in another order in float32, and of the same
+# in 16 bits.
+VALIDATION = {False: 5e-6, True: 5e-3}
+# The updates of several devices differ in their rounding.
+TRAINING = {False: 1e-3, True: 3e-2}
+
+
+def judge(outcome: Outcome, outcomes: dict[str, Outcome], computed: dict | None):
+    """Sets verdict and problem of an outcome by those that it is compared with.
+
+    Args:
+        outcome: Of a run.
+        outcomes: Of all, by name.
+        computed: What its weights give by themselves, if it is known.
+    """
+    if outcome.problem:
+        return
+    problems = []
+    if outcome.run.like in outcomes:
+        problems.append(with_other(outcome, outcomes[outcome.run.like]))
+        outcome.verdict = "equal"
+    if computed is not None:
+        problems.append(with_weights(outcome, computed))
+        outcome.verdict = "equal"
+    outcome.problem = "; ".join(filter(None, problems))
+    if outcome.problem:
+        outcome.verdict = "differs"
+
+
+def with_other(outcome: Outcome, other: Outcome) -> str:
+    """Returns how the figures differ from those of another run; empty if not at all."""
+    run, ours, theirs = outcome.run, outcome.figures, other.figures
+    if not theirs:
+        return f"nothing to compare with: {other.run.name} has no figures"
+    if ours.keys() != theirs.keys():
+        return f"figures {sorted(ours)} in place of {sorted(theirs)}"
+    rate = 0.0 if run.exact else TRAINING[run.half]
+    return _differences(ours, theirs, rate, other.run.name)
+
+
+def with_weights(outcome: Outcome, computed: dict) -> str:
+    """Returns how the figures of images that are not trained on differ."""
+    figures = outcome.figures
+    if not computed or not figures:
+        return "no figures of the weights by themselves"
+    ours, theirs = {}, {}
+    for prefix, values in computed.items():
+        nll = f"{prefix}_nll" if f"{prefix}_nll" in figures else f"{prefix}_loss"
+        for key, value in ((nll, values["nll"]), (f"{prefix}_accuracy", values["accuracy"])):
+            ours[key], theirs[key] = figures.get(key, float("nan")), value
+    rate = VALIDATION[outcome.run.half]
+    return _differences(ours, theirs, rate, "the weights by themselves")
+
+
+def _differences(ours, theirs, rate, name):
+    odd = [
+        f"{key} {value:.7g} and {theirs[key]:.7g}"
+        for key, value in ours.items()
+        if not abs(value - theirs[key]) <= rate * max(abs(theirs[key]), 0.1)
+    ]
+    return f"unlike {name}: {', '.join(odd)}" if odd else ""

@@ -1,0 +1,97 @@
+"""The architectures of the zoo with few filters, and weights for their names."""
+
+import dataclasses
+import functools
+import pathlib
+from unittest import mock
+
+import keras
+
+import zoo
+from training.export import export_saved_model
+from zoo import alexnet, blocks, packaging, presets, publish, registry, vgg
+
+FILTERS = 4
+
+
+def narrow() -> dict:
+    """Returns all architectures with one block a stage and few filters.
+
+    Their names, parts and methods are those of the zoo. All stems subsample.
+    """
+    return {name: _narrowed(build) for name, build in registry.ARCHITECTURES.items()}
+
+
+def _narrowed(build):
+    settings = {"depths": (1,) * len(build.keywords["depths"]), "filters": FILTERS}
+    for key, value in {"widen": 1, "groups": 1, "cifar": False}.items():
+        if key in build.keywords:
+            settings[key] = value
+    if build.func in (vgg.vgg, alexnet.alexnet):
+        del settings["filters"]
+    return functools.partial(build, **settings)
+
+
+@dataclasses.dataclass
+class Narrow:
+    """Puts narrow architectures in the place of the zoo's, and their weights too.
+
+    Args:
+        folder: In place of the folder `zoo`, with `presets.json` and `pretrained`.
+    """
+
+    folder: pathlib.Path
+
+    def __enter__(self):
+        patches = (
+            mock.patch.dict(registry.ARCHITECTURES, narrow()),
+            mock.patch.object(vgg, "FILTERS", (FILTERS,) * len(vgg.FILTERS)),
+            mock.patch.object(
+                alexnet,
+                "SIZES",
+                tuple(tuple((FILTERS, n) for _, n in s) for s in alexnet.SIZES),
+            ),
+            mock.patch.object(blocks, "SMALL_SIDE", 0),
+            mock.patch.object(presets, "FOLDER", self.folder),
+        )
+        for patch in patches:
+            patch.start()
+        return self
+
+    def __exit__(self, *_):
+        mock.patch.stopall()
+
+
+def package(root: pathlib.Path):
+    """Packages untrained weights under the names of the package's own.
+
+    Args:
+        root: Gets folders `zoo` and `published`, and `theirs.keras`.
+    """
+    known = presets.read(pathlib.Path(zoo.__file__).parent)
+    (root / "zoo" / "pretrained").mkdir(parents=True)
+    with Narrow(root / "zoo"):
+        for preset in known.values():
+            if not preset.source:
+                _publish(preset, root)
+        images = keras.Input((28, 28, 1))
+        features = keras.layers.GlobalAveragePooling2D()(images)
+        probs = keras.layers.Dense(10, activation="softmax")(features)
+        keras.Model(images, probs).save(root / "theirs.keras")
+
+
+def _publish(preset, root):
+    keras.utils.set_random_seed(preset.seed)
+    pixels = preset.mean, preset.variance
+    model = zoo.build(preset.name, preset.input_shape, preset.num_classes, pixels)
+    record = dataclasses.asdict(preset) | {
+        "model": preset.stem,
+        "dataset": preset.data,
+        "num_classes": preset.num_classes,
+    }
+    place = root / "published" / preset.name
+    export = (
+        export_saved_model if preset.name == "resnet20_smooth.fashion_mnist" else None
+    )
+    publish.publish(model, place, record, export=export)
+    packaging.package(place, root / "zoo")

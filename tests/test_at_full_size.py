@@ -1,0 +1,19 @@
+"""`make full-size` as one test."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from tests import commands
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.mark.slow
+def test_everything_runs_at_full_size(tmp_path):
+    command = [sys.executable, "-m", "tests.full_size", f"--folder={tmp_path}"]
+    options = {"check": False, "capture_output": True, "text": True, "cwd": ROOT}
+    result = subprocess.run(command, env=commands.environment(), **options)
+    assert result.returncode == 0, result.stdout[-10_000:] + result.stderr[-2000:]
