@@ -50,7 +50,8 @@ def with_weights(outcome: Outcome, computed: dict) -> str:
     ours, theirs = {}, {}
     for prefix, values in computed.items():
         nll = f"{prefix}_nll" if f"{prefix}_nll" in figures else f"{prefix}_loss"
-        for key, value in ((nll, values["nll"]), (f"{prefix}_accuracy", values["accuracy"])):
+        found = {nll: values["nll"], f"{prefix}_accuracy": values["accuracy"]}
+        for key, value in found.items():
             ours[key], theirs[key] = figures.get(key, float("nan")), value
     rate = VALIDATION[outcome.run.half]
     return _differences(ours, theirs, rate, "the weights by themselves")
