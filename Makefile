@@ -3,6 +3,8 @@
 #     make slow-test   the tests that need minutes, a network or whole data sets
 #     make full-size   every recipe and documented command at the true number of images,
 #                      on one to eight devices; `make full-size ARGS="--only=cifar"`
+#     make real-data DATA=folder WEIGHTS=folder   the tests on CIFAR itself, which are
+#                      skipped elsewhere; docs/data.md says what lies in the folders
 #     make lint        ruff
 #     make bench       measurements against other libraries
 #     make mutate      puts deliberate bugs in and checks that the tests see them
@@ -17,7 +19,7 @@ JOBS = 2
 VENV = .venv
 BIN = $(VENV)/bin
 
-.PHONY: setup test slow-test full-size lint bench mutate results demo clean
+.PHONY: setup test slow-test full-size real-data lint bench mutate results demo clean
 
 setup: $(VENV)/complete
 
@@ -41,6 +43,12 @@ slow-test: setup
 
 full-size: setup
 	$(BIN)/python -m tests.full_size $(ARGS)
+
+real-data: setup
+	@test -n "$(DATA)" || { echo "Give the folder of CIFAR: make real-data DATA=folder" \
+	  >&2; exit 1; }
+	SMOOTHZOO_REAL_DATA="$(DATA)" SMOOTHZOO_REAL_WEIGHTS="$(WEIGHTS)" \
+	  $(BIN)/python -m pytest -m "" -rs tests/real_data $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

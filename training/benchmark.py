@@ -11,6 +11,7 @@ from training import (
     candidates,
     checking,
     class_names,
+    corrupted,
     data,
     metrics,
     report,
@@ -152,6 +153,7 @@ def run(settings: Settings) -> Outcome:
         ood=Lazy(ood, load_ood),
         calibration=calibration,
     )
+    missing = [*missing, *_mixed(rows)]
     rows += aggregates(rows, settings.reference)
     deviations = _check(settings, models, rows) if settings.check else ()
     return Outcome(rows, write(rows, folder), missing, deviations)
@@ -253,7 +255,7 @@ def aggregates(rows: Sequence[dict], reference: str | None) -> list[dict]:
     bases = {name.rpartition("_c/")[0] for name in names if "_c/" in name}
     whole = {
         base for base in bases if {*data.grid(base, "benchmark")} <= names and base
-    }
+    } - {name.removesuffix("_c") for name in metrics.mixed(rows)}
     if reference and not whole:
         raise ValueError(
             "A reference is for means over all 15 corruptions and 5 severities, such "
@@ -270,6 +272,24 @@ def _selection(settings):
     cards = checking.folders(settings.model, settings.weights)
     pairs = zip(settings.model, cards, strict=False)
     return checking.selection(pairs, settings.limit)
+
+
+def _mixed(rows) -> list[str]:
+    """Says which means over corruptions there are not, and what has another order."""
+    texts = [
+        f"the means over '{name}', which would mix {what}"
+        for name, what in metrics.mixed(rows).items()
+    ]
+    others = {
+        row["dataset"].rpartition("_c/")[0]
+        for row in rows
+        if corrupted.OTHER_ORDER in row.get("source", "")
+    }
+    return texts + [
+        f"any comparison of '{name}' with '{name}_c' image by image: the published "
+        "files have another order"
+        for name in sorted(others)
+    ]
 
 
 def _check(settings, models, rows):

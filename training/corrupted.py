@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from training import corruptions, folders, names, prepared
+from training import cifar_files, corruptions, folders, names, prepared
 from training.images import ImageData, MadeImages, Numbers, kept, read_npy
 
+# What the source of published images says if the clean ones have another order.
+OTHER_ORDER = "in another order than the clean images"
 # Counts the changes of the corruptions' pixels, so that older files are not used.
 _EDITION = 2
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer") + (
@@ -108,6 +110,11 @@ def check_split(split: str) -> None:
 def _load_published(name, folder):
     """Reads a severity of CIFAR-10-C or CIFAR-100-C; a fifth of the rows each."""
     base, _, rest = names.split(name)
+    if base == "cifar100/coarse":
+        raise ValueError(
+            f"The published labels in '{folder}' are those of the 100 classes, not of "
+            f"the 20 superclasses. Received: name={name}"
+        )
     corruption, severity = names.corruption(rest)
     images = read_npy(folder / f"{corruption}.npy")
     labels = read_npy(folder / "labels.npy")
@@ -125,10 +132,27 @@ def _load_published(name, folder):
     count = len(images) // 5
     rows = slice(count * (severity - 1), count * severity)
     labels = np.array(labels[rows], "int32")
-    classes = class_names(base, labels)
+    source = f"published {corruption}.npy{_order(base, folder, labels)}"
     return ImageData(
-        name, images[rows], labels, classes, source=f"published {corruption}.npy"
+        name, images[rows], labels, class_names(base, labels), source=source
     )
+
+
+def _order(base, folder, labels) -> str:
+    """Says whether clean images beside published ones have the order of these."""
+    clean = _clean_labels(base, str(folder))
+    if clean is None:
+        return ""
+    same = np.array_equal(clean, labels)
+    return ", in the order of the clean images" if same else f", {OTHER_ORDER}"
+
+
+@functools.lru_cache(maxsize=1)  # For 95 sets in a row.
+def _clean_labels(base, folder):
+    if base not in cifar_files.NAMES:
+        return None
+    found = cifar_files.load(base, "test", folder)
+    return None if found is None else found.labels
 
 
 def class_names(base: str, labels: np.ndarray) -> tuple[str, ...]:

@@ -110,8 +110,12 @@ def is_at_hand(preset: Preset) -> bool:
 
 def is_here(preset: Preset) -> bool:
     """Returns whether a preset's weights are on this machine."""
-    file = f"{preset.name}.safetensors" if preset.source else preset.file
-    return bool(file) and any((place / file).is_file() for place in folders())
+    names = [f"{preset.name}.safetensors"] if preset.source else [preset.file]
+    if preset.source and preset.sha256:  # It may lie there under its own name.
+        names.append(preset.url.rpartition("/")[2])
+    return any(
+        (place / name).is_file() for place in folders() for name in names if name
+    )
 
 
 def _unknown(stem, tag, known) -> ValueError:

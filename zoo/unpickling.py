@@ -115,6 +115,13 @@ class _Sealed:
         raise pickle.UnpicklingError("it changes a function")
 
 
+class Finished:
+    """What stand-ins return, if a pickle is not to change it."""
+
+    def __setstate__(self, state):
+        raise pickle.UnpicklingError(f"it changes a {type(self).__name__}")
+
+
 class Dict(dict):
     """Stands for a dict with attributes, such as `collections.OrderedDict`."""
 

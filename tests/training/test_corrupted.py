@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training import corruptions, data, images
+from tests.training import cifar_layouts
+from training import cifar_files, corrupted, corruptions, data, images
 
 
 @pytest.fixture(autouse=True)
@@ -175,6 +176,24 @@ def test_published_files_are_mapped(published, severity):
     assert [loaded.classes[label] for label in (3, 1)] == ["cat", "automobile"]
     hundred = data.load(f"cifar100_c/fog/{severity}", "test", str(folder))
     assert len(hundred.classes) == 100
+
+
+def test_published_files_in_another_order_say_so(published, monkeypatch):
+    folder, _ = published
+    for split in ("train", "test"):
+        monkeypatch.setitem(cifar_files.LAYOUTS["cifar10"][0].counts, split, 4)
+    cifar_layouts.write(folder, "cifar10", 4)
+    assert data.load("cifar10_c/fog/1", "test", str(folder)).source == (
+        "published fog.npy, in another order than the clean images"
+    )
+    clean = data.load("cifar10", "test", str(folder)).labels
+    np.save(folder / "labels.npy", np.tile(clean.astype("int64"), 5))
+    corrupted._clean_labels.cache_clear()
+    assert data.load("cifar10_c/fog/1", "test", str(folder)).source == (
+        "published fog.npy, in the order of the clean images"
+    )
+    with pytest.raises(ValueError, match="100 classes, not of the 20"):
+        data.load("cifar100/coarse_c/fog/1", "test", str(folder))
 
 
 def test_published_files_that_are_not_there_are_an_error(published):

@@ -186,3 +186,44 @@ def test_a_quotient_by_a_perfect_reference_is_nan():
 def test_rows_without_corruptions_make_none(rows):
     assert metrics.aggregate([row("plain", "images", "accuracy", 0.9)]) == []
     assert metrics.aggregate([row("plain", "images_rotation/45", "nll", 0.9)]) == []
+
+
+def sourced(source, dataset="images_c", **more):
+    """Rows of a model whose corrupted images have a source each."""
+    rows = grid("plain", "accuracy", lambda c, s: 0.5, dataset, **more)
+    for row in rows:
+        row["source"] = source(*row["dataset"].split("/")[1:])
+    return rows
+
+
+def test_images_of_several_makers_are_not_averaged():
+    one = sourced(lambda name, severity: f"published {name}.npy")
+    assert not metrics.mixed(one)
+    assert values(metrics.aggregate(one), "plain")["mean_error"] == 0.5
+    # One set was prepared by TensorFlow Datasets, and the others were made.
+    rows = sourced(
+        lambda name, severity: (
+            "TensorFlow Datasets cifar10_corrupted/fog_3:1.0.0"
+            if (name, severity) == ("fog", "3")
+            else f"{name} made here"
+        )
+    )
+    with pytest.raises(ValueError, match=r"74 sets made here.*1 sets Tensor.*fog/3"):
+        metrics.aggregate(rows)
+    assert list(metrics.mixed(rows)) == ["images_c"]
+    others = sourced(lambda *_: "fog made here", "others_c")
+    assert list(metrics.mixed(rows + others)) == ["images_c"]
+
+
+@pytest.mark.parametrize("selection", ["", "stratified sample of 10"])
+@pytest.mark.parametrize("order", ["in another order than", "in the order of"])
+def test_a_relative_error_is_that_of_the_same_images(order, selection):
+    more = {"selection": selection} if selection else {}
+    source = f"published fog.npy, {order} the clean images"
+    rows = sourced(lambda *_: source, **more)
+    rows.append(row("plain", "images", "accuracy", 0.9, **more))
+    found = values(metrics.aggregate(rows, "plain"), "plain")
+    same = not (selection and "another" in order)
+    assert ("relative_mce/plain" in found) == same
+    rows[-1]["num_examples"] += 1
+    assert "relative_mce/plain" not in values(metrics.aggregate(rows, "plain"), "plain")

@@ -112,19 +112,10 @@ def test_without_a_network_the_error_says_what_to_do(hub, offline, monkeypatch):
     assert hub[0][2] == (offline == "1")
 
 
-@pytest.mark.parametrize(
-    "module, source, message",
-    [
-        ("huggingface_hub", "timm:resnet18", "pip install huggingface_hub.*resolve/ma"),
-        ("torch", "x.pth", "pip install torch"),
-    ],
-)
-def test_a_missing_package_is_named(module, source, message, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "x.pth").touch()
-    with pytest.raises(ImportError, match=message):
-        convert.read(source)
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ImportError, match="pip install huggingface_hub.*resolve/ma"):
+        convert.read("timm:resnet18")
 
 
 @pytest.mark.parametrize(

@@ -92,3 +92,20 @@ def vgg(filters, depths, units, classes=5):
         state.dense(f"classifier.{name}", inner * 49 if name == "0" else inner, outer)
         inner = outer
     return state
+
+
+def padded_resnet(depth=3, classes=10, base=16):
+    """The same of akamaster/pytorch_resnet_cifar10, which pads on both sides."""
+    state, inner = State(), base
+    state.conv("conv1", 3, base, 3)
+    state.norm("bn1", base)
+    for stage in (1, 2, 3):
+        outer = base * 2 ** (stage - 1)
+        for block in range(depth):
+            for i in (1, 2):
+                name = f"layer{stage}.{block}"
+                state.conv(f"{name}.conv{i}", inner, outer, 3)
+                state.norm(f"{name}.bn{i}", outer)
+                inner = outer
+    state.dense("linear", inner, classes)
+    return state

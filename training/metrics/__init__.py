@@ -40,6 +40,7 @@ from training.metrics.ranking import raulc as raulc
 from training.metrics.ranking import risk_coverage as risk_coverage
 from training.metrics.robustness import PUBLISHED as PUBLISHED
 from training.metrics.robustness import aggregate as aggregate
+from training.metrics.robustness import mixed as mixed
 from training.metrics.scores import BrierTerms as BrierTerms
 from training.metrics.scores import accuracy as accuracy
 from training.metrics.scores import brier as brier

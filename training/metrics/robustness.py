@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from training.corrupted import OTHER_ORDER
 from training.corruptions import BENCHMARK, SEVERITIES
 
 # The mean error of AlexNet over the severities of each corruption of ImageNet-C, as
@@ -28,6 +29,9 @@ _ALEXNET = {
 }
 # The name of this reference.
 PUBLISHED = "alexnet_published"
+# Who made corrupted images, by words of the `source` of a row: they have the images in
+# orders of their own, and corrupted them by programs of their own.
+_MAKERS = ("published", "TensorFlow Datasets", "made here")
 # The metric of the rows, the mean of them, and the one that is normalized.
 _KINDS = {
     "accuracy": ("mean_error", "mce"),
@@ -50,7 +54,7 @@ def aggregate(rows: Iterable[Mapping], reference: str | None = None) -> list[dic
             100 is as bad as the reference.
         relative_mce/R
             The same of `sum_s (E - E_clean) / sum_s (E_R - E_R_clean)`, if there are
-            rows of the clean data set `X` too.
+            rows of the clean data set `X` too, of the same images.
 
     The corruptions beyond the 15 of the benchmark take no part, nor do other rows.
 
@@ -66,8 +70,8 @@ def aggregate(rows: Iterable[Mapping], reference: str | None = None) -> list[dic
         errors, or, in the relative one, no more than on clean data.
 
     Raises:
-        ValueError: If combinations are missing or have two values, or there is not one
-            reference for each data set.
+        ValueError: If combinations are missing or have two values, images of several
+            makers would be mixed, or there is not one reference for each data set.
 
     Reference:
         [Benchmarking Neural Network Robustness](https://arxiv.org/abs/1903.12261)
@@ -81,7 +85,8 @@ def aggregate(rows: Iterable[Mapping], reference: str | None = None) -> list[dic
         values = {_KINDS[metric][0]: errors.mean()}
         if reference is not None:
             base = _reference(grids, clean, reference, dataset, metric)
-            values |= _normalized(key, errors, clean, base, reference)
+            own = clean if key in clean and not _are_others(clean[key], grid) else {}
+            values |= _normalized(key, errors, own, base, reference)
         common = {**_common(grid.values()), "dataset": dataset}
         for name, value in values.items():
             results.append({**common, "metric": name, "value": float(value)})
@@ -131,7 +136,55 @@ def _errors(key, grid):
             f"severities. Received: `{metric}` of model={model}, num_samples={size} "
             f"without {', '.join(missing)}"
         )
+    if len(makers := _makers(grid.values())) > 1:
+        raise ValueError(
+            f"A mean over '{dataset}' would mix {_listed(makers)}, whose images have "
+            "different orders and are corrupted by different programs. Take all from "
+            f"one. Received: rows of model={model}"
+        )
     return _bad(metric, [[grid[name]["value"] for name in names] for names in places])
+
+
+def _makers(rows) -> dict[str, list[str]]:
+    """Returns the names of data sets by the makers of their images, as far as known."""
+    found = {}
+    for row in rows:
+        source = row.get("source") or ""
+        for maker in _MAKERS:
+            if maker in source:
+                found.setdefault(maker, []).append(row["dataset"])
+                break
+    return found
+
+
+def _listed(makers) -> str:
+    return " and ".join(f"{len(n)} sets {m} ({n[0]})" for m, n in makers.items())
+
+
+def mixed(rows: Iterable[Mapping]) -> dict[str, str]:
+    """Returns the corrupted data sets that have images of several makers.
+
+    Args:
+        rows: As `aggregate` takes them.
+
+    Returns:
+        What is mixed, in words, by the name of the data set, `"X_c"`.
+    """
+    grids, _ = _collect(rows)
+    found = {}
+    for (_, dataset, *_), grid in grids.items():
+        if len(makers := _makers(grid.values())) > 1:
+            found[dataset] = _listed(makers)
+    return found
+
+
+def _are_others(clean, grid) -> bool:
+    """Returns whether some clean images were taken, and corrupted ones of others."""
+    rows = list(grid.values())
+    if any(row["num_examples"] != clean["num_examples"] for row in rows):
+        return True
+    some = clean.get("selection") or any(row.get("selection") for row in rows)
+    return bool(some) and any(OTHER_ORDER in (row.get("source") or "") for row in rows)
 
 
 def _bad(metric, values):

@@ -1,9 +1,9 @@
 """Weights of another library that are downloaded and converted on first use.
 
-Nobody vouches for their sums before: the hub announces the sha256 of a file in a
-header, the download is checked against it, and the sum is recorded beside the cache.
-From then on another file is refused, whatever the hub announces. The first use is
-trusted, unless the preset has the sum.
+Some presets have the sum of the file. For the others nobody vouches before: the hub
+announces the sha256 in a header, the download is checked against it, and the sum is
+recorded beside the cache. From then on another file is refused, whatever the hub
+announces. Their first use is trusted.
 """
 
 import dataclasses
@@ -13,13 +13,14 @@ import os
 import pathlib
 import re
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 
 from zoo import download, files
-from zoo.convert.source import read
+from zoo.convert.source import WEIGHTS_FILES, read
 from zoo.convert.state import load_state
-from zoo.presets import Preset
+from zoo.presets import Preset, folders
 from zoo.registry import build
 from zoo.weights import save_weights
 
@@ -67,7 +68,7 @@ def locate(preset: Preset) -> pathlib.Path:
         record = _read_record(record_path)
         if not (record and path.is_file()):
             fetched = _fetch(preset, record, record_path)
-            source = path.with_name(fetched["file"])
+            source = pathlib.Path(fetched.pop("path"))
             _convert(preset, source, fetched["source_sha256"], path)
             record = fetched | {
                 "sha256": files.sha256(path),
@@ -75,7 +76,8 @@ def locate(preset: Preset) -> pathlib.Path:
             }
             with files.replacing(record_path) as temporary:
                 temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
-            source.unlink()
+            if source.parent == path.parent:
+                source.unlink()
         try:
             files.check(path, record["sha256"], record["size"])
         except ValueError as error:
@@ -99,8 +101,12 @@ def _read_record(path) -> dict[str, object] | None:
 
 def _fetch(preset, record, record_path) -> dict[str, object]:
     """Downloads the file of the other library and returns what to record of it."""
-    name = f"{preset.source.replace(':', '-')}.safetensors"
-    path, url = record_path.with_name(name), _mirrored(preset.url)
+    url = _mirrored(preset.url)
+    own = pathlib.PurePosixPath(urllib.parse.urlsplit(url).path).name
+    suffix = pathlib.PurePosixPath(own).suffix
+    name = f"{re.sub(r'[:/]', '-', preset.source).removesuffix(suffix)}{suffix}"
+    # Put there by hand, or by a process that ended before now.
+    path = _find_by_hand(own) or record_path.with_name(name)
     known = preset.sha256 or (record or {}).get("source_sha256")
     whose = (
         f"'presets.json' has, {known}"
@@ -108,26 +114,38 @@ def _fetch(preset, record, record_path) -> dict[str, object]:
         else f"'{record_path}' recorded at first use, {known}; delete that record to "
         "accept it"
     )
-    if path.is_file():  # Put there by hand, or by a process that ended before now.
-        found, commit = files.sha256(path), None
+    if path.is_file():
+        found, size, commit = files.sha256(path), path.stat().st_size, None
         origin = f"'{path}' has"
+    elif preset.sha256 and preset.size:
+        found, size, commit = preset.sha256, preset.size, None
+        origin = f"{url} has"
     else:
         announced = announce(url, path)
-        url, found, commit = announced.url, announced.sha256, announced.commit
-        origin = f"{url} is announced with"
+        url, found, size = announced.url, announced.sha256, announced.size
+        commit, origin = announced.commit, f"{url} is announced with"
     if known and found != known:
         raise ValueError(
             f"{origin} the sha256 {found}, which is not the one that {whose}."
         )
     if not path.is_file():
-        download.fetch(url, path, found, announced.size)
+        download.fetch(url, path, found, size)
     return {
         "source": preset.source,
         "url": url,
         "commit": commit,
-        "file": name,
+        "file": path.name,
+        "path": path,
         "source_sha256": found,
     }
+
+
+def _find_by_hand(name) -> pathlib.Path | None:
+    """Returns a file by its own name, if that says more than `model.safetensors`."""
+    if name == WEIGHTS_FILES[0]:
+        return None
+    found = (folder / name for folder in folders())
+    return next((path for path in found if path.is_file()), None)
 
 
 def _mirrored(url) -> str:

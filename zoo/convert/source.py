@@ -13,7 +13,7 @@ import safetensors
 import safetensors.numpy
 
 from zoo import download, files
-from zoo.convert import hub
+from zoo.convert import hub, padded_shortcuts
 from zoo.convert.names import ours
 from zoo.convert.pickled import read_pth
 from zoo.registry import parse
@@ -101,7 +101,8 @@ def read(
     """Reads weights of torchvision, timm or keras_hub.
 
     Args:
-        source: A `.safetensors` or `.pth` file; a folder with `model.safetensors` or
+        source: A `.safetensors` file, or one of PyTorch's (`.pth`, `.pt`, `.th`,
+            `.bin`); a folder with `model.safetensors` or
             `pytorch_model.bin`, as on the hub; or `timm:` and a name of timm's, such as
             `timm:resnet50.a1_in1k`, for which there must be a network. A `config.json`
             of timm's beside the weights is read too. Of keras_hub, a classifier; a
@@ -133,8 +134,8 @@ def read(
         path = _find(pathlib.Path(source))
         config, origin = path.with_name(CONFIG_FILE), path.name
     read_file = _read_safetensors if path.suffix == ".safetensors" else read_pth
-    config = {**_read_config(config), **pixels}
     state = _unwrapped(read_file(path), path)
+    config = {**padded_shortcuts.config(state), **_read_config(config), **pixels}
     return Source(origin, files.sha256(path), state, config)
 
 

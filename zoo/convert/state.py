@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo.convert import padded_shortcuts
 from zoo.convert.names import TORCH, library
 from zoo.weights import variables
 
@@ -74,6 +75,7 @@ def load_state(
     Raises:
         ValueError: If a weight is missing, left over, of another shape or not finite.
     """
+    state = padded_shortcuts.reorder(state)
     theirs = library(state)
     targets = _targets(model, state, theirs)
     refused = f"The weights of '{origin}' do not fit the model '{model.name}'"
@@ -97,6 +99,7 @@ def num_classes(state: Mapping[str, np.ndarray], origin: str) -> int:
     Raises:
         ValueError: If it has none of the classifiers that are known.
     """
+    state = padded_shortcuts.reorder(state)
     theirs = library(state)
     keys = [theirs.key(module) for module in theirs.places(["head"])["head"]]
     for key in keys:

@@ -1,0 +1,26 @@
+"""Where real data lie, which are no part of this repository."""
+
+import os
+import pathlib
+
+import pytest
+
+
+def _folder(variable, reason):
+    path = os.environ.get(variable)
+    if not path:
+        pytest.skip(f"{reason}: make real-data DATA=folder WEIGHTS=folder")
+    assert pathlib.Path(path).is_dir(), f"{variable}={path} is no folder"
+    return pathlib.Path(path)
+
+
+@pytest.fixture(scope="session")
+def data_dir():
+    """The folder of `cifar-10-batches-bin` and `cifar-100-binary`."""
+    return _folder("SMOOTHZOO_REAL_DATA", "CIFAR is not here")
+
+
+@pytest.fixture(scope="session")
+def weights_dir():
+    """The folder of `resnet20-12fca82f.th` and the like."""
+    return _folder("SMOOTHZOO_REAL_WEIGHTS", "the published weights are not here")
