@@ -88,6 +88,7 @@ def _publish(preset, root):
         "model": preset.stem,
         "dataset": preset.data,
         "num_classes": preset.num_classes,
+        "data": None,  # A record says by it where the files were.
     }
     place = root / "published" / preset.name
     export = (
