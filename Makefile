@@ -15,6 +15,8 @@
 
 PYTHON ?= python3
 ARGS =
+DATA =
+WEIGHTS =
 JOBS = 2
 VENV = .venv
 BIN = $(VENV)/bin

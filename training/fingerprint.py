@@ -93,16 +93,19 @@ def of_data(data) -> str:
     return digest.hexdigest()
 
 
-def of_named(data) -> str:
+def of_named(data, images: str | None = None) -> str:
     """Returns the SHA-256 of a data set in which the order of the classes is none.
 
     Args:
         data: With `images`, `labels` and `classes`.
+        images: What `of_images` says of its images, if that is known.
     """
     names = [hashlib.sha256(str(name).encode()).digest() for name in data.classes]
     names = np.frombuffer(b"".join(names), "uint8").reshape(len(names), -1)
-    digest = hashlib.sha256(of_images(data.images).encode())
-    digest.update(np.ascontiguousarray(names[np.asarray(data.labels)]))
+    digest = hashlib.sha256((images or of_images(data.images)).encode())
+    labels = np.asarray(data.labels)
+    for start in range(0, len(labels), _CHUNK):
+        digest.update(names[labels[start : start + _CHUNK]])
     return digest.hexdigest()
 
 

@@ -170,6 +170,7 @@ def write(
 
 
 def _describe(passes, dataset):
+    images = fingerprint.of_images(dataset.images)
     return {
         "model": passes.name,
         "dataset": dataset.name,
@@ -182,13 +183,13 @@ def _describe(passes, dataset):
         "frames": getattr(dataset, "frames", 1),
         "source": getattr(dataset, "source", ""),
         "selection": getattr(dataset, "selection", ""),
-        "data": fingerprint.of_named(dataset)[:12],
+        "data": fingerprint.of_named(dataset, images)[:12],
         "done": 0,
         "seconds": 0.0,
         "fingerprint": {
             "edition": _EDITION,
             "model": fingerprint.of_posterior(passes.posterior),
-            "images": fingerprint.of_images(dataset.images),
+            "images": images,
             "labels": fingerprint.of_images(np.asarray(dataset.labels)),
         },
     }

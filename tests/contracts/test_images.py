@@ -148,7 +148,7 @@ def test_the_size_of_batches_does_not_matter(model, batch_size):
 WRONG = [
     Case("another size", (IMAGES[:, :8],), Refused("dataset", "images")),
     Case("another channel", (GRAY,), Refused("dataset", "images")),
-    Case("one axis less", (IMAGES[..., 0],), Refused("dataset", "images")),
+    Case("one axis less", (IMAGES[..., 0],), Refused("images of data set 'mine'")),
 ]
 
 

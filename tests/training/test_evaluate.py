@@ -209,7 +209,7 @@ def test_an_interrupt_and_the_errors_of_metrics_get_through():
     [
         ({"images": IMAGES[:, 1:]}, r"shape \(8, 8, 1\).*made_up.*\(7, 8, 1\)"),
         ({"images": IMAGES[..., 0]}, r"shape \(8, 8, 1\).*shape \(8, 8\)"),
-        ({"classes": ("a", "b")}, "3 classes.*dataset=made_up with 2"),
+        ({"classes": ("a", "b")}, "labels of data set 'made_up'` must be in"),
         ({"labels": LABELS[:5]}, "7 images, 5 labels"),
         ({"images": IMAGES[:0], "labels": LABELS[:0]}, "0 images"),
         ({"labels": LABELS + 1}, r"\[0, 3\).*from 1 to 3"),
