@@ -26,6 +26,7 @@ STORAGES = {
     "uint8": "ByteStorage",
     "bool": "BoolStorage",
 }
+NEW_TYPES = "uint16", "uint64", "float8_e4m3fn", "float8_e5m2"
 
 
 @dataclasses.dataclass(eq=False)
@@ -73,14 +74,10 @@ def _torch():
         function.__name__ = name
         setattr(utils, name, function)
 
-    class UInt16:
-        """Pickled as the type `torch.uint16`."""
-
-        def __reduce__(self):
-            return "uint16"
-
-    torch.uint16 = UInt16()
-    UInt16.__module__ = "torch"
+    for name in NEW_TYPES:
+        # Pickled as the attribute of that name.
+        members = {"__module__": "torch", "__reduce__": lambda self, name=name: name}
+        setattr(torch, name, type(name, (), members)())
     modules = {"torch": torch, "torch._utils": utils, "torch.storage": storage}
     return torch, utils, storage, modules
 
@@ -116,7 +113,8 @@ class _Pickler(pickle.Pickler):
         if value.kind == "v1":
             return utils._rebuild_tensor, common
         if value.kind == "v3":
-            return utils._rebuild_tensor_v3, (*common, False, {}, torch.uint16)
+            name = value.storage.array.dtype.name
+            return utils._rebuild_tensor_v3, (*common, False, {}, getattr(torch, name))
         if value.kind == "parameter":
             inner = dataclasses.replace(value, kind="v2")
             return utils._rebuild_parameter, (inner, True, {})

@@ -19,16 +19,8 @@ TYPES = (
 )
 # Without storages of their own; PyTorch cannot read them in its old format.
 NEW_TYPES = (
-    *(
-        "uint16",
-        "uint32",
-        "uint64",
-        "float8_e4m3fn",
-        "float8_e4m3fnuz",
-        "float8_e5m2",
-        "float8_e5m2fnuz",
-    ),
-    "float8_e8m0fnu",
+    *("uint16", "uint32", "uint64", "float8_e4m3fn", "float8_e4m3fnuz"),
+    *("float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
 )
 
 

@@ -176,10 +176,11 @@ class _Tensor(unpickling.Finished):
         last = self.offset + sum((size - 1) * stride for size, stride in steps)
         if math.prod(self.shape) and last >= len(flat):
             raise ValueError(f"a tensor that ends behind its storage of {len(flat)}")
-        strides = [stride * flat.itemsize for stride in self.strides]
-        return np.lib.stride_tricks.as_strided(
-            flat[min(self.offset, len(flat)) :], self.shape, strides, writeable=False
-        )
+        # Types that NumPy has not are in no buffer but as bytes.
+        size, content = flat.itemsize, flat.view(np.uint8)
+        strides = [stride * size for stride in self.strides]
+        start = min(self.offset, len(flat)) * size
+        return np.ndarray(self.shape, flat.dtype, content, start, strides)
 
 
 def dtype_of(name: str) -> np.dtype:
