@@ -19,11 +19,11 @@ import zipfile
 import ml_dtypes
 import numpy as np
 import pytest
-from zoo import convert, unpickling
-from zoo.convert import pickled
 
 from tests.zoo import torch_files, torch_states
 from tests.zoo.torch_files import Storage, Tensor, tensor
+from zoo import convert, unpickling
+from zoo.convert import pickled
 
 RNG = np.random.default_rng(0)
 FORMATS = pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
