@@ -1404,6 +1404,13 @@ MUTATIONS = [
         "tests/zoo/test_any_batch.py",
     ),
     (
+        "copies that fill up a batch on JAX move the images behind them",
+        "training/batches.py",
+        'if keras.backend.backend() == "jax" else (batch_size, replicas)',
+        'if keras.backend.backend() == "none" else (batch_size, replicas)',
+        "tests/training/test_trainer.py",
+    ),
+    (
         "threads read a counter side by side",
         "layers/streams.py",
         "return _COUNTING if eager else contextlib.nullcontext()",

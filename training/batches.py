@@ -218,8 +218,11 @@ def test_batches(data: ImageData, batch_size: int, replicas: int = 1):  # noqa: 
     fill = any(uneven(len(index), replicas) for index in indices)
     weight = len(starts) * rows / len(data) if fill else None
 
+    # JAX sees one batch, whose rows it counts as on one device: copies are last.
+    shared = (rows, 1) if keras.backend.backend() == "jax" else (batch_size, replicas)
+
     def batches() -> Iterator:
-        return _examples(data, indices, batch_size, replicas, weight)
+        return _examples(data, indices, *shared, weight)
 
     if keras.backend.backend() != "tensorflow":
         return ((images, labels, *weights) for images, labels, _, *weights in batches())

@@ -11,7 +11,8 @@ def scope(name: str):
     Args:
         name: `"one"` is one device; `"mirrored"` is all GPUs, or without one all
             logical CPU devices, each with a copy of the model and an equal share of
-            every batch.
+            every batch, on TensorFlow; `"data_parallel"` is all devices that JAX has,
+            by `keras.distribution.DataParallel`.
 
     Returns:
         A context manager.
@@ -43,13 +44,28 @@ def _mirrored():
     return strategy.scope()
 
 
+def _data_parallel():
+    if keras.backend.backend() != "jax":
+        raise ValueError(
+            "`distribution` 'data_parallel' needs the JAX backend, and TensorFlow has "
+            f"'mirrored'. Received: KERAS_BACKEND={keras.backend.backend()}"
+        )
+    return keras.distribution.DataParallel().scope()
+
+
 def num_replicas() -> int:
-    """Returns the number of copies of a model that is built in the current scope."""
+    """Returns the number of devices that share a batch in the current scope."""
     if keras.backend.backend() != "tensorflow":
-        return 1
+        shared = keras.distribution.distribution()
+        is_parallel = isinstance(shared, keras.distribution.DataParallel)
+        return shared.num_model_replicas if is_parallel else 1
     import tensorflow as tf
 
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-DISTRIBUTIONS = {"one": contextlib.nullcontext, "mirrored": _mirrored}
+DISTRIBUTIONS = {
+    "one": contextlib.nullcontext,
+    "mirrored": _mirrored,
+    "data_parallel": _data_parallel,
+}

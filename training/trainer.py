@@ -176,6 +176,12 @@ def train(
     _check_fit(model, data)
     data, validation, test = _matched(model, data, validation, test)
     replicas = distribution.num_replicas()
+    is_jax = keras.backend.backend() == "jax"
+    if is_jax and batches.uneven(recipe.batch_size, replicas):
+        raise ValueError(
+            "On JAX, `batch_size` must be a multiple of the number of devices. "
+            f"Received: batch_size={recipe.batch_size}, {replicas} devices"
+        )
     workdir = pathlib.Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     _prepare_replicas(model)
@@ -286,7 +292,9 @@ def _build_metrics(trained, data, batch_size):
 
 def _prepare_replicas(model):
     """Makes batch statistics those of the global batch, as on one device."""
-    if distribution.num_replicas() > 1:
+    # On JAX they are already: its program is that of one device, with the rows of its
+    # arrays in several places.
+    if distribution.num_replicas() > 1 and keras.backend.backend() == "tensorflow":
         layers.accept_empty_batches(model)
         for layer in batch_normalizations(model):
             layer.synchronized = True

@@ -314,7 +314,7 @@ import keras
 from tests.training import test_trainer as t
 from training import distribution, trainer
 with distribution.scope({scope!r}):
-    model = t.small_model(rate=0.0, smooth=True)
+    model = t.small_model(rate={rate}, smooth=True)
     rows = trainer.train(model, t.AVERAGED, t.stripes(), {workdir!r}, t.stripes(37))
 print(json.dumps(t.without_time(rows)))
 print("tensorflow" in sys.modules)
@@ -329,6 +329,12 @@ fusion._WORTH_FUSING = 1  # Small maps are compiled, too.
 """
 
 
+TWO_JAX_DEVICES = """
+import os
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+import jax
+assert len(jax.devices()) == 2
+"""
 WITHOUT_TENSORFLOW = """
 class Blocker:
     def find_spec(self, name, path=None, target=None):
@@ -338,9 +344,10 @@ sys.meta_path.insert(0, Blocker())
 """
 
 
-def run_script(workdir, setup="", scope="one", backend="tensorflow"):
+def run_script(workdir, setup="", scope="one", backend="tensorflow", rate=0.0):
     root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
-    script = SCRIPT.format(root=root, setup=setup, scope=scope, workdir=str(workdir))
+    settings = {"root": root, "setup": setup, "scope": scope, "rate": rate}
+    script = SCRIPT.format(**settings, workdir=str(workdir))
     environment = {**os.environ, "KERAS_BACKEND": backend}
     result = subprocess.run(
         [sys.executable, "-c", script],
@@ -350,6 +357,7 @@ def run_script(workdir, setup="", scope="one", backend="tensorflow"):
         check=False,
     )
     assert result.returncode == 0, result.stderr[-3000:]
+    assert "ran out of data" not in result.stderr
     *_, rows, has_tensorflow = result.stdout.splitlines()
     return json.loads(rows), has_tensorflow == "True"
 
@@ -367,6 +375,15 @@ def test_two_devices_have_the_losses_of_one(tmp_path):
     assert "averaged_val_loss" in expected[-1]
     rows, _ = run_script(tmp_path / "two", TWO_DEVICES, "mirrored")
     assert_rows_close(rows, expected, 1e-4)
+
+
+@pytest.mark.slow
+def test_two_devices_of_jax_have_the_losses_and_masks_of_one(tmp_path):
+    pytest.importorskip("jax")
+    settings = {"backend": "jax", "rate": 0.2}
+    one, _ = run_script(tmp_path / "one", **settings)
+    two, _ = run_script(tmp_path / "two", TWO_JAX_DEVICES, "data_parallel", **settings)
+    assert_rows_close(two, one, 1e-4)
 
 
 def test_jax_trains_from_arrays_without_tensorflow(tmp_path):
