@@ -13,6 +13,7 @@ _CHATTER = (
     b"cpu_feature_guard.cc",
     b"cudart_stub.cc",
     b"oneDNN custom operations are on",
+    b"oneDNN supports DT_",
     b"rebuild TensorFlow with the appropriate compiler flags",
 )
 _NO_DRIVER, _NO_CUDA = b"Could not find cuda drivers", b"failed call to cuInit"
