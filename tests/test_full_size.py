@@ -14,13 +14,14 @@ from tests.full_size import (
     compare,
     documents,
     inputs,
-    layouts,
     networks,
+    plan,
     recipes,
     validation,
 )
 from tests.full_size.job import Outcome, Run, Step
 from training import data
+from training.run import load_recipe
 
 FIGURES = {"loss": 1.5, "test_loss": 2.25, "test_accuracy": 0.1234}
 WEIGHTS = {"test": {"nll": 2.25, "accuracy": 0.1234}}
@@ -37,16 +38,30 @@ def judged(other, computed=None, **figures):
     return other.verdict, other.problem
 
 
-def test_every_recipe_runs_on_one_to_eight_devices_and_is_resumed():
-    runs = recipes.runs("tensorflow")
+@pytest.mark.parametrize(
+    "backend, counts", [("tensorflow", {1, 2, 3, 4, 8}), ("jax", {1, 2, 4, 8})]
+)
+def test_every_recipe_runs_on_one_to_eight_devices_and_is_resumed(backend, counts):
+    runs = recipes.runs(backend)
     for name in recipes.names():
         own = [run for run in runs if run.name.startswith(f"{name} ")]
-        assert {run.devices for run in own if not run.half} == {1, 2, 3, 4, 8}
+        if name in recipes.LIKE:
+            assert len({run.devices for run in own}) == 2
+            continue
+        assert {run.devices for run in own if not run.half} == counts
         assert {run.half for run in own} == {False, True}
         assert any(step.stop_after for run in own for step in run.steps)
     names = [run.name for run in runs]
     assert len(set(names)) == len(names)
     assert {run.like for run in runs} - {None} <= set(names)
+
+
+def test_recipes_on_fewer_devices_have_the_sizes_of_another_one():
+    for name, other in recipes.LIKE.items():
+        ours, theirs = map(load_recipe, (name, other))
+        for setting in ("batch_size", "holdout"):
+            assert getattr(ours, setting) == getattr(theirs, setting)
+        assert ours.dataset.startswith(theirs.dataset) or "cifar" in ours.dataset
 
 
 def test_documented_commands_run_unless_they_cannot():
@@ -64,9 +79,16 @@ def test_documented_commands_run_unless_they_cannot():
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_no_two_runs_share_a_folder(backend):
-    runs = [*recipes.runs(backend), *layouts.runs(backend), *documents.runs(backend)]
-    names = [run.name.replace(" ", "_") for run in runs]
+    names = [run.name.replace(" ", "_") for run in plan.plan(backend)]
     assert len(set(names)) == len(names)
+
+
+def test_jax_has_a_distribution_of_its_own():
+    for run in plan.plan("jax"):
+        for step in run.steps:
+            assert "--distribution=mirrored" not in step.words
+            if run.devices > 1 and run.validated:
+                assert "--distribution=data_parallel" in step.words
 
 
 def test_equal_figures_are_equal():
@@ -87,6 +109,12 @@ def test_one_image_of_10000_and_other_differences_are_seen(figure, value, word):
     verdict, problem = judged(outcome(**{figure: value}), WEIGHTS)
     assert verdict == "differs"
     assert word in problem
+
+
+def test_rounding_that_updates_multiply_is_no_difference():
+    other = outcome(validated=False, loss=1.5001, test_loss=2.3, test_accuracy=0.1244)
+    assert judged(other) == ("equal", "")
+    assert judged(outcome(validated=False, test_loss=2.4))[0] == "differs"
 
 
 def test_a_resumed_training_has_the_same_bits():

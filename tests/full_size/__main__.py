@@ -64,7 +64,9 @@ def main(arguments) -> int:
     for row in wrong:
         print(f"\n{row['name']} on {row['backend']}: {row['problem']}")
     seconds = time.monotonic() - begin
-    print(f"\n{len(rows)} runs in {seconds / 60:.1f} minutes, {len(wrong)} not right")
+    used = sum(row["processor"] for row in rows)
+    print(f"\n{len(rows)} runs in {seconds / 60:.1f} minutes", end="")
+    print(f" ({used / 60:.1f} of processor time), {len(wrong)} not right")
     return int(bool(wrong) or not rows)
 
 
@@ -87,7 +89,8 @@ def environment(backend: str, folder: pathlib.Path) -> dict[str, str]:
 def print_row(row):
     """Prints one line for a run."""
     figures = ", ".join(f"{k} {v:.6g}" for k, v in row["figures"].items())
-    cost = f"{row['seconds']:6.1f} s {row['megabytes']:5d} MB"
+    cost = f"{row['seconds']:6.1f} s {row['processor']:6.1f} s of processor"
+    cost += f" {row['megabytes']:5d} MB"
     what = f"{row['backend']:10} {row['name']:28} {row['devices']} devices"
     print(f"{what} {cost}  {row['verdict']:7} {figures}", flush=True)
 

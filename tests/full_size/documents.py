@@ -1,5 +1,6 @@
 """Runs of the commands and examples of README and documentation."""
 
+import dataclasses
 import pathlib
 import re
 
@@ -83,7 +84,7 @@ def runs(backend: str) -> list[Run]:
     for path in FILES if backend == "tensorflow" else FILES[:1]:
         steps = [_cut(words) for words in commands(path)]
         if backend != "tensorflow":
-            steps = [step for step in steps if step.words[0] in ON_JAX]
+            steps = [_on_jax(step) for step in steps if step.words[0] in ON_JAX]
         if steps:
             before = [Step(tuple(line.split())) for line in BEFORE.get(path.stem, ())]
             found.append(_run(f"commands of {path.stem}", *before, *steps))
@@ -96,6 +97,13 @@ def runs(backend: str) -> list[Run]:
 
 def _run(name, *steps):
     return Run(name, steps, devices=2, links=LINKS, packaged=True)
+
+
+def _on_jax(step):
+    """Returns a step with the distribution that JAX has."""
+    ours, theirs = (recipes.DISTRIBUTION[name] for name in ("tensorflow", "jax"))
+    words = (word.replace(f"={ours}", f"={theirs}") for word in step.words)
+    return dataclasses.replace(step, words=tuple(words))
 
 
 def _cut(words):

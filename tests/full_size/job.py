@@ -61,6 +61,7 @@ class Outcome:
         run: The run.
         backend: Of Keras.
         seconds: It took.
+        processor: Seconds of processor time, of all its processes.
         megabytes: The largest memory of its processes.
         figures: Of the last epoch of a training, by name.
         problem: Empty if all is right.
@@ -70,6 +71,7 @@ class Outcome:
     run: Run
     backend: str
     seconds: float = 0.0
+    processor: float = 0.0
     megabytes: int = 0
     figures: dict = dataclasses.field(default_factory=dict)
     problem: str = ""

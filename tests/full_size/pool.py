@@ -50,6 +50,7 @@ class _Chain:
     def ended(self, status: int, usage) -> bool:
         """Notes the end of a command; returns whether it was the last one."""
         outcome, code = self.outcome, os.waitstatus_to_exitcode(status)
+        outcome.processor += usage.ru_utime + usage.ru_stime
         outcome.megabytes = max(outcome.megabytes, usage.ru_maxrss >> 10)
         if code != self.step.exit_status:
             words = " ".join(self.step.words)

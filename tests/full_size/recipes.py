@@ -5,9 +5,18 @@ import pkgutil
 from tests.full_size.job import Run, Step
 from training import recipes
 
-# By backend; `zoo-train` distributes with TensorFlow alone.
-DEVICES = {"tensorflow": (1, 2, 3, 4, 8), "jax": (1,)}
-HALF = (1, 3)  # Of these, the ones with `--mixed_precision` too.
+# By backend. On JAX the recipes' batches must be multiples of the number.
+DEVICES = {"tensorflow": (1, 2, 3, 4, 8), "jax": (1, 2, 4, 8)}
+DISTRIBUTION = {"tensorflow": "mirrored", "jax": "data_parallel"}
+# Of these, the number with `--mixed_precision` and one that is resumed.
+SOME = {"tensorflow": 3, "jax": 4}
+# Recipes that have the numbers of images and the batches of another one, so that one
+# device and some of them tell all.
+LIKE = {
+    "cifar100": "cifar10",
+    "cifar10_30": "cifar10",
+    "fashion_mnist_64": "fashion_mnist",
+}
 # The schedules of the recipes are much longer.
 EPOCH = ("--epochs=1",)
 # Where the images are, for those that are not found by themselves.
@@ -25,16 +34,21 @@ def names() -> list[str]:
 
 def runs(backend: str) -> list[Run]:
     """Returns the runs of all recipes."""
-    return [run for name in names() for run in _recipe(name, DEVICES[backend])]
+    return [run for name in names() for run in _recipe(name, backend)]
 
 
-def _recipe(name, counts):
-    """Yields the runs of a recipe on these numbers of devices."""
-    whole = _trained(name, 3 if 3 in counts else 1)
-    for half in (False, True):
-        for devices in counts:
-            if not half or devices in HALF:
-                yield _trained(name, devices, half)
+def _recipe(name, backend):
+    """Yields the runs of a recipe on all numbers of devices."""
+    some = SOME[backend]
+    if name in LIKE:
+        yield _trained(name, backend, 1)
+        yield _trained(name, backend, some)
+        return
+    for devices in DEVICES[backend]:
+        yield _trained(name, backend, devices)
+    for devices in (1, some):
+        yield _trained(name, backend, devices, half=True)
+    whole = _trained(name, backend, some)
     stopped = (*whole.steps[0].words, "--checkpoint_seconds=0")
     yield Run(
         f"{name} resumed {whole.devices}",
@@ -55,7 +69,7 @@ def _recipe(name, counts):
         )
 
 
-def _trained(name, devices, half=False):
+def _trained(name, backend, devices, half=False):
     """Returns the run of a training."""
     model = MODELS.get(name, "resnet20_smooth")
     places = [place for like, place in PLACES.items() if name.startswith(like)]
@@ -63,7 +77,7 @@ def _trained(name, devices, half=False):
         f"zoo-train --recipe={name} --model={model} --workdir=run".split()
         + places
         + ["--mixed_precision"] * half
-        + ["--distribution=mirrored"] * (devices > 1)
+        + [f"--distribution={DISTRIBUTION[backend]}"] * (devices > 1)
     )
     kind = f"{name} mixed" if half else name
     return Run(
