@@ -20,7 +20,7 @@ from tests.full_size import (
     validation,
 )
 from tests.full_size.job import Outcome, Run, Step
-from training import data
+from training import cifar_files, data
 from training.run import load_recipe
 
 FIGURES = {"loss": 1.5, "test_loss": 2.25, "test_accuracy": 0.1234}
@@ -203,3 +203,18 @@ def test_prepared_images_are_read_by_tensorflow_datasets(tmp_path):
     train = data.load("cifar10", "train", str(tmp_path))
     assert train.images.shape == (7, 32, 32, 3)
     assert len(data.load("cifar10", "test", str(tmp_path))) == 3
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_binary_files_are_read_as_cifar(name, tmp_path, monkeypatch):
+    layout = next(x for x in cifar_files.LAYOUTS[name] if "-py" not in x.folder)
+    size = len(layout.parts["train"]) * 7
+    monkeypatch.setitem(layout.counts, "train", 7)
+    monkeypatch.setitem(layout.counts, "test", 4)
+    (tmp_path / layout.folder).mkdir()
+    inputs.cifar(tmp_path / layout.folder, name, (size, 4))
+    pixels, labels = inputs.noise(size, (3, 32, 32), int(name.removeprefix("cifar")))
+    train = data.load(name, "train", str(tmp_path), holdout=0)
+    np.testing.assert_array_equal(train.images, np.moveaxis(pixels, 1, -1))
+    np.testing.assert_array_equal(train.labels, labels)
+    assert len(data.load(name, "test", str(tmp_path))) == 4

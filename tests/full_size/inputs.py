@@ -44,14 +44,14 @@ def idx(folder: pathlib.Path, count: int = 60_000, tests: int = 10_000):
             path.write_bytes(gzip.compress(head + array.tobytes(), 0))
 
 
-def cifar(folder: pathlib.Path, name: str):
+def cifar(folder: pathlib.Path, name: str, counts=(50_000, 10_000)):
     """Writes the binary files of CIFAR-10 or CIFAR-100."""
-    counts = {"train": 50_000, "test": 10_000}
     number = int(name.removeprefix("cifar"))
     for stem, count in NAMES[name].items():
-        names = "".join(f"class {i}\n" for i in range(count))
+        names = "".join(f"class_{i}\n" for i in range(count))
         (folder / stem).write_text(names)
-    for seed, (split, count) in enumerate(counts.items()):
+    splits = zip(("train", "test"), counts, strict=True)
+    for seed, (split, count) in enumerate(splits):
         images, labels = noise(count, (3, 32, 32), number, seed)
         columns = [labels[:, None], images.reshape(count, -1)]
         if name == "cifar100":
