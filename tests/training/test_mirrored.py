@@ -48,9 +48,9 @@ def assert_like_one_device(training):
 
 @pytest.fixture(scope="module")
 def figures():
-    # Three devices get 4, 3 and 3 images of a batch, and the last validation image is
-    # on the first of them alone.
-    return run([10, 21, 31, [3]])
+    # Two devices get 5 and 4 images of a batch, and the last validation image is on the
+    # first of them alone.
+    return run([9, 19, 28, [2]])
 
 
 def test_odd_sizes_have_the_figures_of_one_device(figures):
@@ -80,7 +80,7 @@ def test_keras_predicts_a_batch_once_for_each_replica(figures):
 @pytest.mark.slow
 def test_every_size_has_the_figures_of_one_device():
     figures = run(
-        [10, 21, 31, [2, 4]],
+        [10, 21, 31, [2, 3, 4]],
         [3, 7, 5, [4, 8]],  # Replicas without an image in training.
         [16, 33, 17, [2, 5]],
         [16, 33, 33, [3, 7]],
