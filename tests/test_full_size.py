@@ -39,14 +39,14 @@ def judged(other, computed=None, **figures):
 
 
 @pytest.mark.parametrize(
-    "backend, counts", [("tensorflow", {1, 2, 3, 4, 8}), ("jax", {1, 2, 4, 8})]
+    "backend, counts", [("tensorflow", {1, 2, 3, 4, 8}), ("jax", {1, 8})]
 )
 def test_every_recipe_runs_on_one_to_eight_devices_and_is_resumed(backend, counts):
     runs = recipes.runs(backend)
     for name in recipes.names():
         own = [run for run in runs if run.name.startswith(f"{name} ")]
         if name in recipes.LIKE:
-            assert len({run.devices for run in own}) == 2
+            assert len(own) == 1
             continue
         assert {run.devices for run in own if not run.half} == counts
         assert {run.half for run in own} == {False, True}
@@ -75,6 +75,8 @@ def test_documented_commands_run_unless_they_cannot():
     assert any("ema_momentum" in line for line in lines)
     assert not any("hf://" in line for line in lines)
     assert not any("..." in line for line in lines)
+    whole = "make", "python", "zoo-publish --package="
+    assert all("--model=" in line or line.startswith(whole) for line in lines)
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])

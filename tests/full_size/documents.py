@@ -23,7 +23,7 @@ LEFT_OUT = {
     r"tensorboard": "does not end",
     r"python -m benchmarks": "measures other libraries",
     r".*--format=onnx": "needs packages that the tests have not",
-    r".*=\.\.\.|zoo-\w+( --\w+)*$": "is a part of a command",
+    r".*=\.\.\.|zoo-(?!.* --(model|package)=)": "is a part of a command",
 }
 # What stands for something of the reader's, and what it is here.
 LINKS = (

@@ -20,7 +20,7 @@ def _steps(*lines, **options):
 
 def _photos(backend):
     """From a folder of 523 + 57 images to all that can be made of a training."""
-    train = "zoo-train --recipe=finetune --dataset=images"
+    train = f"zoo-train --recipe=finetune --dataset=images {SMALL}"
     begin, other = f"{train} --model=resnet18_mcdo", f"{train} --model=resnet18_smooth"
     weights = "--model=resnet18_mcdo --weights=run"
     lines = [
