@@ -3,10 +3,11 @@
 import ast
 import os
 import pathlib
-import subprocess
 import sys
 
 import pytest
+
+from tests import processes
 
 ROOT = pathlib.Path(__file__).parent.parent
 FORBIDDEN = {
@@ -102,11 +103,9 @@ print(tuple(zoo.posterior.MonteCarlo(model, 2)(keras.ops.ones((1, 3))).shape))
 
 def run_on_jax(code):
     env = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
+    return processes.run(
         [sys.executable, "-c", code],
         check=True,
-        stdout=subprocess.PIPE,
-        text=True,
         env=env,
     ).stdout
 

@@ -2,10 +2,11 @@
 
 import os
 import pathlib
-import subprocess
 import sys
 
 import pytest
+
+from tests import processes
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -14,11 +15,8 @@ def run_python(code, first):
     """Runs code with the folder `first` before the packages on `sys.path`."""
     path = os.pathsep.join([str(first), str(ROOT)])
     env = {**os.environ, "PYTHONPATH": path, "KERAS_BACKEND": "jax"}
-    return subprocess.run(
+    return processes.run(
         [sys.executable, "-c", code],
-        check=False,
-        capture_output=True,
-        text=True,
         env=env,
         cwd=first,
     )

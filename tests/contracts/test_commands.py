@@ -1,11 +1,11 @@
 """Commands: what is malformed ends in one line that names it, and writes nothing."""
 
 import pathlib
-import subprocess
 import sys
 
 import pytest
 
+from tests import processes
 from tests.commands import environment
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -72,13 +72,10 @@ def test_a_mistake_is_one_line_that_names_it(command, tmp_path):
     for number, (given, named) in enumerate(CASES[command]):
         args = [f"--output=out{number}"] if command in ("evaluate", "export") else []
         args = [] if named in ("--model", "--output") and number < 2 else args
-        result = subprocess.run(
+        result = processes.run(
             [sys.executable, "-m", f"training.cli.{command}", *args, *given],
             cwd=tmp_path,
             env=environment() | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
         )
         line = result.stderr.splitlines()[-1:]
         assert result.returncode in (1, 2), (given, result)

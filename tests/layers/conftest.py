@@ -1,15 +1,16 @@
 import os
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from tests import processes
+
 
 def run_module(name, path, **environment):
     """Runs a module that writes a NumPy archive, and returns the archive."""
     command = [sys.executable, "-W", "ignore", "-m", name, path]
-    subprocess.run(command, env={**os.environ, **environment}, check=True)
+    processes.run(command, env={**os.environ, **environment}, check=True)
     return np.load(path)
 
 

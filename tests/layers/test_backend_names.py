@@ -17,7 +17,9 @@ def test_other_backends_are_refused_by_name(backend, monkeypatch):
         checks.check_backend()
 
 
-@pytest.mark.parametrize("package", ["layers", "zoo"])
+@pytest.mark.parametrize(
+    "package", ["layers", pytest.param("zoo", marks=pytest.mark.slow)]
+)
 def test_an_import_under_another_backend_fails_in_one_sentence(package):
     result = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", f"import {package}"],

@@ -1,8 +1,8 @@
-import subprocess
 import sys
 
 import pytest
 
+from tests import processes
 from tests.commands import environment
 
 COMMAND = '''
@@ -31,15 +31,10 @@ common.run(main)
 '''
 
 
-def execute(*args, **changes):
+def execute(*args):
     command = [sys.executable, "-c", COMMAND, *args]
-    options = {"capture_output": True, "text": True, "env": environment() | changes}
-    return subprocess.run(command, check=False, **options)
-
-
-def execute_fast(*args):
-    """Without Keras, which a command only imports to keep it silent."""
-    return execute(*args, TF_CPP_MIN_LOG_LEVEL="2")
+    options = {"env": environment()}
+    return processes.run(command, **options)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +49,7 @@ def execute_fast(*args):
     ],
 )
 def test_a_mistake_is_one_line_and_an_exit_code(args, code, message):
-    result = execute_fast(*args)
+    result = execute(*args)
     assert result.returncode == code
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
@@ -63,13 +58,13 @@ def test_a_mistake_is_one_line_and_an_exit_code(args, code, message):
 
 @pytest.mark.parametrize("args", [["--kind=bug"], ["--kind=value", "--verbosity=1"]])
 def test_a_bug_and_a_verbose_run_keep_the_traceback(args):
-    result = execute_fast(*args)
+    result = execute(*args)
     assert result.returncode == 1
     assert "Traceback" in result.stderr
 
 
 def test_help_shows_the_docstring_and_the_flags():
-    result = execute_fast("--help")
+    result = execute("--help")
     assert result.returncode == 0
     assert "Adds things." in result.stdout
     assert "--kind: What happens." in result.stdout

@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import subprocess
 import sys
 import time
 
@@ -12,6 +11,7 @@ import pytest
 
 import layers
 import zoo
+from tests import processes
 from tests.commands import environment
 from tests.training.test_trainer import stripes, write_idx
 from training import data, evaluate, report
@@ -43,11 +43,8 @@ def command(folder, *flags):
 
 
 def start(folder, *flags, backend="tensorflow"):
-    return subprocess.Popen(
+    return processes.start(
         command(folder, *flags),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
         env=environment(backend),
     )
 
@@ -121,7 +118,7 @@ def test_an_interrupted_command_goes_on_where_it_was(folder):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate()
     if process.returncode == 0:
         pytest.skip("It was too fast to be interrupted.")
     *notes, last = stderr.splitlines()

@@ -1,9 +1,9 @@
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from tests import processes
 from tests.commands import environment
 from tests.training.exports import IMAGES, dropout_model, invoke, operators
 from training import warmup
@@ -19,8 +19,8 @@ def folder(tmp_path_factory):
 def execute(folder, *args):
     command = [sys.executable, "-m", "training.cli.export", *args]
     command.insert(3, f"--model={folder / 'model.keras'}")
-    options = {"capture_output": True, "text": True, "env": environment()}
-    return subprocess.run(command, check=False, **options)
+    options = {"env": environment()}
+    return processes.run(command, **options)
 
 
 def test_the_command_exports_a_keras_file_and_says_what_it_wrote(folder):

@@ -56,7 +56,10 @@ print(int(tf.constant(1)))
 """
 
 
-@pytest.mark.parametrize("level", [{}, {"TF_CPP_MIN_LOG_LEVEL": "2"}])
+@pytest.mark.parametrize(
+    "level",
+    [{}, pytest.param({"TF_CPP_MIN_LOG_LEVEL": "2"}, marks=pytest.mark.slow)],
+)
 def test_a_command_begins_in_silence(level):
     result = subprocess.run(
         [sys.executable, "-c", CODE],

@@ -1,6 +1,5 @@
 import json
 import os
-import subprocess
 import sys
 
 import numpy as np
@@ -9,6 +8,7 @@ import safetensors.numpy
 import tensorflow as tf
 
 import zoo
+from tests import processes
 from tests.commands import environment
 from tests.test_architecture import ROOT
 from tests.zoo import test_convert_hub, torch_states
@@ -31,9 +31,7 @@ def folder(tmp_path):
 def execute(folder, *arguments):
     command = [sys.executable, "-m", "training.cli.convert", *map(str, arguments)]
     options = {"cwd": folder, "env": {**environment(), "PYTHONPATH": os.fspath(ROOT)}}
-    return subprocess.run(
-        command, text=True, check=False, capture_output=True, **options
-    )
+    return processes.run(command, **options)
 
 
 def test_the_command_writes_a_folder_that_loads_and_says_what_it_is_not(

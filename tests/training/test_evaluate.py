@@ -4,13 +4,13 @@ import json
 import math
 import os
 import random
-import subprocess
 import sys
 
 import keras
 import numpy as np
 import pytest
 
+from tests import processes
 from tests.zoo.test_posterior import IMAGES, as_numpy, mc_network, network
 from training import metrics, track
 from training.evaluate import evaluate, predict
@@ -184,7 +184,7 @@ assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
 pathlib.Path(r"{tmp_path}/rows.json").write_text(json.dumps(rows))
 """
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
-    subprocess.run([sys.executable, "-c", script], check=True, env=environment)
+    processes.run([sys.executable, "-c", script], check=True, env=environment)
     rows = json.loads((tmp_path / "rows.json").read_text())
     expected = evaluate(mc_network(), Data(), SIZES, seed=1, progress=False)
     for row, other in zip(rows, expected, strict=True):

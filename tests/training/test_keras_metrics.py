@@ -2,7 +2,6 @@ import json
 import math
 import os
 import pathlib
-import subprocess
 import sys
 
 import keras
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import processes
 from tests.training import compiled_metrics
 from training import metrics
 from training.metrics.keras_metrics import METRICS, Classification
@@ -148,9 +148,7 @@ def test_memory_does_not_grow(predictions):
 def test_fit_and_evaluate_agree_with_the_functions(backend, kind, names):
     command = [sys.executable, "-m", "tests.training.compiled_metrics", kind, *names]
     environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
-    output = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+    output = processes.run(command, cwd=ROOT, env=environment)
     assert output.returncode == 0, output.stderr
     found = json.loads(output.stdout.splitlines()[-1])
     for name in names:

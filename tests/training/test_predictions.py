@@ -3,7 +3,6 @@ import json
 import os
 import pathlib
 import signal
-import subprocess
 import sys
 import time
 import tracemalloc
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 import layers
+from tests import processes
 from tests.commands import environment
 from tests.training.test_evaluate import LABELS, Data, Slices
 from tests.zoo.test_posterior import IMAGES, as_numpy, mc_network, network
@@ -112,7 +112,7 @@ images = np.tile(IMAGES, (100, 1, 1, 1))
 data = Data(images, np.tile(LABELS, 100))
 predictions.store(passes(), data, r"{tmp_path}/killed", period=0)
 """
-    process = subprocess.Popen([sys.executable, "-c", script], env=environment())
+    process = processes.start([sys.executable, "-c", script], env=environment())
     meta = tmp_path / "killed" / "meta.json"
     done = 0
     while done < 20:

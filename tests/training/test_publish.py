@@ -2,7 +2,6 @@ import json
 import os
 import pathlib
 import shutil
-import subprocess
 import sys
 
 import keras
@@ -12,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
+from tests import processes
 from training import data, fingerprint, publishing
 from zoo import presets, weights
 
@@ -54,8 +54,8 @@ def write_images(folder):
 def execute(checkout, *args):
     command = [sys.executable, "-m", "training.cli.publish", *args]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
-    options = {"cwd": checkout, "env": environment, "capture_output": True}
-    return subprocess.run(command, text=True, check=False, **options)
+    options = {"cwd": checkout, "env": environment}
+    return processes.run(command, **options)
 
 
 def test_a_training_becomes_a_folder_and_then_a_model_of_the_package(

@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import subprocess
 import sys
 
 import keras
@@ -11,6 +10,7 @@ import pytest
 
 import layers
 import zoo
+from tests import processes
 from tests.training.test_trainer import TWO_DEVICES, WITHOUT_TENSORFLOW
 from training.recalibrate import recalibrate
 
@@ -201,7 +201,7 @@ def test_other_backends_and_replicas_find_the_same(tmp_path, backend, scope, set
     path, root = str(tmp_path / "found.npz"), str(pathlib.Path(__file__).parents[2])
     script = SCRIPT.format(root=root, setup=setup, scope=scope, path=path)
     environment = {**os.environ, "KERAS_BACKEND": backend}
-    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    processes.run([sys.executable, "-c", script], env=environment, check=True)
     model = network(0.5)
     recalibrate(model, IMAGES, 8)
     arrays = np.load(path)

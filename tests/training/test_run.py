@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import shlex
-import subprocess
 import sys
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 from PIL import Image
 
 import zoo
+from tests import processes
 from tests.training.test_trainer import stripes, write_idx
 from training import origin, run
 from training.images import ImageData
@@ -29,12 +29,9 @@ def data_dir(tmp_path):
 
 def zoo_train(*flags):
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return subprocess.run(
+    return processes.run(
         [sys.executable, "-m", "training.cli.train", *flags],
-        capture_output=True,
-        text=True,
         env=environment,
-        check=False,
     )
 
 

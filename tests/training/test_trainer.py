@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import struct
-import subprocess
 import sys
 import time
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 
 import layers
+from tests import processes
 from training import checkpoint, losses, trainer
 from training.data import ImageData
 from training.recipes.base import Recipe
@@ -349,12 +349,9 @@ def run_script(workdir, setup="", scope="one", backend="tensorflow", rate=0.0):
     settings = {"root": root, "setup": setup, "scope": scope, "rate": rate}
     script = SCRIPT.format(**settings, workdir=str(workdir))
     environment = {**os.environ, "KERAS_BACKEND": backend}
-    result = subprocess.run(
+    result = processes.run(
         [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
         env=environment,
-        check=False,
     )
     assert result.returncode == 0, result.stderr[-3000:]
     assert "ran out of data" not in result.stderr
@@ -406,7 +403,7 @@ def zoo_train(workdir):
     command = [sys.executable, "-m", "training.cli.train", "--model=resnet20_mcdo"]
     command += ["--recipe=fashion_mnist", f"--data_dir={workdir.parent}"]
     command += ["--epochs=2", f"--workdir={workdir}", "--checkpoint_seconds=0"]
-    return subprocess.Popen(command)
+    return processes.start(command)
 
 
 @pytest.mark.slow

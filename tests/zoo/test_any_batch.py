@@ -1,7 +1,6 @@
 """Posteriors of no image at all, of other sizes, in threads and in exports of JAX."""
 
 import os
-import subprocess
 import sys
 import threading
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 import layers
+from tests import processes
 from zoo import predictive
 from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature, passes
 
@@ -150,7 +150,5 @@ def test_all_of_this_holds_on_jax():
     pytest.importorskip("jax")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
     env = {**os.environ, "KERAS_BACKEND": "jax"}
-    result = subprocess.run(
-        command, env=env, capture_output=True, text=True, check=False
-    )
+    result = processes.run(command, env=env)
     assert result.returncode == 0, result.stdout

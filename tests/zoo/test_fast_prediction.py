@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import subprocess
 import sys
 
 import keras
@@ -12,6 +11,7 @@ import pytest
 import layers
 import zoo
 from layers.random import fold
+from tests import processes
 from tests.zoo.test_posterior import IMAGES, as_numpy, mc_network
 from zoo.posterior import MonteCarlo, passes
 
@@ -283,4 +283,4 @@ samples = np.asarray(MonteCarlo(network(UnknownNoise()), 3)(IMAGES))
 def test_all_of_this_holds_on_jax():
     pytest.importorskip("jax")
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
-    subprocess.run([sys.executable, "-c", ON_JAX], check=True, env=environment)
+    processes.run([sys.executable, "-c", ON_JAX], check=True, env=environment)

@@ -1,10 +1,11 @@
 """On JAX, no exception leaves a model without its weights."""
 
 import os
-import subprocess
 import sys
 
 import pytest
+
+from tests import processes
 
 CODE = """
 import keras
@@ -79,11 +80,8 @@ print("kept")
 @pytest.mark.slow
 def test_no_exception_leaves_a_model_without_weights_on_jax():
     pytest.importorskip("jax")
-    result = subprocess.run(
+    result = processes.run(
         [sys.executable, "-c", CODE],
         env={**os.environ, "KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert result.stdout == "kept\n", result.stderr

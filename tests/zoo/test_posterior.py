@@ -1,6 +1,5 @@
 import json
 import os
-import subprocess
 import sys
 
 import keras
@@ -9,6 +8,7 @@ import pytest
 
 import layers
 from layers.random import fold
+from tests import processes
 from training import metrics
 from zoo import predictive
 from zoo.posterior import DeepEnsemble, MonteCarlo
@@ -225,7 +225,7 @@ posterior = DeepEnsemble([MonteCarlo(mc_network(), 3), mc_network(seed=1)])
 np.save(r"{tmp_path}/samples.npy", as_numpy(posterior(IMAGES, seed=6, offset=2)))
 """
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
-    subprocess.run([sys.executable, "-c", script], check=True, env=environment)
+    processes.run([sys.executable, "-c", script], check=True, env=environment)
     posterior = DeepEnsemble([MonteCarlo(mc_network(), 3), mc_network(seed=1)])
     np.testing.assert_allclose(
         np.load(tmp_path / "samples.npy"),

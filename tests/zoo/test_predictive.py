@@ -1,11 +1,11 @@
 import os
-import subprocess
 import sys
 
 import keras
 import numpy as np
 import pytest
 
+from tests import processes
 from zoo import predictive
 
 
@@ -149,4 +149,4 @@ for name in NAMES:
     )
 """
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
-    subprocess.run([sys.executable, "-c", script], check=True, env=environment)
+    processes.run([sys.executable, "-c", script], check=True, env=environment)

@@ -1,5 +1,4 @@
 import os
-import subprocess
 import sys
 
 import keras
@@ -10,6 +9,7 @@ from keras import ops
 
 import layers
 import zoo
+from tests import processes
 from tests.zoo.weight_files import SHAPE, contents, random_weights, small_model
 from zoo import files, weights
 
@@ -214,7 +214,7 @@ def test_files_are_the_same_for_jax_without_tensorflow(tmp_path):
     np.save(paths[1], images)
     command = [sys.executable, "-c", ON_JAX, *map(str, paths)]
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
-    subprocess.run(command, env=environment, check=True)
+    processes.run(command, env=environment, check=True)
     with layers.stream(3):
         logits = model(images, training=False)
     np.testing.assert_allclose(np.load(paths[2]), logits, rtol=1e-4, atol=1e-4)
