@@ -50,8 +50,8 @@ def _is_switched(layer):
 
 def has_generator(layer) -> bool:
     """Returns whether a layer has a generator of random numbers by Keras."""
-    kind = keras.random.SeedGenerator
-    return any(isinstance(value, kind) for value in vars(layer).values())
+    # Those in lists and dicts, too: Keras keeps account of all of them.
+    return bool(getattr(layer, "_seed_generators", ()))
 
 
 def is_foreign(operation) -> bool:

@@ -248,7 +248,9 @@ def is_stochastic(model: keras.Model) -> bool:
     """Returns whether two predictions of a model for the same images may differ.
 
     They may if it has random layers of this package, layers of Keras that are called
-    with `training=True`, or layers of others with a `keras.random.SeedGenerator`.
+    with `training=True`, or layers of others with a `keras.random.SeedGenerator`. What
+    layers of others draw by other means, only calls of them tell:
+    `zoo.posterior.MonteCarlo` makes these.
     """
     return bool(graphs.switched_on(model)) or any(
         layer.stochastic

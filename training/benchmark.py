@@ -13,6 +13,7 @@ from training import (
     class_names,
     corrupted,
     data,
+    label_files,
     metrics,
     report,
     seen,
@@ -168,15 +169,6 @@ def _said(dataset, name, said):
     return dataset
 
 
-def _class_names(given):
-    """Returns names of classes, those in a file if it is the path of one."""
-    given = list(given or ())
-    if len(given) == 1 and pathlib.Path(given[0]).is_file():
-        lines = pathlib.Path(given[0]).read_text(encoding="utf-8").splitlines()
-        return [line.strip() for line in lines if line.strip()]
-    return given
-
-
 def _image_size(models):
     """Returns the height and width that the first model with fixed ones takes."""
     for model in models.values():
@@ -198,7 +190,7 @@ def _choose(settings):
         max(settings.num_samples),
         settings.outputs,
         settings.input_range,
-        _class_names(settings.classes),
+        label_files.given(settings.classes or ()),
     )
     if settings.ensemble:
         members = candidates.members(settings.ensemble, settings.model[0])

@@ -9,7 +9,7 @@ import os
 import pathlib
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from training import image_files
 
@@ -20,6 +20,11 @@ SPLITS = {
     "test": ("test", "testing", "eval", "evaluation"),
 }
 ROLES = {name: role for role, names in SPLITS.items() for name in names}
+# What is a part of a data set, alone or as in "trainset", "fold1" and "test_images".
+_PART = re.compile(
+    rf"({'|'.join(sorted(ROLES, key=len, reverse=True))}|fold|holdout|split)"
+    "(set|data|dir|imgs|images|split)?s?"
+)
 # What macOS, Windows, file systems, network storage and Python leave behind.
 _LEFT_BEHIND = (
     *("__macosx", "$recycle.bin", "system volume information", "lost+found"),
@@ -34,10 +39,13 @@ class Classes:
     Attributes:
         files: The images of each class, sorted; of some there may be none.
         others: How many files are none of them, by their suffixes.
+        joined: The names of two or more folders that are inside of each class, and
+            that somebody may have taken for the classes.
     """
 
     files: Mapping[str, list[pathlib.Path]]
     others: Mapping[str, int]
+    joined: tuple[str, ...] = ()
 
     def __len__(self):
         return sum(map(len, self.files.values()))
@@ -54,7 +62,8 @@ def read(root: pathlib.Path) -> Classes:
             be one of a split.
     """
     inside = folders_in(root)
-    _check_nested(root, inside)
+    check_distinct(inside)
+    joined = _check_nested(inside)
     found, others = {}, collections.Counter()
     if loose := len(list(filter(is_image, files_in(root, depth=0)))):
         others["images in no folder of a class"] = loose
@@ -72,7 +81,23 @@ def read(root: pathlib.Path) -> Classes:
                 "What is not a class has no place beside the classes."
             )
         others += kinds
-    return Classes(found, others)
+    return Classes(found, others, joined)
+
+
+def check_distinct(paths: Iterable[pathlib.Path]):
+    """Checks that no two folders are links to one, for their images would count twice.
+
+    Raises:
+        ValueError: If two are.
+    """
+    known = {}
+    for path in paths:
+        other = known.setdefault(path.resolve(), path)
+        if other != path:
+            raise ValueError(
+                f"Folders '{other}' and '{path}' are one folder, by a link. Classes "
+                "and splits have no image in common."
+            )
 
 
 def class_name(path: pathlib.Path) -> str:
@@ -115,21 +140,41 @@ def _is_hidden(name):
     return name.startswith(".") or name.casefold() in _LEFT_BEHIND
 
 
-def _check_nested(root, inside):
-    """Refuses what would take splits for classes, or mix them."""
+def _check_nested(inside) -> tuple[str, ...]:
+    """Refuses what would take splits for classes, or mix them.
+
+    Returns:
+        The names of folders that are inside of each class, if there are several.
+    """
     nested = {path: {p.name for p in folders_in(path)} for path in inside}
+    siblings = {path.name for path in inside}
     for path, names in nested.items():
         if len({ROLES.get(name.casefold()) for name in names} - {None}) > 1:
             raise ValueError(
                 f"Folder '{path}' would be a class, and has folders of splits in it. "
-                "Put splits outside and classes inside: train/cat, test/cat."
+                "Give that folder, or put splits outside and classes inside: "
+                "train/cat, test/cat."
             )
-        rest = [names for other, names in nested.items() if other != path]
-        alike = names & {p.name for p in inside}.union(*rest)
+        alike = names & siblings.union(*(nested[p] for p in inside if p != path))
         words = re.split(r"[^a-z]+", path.name.casefold())
-        if alike and any(word in ROLES for word in words):
+        is_part = alike and any(map(_PART.fullmatch, words))
+        if is_part or _is_split_of_its_own(path, names):
             raise ValueError(
                 f"Folder '{path}' would be a class, and seems to be a split with "
-                f"classes in it: {', '.join(sorted(alike))}. Call the folders of "
-                "splits train, val and test, and put no classes beside them."
+                f"classes in it: {', '.join(sorted(alike or names))}. Call the folders "
+                "of splits train, val and test, and put no classes beside them."
             )
+        if twice := names & siblings - {path.name}:
+            raise ValueError(
+                f"Folder '{path}' would be a class, and has folders of other classes "
+                f"in it: {', '.join(sorted(twice))}. If it is a copy of the data, move "
+                "it away."
+            )
+    common = set.intersection(*nested.values()) if len(nested) > 1 else set()
+    return tuple(sorted(common)) if len(common) > 1 else ()
+
+
+def _is_split_of_its_own(path, names) -> bool:
+    """Returns whether a folder that is called `train` holds several folders alone."""
+    is_role = path.name.casefold() in ROLES and len(names) > 1
+    return is_role and not any(map(is_image, files_in(path, depth=0)))

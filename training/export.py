@@ -13,7 +13,7 @@ import time
 
 import keras
 
-from training import parity, saved_model
+from training import label_files, parity, saved_model
 from training.litert import export_tflite as export_tflite
 from zoo.posterior import MonteCarlo
 
@@ -29,7 +29,9 @@ def export_saved_model(
 
     The signatures `serving_default` (float32) and `serve_uint8` take `images` and give
     `probabilities`, the mean over the passes, `label`, `confidence`, `entropy` and
-    `mutual_information`, in nats. `serve_encoded` takes `image_bytes`, JPEG or PNG
+    `mutual_information`, in nats; of a model that knows its `classes` also the
+    `class_name` of the label, and `assets.extra/labels.txt` has all of them.
+    `serve_encoded` takes `image_bytes`, JPEG or PNG
     files of any size. Each call draws new noise, whatever the server or the thread. A
     stochastic model has a further signature `sample` of `images`, `num_samples` and
     `seed`, int32 scalars. It also gives the `samples`, probabilities of shape
@@ -44,8 +46,8 @@ def export_saved_model(
             channels)`; random ones by default.
 
     Returns:
-        `path`, `bytes`, `num_samples`, `max_difference`, `tolerance`, `batch_sizes`
-        and `seconds`.
+        `path`, `bytes`, `num_samples`, `classes`, `max_difference`, `tolerance`,
+        `batch_sizes` and `seconds`.
 
     Raises:
         ValueError: If the model cannot be exported, or the export differs from it.
@@ -55,6 +57,7 @@ def export_saved_model(
 
     def write(target):
         saved_model.save(saved_model.functions(posterior), target)
+        label_files.write(target, posterior.classes)
         return parity.saved_model_runner(target, posterior.num_samples)
 
     return write_checked(
@@ -115,6 +118,7 @@ def write_checked(posterior, path, write, tolerance, overwrite, images) -> dict:
         "path": str(path),
         "bytes": sum(file.stat().st_size for file in files),
         "num_samples": posterior.num_samples,
+        "classes": posterior.classes,
         **report,
         "seconds": round(time.perf_counter() - start, 1),
     }

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 import layers
+from training import label_files
 from zoo import files
 from zoo import outputs as model_outputs
 from zoo.classifier import classes_of, named
@@ -168,10 +169,12 @@ class _Log(keras.layers.Layer):
 
 
 def _read(path, outputs):
-    """Returns a SavedModel as a Keras model."""
+    """Returns a SavedModel as a Keras model, with the names that lie beside it."""
     layer = _Served(path, outputs, name="served")
     images = keras.Input(layer.image_shape, name="images")
-    return keras.Model(images, layer(images), name="saved_model")
+    model = keras.Model(images, layer(images), name="saved_model")
+    _check_shapes(model, path)
+    return named(model, label_files.read(path))
 
 
 class _Served(keras.layers.Layer):

@@ -1,6 +1,7 @@
 """Folders of images, with folders of splits or without."""
 
 import collections
+import dataclasses
 import os
 import pathlib
 import unicodedata
@@ -18,6 +19,7 @@ _SOURCES = {
     "test": ("test", "validation"),
 }
 _LOOKED_AT = 1000  # Images whose size is looked at.
+_LISTED = 5  # Names of folders in a line.
 _SIDES = 16, 512  # Of images that keep their size.
 
 
@@ -82,6 +84,10 @@ def load_folder(folder: pathlib.Path, split: str, image_size: tuple[int, int]):
         found, text = _part(folder, parts, split)
     else:
         found, text = _drawn(parts.get("train", folder), split)
+    if found.joined:
+        joined = ", ".join(found.joined[:_LISTED])
+        joined += ", ..." if len(found.joined) > _LISTED else ""
+        text += f", of each class its folders {joined} together"
     if found.others:
         text += f", without {class_folders.listed(found.others)}"
     source = f"folder {name_of(folder)}, {text}"
@@ -114,6 +120,7 @@ def splits(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     has_classes = len(inside) > len(found)
     if has_classes and not ("train" in found and len(found) > 1):
         return {}
+    class_folders.check_distinct(found.values())
     for path in found.values():
         files = class_folders.files_in(path, depth=0)
         if any(map(class_folders.is_image, files)) and not class_folders.folders_in(
@@ -199,7 +206,8 @@ def _held_out(path, training):
             f"Folder '{path}' has classes that '{training}' has not: "
             f"{', '.join(unknown)}. Folders of one class have one name in both."
         )
-    return Classes({name: found.files.get(name, []) for name in known}, found.others)
+    files = {name: found.files.get(name, []) for name in known}
+    return dataclasses.replace(found, files=files)
 
 
 def _drawn(root, split):
@@ -216,7 +224,7 @@ def _drawn(root, split):
             is_test[0] = False  # What is never seen cannot be learned.
         wanted = split == "test"
         chosen[name] = [p for p, t in zip(files, is_test, strict=True) if t == wanted]
-    drawn = Classes(chosen, found.others)
+    drawn = dataclasses.replace(found, files=chosen)
     if split == "train":
         _check_trained(drawn, root)
     elif len(found) and not len(drawn):
@@ -247,7 +255,8 @@ def _joined(parts):
     names = sorted({name for part in parts for name in part.files})
     files = {n: [p for part in parts for p in part.files.get(n, ())] for n in names}
     others = sum((part.others for part in parts), collections.Counter())
-    return Classes(files, others)
+    joined = {name for part in parts for name in part.joined}
+    return Classes(files, others, tuple(sorted(joined)))
 
 
 def _labeled(found, root, image_size):

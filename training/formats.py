@@ -66,9 +66,11 @@ def export_as(
 
 def describe(report: dict) -> str:
     """Returns what an export says about itself, in a line."""
+    classes = report["classes"]
+    named = f"{len(classes)} names of classes" if classes else "no names of classes"
     return (
         f"{report['path']}: {report['bytes'] / 1e6:.2f} MB, num_samples="
-        f"{report['num_samples']}. Probabilities differ from Keras by "
+        f"{report['num_samples']}, {named}. Probabilities differ from Keras by "
         f"{report['max_difference']:.1e} at most (allowed: {report['tolerance']:g}), "
         f"at batch sizes {' and '.join(map(str, report['batch_sizes']))}."
     )

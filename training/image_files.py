@@ -77,7 +77,11 @@ def decode_image(file, image_size: tuple[int, int], name) -> np.ndarray:
 def read_pixels(file, channels: int, name) -> np.ndarray:
     """Reads an image in its own size, not turned, with so many channels."""
     mode = _MODES[channels]
-    return _opened(file, name, lambda x: np.asarray(_eight_bits(x).convert(mode)))
+
+    def read(image):
+        return np.asarray(_eight_bits(image, _is_negative(image)).convert(mode))
+
+    return _opened(file, name, read)
 
 
 def read_size(path: pathlib.Path) -> tuple[int, int]:
@@ -135,10 +139,15 @@ def _upright(image):
 
     turned = ImageOps.exif_transpose(image)
     turned.format = image.format
-    return _eight_bits(turned)
+    return _eight_bits(turned, _is_negative(image))
 
 
-def _eight_bits(image):
+def _is_negative(image) -> bool:
+    """Returns whether 0 is white in a TIFF file, which Pillow heeds up to 8 bits."""
+    return getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0
+
+
+def _eight_bits(image, is_negative: bool = False):
     """Returns an image of which the upper 8 of 16 bits are taken."""
     from PIL import Image
 
@@ -150,6 +159,7 @@ def _eight_bits(image):
             "they have; convert it to 8 or 16 bits"
         )
     values = np.asarray(image)
+    values = 65535 - values if is_negative else values
     gray = Image.fromarray((values >> 8).astype(np.uint8))
     if isinstance(clear := image.info.get("transparency"), int):
         gray.putalpha(Image.fromarray(np.uint8(255) * (values != clear)))
@@ -159,4 +169,5 @@ def _eight_bits(image):
 # Formats whose gray images of 16 bits have 32 in Pillow.
 _SIXTEEN = ("PNG", "PPM")
 _ORIENTATION = 0x0112  # The tag of EXIF.
+_PHOTOMETRIC = 262  # That of TIFF.
 _TURNED = (5, 6, 7, 8)

@@ -75,7 +75,8 @@ class ImageData:
                 f"one. Received: {len(self.images)} images, {len(self.labels)} labels"
             )
         name = f"labels of data set '{self.name}'"
-        arrays.check_labels(self.labels, len(self.classes), name)
+        labels = arrays.check_labels(self.labels, len(self.classes), name)
+        object.__setattr__(self, "labels", labels)  # An array, also of a list.
         if self.frames < 1 or len(self.labels) % self.frames:
             raise ValueError(
                 f"Data set '{self.name}' must have whole sequences of frames. "

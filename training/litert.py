@@ -12,7 +12,7 @@ from keras import ops
 
 import layers
 from layers.variational import GaussianKernel
-from training import data, flatbuffer, parity, saved_model
+from training import data, flatbuffer, label_files, parity, saved_model
 from zoo import predictive
 
 DTYPES = ("float32", "uint8")
@@ -38,7 +38,8 @@ def export_tflite(
     The signature takes `images`, raw pixels in any batch size, and gives
     `probabilities` in float32. For a stochastic model it also takes a `seed`, an int32
     scalar; the probabilities are then the mean over `num_samples` passes, and another
-    seed draws other noise.
+    seed draws other noise. If the model knows the names of its `classes`, the file ends
+    with `labels.txt`, which has them; see `training.label_files`.
 
     Args:
         model: From images to logits.
@@ -79,6 +80,7 @@ def export_tflite(
         saved_model.save({"serving_default": function}, folder)
         inputs = _inputs(function, calibration)
         target.write_bytes(_convert(folder, quantization, inputs))
+        label_files.attach(target, posterior.classes)
         return parity.tflite_runner(target)
 
     tolerance = parity.TOLERANCES[quantization]

@@ -1,5 +1,6 @@
 """Export of deterministic models to ONNX, by Keras' exporter, checked before use."""
 
+import json
 import os
 import warnings
 
@@ -8,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from training import export, litert, parity
+from zoo.classifier import classes_of
 
 _OUTPUT = "probabilities"
 
@@ -18,7 +20,8 @@ def export_onnx(
     """Exports a deterministic model to ONNX and checks its parity in ONNX Runtime.
 
     The graph takes `images`, raw pixels in float32 and in any batch size, and gives
-    `probabilities`.
+    `probabilities`. If the model knows the names of its `classes`, they are in the
+    metadata of the file under that name, as a list in JSON.
 
     Args:
         model: From images to logits.
@@ -76,6 +79,8 @@ def _convert(model, target):
     for node in file.graph.node:
         node.output[:] = [_OUTPUT if n == output else n for n in node.output]
     file.graph.output[0].name = _OUTPUT
+    if classes := classes_of(model):
+        onnx.helper.set_model_props(file, {"classes": json.dumps(classes)})
     onnx.save(file, os.fspath(target))
 
 

@@ -58,7 +58,8 @@ def _samplers(posterior):
         tf.debugging.assert_positive(num_samples, "`num_samples` must be positive.")
         logits = posterior.sample(images, seed, offset, num_samples)
         posterior.model._clear_losses()  # They are tensors of the graph.
-        return {**_outputs(logits), "samples": ops.softmax(logits, axis=-1)}
+        found = _outputs(logits, posterior.classes)
+        return {**found, "samples": ops.softmax(logits, axis=-1)}
 
     @tf.function(input_signature=[images, *scalars_])
     def sample(images, num_samples, seed):
@@ -77,15 +78,18 @@ def scalars(*names: str) -> list[tf.TensorSpec]:
     return [tf.TensorSpec((), tf.int32, name=name) for name in names]
 
 
-def _outputs(logits):
+def _outputs(logits, classes):
     probs = predictive.probs(logits)
-    return {
+    found = {
         "probabilities": probs,
         "label": ops.argmax(probs, axis=-1),
         "confidence": ops.max(probs, axis=-1),
         "entropy": predictive.entropy(logits),
         "mutual_information": predictive.mutual_information(logits),
     }
+    if classes:
+        found["class_name"] = tf.gather(tf.constant(classes), found["label"])
+    return found
 
 
 def _new_noise():

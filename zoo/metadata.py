@@ -13,10 +13,16 @@ def front_matter(preset: Preset) -> dict[str, object]:
         "library_name": "keras",
         "pipeline_tag": "image-classification",
         "tags": ["keras", "image-classification", "uncertainty", *methods],
-        "datasets": [records.base_dataset(preset.data)],
+        **_datasets(preset),
         "metrics": list(names),
         "model-index": [{"name": preset.name, "results": _index(preset.results)}],
     }
+
+
+def _datasets(preset) -> dict[str, list[str]]:
+    """Returns the field of public data sets; a folder of the user is none of them."""
+    is_public = preset.data and not preset.data_is_own
+    return {"datasets": [records.base_dataset(preset.data)]} if is_public else {}
 
 
 def _index(rows) -> list[dict]:

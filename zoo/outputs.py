@@ -14,9 +14,10 @@ from zoo import arrays
 # Operations whose outputs are probabilities, and those that do not change what they
 # are given.
 _PROBABILITIES = {
-    *("softmax", "sigmoid", "hard_sigmoid"),  # Functions.
-    *("Softmax", "Sigmoid", "HardSigmoid"),  # Operations.
+    *("softmax", "softmax_v2", "sparsemax", "sigmoid", "hard_sigmoid"),  # Functions.
+    *("Softmax", "Sparsemax", "Sigmoid", "HardSigmoid"),  # Operations.
 }
+_LINEAR = (None, keras.activations.linear)
 _SILENT = {"Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze"}
 
 
@@ -31,6 +32,17 @@ def check_model(model: keras.Model) -> None:
         raise ValueError(
             "`model` must be a built Keras model from images to logits. "
             f"Received: model={model!r}"
+        )
+    if not hasattr(model, "output_shape") or not hasattr(model, "input_shape"):
+        raise ValueError(
+            "`model` must be functional or sequential, and a subclass of keras.Model "
+            "shows no shapes: call it on `keras.Input(...)`, and make a `keras.Model` "
+            f"of both. Received: model={model.name} of {type(model).__name__}"
+        )
+    if not isinstance(model.input_shape, tuple):
+        raise ValueError(
+            "`model` must take one batch of images. Received: "
+            f"model={model.name} with input_shape={model.input_shape}"
         )
     shape = model.output_shape
     if not isinstance(shape, tuple) or len(shape) != 2:
@@ -173,8 +185,9 @@ def ends_with_logits(model: keras.Model) -> bool:
     Of a graph that ends with a linear map it is known; what others return, their
     numbers tell.
     """
-    operation, kind = _ending(model)
-    return hasattr(operation, "kernel") and kind not in _PROBABILITIES
+    operation, _ = _ending(model)
+    activation = getattr(operation, "activation", None)
+    return hasattr(operation, "kernel") and activation in _LINEAR
 
 
 def _ending(model) -> tuple:

@@ -29,6 +29,7 @@ class Preset:
             on first use; for example `"timm:resnet50.a1_in1k"`.
         license: Of the weights.
         data: Name of the training set.
+        data_is_own: Whether these were files of the user, whatever they are called.
         data_license: Its licence.
         recipe: Name of the recipe.
         settings: The fields of the recipe.
@@ -62,6 +63,7 @@ class Preset:
     source: str | None = None
     license: str = "apache-2.0"
     data: str | None = None
+    data_is_own: bool = False
     data_license: str | None = None
     recipe: str | None = None
     settings: Mapping = dataclasses.field(default_factory=dict)
@@ -89,8 +91,9 @@ class Preset:
         """Returns the entry without the name, as `presets.json` holds it."""
         entry = dataclasses.asdict(self)
         del entry["name"]
-        if not self.others:
-            del entry["others"]
+        for field in ("others", "data_is_own"):
+            if not entry[field]:
+                del entry[field]
         return {
             k: v
             for k, v in entry.items()

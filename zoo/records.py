@@ -117,6 +117,7 @@ def describe(
         "classes": tuple(record["classes"]),
         "license": license,
         "data": record["dataset"],
+        "data_is_own": own,
         "data_license": data_license,
         "recipe": record["recipe"],
         "settings": record["settings"],

@@ -43,8 +43,12 @@ def main(server, model, *paths):
     files = np.array([pathlib.Path(path).read_bytes() for path in paths], object)
     with grpc.insecure_channel(server) as channel:
         outputs = predict(channel, model, {"image_bytes": files}, "serve_encoded")
-    names = ("label", "confidence", "entropy", "mutual_information")
-    for path, *values in zip(paths, *(outputs[name] for name in names), strict=True):
+    # A model that knows no names of classes has the numbers alone.
+    label = "class_name" if "class_name" in outputs else "label"
+    labels = [n.decode() if isinstance(n, bytes) else n for n in outputs[label]]
+    names = ("confidence", "entropy", "mutual_information")
+    columns = [labels, *(outputs[name] for name in names)]
+    for path, *values in zip(paths, *columns, strict=True):
         print(path, "label {} confidence {:.3f} nats {:.3f} {:.3f}".format(*values))
 
 

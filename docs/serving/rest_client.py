@@ -48,7 +48,9 @@ def main(server, model, *paths):
     """Prints a line for each image file."""
     files = [encode(pathlib.Path(path).read_bytes()) for path in paths]
     outputs = predict(server, model, {"image_bytes": files}, "serve_encoded")
-    names = ("label", "confidence", "entropy", "mutual_information")
+    # A model that knows no names of classes has the numbers alone.
+    label = "class_name" if "class_name" in outputs else "label"
+    names = (label, "confidence", "entropy", "mutual_information")
     for path, *values in zip(paths, *(outputs[name] for name in names), strict=True):
         print(path, "label {} confidence {:.3f} nats {:.3f} {:.3f}".format(*values))
 

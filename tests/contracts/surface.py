@@ -69,7 +69,8 @@ REASONS = {
             "zoo.description.outline",
         ),
         *("zoo.description.count_parameters", "zoo.posterior.base"),
-        *("zoo.posterior.compiled", "zoo.posterior.passes", "zoo.posterior.prefix"),
+        *("zoo.posterior.pixels", "training.label_files", "zoo.posterior.compiled"),
+        *("zoo.posterior.passes", "zoo.posterior.prefix"),
         *(
             "zoo.posterior.temperature.pooled",
             "zoo.kept_weights",

@@ -197,13 +197,19 @@ def _predict(models, name, version, body):
         signature, {k: _tensor(v, specs[k].dtype) for k, v in given.items()}
     )
     if "inputs" in request:
-        return {"outputs": {k: v.tolist() for k, v in outputs.items()}}
+        return {"outputs": {k: _listed(v) for k, v in outputs.items()}}
     if len({len(v) for v in outputs.values()}) != 1:
         raise RefusedError(
             invalid, "Tensors of different sizes need the columnar format"
         )
-    rows = zip(*(v.tolist() for v in outputs.values()), strict=True)
+    rows = zip(*map(_listed, outputs.values()), strict=True)
     return {"predictions": [dict(zip(outputs, row, strict=True)) for row in rows]}
+
+
+def _listed(values):
+    """Returns what the server writes as JSON: strings are text, not in base 64."""
+    listed = values.tolist()
+    return [x.decode() for x in listed] if values.dtype == object else listed
 
 
 def _is_named(value):

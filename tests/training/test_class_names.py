@@ -7,7 +7,15 @@ import keras
 import numpy as np
 import pytest
 
-from training import benchmark, class_names, evaluate, external, origin, sweep, trainer
+from training import (
+    class_names,
+    evaluate,
+    external,
+    label_files,
+    origin,
+    sweep,
+    trainer,
+)
 from training.data import ImageData
 from training.images import Numbers
 from training.recipes.base import Recipe
@@ -107,8 +115,8 @@ def test_a_model_of_others_is_told_its_classes(tmp_path):
     dataset = colors(("blue", "green", "red"))
     assert accuracy(scored(external.load(path, classes=CLASSES), dataset)) == {1.0}
     (tmp_path / "names.txt").write_text("red\ngreen\n\nblue\n")
-    names = benchmark._class_names([str(tmp_path / "names.txt")])
-    assert tuple(names) == tuple(benchmark._class_names(CLASSES)) == CLASSES
+    names = label_files.given([str(tmp_path / "names.txt")])
+    assert names == label_files.given(CLASSES) == CLASSES
     with pytest.raises(ValueError, match="must be 3 different names"):
         external.load(path, classes=("red", "green"))
     model().save(path)

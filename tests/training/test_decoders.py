@@ -207,3 +207,13 @@ def test_pixels_of_records_have_the_channels_that_are_asked_for():
     np.testing.assert_array_equal(gray, DEEP // 256)
     palette = read(io.BytesIO(FILES["P.png"]), 3, "x")
     np.testing.assert_array_equal(palette, np.asarray(of("P").convert("RGB")))
+
+
+def test_a_negative_has_its_colors_whatever_its_bits():
+    tifffile = pytest.importorskip("tifffile")
+    for deep in (DEEP, (DEEP // 256).astype("uint8")):
+        file = io.BytesIO()
+        most = np.iinfo(deep.dtype).max
+        tifffile.imwrite(file, most - deep, photometric="miniswhite")
+        upper = image_files.decode_image(file, (40, 56), "x")
+        np.testing.assert_array_equal(upper[..., 0], DEEP // 256)

@@ -73,6 +73,26 @@ def test_what_lies_beside_the_splits_is_left_out_and_named(tmp_path):
     assert train.source.endswith(text)
 
 
+def test_folders_inside_of_each_class_are_named(tmp_path):
+    for patient in ("p1", "p2", "p3"):
+        put_classes(tmp_path / patient, benign=20, malignant=20)
+    text = "of each class its folders benign, malignant together"
+    assert data.load(str(tmp_path), "all").source.endswith(text)
+    put_classes(tmp_path / "p4", benign=20)
+    assert "together" not in data.load(str(tmp_path), "all").source
+
+
+@pytest.mark.parametrize("link, target", [("cat", "ant"), ("a/test", "a/train")])
+def test_two_names_of_one_folder_are_refused(tmp_path, link, target):
+    put_classes(tmp_path / "d", ant=20, bee=20)
+    put_classes(tmp_path / "d" / "a" / "train", ant=20, bee=20)
+    root = tmp_path / "d" / link
+    root.symlink_to(tmp_path / "d" / target, target_is_directory=True)
+    root = root.parent
+    with pytest.raises(ValueError, match="are one folder, by a link"):
+        data.load(str(root), "train")
+
+
 def test_a_folder_for_training_alone_is_divided(tmp_path):
     put_classes(tmp_path / "train", ant=40, bee=40)
     parts = [counts(tmp_path, split) for split in data.SPLITS]
@@ -98,6 +118,11 @@ def test_two_folders_of_one_split_are_refused(tmp_path, pair):
     [
         (("seg_train/ant", "seg_test/ant"), "seems to be a split with classes in it"),
         (("ant", "bee", "test/ant"), "seems to be a split with classes in it: ant"),
+        (("trainset/ant", "testset/ant"), "seems to be a split with classes in it"),
+        (("TrainData/ant", "TestData/ant"), "seems to be a split with classes in it"),
+        (("fold1/ant", "fold2/ant", "fold3/ant"), "seems to be a split with classes"),
+        (("train/ant", "train/bee", "cat"), "seems to be a split with classes in it"),
+        (("all/ant", "all/bee", "ant", "bee"), "has folders of other classes in it"),
         (("ant/train", "ant/test", "bee/train"), "has folders of splits in it"),
         (("bottle/train/good", "bottle/test/broken"), "has folders of splits in it"),
         (("train", "test"), "holds images, but no folders of classes"),

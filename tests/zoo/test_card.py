@@ -55,6 +55,12 @@ def test_the_metadata_of_the_card_are_those_of_the_hub():
     assert index["results"][0]["dataset"]["type"] == "toys"
 
 
+def test_a_folder_of_the_user_is_no_data_set_of_the_hub():
+    own = dataclasses.replace(PRESET, data="cifar10", data_is_own=True)
+    assert "datasets:" not in card.card(own, "it", saved_model=False)
+    assert "`cifar10`, licence: mit." in card.card(own, "it", saved_model=False)
+
+
 def test_the_metadata_are_yaml():
     yaml = pytest.importorskip("yaml")
     fields = yaml.safe_load(FRONT)

@@ -6,6 +6,8 @@ import pytest
 from keras import ops
 
 import zoo
+from training import evaluate
+from training.data import ImageData
 from zoo import outputs, predictive
 from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature
 
@@ -188,3 +190,38 @@ def test_logits_are_not_taken_for_probabilities_by_chance():
     # three such sums are in 8e-9.
     several = np.random.default_rng(0).uniform(size=(20_000, 3, 2))
     assert not any(map(outputs.are_probabilities, several))
+
+
+def in_a_function(x):
+    return ops.softmax(x)
+
+
+@pytest.mark.parametrize("activation", [in_a_function, "sparsemax"])
+def test_a_softmax_of_another_name_is_found_at_every_door(activation):
+    model = dense(activation)
+    model.get_layer("last").kernel.assign(RNG.normal(size=(16, 3)))
+    data = ImageData("mine", IMAGES, np.arange(6) % 3, ("a", "b", "c"))
+    for call in (
+        lambda: MonteCarlo(model, 2)(IMAGES),
+        lambda: DeepEnsemble([model])(IMAGES),
+        lambda: evaluate.evaluate(model, data, (1,), progress=False),
+    ):
+        with pytest.raises(ValueError, match="must (be|return) logits"):
+            call()
+
+
+def test_a_subclass_without_shapes_and_several_inputs_are_refused():
+    class Shapeless(keras.Model):
+        def call(self, images):
+            return images[:, 0, :, 0]
+
+    model = Shapeless()
+    model(IMAGES)
+    with pytest.raises(ValueError, match="`model` must be functional or sequential"):
+        MonteCarlo(model, 1)
+    images, x = features()
+    more = keras.Input((3,))
+    both = keras.layers.Concatenate()([x, more])
+    model = keras.Model([images, more], keras.layers.Dense(3)(both))
+    with pytest.raises(ValueError, match="`model` must take one batch of images"):
+        MonteCarlo(model, 1)

@@ -50,6 +50,19 @@ class Stateless(keras.layers.Layer):
         return inputs * noise if training else inputs
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class ListsGenerators(keras.layers.Layer):
+    """Noise of a generator that is no attribute of its own."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.generators = [keras.random.SeedGenerator(0)]
+
+    def call(self, inputs):
+        shape, seed = ops.shape(inputs), self.generators[0]
+        return inputs * keras.random.normal(shape, 1.0, 0.5, seed=seed)
+
+
 # The variance of a factor of one image, position and channel; whether channels share.
 HALF = 1.0  # rate / (1 - rate)
 DRAWING = {
@@ -59,6 +72,7 @@ DRAWING = {
     "of ours": (in_training(layers.Dropout(0.5)), HALF, False),
     "nested": (in_training(sequential(keras.layers.Dropout(0.5))), HALF, False),
     "user's": (AlwaysOn(0.5), HALF, False),
+    "generators in a list": (ListsGenerators(), 0.25, False),
     "switched on": (in_training(Stateless()), 0.25, False),
 }
 

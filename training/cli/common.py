@@ -34,6 +34,7 @@ def load_model(
     weights: str | None = None,
     outputs: str = "logits",
     input_range: Sequence[float] = (0.0, 255.0),
+    classes: Sequence[str] = (),
 ):
     """Returns the Keras model of a name of the zoo or of a `.keras` file.
 
@@ -42,15 +43,23 @@ def load_model(
         weights: A file or folder, of a model of the zoo alone.
         outputs: What that in the file returns; see `training.external`.
         input_range: What it takes; see there.
+        classes: Names of the classes of a file that does not know them, or the path of
+            a text file with one in each line.
     """
     import zoo  # Takes seconds, and nothing else here needs it.
-    from training import external
+    from training import external, label_files
 
     if not name.endswith(".keras"):
+        if classes:
+            raise ValueError(
+                f"'{name}' knows its classes; `classes` is for .keras files. Received: "
+                f"classes={','.join(classes)}"
+            )
         return zoo.load(name, weights=weights or None)
     if weights:
         raise ValueError(f"'{name}' has its own weights. Received: weights={weights}")
-    return external.read(name, outputs, input_range)[0]
+    names = label_files.given(classes)
+    return external.read(name, outputs, input_range, names)[0]
 
 
 def are_positive(numbers: Sequence[str]) -> bool:

@@ -25,6 +25,9 @@ _OUTPUTS = flags.DEFINE_enum(
     "outputs", "logits", ["logits", "probs"], "What a .keras file returns."
 )
 _INPUT_RANGE = flags.DEFINE_list("input_range", "0,255", "The pixels that it takes.")
+_CLASSES = flags.DEFINE_list(
+    "classes", "", "Classes of a .keras file without, in order, or a file of lines."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "What to write.", required=True)
 _OPTIONS = (
     flags.DEFINE_integer(
@@ -53,7 +56,7 @@ def main():
     """Exports the model and reports its size, its parity and where it lies."""
     given = {flag.name: flag.value for flag in _OPTIONS if flag.present}
     formats.check_options(_FORMAT.value, given)
-    foreign = _OUTPUTS.value, _INPUT_RANGE.value
+    foreign = _OUTPUTS.value, _INPUT_RANGE.value, _CLASSES.value
     model = common.load_model(_MODEL.value, _WEIGHTS.value, *foreign)
     path, name = _OUTPUT.value, _MODEL.value
     with quiet.without_chatter():

@@ -1,10 +1,13 @@
 """What every posterior is: a layer from images to sampled logits."""
 
+import numbers
+
 import keras
 import numpy as np
 from keras import ops
 
 import layers
+from layers import tracing
 
 
 class Posterior(layers.RandomLayer):
@@ -29,14 +32,21 @@ class Posterior(layers.RandomLayer):
 
     stochastic = False  # The layers inside may be.
     classes: tuple[str, ...] = ()
+    takes_bytes = False  # Whether it is known to take pixels in [0, 255].
 
     def __init__(self, seed: int | None = None, **kwargs):
         # The model casts the images itself; half precision could not hold them.
         super().__init__(seed, autocast=False, **kwargs)
         self.built = True
 
+    def __call__(self, images, *args, **kwargs):
+        # Keras takes a list for several tensors.
+        return super().__call__(_as_array(images), *args, **kwargs)
+
     def call(self, images, seed=None, offset=0):
         check_images(images, self.image_shape)
+        check_scale(images, self)
+        check_keys(seed, offset)
         key = self.next_key() if seed is None else seed
         samples = self.sample(images, key, offset)
         # The KL terms are for training, and loops leave tensors of their bodies there.
@@ -87,6 +97,78 @@ def check_images(images, image_shape: tuple):
             f"`images` must have the shape {('batch', *image_shape)}. "
             f"Received: images.shape={tuple(shape)}"
         )
+
+
+def _as_array(images):
+    """Returns lists of numbers or of tensors as one array."""
+    if hasattr(images, "shape"):
+        return images
+    try:
+        array = np.asarray(images)
+    except ValueError:  # Rows of several lengths.
+        array = np.empty(0, object)
+    if array.dtype == object:
+        raise ValueError(
+            "`images` must be an array or a tensor of a batch of images; call the "
+            "posterior on each batch of a data set. Received: images of type "
+            f"{type(images).__name__}"
+        )
+    return array
+
+
+def check_scale(images, posterior):
+    """Checks that the first images are not scaled already, where that can be told.
+
+    They are if the model is one that scales pixels, and they are fractions up to 1, or
+    small and of both signs. A single bad image, of NaN, makes its own logits NaN.
+
+    Args:
+        images: Tensor or array.
+        posterior: What is called with them.
+
+    Raises:
+        ValueError: If they are.
+    """
+    is_known = posterior.takes_bytes and tracing.is_known(images)
+    dtype = keras.backend.standardize_dtype(images.dtype) if is_known else "uint8"
+    if dtype == "uint8" or not images.shape[0]:
+        return
+    pixels = ops.convert_to_numpy(images[:_LOOKED_AT])
+    pixels = pixels.astype("float32").reshape(-1)
+    if not np.isfinite(pixels).all():
+        return
+    low, high = pixels.min(), pixels.max()
+    between = high <= 1 and np.any((pixels > 0) & (pixels < 1))
+    if dtype == "bool" or (low >= 0 and between) or (low < 0 and high <= _STANDARDIZED):
+        raise ValueError(
+            "`images` must be pixels in [0, 255], which the model scales itself, and "
+            "seem to be scaled already. Received: "
+            f"values from {low:.4g} to {high:.4g}"
+        )
+
+
+_LOOKED_AT = 8  # Images.
+_STANDARDIZED = 20  # No image of mean 0 and standard deviation 1 has larger values.
+
+
+def check_keys(seed, offset):
+    """Checks a seed and the number of an image.
+
+    Raises:
+        ValueError: If one is no integer and no tensor of one.
+    """
+    for name, value in (("seed", seed), ("offset", offset)):
+        if name == "seed" and value is None:
+            continue
+        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        if hasattr(value, "dtype"):
+            kind = keras.backend.standardize_dtype(value.dtype)
+            whole = "int" in kind and not len(value.shape)
+        if not whole:
+            raise ValueError(
+                f"`{name}` must be an integer or a scalar integer tensor. Received: "
+                f"{name}={value}"
+            )
 
 
 def at_least_one(images):

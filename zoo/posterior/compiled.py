@@ -27,16 +27,20 @@ class Compiled:
 
     def __init__(self, function: Callable, owner: keras.layers.Layer, pure: bool):
         self._function, self._owner, self._pure = function, owner, pure
-        self._compiled = {}  # By settings.
+        self._compiled = {}  # By settings and version.
 
-    def __call__(self, tensors: tuple, settings: tuple):
-        """Returns the function of tensors, or of what becomes one, and settings."""
+    def __call__(self, tensors: tuple, settings: tuple, version=()):
+        """Returns the function of tensors, or of what becomes one, and settings.
+
+        With another version, hashable, the function is compiled anew.
+        """
         if not _is_eager(tensors):
             return self._inline(tensors, settings)
         tensors = [_as_tensor(value) for value in tensors]
-        if settings not in self._compiled:
-            self._compiled[settings] = self._compile(settings)
-        return self._compiled[settings](*tensors)
+        key = settings, version
+        if key not in self._compiled:
+            self._compiled[key] = self._compile(settings)
+        return self._compiled[key](*tensors)
 
     def _inline(self, tensors, settings):
         variables = self._owner.variables

@@ -57,6 +57,7 @@ class DeepEnsemble(Posterior):
         self.num_classes = _common(self.members, "num_classes")
         self.image_shape = _common(self.members, "image_shape")
         self.num_samples = sum(member.num_samples for member in self.members)
+        self.takes_bytes = all(member.takes_bytes for member in self.members)
         _check_classes(self.members)
 
     @property

@@ -12,12 +12,20 @@ from layers import tracing
 from layers.estimators import ESTIMATORS
 from zoo import outputs
 from zoo.classifier import classes_of
-from zoo.posterior.base import Posterior, at_least_one, check_images
+from zoo.posterior.base import (
+    Posterior,
+    at_least_one,
+    check_images,
+    check_keys,
+    check_scale,
+)
 from zoo.posterior.compiled import Compiled
 from zoo.posterior.passes import chunk_size, is_number, run_all, symbolic_chunk_size
+from zoo.posterior.pixels import takes_bytes
 from zoo.posterior.prefix import Split
 
 MEMORY = 64 * 2**20
+_NOISE_SETTINGS = "rate", "stddev", "prediction"  # Attributes of layers that draw.
 _NUM_PROBED = 8  # So many images are looked at in what is not of this package.
 
 
@@ -84,6 +92,12 @@ class MonteCarlo(Posterior):
             self._split = Split(model)
         self.repeats_itself = not self._split.draws
         self._compiled = Compiled(self._draw, self, self._split.is_known)
+        self._drawing = [
+            layer
+            for layer in model._flatten_layers()
+            if any(hasattr(layer, name) for name in _NOISE_SETTINGS)
+        ]
+        self.takes_bytes = takes_bytes(model)
         self._is_known = not self.unknown_layers and outputs.ends_with_logits(model)
         self._is_probed = self._is_known
 
@@ -114,7 +128,8 @@ class MonteCarlo(Posterior):
             num_samples = operator.index(num_samples)
         rows = at_least_one(images) if may_be_empty else images
         self.probe_once(rows)
-        samples, _ = self._compiled((rows, key, offset), (num_samples,))
+        version = self._noise_settings()
+        samples, _ = self._compiled((rows, key, offset), (num_samples,), version)
         self._clear_losses()  # They are tensors of the compiled function.
         return samples if rows is images else samples[:, : ops.shape(images)[0]]
 
@@ -147,11 +162,14 @@ class MonteCarlo(Posterior):
                 f"tolerance={tolerance}, step={step}"
             )
         check_images(images, self.image_shape)
+        check_scale(images, self)
+        check_keys(seed, offset)
         key = self.next_key() if seed is None else seed
         settings = self.num_samples, float(tolerance), min(step, self.num_samples)
         rows = at_least_one(images)
         self.probe_once(rows)
-        samples, count = self._compiled((rows, key, offset), settings)
+        version = self._noise_settings()
+        samples, count = self._compiled((rows, key, offset), settings, version)
         self._clear_losses()
         return samples[: int(count), : ops.shape(images)[0]]
 
@@ -205,6 +223,14 @@ class MonteCarlo(Posterior):
         """Probes the first few images of the first call, where it is called eagerly."""
         if not self._is_probed and tracing.current() is None:
             self.is_deterministic(images[:_NUM_PROBED])
+
+    def _noise_settings(self):
+        """Returns what a user may set anew after the first call."""
+        return tuple(
+            (name, getattr(layer, name, None))
+            for layer in self._drawing
+            for name in _NOISE_SETTINGS
+        )
 
     def _draw(self, images, key, offset, num_samples, tolerance=None, step=None):
         """Returns samples, and how many of them were drawn; see `sample_until`."""

@@ -68,6 +68,7 @@ class Temperature(Posterior):
         self.num_samples = 1
         self.num_classes = posterior.num_classes
         self.image_shape = posterior.image_shape
+        self.takes_bytes = posterior.takes_bytes
         self.repeats_itself = getattr(posterior, "repeats_itself", False)
         self.temperature = self.add_weight(
             shape=(),
