@@ -18,6 +18,62 @@ JOBS = 2  # How many bugs are looked at side by side.
 # What the bug is; the file; the code; the code with the bug; the tests to run.
 MUTATIONS = [
     (
+        "a softmax under another name is taken for logits",
+        "zoo/outputs.py",
+        'hasattr(operation, "kernel") and activation in _LINEAR',
+        'hasattr(operation, "kernel")',
+        "tests/zoo/test_outputs.py",
+    ),
+    (
+        "images in [0, 1] pass for pixels",
+        "zoo/posterior/monte_carlo.py",
+        "self.takes_bytes = takes_bytes(model)",
+        "self.takes_bytes = False",
+        "tests/zoo/test_posterior_inputs.py",
+    ),
+    (
+        "a rate that is set after the first call does not count",
+        "zoo/posterior/monte_carlo.py",
+        "version = self._noise_settings()",
+        "version = ()",
+        "tests/zoo/test_posterior_inputs.py",
+    ),
+    (
+        "names of classes stay behind in exports",
+        "training/export.py",
+        "label_files.write(target, posterior.classes)",
+        "pass",
+        "tests/training/test_label_files.py",
+    ),
+    (
+        "a link gives the images of a class a second name",
+        "training/class_folders.py",
+        "if other != path:",
+        "if False:",
+        "tests/training/test_folders.py",
+    ),
+    (
+        "a copy of all classes becomes one of them",
+        "training/class_folders.py",
+        "if twice := names & siblings - {path.name}:",
+        "if False:",
+        "tests/training/test_folders.py",
+    ),
+    (
+        "a negative of 16 bits stays one",
+        "training/image_files.py",
+        "values = 65535 - values if is_negative else values",
+        "pass",
+        "tests/training/test_decoders.py",
+    ),
+    (
+        "a folder of the user is a data set of the hub",
+        "zoo/metadata.py",
+        "preset.data and not preset.data_is_own",
+        "preset.data",
+        "tests/zoo/test_card.py",
+    ),
+    (
         "labels are those of the data set's own order of classes",
         "training/class_names.py",
         'labels = np.array(places, "int32")[np.asarray(dataset.labels)]',

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+import layers
 from zoo import alexnet, outputs, preresnet, resnet, vgg
 from zoo.classifier import Classifier, named
 from zoo.methods import METHODS
@@ -160,6 +161,7 @@ def build(
     """
     spec = parse(name)
     _check_sizes(input_shape, num_classes)
+    layers.checks.check_channels_last({})
     parts = combine({method: METHODS[method] for method in spec.methods})
     if normalization is None:
         normalization = default_normalization(input_shape[-1])

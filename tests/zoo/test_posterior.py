@@ -11,7 +11,7 @@ from layers.random import fold
 from tests import processes
 from training import metrics
 from zoo import predictive
-from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature
+from zoo.posterior import DeepEnsemble, MonteCarlo
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, size=(7, 8, 8, 1)).astype("uint8")
@@ -352,62 +352,3 @@ def other_network(shape, num_classes):
 def test_members_that_do_not_fit_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-def test_a_list_of_images_is_a_batch():
-    posterior = MonteCarlo(mc_network(), 2)
-    expected = posterior(IMAGES, seed=1)
-    for images in (IMAGES.tolist(), list(IMAGES)):
-        np.testing.assert_allclose(posterior(images, seed=1), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("images", [None, {"images": IMAGES}, iter(IMAGES), [[1], 2]])
-def test_what_is_no_batch_of_images_is_refused(images):
-    with pytest.raises(ValueError, match="`images` must be an array or a tensor"):
-        MonteCarlo(network(), 1)(images)
-
-
-KINDS = {
-    "MonteCarlo": lambda model: MonteCarlo(model, 2),
-    "DeepEnsemble": lambda model: DeepEnsemble([model, model]),
-    "Temperature": Temperature,
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_images_that_are_scaled_already_are_refused_where_the_model_scales(kind):
-    posterior = KINDS[kind](network())
-    tensors = [keras.ops.convert_to_tensor(IMAGES / np.float32(255))]
-    for images in (IMAGES / 255, IMAGES / 127.5 - 1, IMAGES > 99, *tensors):
-        with pytest.raises(ValueError, match="seem to be scaled already. Received: va"):
-            posterior(images)
-    black = np.zeros((2, 8, 8, 1), "float32")
-    for images in (black, black + 1, black - 1 + 30 * (IMAGES[:2] > 9)):
-        posterior(images)
-    with pytest.raises(ValueError, match="scaled already"):
-        MonteCarlo(network(), 5).sample_until(IMAGES / 255, 0.1)
-
-
-def test_another_model_may_take_any_numbers():
-    images = keras.Input((8, 8, 1))
-    pooled = keras.layers.GlobalAveragePooling2D()(images)
-    MonteCarlo(keras.Model(images, keras.layers.Dense(3)(pooled)), 1)(IMAGES / 255)
-
-
-@pytest.mark.parametrize("value", [1.5, True, "1", [1, 2], np.float32(1)])
-def test_a_seed_and_an_offset_are_whole_numbers(value):
-    posterior = MonteCarlo(mc_network(), 1)
-    for name in ("seed", "offset"):
-        with pytest.raises(ValueError, match=f"`{name}` must be an integer"):
-            posterior(IMAGES, **{name: value})
-
-
-def test_a_rate_that_is_set_after_the_first_call_counts():
-    model = mc_network()
-    posterior = MonteCarlo(model, 4)
-    assert np.std(posterior(IMAGES, seed=1), axis=0).max() > 0
-    for layer in model.layers:
-        if isinstance(layer, layers.MCDropout):
-            layer.rate = 0.0
-    assert np.ptp(posterior(IMAGES, seed=1), axis=0).max() == 0
-    assert np.ptp(posterior.sample_until(IMAGES, 0.1), axis=0).max() == 0

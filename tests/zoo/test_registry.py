@@ -1,3 +1,4 @@
+import keras
 import pytest
 
 import zoo
@@ -71,3 +72,12 @@ def test_pixels_are_normalized_inside(channels, expected):
 
 def test_a_model_is_called_by_its_full_name():
     assert zoo.build("resnet20_mcdo.tag", (16, 16, 3), 2).name == "resnet20_mcdo.tag"
+
+
+def test_channels_first_as_the_setting_of_keras_is_refused():
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with pytest.raises(ValueError, match="channels last.*=channels_first"):
+            zoo.build("vgg11", (32, 32, 3), 10)
+    finally:
+        keras.config.set_image_data_format("channels_last")
