@@ -72,7 +72,7 @@ ON_JAX = "zoo-train", "zoo-evaluate"
 MAKE = {"demo": "training.cli.demo", "results": "training.cli.results"}
 # Sets whose number of images a command takes many times over.
 MANY = re.compile(r"_c/\*/\*|--suite=")
-FEW = "--limit=500"
+FEW = "--limit=100"
 
 
 def runs(backend: str) -> list[Run]:
