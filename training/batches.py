@@ -1,7 +1,7 @@
 """Batches: the data order and the augmentation, pure functions of seed and step."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -47,7 +47,7 @@ def _taken(data, index):
     images = data.images[index]
     # TensorFlow would cast others without a word.
     arrays.check_images(images, f"images of data set '{data.name}'")
-    return images, data.labels[index], index.astype("uint32")
+    return images, np.asarray(data.labels[index], "int32"), index.astype("uint32")
 
 
 def uneven(batch_size: int, replicas: int) -> bool:
@@ -83,15 +83,13 @@ def spread(index: np.ndarray, share: int, replicas: int):
     return rows, weights
 
 
-def _examples(data, indices, batch_size, replicas, weight):
-    """Yields images, labels, their numbers and, of uneven batches, their weights."""
-    share = -(-batch_size // replicas)
-    for index in indices:
-        rows, weights = index, ()
-        if weight is not None:
-            rows, counts = spread(index, share, replicas)
-            weights = (weight * counts,)
-        yield *_taken(data, rows), *weights
+def _examples(data, index, batch_size, replicas, weight):
+    """Returns images, labels, their numbers and, of uneven batches, their weights."""
+    rows, weights = index, ()
+    if weight is not None:
+        rows, counts = spread(index, -(-batch_size // replicas), replicas)
+        weights = (weight * counts,)
+    return *_taken(data, rows), *weights
 
 
 def train_batches(
@@ -135,23 +133,22 @@ def train_batches(
     rows = -(-batch_size // replicas) * replicas
     weight = rows / batch_size if uneven(batch_size, replicas) else None
 
-    def batches() -> Iterator:
-        order = np.random.default_rng((seed, epoch)).permutation(len(data))
-        order = order[: steps * batch_size].reshape(steps, batch_size)
-        return _examples(data, order[start:], batch_size, replicas, weight)
+    order = np.random.default_rng((seed, epoch)).permutation(len(data))
+    order = order[: steps * batch_size].reshape(steps, batch_size)[start:]
+
+    def batch(number):
+        return _examples(data, order[number], batch_size, replicas, weight)
 
     key = random.fold(random.fold(seed, epoch), 0xDA7A)
     prepare = _preparation(tuple(augmentations))
     if keras.backend.backend() != "tensorflow":
         return (
             (prepare(key, images, index), labels, *weights)
-            for images, labels, index, *weights in batches()
+            for images, labels, index, *weights in map(batch, range(len(order)))
         )
     import tensorflow as tf
 
-    dataset = _dataset(batches, data, rows, weight is not None)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps - start))
-    dataset = dataset.map(
+    dataset = _dataset(batch, len(order), data, rows, weight is not None).map(
         lambda images, labels, index, *weights: (
             prepare(key, images, index),
             labels,
@@ -221,22 +218,27 @@ def test_batches(data: ImageData, batch_size: int, replicas: int = 1):  # noqa: 
     # JAX sees one batch, whose rows it counts as on one device: copies are last.
     shared = (rows, 1) if keras.backend.backend() == "jax" else (batch_size, replicas)
 
-    def batches() -> Iterator:
-        return _examples(data, indices, *shared, weight)
+    def batch(number):
+        return _examples(data, indices[number], *shared, weight)
 
     if keras.backend.backend() != "tensorflow":
-        return ((images, labels, *weights) for images, labels, _, *weights in batches())
+        made = map(batch, range(len(indices)))
+        return ((images, labels, *weights) for images, labels, _, *weights in made)
     import tensorflow as tf
 
-    dataset = _dataset(batches, data, rows if fill else None, fill)
-    dataset = dataset.map(
+    dataset = _dataset(batch, len(indices), data, rows if fill else None, fill)
+    return dataset.map(
         lambda images, labels, _, *weights: (images, labels, *weights)
-    )
-    cardinality = tf.data.experimental.assert_cardinality(len(starts))
-    return dataset.apply(cardinality).prefetch(tf.data.AUTOTUNE)
+    ).prefetch(tf.data.AUTOTUNE)
 
 
-def _dataset(batches, data, batch_size, weighted):
+def _dataset(batch, count, data, batch_size, weighted):
+    """Returns so many batches as a `tf.data.Dataset`, each made by its number.
+
+    `tf.data.Dataset.from_generator` would do, but TensorFlow 2.21 lowers thresholds of
+    `malloc` for all of the process when it is used. Every large tensor is then mapped
+    and cleared anew, and a training on a CPU takes almost twice the processor time.
+    """
     import tensorflow as tf
 
     signature = (
@@ -245,4 +247,11 @@ def _dataset(batches, data, batch_size, weighted):
         tf.TensorSpec((batch_size,), tf.uint32),
         *([tf.TensorSpec((batch_size,), tf.float32)] if weighted else []),
     )
-    return tf.data.Dataset.from_generator(batches, output_signature=signature)
+
+    def example(number):
+        tensors = tf.numpy_function(batch, [number], [spec.dtype for spec in signature])
+        for tensor, spec in zip(tensors, signature, strict=True):
+            tensor.set_shape(spec.shape)
+        return tuple(tensors)
+
+    return tf.data.Dataset.range(count).map(example)

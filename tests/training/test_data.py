@@ -3,6 +3,7 @@
 import gzip
 import struct
 
+import keras
 import numpy as np
 import pytest
 from absl import logging
@@ -182,6 +183,19 @@ def numbered(count=10):
 
 def order(dataset):
     return np.concatenate([np.asarray(labels) for _, labels in dataset]).tolist()
+
+
+def test_batches_leave_the_thresholds_of_malloc_alone(monkeypatch):
+    """TensorFlow 2.21 lowers them when `from_generator` is used."""
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("of tf.data")
+    import tensorflow as tf
+
+    monkeypatch.delattr(tf.data.Dataset, "from_generator")
+    images = np.zeros((5, 2, 2, 1), "uint8")
+    few = data.ImageData("few", images, np.arange(5), tuple("abcde"))
+    for made in (batches.train_batches(few, 2), batches.test_batches(few, 2)):
+        assert [len(labels) for _, labels in made] == [2, 2, 1][: len(made)]
 
 
 def test_an_epoch_holds_every_example_once_and_each_epoch_another_order():
