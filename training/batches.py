@@ -237,7 +237,7 @@ def _dataset(batch, count, data, batch_size, weighted):
 
     `tf.data.Dataset.from_generator` would do, but TensorFlow 2.21 lowers thresholds of
     `malloc` for all of the process when it is used. Every large tensor is then mapped
-    and cleared anew, and a training on a CPU takes almost twice the processor time.
+    and cleared anew, which can be half of the processor time of a training on a CPU.
     """
     import tensorflow as tf
 
