@@ -67,7 +67,7 @@ def test_another_model_may_take_any_numbers():
     MonteCarlo(keras.Model(images, keras.layers.Dense(3)(pooled)), 1)(IMAGES / 255)
 
 
-@pytest.mark.parametrize("value", [1.5, True, "1", [1, 2], np.float32(1), -1, 2**32])
+@pytest.mark.parametrize("value", [1.5, True, "1", [1, 2], np.float32(1), 2**32])
 def test_a_seed_and_an_offset_are_whole_numbers(value):
     posterior = MonteCarlo(mc_network(), 1)
     for name in ("seed", "offset"):

@@ -155,7 +155,7 @@ def check_keys(seed, offset):
     """Checks a seed and the number of an image.
 
     Raises:
-        ValueError: If one is no integer in `[0, 2**32)` and no tensor of one.
+        ValueError: If one is no integer of 32 bits and no tensor of one.
     """
     for name, value in (("seed", seed), ("offset", offset)):
         if name == "seed" and value is None:
@@ -169,9 +169,9 @@ def check_keys(seed, offset):
                 f"`{name}` must be an integer or a scalar integer tensor. Received: "
                 f"{name}={value}"
             )
-        if isinstance(value, numbers.Integral) and not 0 <= value < 2**32:
+        if isinstance(value, numbers.Integral) and not -(2**31) <= value < 2**32:
             raise ValueError(
-                f"`{name}` must be an integer in [0, 2**32). Received: {name}={value}"
+                f"`{name}` must be an integer of 32 bits. Received: {name}={value}"
             )
 
 
