@@ -89,7 +89,7 @@ def read(
     name = model.name if is_file else pathlib.Path(path).name
     if name.startswith(("functional", "sequential")):  # Nobody named it.
         name = pathlib.Path(path).stem
-    known = classes_of(model) or classes
+    known = (classes_of(model) if is_file else label_files.read(path)) or classes
     if classes and tuple(classes) != tuple(known):
         raise ValueError(
             f"The model '{path}' has the classes {', '.join(known)}. Received: classes="
@@ -169,12 +169,10 @@ class _Log(keras.layers.Layer):
 
 
 def _read(path, outputs):
-    """Returns a SavedModel as a Keras model, with the names that lie beside it."""
+    """Returns a SavedModel as a Keras model."""
     layer = _Served(path, outputs, name="served")
     images = keras.Input(layer.image_shape, name="images")
-    model = keras.Model(images, layer(images), name="saved_model")
-    _check_shapes(model, path)
-    return named(model, label_files.read(path))
+    return keras.Model(images, layer(images), name="saved_model")
 
 
 class _Served(keras.layers.Layer):
