@@ -160,19 +160,18 @@ def check_keys(seed, offset):
     for name, value in (("seed", seed), ("offset", offset)):
         if name == "seed" and value is None:
             continue
-        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        if hasattr(value, "dtype"):
-            kind = keras.backend.standardize_dtype(value.dtype)
-            whole = "int" in kind and not len(value.shape)
-        if not whole:
+        if not _is_key(value):
             raise ValueError(
-                f"`{name}` must be an integer or a scalar integer tensor. Received: "
-                f"{name}={value}"
+                f"`{name}` must be an integer of 32 bits or a scalar integer tensor. "
+                f"Received: {name}={value}"
             )
-        if isinstance(value, numbers.Integral) and not -(2**31) <= value < 2**32:
-            raise ValueError(
-                f"`{name}` must be an integer of 32 bits. Received: {name}={value}"
-            )
+
+
+def _is_key(value):
+    if isinstance(value, numbers.Integral):
+        return not isinstance(value, bool) and -(2**31) <= value < 2**32
+    dtype = keras.backend.standardize_dtype(getattr(value, "dtype", "float32"))
+    return "int" in dtype and not len(value.shape)
 
 
 def at_least_one(images):
