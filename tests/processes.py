@@ -45,14 +45,13 @@ def run(command, check=False, **options) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(command, process.returncode, *output)
 
 
-def start(command, env=None, cwd=None, stderr=None) -> "Process":
+def start(command, env=None, cwd=None) -> "Process":
     """Starts a command.
 
     Args:
         command: Begins with `sys.executable`.
         env: All of its environment; by default that of this process.
         cwd: Its working directory.
-        stderr: `subprocess.STDOUT` puts errors where the output is.
     """
     executable, *arguments = map(str, command)
     assert executable == sys.executable, command
@@ -60,7 +59,6 @@ def start(command, env=None, cwd=None, stderr=None) -> "Process":
     return Process(
         _server(env.get("KERAS_BACKEND", "tensorflow")),
         {"arguments": arguments, "env": env, "cwd": os.fspath(cwd or os.getcwd())},
-        stderr == subprocess.STDOUT,
     )
 
 
@@ -70,15 +68,13 @@ class Process:
     Args:
         ask: Sends a request to the server and returns its answer.
         request: What is run.
-        merged: Whether errors are written to the output.
     """
 
-    def __init__(self, ask, request, merged=False):
+    def __init__(self, ask, request):
         folder = tempfile.mkdtemp(prefix="process")
         weakref.finalize(self, shutil.rmtree, folder, True)
         self._ask, self.returncode = ask, None
-        names = ("output", "output" if merged else "errors")
-        self._files = [os.path.join(folder, name) for name in names]
+        self._files = [os.path.join(folder, name) for name in ("output", "errors")]
         self.pid = ask({**request, "files": self._files})
 
     def poll(self):
@@ -96,16 +92,11 @@ class Process:
     def communicate(self):
         """Waits and returns what was written to standard output and standard error."""
         self.wait()
-        output, errors = (pathlib.Path(name).read_text() for name in self._files)
-        return output, errors if self._files[0] != self._files[1] else None
+        return tuple(pathlib.Path(name).read_text() for name in self._files)
 
     def send_signal(self, number):
         """Sends a signal."""
         os.kill(self.pid, number)
-
-    def kill(self):
-        """Ends it."""
-        self.send_signal(signal.SIGKILL)
 
 
 @functools.cache
