@@ -61,6 +61,8 @@ def start(
     code = 70
     try:
         os.chdir(folder)
+        # Shells start what they put into the background with this signal ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for stream in (1, 2):
             os.dup2(output, stream)
