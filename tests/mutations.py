@@ -18,6 +18,20 @@ JOBS = 2  # How many bugs are looked at side by side.
 # What the bug is; the file; the code; the code with the bug; the tests to run.
 MUTATIONS = [
     (
+        "the axis of samples is taken for the batch",
+        "zoo/posterior/base.py",
+        "        check_axes(self)\n",
+        "",
+        "tests/zoo/test_posterior_inputs.py",
+    ),
+    (
+        "each batch of many images has the noise of the first one",
+        "zoo/posterior/base.py",
+        "seed=seed, offset=start",
+        "seed=seed",
+        "tests/zoo/test_posterior_inputs.py",
+    ),
+    (
         "a softmax under another name is taken for logits",
         "zoo/outputs.py",
         'hasattr(operation, "kernel") and activation in _LINEAR',

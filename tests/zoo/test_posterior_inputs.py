@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import layers
+from zoo import predictive
 from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature
 from zoo.posterior.pixels import takes_bytes
 
@@ -42,7 +43,9 @@ def test_what_is_no_batch_of_images_is_refused(images):
 
 KINDS = {
     "MonteCarlo": lambda model: MonteCarlo(model, 2),
-    "DeepEnsemble": lambda model: DeepEnsemble([model, model]),
+    "DeepEnsemble": lambda model: DeepEnsemble(
+        [model, keras.models.clone_model(model)]
+    ),
     "Temperature": Temperature,
 }
 
@@ -111,3 +114,57 @@ def test_a_model_that_scales_bytes_is_known_by_its_graph(first):
 @pytest.mark.parametrize("first", OTHERS.values(), ids=OTHERS)
 def test_of_other_models_nothing_is_known(first):
     assert not takes_bytes(network(*first))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_images_have_the_samples_of_one_call(kind):
+    posterior = KINDS[kind](mc_network())
+    samples = posterior.predict(IMAGES, batch_size=2, seed=4)
+    assert samples.shape == (posterior.num_samples, 3, 3)
+    np.testing.assert_allclose(samples, posterior(IMAGES, seed=4), atol=1e-5)
+    assert posterior.predict(IMAGES[:0]).shape == (posterior.num_samples, 0, 3)
+    with pytest.raises(ValueError, match=r"in \[0, 1\]"):
+        posterior.predict(IMAGES / np.float32(255))
+    with pytest.raises(ValueError, match="`batch_size` must be a positive integer"):
+        posterior.predict(IMAGES, batch_size=0)
+
+
+IMAGE = keras.Input((8, 8, 1))
+ENDS = {
+    "samples": lambda samples: samples,
+    "softmax": keras.ops.softmax,
+    "both": lambda samples: [predictive.probs(samples), samples],
+    "nested": lambda samples: keras.Model(IMAGE, samples)(IMAGE),
+}
+REFUSED = "whose axis Keras would take for the batch"
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_keras_does_not_take_samples_for_a_batch(kind, end):
+    model = keras.Model(IMAGE, ENDS[end](KINDS[kind](network())(IMAGE)))
+    with pytest.raises(ValueError, match=REFUSED):
+        model.predict(IMAGES, batch_size=2, verbose=0)
+
+
+@pytest.mark.parametrize("method", ["predict", "evaluate", "fit"])
+def test_no_method_of_keras_takes_samples_for_a_batch(method):
+    posterior = MonteCarlo(mc_network(), 2)
+    model = keras.Sequential([keras.Input((8, 8, 1)), posterior])
+    assert model(IMAGES).shape == (2, 3, 3)
+    model.compile(loss="mse", run_eagerly=True)
+    labels = {} if method == "predict" else {"y": np.zeros((3, 3))}
+    with pytest.raises(ValueError, match=REFUSED):
+        getattr(model, method)(IMAGES, **labels, verbose=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_that_ends_with_the_mean_prediction_predicts(kind, tmp_path):
+    posterior, images = KINDS[kind](network()), keras.Input((8, 8, 1))
+    summaries = predictive.probs, predictive.entropy
+    model = keras.Model(images, [of(posterior(images)) for of in summaries])
+    model.save(tmp_path / "mean.keras")
+    for mean in (model, keras.saving.load_model(tmp_path / "mean.keras")):
+        values = mean.predict(IMAGES, batch_size=2, verbose=0)
+        for value, of in zip(values, summaries, strict=True):
+            np.testing.assert_allclose(value, of(posterior(IMAGES)), atol=1e-6)

@@ -1,5 +1,6 @@
 """What every posterior is: a layer from images to sampled logits."""
 
+import inspect
 import numbers
 
 import keras
@@ -8,6 +9,7 @@ from keras import ops
 
 import layers
 from layers import tracing
+from zoo import arrays
 
 
 class Posterior(layers.RandomLayer):
@@ -24,6 +26,11 @@ class Posterior(layers.RandomLayer):
 
     Args:
         seed: Makes the calls without a seed reproducible.
+
+    It may be a layer of a functional model, such as `keras.Model(images,
+    zoo.predictive.probs(posterior(images)))`. `predict`, `evaluate` and `fit` of a
+    model that ends with the samples are errors, for Keras would take their axis for the
+    batch; `predict` of the posterior gives those of any number of images.
 
     Input shape: `(batch, *image_shape)`; a batch may hold no image.
 
@@ -47,6 +54,7 @@ class Posterior(layers.RandomLayer):
         check_images(images, self.image_shape)
         check_scale(images, self)
         check_keys(seed, offset)
+        check_axes(self)
         key = self.next_key() if seed is None else seed
         samples = self.sample(images, key, offset)
         # The KL terms are for training, and loops leave tensors of their bodies there.
@@ -56,6 +64,31 @@ class Posterior(layers.RandomLayer):
     def sample(self, images, key, offset):
         """Returns the samples of one key; see the class."""
         raise NotImplementedError
+
+    def predict(self, images, batch_size: int = 128, seed: int = 0) -> np.ndarray:
+        """Returns the samples of any number of images, which a call has in memory.
+
+        Args:
+            images: Array of shape `(examples, *image_shape)`, or an object that gives
+                such arrays when it is sliced, with values in [0, 255].
+            batch_size: Images per call. The samples do not depend on it.
+            seed: As in a call.
+
+        Returns:
+            Array of shape `(num_samples, examples, num_classes)`, of float32 logits.
+
+        Raises:
+            ValueError: If these are no images, no number of them, or no seed.
+        """
+        return np.concatenate([*self.sampled(images, batch_size, seed)], axis=1)
+
+    def sampled(self, images, batch_size: int = 128, seed: int = 0):
+        """Yields what `predict` returns, batch by batch, as arrays."""
+        size = layers.checks.check_count(batch_size, "batch_size")
+        images = images if hasattr(images, "__getitem__") else _as_array(images)
+        for start in range(0, len(images) or 1, size):
+            batch = arrays.check_pixels(np.asarray(images[start : start + size]))
+            yield ops.convert_to_numpy(self(batch, seed=seed, offset=start))
 
     def probe_once(self, images):
         """Checks on some images what is not known of the models before; see MonteCarlo.
@@ -97,6 +130,46 @@ def check_images(images, image_shape: tuple):
             f"`images` must have the shape {('batch', *image_shape)}. "
             f"Received: images.shape={tuple(shape)}"
         )
+
+
+def check_axes(posterior):
+    """Checks that Keras does not take the axis of the samples for that of the batch.
+
+    Args:
+        posterior: It is being called.
+
+    Raises:
+        ValueError: If that is by `predict`, `evaluate` or `fit` of a functional model
+            with an output whose first axis is not the one of its inputs.
+    """
+    model = _stepping()
+    batches = {x.shape[0] for x in getattr(model, "inputs", None) or ()}
+    shapes = [x.shape for x in getattr(model, "outputs", None) or ()]
+    if batches and not {shape[0] for shape in shapes} <= batches:
+        raise ValueError(
+            f"The model '{model.name}' ends with the samples of the posterior "
+            f"'{posterior.name}', whose axis Keras would take for the batch. Call "
+            "`posterior.predict(images)`, or end the model with one row for each "
+            "image, as with `zoo.predictive.probs`. Received: output shapes "
+            f"{', '.join(map(str, shapes))}"
+        )
+
+
+def _stepping() -> keras.Model | None:
+    """Returns the model of which Keras computes a batch, if it does so now.
+
+    Keras tells layers neither this nor which model calls them.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        model = frame.f_locals.get("self")
+        if frame.f_code.co_name in _STEPS and isinstance(model, keras.Model):
+            return model
+        frame = frame.f_back
+    return None
+
+
+_STEPS = {"predict_step", "test_step", "train_step"}
 
 
 def _as_array(images):

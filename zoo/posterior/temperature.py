@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 import layers
-from zoo import arrays, outputs, predictive
+from zoo import outputs, predictive
 from zoo.posterior.base import Posterior
 from zoo.posterior.monte_carlo import MonteCarlo
 
@@ -107,20 +107,8 @@ class Temperature(Posterior):
         """
         if not len(images):
             raise ValueError("A temperature needs images. Received: 0 images")
-        logits = [
-            ops.convert_to_numpy(
-                pooled(
-                    self.posterior(
-                        arrays.check_pixels(
-                            np.asarray(images[start : start + batch_size])
-                        ),
-                        seed=seed,
-                        offset=start,
-                    )
-                )
-            )
-            for start in range(0, len(images), batch_size)
-        ]
+        samples = self.posterior.sampled(images, batch_size, seed)
+        logits = [ops.convert_to_numpy(pooled(batch)) for batch in samples]
         self.temperature.assign(best_temperature(np.concatenate(logits), labels))
 
     def get_config(self):
