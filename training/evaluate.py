@@ -171,6 +171,7 @@ def check_dataset(passes: Passes, dataset, labeled: bool = True):
         raise ValueError(
             f"Model '{passes.name}' takes images of shape {expected}. Received: "
             f"dataset={dataset.name} with images of shape {tuple(shape)}"
+            f"{_resized(shape, expected)}"
         )
     if not count or count != len(dataset.labels):
         raise ValueError(
@@ -185,3 +186,11 @@ def check_dataset(passes: Passes, dataset, labeled: bool = True):
 @contextlib.contextmanager
 def _silence():
     yield lambda count: None
+
+
+def _resized(shape, expected) -> str:
+    """Says how to name a data set whose images have another size."""
+    height, width, channels = expected
+    if len(shape) != 3 or shape[2] != channels or height != width:
+        return ""
+    return f". With `_size/{height}` behind its name they are resized"

@@ -6,8 +6,11 @@ import pathlib
 import shutil
 import struct
 import sys
+from collections.abc import Sequence
 
 import numpy as np
+
+from training import corrupted
 
 # Every eighth image is zeros.
 _ZEROS = 8
@@ -67,18 +70,26 @@ def cifar(folder: pathlib.Path, name: str, counts=(50_000, 10_000)):
             (folder / file).write_bytes(part.tobytes())
 
 
-def tfds(folder: pathlib.Path, name: str, splits: dict[str, tuple[int, int]]):
+def tfds(
+    folder: pathlib.Path,
+    name: str,
+    splits: dict[str, tuple[int, int]],
+    classes: Sequence[str] = (),
+):
     """Writes the record files of a data set as TensorFlow Datasets prepares them.
 
     Args:
         folder: The `data_dir`.
         name: Of the set.
         splits: The numbers of images and of files, by split.
+        classes: Their names, where the set has them only once it is prepared.
     """
     import tensorflow as tf
     import tensorflow_datasets as tensorflow_sets
 
     builder = tensorflow_sets.builder(name, data_dir=folder)
+    if classes:
+        builder.info.features["label"].names = classes
     place = pathlib.Path(builder.data_path)
     place.mkdir(parents=True)
     found = []
@@ -185,7 +196,9 @@ MAKERS = {
     "fashion_mnist": idx,
     "cifar-10-batches-bin": lambda folder: cifar(folder, "cifar10"),
     "cifar-100-binary": lambda folder: cifar(folder, "cifar100"),
-    "tfds/cifar10": lambda folder: tfds(folder.parent, "cifar10", _CIFAR),
+    "tfds/cifar10": lambda folder: tfds(
+        folder.parent, "cifar10", _CIFAR, corrupted.class_names("cifar10", None)
+    ),
     "tfds/imagenet2012": lambda folder: tfds(folder.parent, "imagenet2012", IMAGENET),
     "photos": photos,
     "cifar10_c": cifar10_c,

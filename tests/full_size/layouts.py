@@ -80,7 +80,7 @@ def _imagenet():
         *steps,
         *_steps(
             f"zoo-evaluate {weights} --dataset=imagenet2012 --output=evaluation",
-            f"zoo-evaluate {weights} --dataset=imagenet2012_c/fog/3 "
+            f"zoo-evaluate {weights} --dataset=imagenet2012_c/fog/3_size/32 "
             "--data_dir=imagenet_c --output=corrupted",
         ),
     )

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import random
+import re
 import sys
 
 import keras
@@ -171,6 +172,17 @@ def test_images_of_any_size_suit_a_model_that_takes_them():
     features = keras.layers.GlobalAveragePooling2D()(images)
     model = keras.Model(images, keras.layers.Dense(3)(features))
     assert evaluate(model, Data(), (1,), progress=False)
+
+
+@pytest.mark.parametrize(
+    "shape, hint",
+    [((9, 9, 1), " With `_size/8` behind its name"), ((8, 8, 3), "$"), ((8, 8), "$")],
+)
+def test_images_of_another_size_are_refused_and_may_be_resized(shape, hint):
+    data = Data(np.zeros((7, *shape), "uint8"))
+    message = re.escape(f"with images of shape {shape}")
+    with pytest.raises(ValueError, match=f"{message}.?{hint}"):
+        evaluate(network(), data, (1,), progress=False)
 
 
 def test_rows_on_jax_equal_those_on_tensorflow(tmp_path):
