@@ -67,7 +67,7 @@ bench: setup
 	done
 
 results: setup
-	$(BIN)/python -m training.cli.results $(ARGS)
+	$(BIN)/python -m benchmarks.results $(ARGS)
 
 demo: setup
 	$(BIN)/python -m training.cli.demo $(ARGS)

@@ -53,7 +53,8 @@ def export_all(name: str, num_samples: int, folder: pathlib.Path) -> dict:
         Paths by format, and the number of passes.
     """
     import zoo
-    from training import export, litert
+    from training import export
+    from training.export import litert
 
     model, paths, report = zoo.load(name), {}, {}
     images = litert.calibration_images("fashion_mnist", CALIBRATION)
@@ -69,7 +70,8 @@ def export_all(name: str, num_samples: int, folder: pathlib.Path) -> dict:
 
 def quality(path: pathlib.Path, images, labels) -> list[float]:
     """Returns accuracy, NLL and ECE; every batch has a seed of its own."""
-    from training import metrics, parity
+    from training import metrics
+    from training.export import parity
 
     run = parity.tflite_runner(path, max(THREADS))
     parts = [run(images[i : i + BATCH], i) for i in range(0, len(images), BATCH)]
@@ -88,7 +90,7 @@ def latencies(paths: dict, image, count: int) -> dict:
     Returns:
         By format, a list of seconds and speed-up for each number of threads.
     """
-    from training import parity
+    from training.export import parity
 
     found = {label: [] for label in paths}
     for threads in THREADS:
@@ -136,11 +138,12 @@ def processor() -> str:
 
 def main() -> None:
     """Prints a table for each model."""
-    from training import demo, readme
-    from training.run import current_commit
+    from benchmarks.results import readme
+    from training.cli import demo_tour
+    from training.versions import current_commit
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    models = [f"{name}.fashion_mnist" for name in demo.MODELS]
+    models = [f"{name}.fashion_mnist" for name in demo_tour.MODELS]
     parser.add_argument("--models", nargs="+", default=models)
     parser.add_argument("--num_samples", type=int, default=5)
     parser.add_argument("--limit", type=int, default=10_000)

@@ -76,8 +76,8 @@ def main() -> None:
     processor = tf.config.list_physical_devices("CPU")[0]
     logical = [tf.config.LogicalDeviceConfiguration()] * flags.devices
     tf.config.set_logical_device_configuration(processor, logical)
+    from benchmarks.results import readme
     from benchmarks.train import conditions
-    from training import readme
 
     flags.seconds = 0
     about = conditions(flags)

@@ -15,11 +15,11 @@ def headline(backbone: str, count: int) -> str:
     import tensorflow as tf
 
     import zoo
-    from zoo import presets
+    from zoo.presets import index
 
     names = [f"{backbone}_{method}.fashion_mnist" for method in ("mcdo", "smooth_mcdo")]
     nlls = [
-        {r["num_samples"]: r["value"] for r in presets.read()[name].results if of(r)}
+        {r["num_samples"]: r["value"] for r in index.read()[name].results if of(r)}
         for name in names
     ]
     most = max(nlls[0])

@@ -36,7 +36,8 @@ import numpy as np
 
 from benchmarks import rounds
 from benchmarks.headline import BACKBONES, headline
-from training import readme, run
+from benchmarks.results import readme
+from training import versions as run
 
 MARKS = "<!-- predict -->\n", "<!-- end of predict -->\n"  # Around the table.
 ROWS = 320  # Of a measurement of a loop.
@@ -60,7 +61,8 @@ def last_stage(parts):
 def network(name: str):
     """Returns an untrained network of the zoo, or one with `last_stage`."""
     import zoo
-    from zoo import methods, parts, registry
+    from zoo import registry
+    from zoo.models import methods, parts
 
     architecture, _, method = name.partition("_")
     made = (methods.METHODS | {"last_stage": last_stage})[method](parts.Parts())

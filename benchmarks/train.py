@@ -28,7 +28,8 @@ import keras
 import numpy as np
 
 from benchmarks import rounds, train_ours
-from training import readme, run, summary
+from benchmarks.results import benchmark_page, readme
+from training import versions as run
 
 MARKS = "<!-- train -->\n", "<!-- end of train -->\n"
 METHODS = "smooth", "mcdo", "flipout", "blurpool", "lldo"
@@ -63,7 +64,7 @@ class Bench:
 
     def table(self, title: str, heading: list[str], body: list[list[str]]) -> None:
         """Prints a table whose first column is of words."""
-        text = f"### {title}\n\n{summary.markdown(heading, body, 1)}"
+        text = f"### {title}\n\n{benchmark_page.markdown(heading, body, 1)}"
         self.lines.append(text)
         print(f"\n{text}", flush=True)
 

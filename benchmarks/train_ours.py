@@ -10,11 +10,12 @@ from keras import ops
 
 import layers
 import zoo
-from layers import fusion
+from layers import compilation
 from layers.estimators import ESTIMATORS
 from training import trainer
 from training.recipes.base import Recipe
-from zoo import parts, registry
+from zoo import registry
+from zoo.models import parts
 
 EXAMPLES = 60_000
 
@@ -102,7 +103,7 @@ def convolution(
     weights = [w.value for layer in built for w in layer.trainable_weights]
 
     def forward():
-        with fusion.fused():
+        with compilation.fused():
             outputs = [layer(inputs, training=True) for layer in built]
         return functools.reduce(ops.add, outputs)
 

@@ -14,7 +14,7 @@ import math
 import numpy as np
 from keras import ops
 
-from layers import fusion
+from layers import compilation
 
 # The multipliers of `lowbias32` (Wellons, 2018, https://nullprogram.com/blog/
 # 2018/07/31), a bijection of 32-bit integers, and the golden ratio times 2**32.
@@ -25,7 +25,9 @@ _ANGLE_BITS = 12
 
 @functools.lru_cache(maxsize=256)
 def _compiled(draw, shape, *settings):
-    return fusion.compiled(lambda key: draw(key, (*ops.shape(key), *shape), *settings))
+    return compilation.compiled(
+        lambda key: draw(key, (*ops.shape(key), *shape), *settings)
+    )
 
 
 def _fusible(draw):
@@ -34,7 +36,7 @@ def _fusible(draw):
     @functools.wraps(draw)
     def wrapped(key, shape, *settings):
         rest = tuple(shape[len(key.shape) :])
-        if fusion.pays(rest):
+        if compilation.pays(rest):
             return _compiled(draw, rest, *settings)(key)
         return draw(key, shape, *settings)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from layers import fusion
+from layers import compilation
 from layers.blur import blur, blurred_size, check_taps, sums
 from layers.checks import check_channels_last, check_choice, check_padding, is_number
 from layers.normalization import BatchNormalization
@@ -32,11 +32,11 @@ def _compiled(probs, temperature, taps, padding):
     """
     import tensorflow as tf
 
-    @fusion.compiled
+    @compilation.compiled
     def forward(x):
         return sums(PROBS[probs](x, temperature), taps, padding)
 
-    @fusion.compiled
+    @compilation.compiled
     def backward(x, gradient):
         with tf.GradientTape() as tape:
             tape.watch(x)
@@ -121,7 +121,7 @@ class SpatialSmoothing(keras.layers.Layer):
         x = inputs
         if self.norm is not None:
             x = self.norm(x, training=training)
-        if fusion.pays(x.shape[1:]):
+        if compilation.pays(x.shape[1:]):
             return _compiled(self.probs, self.temperature, self.taps, self.padding)(x)
         return blur(PROBS[self.probs](x, self.temperature), self.taps, self.padding)
 

@@ -40,7 +40,7 @@ class GaussianKernel(streams.RandomLayer):
     """Base class of layers with a factorized Gaussian posterior over their kernel.
 
     Each call adds the KL divergence from the prior to `losses`, in nats and unscaled,
-    but inside `divergence_per_example`, as `training.losses` does. The mean of the
+    but inside `divergence_per_example`, as `training.objective` does. The mean of the
     posterior is called `kernel`, so that the weights of a deterministic layer load
     into it by name; its standard deviation is `softplus(kernel_rho)`.
 

@@ -2,14 +2,13 @@
 
 import ast
 import os
-import pathlib
 import sys
 
 import pytest
 
-from tests import processes
+from tests.helpers import processes
+from tests.helpers.commands import ROOT
 
-ROOT = pathlib.Path(__file__).parent.parent
 FORBIDDEN = {
     "layers": {"zoo", "training", "tests"},
     "zoo": {"training", "tests"},
@@ -117,3 +116,91 @@ def test_jax_needs_no_tensorflow():
 def test_an_import_on_jax_does_not_load_tensorflow():
     code = "import layers, zoo, sys; print('tensorflow' in sys.modules)"
     assert run_on_jax(code) == "False\n"
+
+
+def module_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in FILES}
+# What a folder may import of its own package, besides itself; others import more.
+KNOWS = {
+    "zoo.models": set(),
+    "zoo.posterior": {"zoo.arrays", "zoo.classifier", "zoo.outputs", "zoo.predictive"},
+    "zoo.presets": {
+        *("zoo.classifier", "zoo.dataset_name", "zoo.registry", "zoo.storage"),
+    },
+    "zoo.storage": set(),
+    "training.corruptions": set(),
+    "training.data": {"training.corruptions"},
+    "training.export": {"training.corruptions", "training.data"},
+    "training.metrics": {"training.corruptions"},
+    "training.recipes": {"training.augment"},
+}
+# And what others do not.
+KNOWS_NOT = {
+    "training": {"training.cli"},
+    "training.evaluation": {"training.export", "training.publishing", "training.run"},
+    "training.report": {
+        *("training.evaluation.command", "training.evaluation.sweep"),
+        *("training.export", "training.publishing", "training.run"),
+    },
+}
+
+
+def neighbors(module):
+    """Returns the modules of this package that a module imports, anywhere in it."""
+    found = set()
+    for name in names(MODULES[module], inside_function=True):
+        # Either a module, or what it has from one.
+        found.add(name if name in MODULES else name.rpartition(".")[0])
+    return (found & MODULES.keys()) - {module}
+
+
+def is_in(module, folder):
+    return f"{module}.".startswith(f"{folder}.")
+
+
+@pytest.mark.parametrize("folder", KNOWS)
+def test_a_folder_of_one_role_knows_few_others(folder):
+    package = folder.partition(".")[0]
+    members = [module for module in MODULES if is_in(module, folder)]
+    assert len(members) > 1
+    for module in members:
+        for other in neighbors(module):
+            known = any(is_in(other, room) for room in (folder, *KNOWS[folder]))
+            assert known or not is_in(other, package), (module, other)
+
+
+@pytest.mark.parametrize("folder", KNOWS_NOT)
+def test_no_folder_knows_what_is_built_upon_it(folder):
+    for module in MODULES:
+        for room in KNOWS_NOT[folder] if is_in(module, folder) else ():
+            if not is_in(module, room):
+                found = [other for other in neighbors(module) if is_in(other, room)]
+                assert not found, (module, found)
+
+
+def test_no_module_imports_itself_over_others():
+    graph = {module: neighbors(module) for module in MODULES}
+    while graph:
+        leaves = {module for module, known in graph.items() if not known}
+        assert leaves, f"There is a circle among {sorted(graph)}"
+        graph = {m: known - leaves for m, known in graph.items() if m not in leaves}
+
+
+def test_no_test_imports_a_test():
+    for path in (ROOT / "tests").rglob("*.py"):
+        found = names(path, inside_function=True)
+        found = [name for name in found if name.startswith("tests.")]
+        assert not [name for name in found if ".test_" in name], path
+
+
+def test_the_tests_lie_in_the_folders_of_what_they_test():
+    for package in (*FORBIDDEN, "benchmarks"):
+        for path in (ROOT / "tests" / package).rglob("*.py"):
+            assert path.stem in ("__init__", "conftest") or path.stem[:5] == "test_", (
+                path
+            )
+            assert (ROOT / path.parent.relative_to(ROOT / "tests")).is_dir(), path

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests import commands
+from tests.helpers import commands
 
 ROOT = pathlib.Path(__file__).parent.parent
 

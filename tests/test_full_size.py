@@ -20,7 +20,8 @@ from tests.full_size import (
     validation,
 )
 from tests.full_size.job import Outcome, Run, Step
-from training import cifar_files, data
+from training import data
+from training.data import cifar_files
 from training.run import load_recipe
 
 FIGURES = {"loss": 1.5, "test_loss": 2.25, "test_accuracy": 0.1234}

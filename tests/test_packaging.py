@@ -16,7 +16,7 @@ import pytest
 from packaging import requirements, specifiers, version
 
 import zoo
-from zoo import presets
+from zoo.presets import index
 
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGES = ("layers", "zoo", "training")
@@ -74,8 +74,8 @@ def test_the_wheel_holds_the_images_and_weights_that_it_promises(wheel):
     assert "training/assets/fashion_mnist/t10k-labels-idx1-ubyte.gz" in names
     assert "training/assets/fashion_mnist/LICENSE" in names
     beside = {path.name for path in (ROOT / "weights").glob("*.safetensors")}
-    for preset in presets.read().values():
-        inside = f"zoo/pretrained/{preset.file}" in names
+    for preset in index.read().values():
+        inside = f"zoo/presets/pretrained/{preset.file}" in names
         assert preset.url or inside or preset.file in beside
 
 
@@ -174,10 +174,10 @@ images = data.load("fashion_mnist", "test", data_dir=None).take(256)
 assert images.images.shape == (256, 28, 28, 1)
 model = zoo.build("resnet20_smooth_mcdo", images.input_shape, 10)
 assert zoo.posterior.MonteCarlo(model, 2)(images.images[:2]).shape == (2, 2, 10)
-from zoo import presets
-packaged = {p.name for p in (presets.FOLDER / "pretrained").iterdir()}
+from zoo.presets import index
+packaged = {p.name for p in (index.FOLDER / "pretrained").iterdir()}
 for name in zoo.list_models(pretrained=True):
-    if presets.read()[name].file not in packaged:
+    if index.read()[name].file not in packaged:
         continue
     logits = zoo.load(name)(images.images, training=False)
     accuracy = (logits.numpy().argmax(-1) == images.labels).mean()

@@ -8,8 +8,8 @@ import re
 import pytest
 
 import zoo
-from tests import markdown
-from zoo import presets
+from tests.helpers import markdown
+from zoo.presets import index
 
 ROOT = pathlib.Path(__file__).parent.parent
 FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
@@ -26,7 +26,7 @@ each_file = pytest.mark.parametrize(
 
 @each_file
 def test_the_python_code_runs(path, tmp_path, monkeypatch):
-    if "zoo.load(" in path.read_text() and not presets.read():
+    if "zoo.load(" in path.read_text() and not index.read():
         pytest.skip("There are no packaged weights.")
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": path.stem}
@@ -63,6 +63,8 @@ def check_command(words, whole=True):
             check_flags(modules[command], arguments, whole)
     elif words[:2] == ["python", "-m"] and words[2].startswith("training."):
         check_flags(words[2], words[3:], whole)
+    elif words[:3] == ["python", "-m", "benchmarks.results"]:
+        check_flags("benchmarks.results.__main__", words[3:], whole)
     elif command == "make":
         check_make(arguments)
     elif command == "pip" or words[:3] == ["python", "-m", "pip"]:

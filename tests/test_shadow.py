@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests import processes
+from tests.helpers import processes
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -25,7 +25,7 @@ def run_python(code, first):
 @pytest.mark.parametrize("file", ["{}.py", "{}/__init__.py"])
 @pytest.mark.parametrize(
     "package, hidden",
-    [("zoo", "layers"), ("training", "zoo"), ("zoo.blocks", "layers")],
+    [("zoo", "layers"), ("training", "zoo"), ("zoo.models.blocks", "layers")],
 )
 def test_the_error_names_the_file_of_the_other_module(tmp_path, package, hidden, file):
     foreign = tmp_path / file.format(hidden)

@@ -9,7 +9,8 @@ import pytest
 
 import layers
 import zoo
-from training import losses, optimizer
+from training import objective as losses
+from training import optimizer
 from training.metrics import keras_metrics
 from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature
 

@@ -10,7 +10,7 @@ import safetensors
 import safetensors.numpy
 
 from training.differences import differences
-from zoo import files
+from zoo.storage import files
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,6 @@ import json
 import pathlib
 import pkgutil
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 
@@ -18,13 +17,16 @@ from absl import logging
 import zoo
 from training import data as datasets
 from training import distribution as distributions
-from training import fingerprint, recipes, trainer
-from training import origin as origins
-from training.recalibrate import recalibrate as recalibrate_norms
+from training import initial_weights, recipes, trainer
+from training.batch_statistics import recalibrate as recalibrate_norms
+from training.data import fingerprint, loading
 from training.recipes.base import Recipe
-from zoo import files, records, registry
-from zoo.facts import model_facts
-from zoo.weights import save_weights
+from training.versions import current_commit
+from zoo import registry
+from zoo.presets.model_config import model_facts
+from zoo.presets.weight_file import save_weights
+from zoo.publishing import training_record
+from zoo.storage import files
 
 
 def load_recipe(name: str) -> Recipe:
@@ -122,13 +124,6 @@ def measure_normalization(data: datasets.ImageData, limit: int = 10_000):
     return tuple(mean.round(2).tolist()), tuple(variance.round(2).tolist())
 
 
-def current_commit() -> str:
-    """Returns the commit of this package's checkout, or its version outside of one."""
-    command = ["git", "-C", str(pathlib.Path(__file__).parent), "rev-parse", "HEAD"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    return result.stdout.strip() or f"smoothzoo {zoo.__version__}"
-
-
 def _image_size(recipe, name, model, origin):
     """Returns the size of images that are resized, and in words what decided it."""
     found = (
@@ -176,7 +171,7 @@ def _load_data(recipe, dataset, data_dir, limit, model, origin):
 def _data_facts(name, data_dir, train, test):
     """Returns where data are, and what, so that nothing goes by their name."""
     return {
-        "path": datasets.absolute(name),
+        "path": loading.absolute(name),
         "data_dir": data_dir and str(pathlib.Path(data_dir).absolute()),
         "training": fingerprint.of_data(train),
         "test": fingerprint.of_data(test),
@@ -209,9 +204,9 @@ def run_training(
             `training.trainer.train` writes.
         data_dir: Where the data lie; see `training.data.load`.
         dataset: Data set in place of the recipe's.
-        weights: What to start from, as `training.origin.find` takes it; by default from
-            scratch. The model normalizes pixels as theirs does, and has a new head if
-            the classes are others.
+        weights: What to start from, as `training.initial_weights.find` takes it; by
+            default from scratch. The model normalizes pixels as theirs does, and has a
+            new head if the classes are others.
         recalibrate: Whether to set the statistics of the batch normalizations to those
             of the training set first.
         distribution: A key of `training.distribution.DISTRIBUTIONS`.
@@ -234,7 +229,7 @@ def run_training(
     settings = change_recipe(load_recipe(recipe), changes, epochs)
     if recalibrate and not weights:
         raise ValueError("`recalibrate` needs `weights`. Received: weights=None")
-    origin = origins.find(weights) if weights else None
+    origin = initial_weights.find(weights) if weights else None
     *sets, data_facts = _load_data(
         settings, dataset, data_dir, limit, str(spec), origin
     )
@@ -255,7 +250,7 @@ def run_training(
             is_new = not (folder / trainer.CHECKPOINT_FILE).exists()
             if recalibrate and is_new:
                 recalibrate_norms(network, train.images, settings.batch_size, seed=seed)
-            if is_new or not (folder / records.FILE).exists():
+            if is_new or not (folder / training_record.FILE).exists():
                 _write_record(
                     folder,
                     model=spec.stem,
@@ -294,7 +289,7 @@ def _start(spec, settings, train, origin):
         normalization = settings.normalization or measure_normalization(train)
         network = zoo.build(str(spec), shape, len(classes), normalization, classes)
         return network, normalization, None
-    network, facts = origins.load(origin, str(spec), shape, classes)
+    network, facts = initial_weights.load(origin, str(spec), shape, classes)
     found = model_facts(network)
     return network, (tuple(found["mean"]), tuple(found["variance"])), facts
 
@@ -313,7 +308,7 @@ def _write_record(folder, **settings):
             "smoothzoo": zoo.__version__,
         },
     }
-    with files.replacing(folder / records.FILE) as temporary:
+    with files.replacing(folder / training_record.FILE) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n")
 
 

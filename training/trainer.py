@@ -10,19 +10,11 @@ import keras
 from absl import logging
 
 import layers
-from training import (
-    batches,
-    checkpoint,
-    class_names,
-    distribution,
-    fingerprint,
-    losses,
-    optimizer,
-    progress,
-)
-from training.data import ImageData
-from training.images import Numbers
-from training.recalibrate import batch_normalizations, recalibrate
+from training import batches, checkpoint, distribution, objective, optimizer, progress
+from training.batch_statistics import batch_normalizations, recalibrate
+from training.data import ImageData, fingerprint
+from training.data.image_data import Numbers
+from training.evaluation import class_names
 from training.recipes.base import Recipe
 from zoo import outputs
 from zoo.classifier import Classifier, classes_of
@@ -115,10 +107,10 @@ def compile_model(
     """
     outputs.check_model(model)
     steps = num_examples // recipe.batch_size
-    trained = losses.elbo(model, num_examples)
+    trained = objective.elbo(model, num_examples)
     trained.compile(
         optimizer=optimizer.optimizer(recipe, steps, model),
-        loss=losses.cross_entropy(recipe.label_smoothing, model.output_shape[-1]),
+        loss=objective.cross_entropy(recipe.label_smoothing, model.output_shape[-1]),
         weighted_metrics=[
             keras.metrics.SparseCategoricalCrossentropy("nll", from_logits=True),
             keras.metrics.SparseCategoricalAccuracy(name="accuracy"),

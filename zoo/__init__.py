@@ -14,10 +14,10 @@ if _spec and pathlib.Path(_spec.origin or "").parent != _ours:
 
 from zoo import posterior as posterior
 from zoo import predictive as predictive
+from zoo.catalog import describe as describe
 from zoo.catalog import list_models as list_models
-from zoo.catalog import load as load
-from zoo.description import describe as describe
 from zoo.kept_weights import kept_weights as kept_weights
+from zoo.loading import load as load
 from zoo.registry import ModelSpec as ModelSpec
 from zoo.registry import build as build
 from zoo.registry import parse as parse

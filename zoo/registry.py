@@ -4,15 +4,17 @@ import dataclasses
 import difflib
 import itertools
 import numbers
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 import layers
-from zoo import alexnet, outputs, preresnet, resnet, vgg
+from zoo import outputs
 from zoo.classifier import Classifier, named
-from zoo.methods import METHODS
-from zoo.parts import combine
+from zoo.models import alexnet, preresnet, resnet, vgg
+from zoo.models.methods import METHODS
+from zoo.models.parts import combine
 
 ARCHITECTURES = {
     **resnet.ARCHITECTURES,
@@ -212,3 +214,31 @@ def _check_normalization(normalization, channels):
             f"channel ({channels}) and variances positive. "
             f"Received: normalization={normalization}"
         )
+
+
+_SEED = re.compile(r"(.+\..+)_seed(\d+)")
+
+
+def split_seed(name: str) -> tuple[str, int]:
+    """Takes the seed of a training off the name of its weights.
+
+    Args:
+        name: With its tag. The training with seed 0 has none in its tag.
+
+    Returns:
+        The name that all trainings of the model share, and the seed.
+
+    Example:
+
+    >>> split("resnet20.fashion_mnist_seed2")
+    ('resnet20.fashion_mnist', 2)
+    >>> split("resnet20.fashion_mnist")
+    ('resnet20.fashion_mnist', 0)
+    """
+    match = _SEED.fullmatch(name)
+    return (match[1], int(match[2])) if match else (name, 0)
+
+
+def join_seed(name: str, seed: int | None) -> str:
+    """Returns the name of the weights of a training, as `split` takes it apart."""
+    return f"{name}_seed{seed}" if seed else name

@@ -7,7 +7,7 @@ import pytest
 import layers
 import zoo
 from tests.contracts.cases import Case, Refused, Same, check_all
-from training import losses
+from training import objective
 from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature
 from zoo.registry import image_size
 
@@ -211,11 +211,11 @@ def test_settings_of_streams_are_named(model):
 
 def test_settings_of_losses_are_named(model):
     cases = [Case(repr(v), (v,), Refused("num_examples")) for v in COUNTS]
-    check_all(lambda n: losses.elbo(model, n), cases)
+    check_all(lambda n: objective.elbo(model, n), cases)
     cases = [
         Case(repr(v), (v,), Refused("label_smoothing")) for v in (-0.1, 1.5, NAN, "1")
     ]
-    check_all(lambda s: losses.cross_entropy(s, 3), cases)
+    check_all(lambda s: objective.cross_entropy(s, 3), cases)
 
 
 def test_smoothed_labels_are_a_mixture_with_all_classes():
@@ -225,5 +225,5 @@ def test_smoothed_labels_are_a_mixture_with_all_classes():
     target = 0.9 * np.eye(3)[labels] + 0.1 / 3
     expected = -(target * logs).sum(axis=1).mean()
     case = Case("", (labels, logits), Same(()))
-    found = float(losses.cross_entropy(0.1, 3)(*case.args))
+    found = float(objective.cross_entropy(0.1, 3)(*case.args))
     np.testing.assert_allclose(found, expected, rtol=1e-5)

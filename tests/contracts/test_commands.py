@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from tests import processes
-from tests.commands import environment
+from tests.helpers import processes
+from tests.helpers.commands import environment
 
 ROOT = pathlib.Path(__file__).parents[2]
 NAME = "--model=resnet20"

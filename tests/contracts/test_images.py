@@ -6,8 +6,11 @@ import pytest
 
 import layers
 from tests.contracts.cases import Case, Refused, Same, check_all
-from training import corruptions, evaluate, images, perturbations
-from training.passes import Passes
+from training import corruptions
+from training.corruptions import sequences
+from training.data import image_data as images
+from training.evaluation import evaluate
+from training.evaluation.sampling import Passes
 from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature
 
 RNG = np.random.default_rng(0)
@@ -51,7 +54,7 @@ def test_corruptions_are_right_or_name_the_argument(name):
         if isinstance(case.outcome, Refused) and hasattr(case.args[0], "shape")
     ]
     check_all(lambda x: corruptions.corrupt(x, name, 3), single)
-    check_all(lambda x: perturbations.perturb(x, name), single)
+    check_all(lambda x: sequences.perturb(x, name), single)
 
 
 @pytest.mark.parametrize("argument", SETTINGS)

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 import layers
-from tests.training.test_evaluate import Data
-from training import evaluate, external, fingerprint
-from zoo import facts, publish, weights
+from tests.helpers.data_sets import Data
+from training.data import fingerprint
+from training.evaluation import evaluate, external_models
 from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature
+from zoo.presets import model_config, weight_file
+from zoo.publishing import publish
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1)).astype("uint8")
 LABELS = np.array([0, 1, 2, 0, 1, 2])
@@ -30,7 +32,7 @@ def network():
 
 def loaded_from(model, folder):
     model.save(folder / "theirs.keras")
-    return external.load(str(folder / "theirs.keras"), 2)
+    return external_models.load(str(folder / "theirs.keras"), 2)
 
 
 def exported(kind):
@@ -55,8 +57,8 @@ CALLS = {
     "predict": lambda model, _: evaluate.predict(MonteCarlo(model, 2), IMAGES, (1, 2)),
     "external": loaded_from,
     "fingerprint": lambda model, _: fingerprint.of_posterior(MonteCarlo(model, 2)),
-    "save_weights": lambda model, folder: weights.save_weights(model, folder / "w"),
-    "facts": lambda model, _: facts.model_facts(model),
+    "save_weights": lambda model, folder: weight_file.save_weights(model, folder / "w"),
+    "facts": lambda model, _: model_config.model_facts(model),
     "is_stochastic": lambda model, _: layers.is_stochastic(model),
     "saved_model": pytest.param(exported("saved_model"), marks=pytest.mark.slow),
     "tflite": pytest.param(exported("tflite"), marks=pytest.mark.slow),
@@ -103,13 +105,13 @@ def trained(model, _):
 
 
 def onnx(model, folder):
-    from training.onnx import export_onnx
+    from training.export.onnx import export_onnx
 
     export_onnx(model, folder / "model.onnx")
 
 
 def served(model, folder):
-    from training.serving import export_version
+    from training.export.serving import export_version
 
     export_version(model, folder, 2)
 

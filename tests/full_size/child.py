@@ -15,10 +15,11 @@ from unittest import mock
 import keras
 import numpy as np
 
-from tests import markdown
 from tests.full_size import networks, validation
 from tests.full_size.job import Step
-from training import corruptions, data
+from tests.helpers import markdown
+from training import corruptions
+from training.data import fashion_mnist
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -29,7 +30,11 @@ def preload():
         import tensorflow_datasets  # noqa: F401
 
         importlib.import_module("training.export")
-    for name in ("training.run", "training.benchmark", "training.publishing"):
+    for name in (
+        "training.run",
+        "training.evaluation.command",
+        "training.publishing.publish_training",
+    ):
         importlib.import_module(name)
     importlib.import_module("training.cli.common")
 
@@ -72,7 +77,7 @@ def start(
         _split(devices)
         with (
             networks.Narrow(folder / "packaged" if packaged else inputs / "zoo"),
-            mock.patch.object(data, "DEBIAN", inputs / "fashion_mnist"),
+            mock.patch.object(fashion_mnist, "DEBIAN", inputs / "fashion_mnist"),
             mock.patch.object(corruptions, "corrupt_all", _brighter),
             mock.patch.object(keras.Model, "fit", _fit(step, updates)),
         ):

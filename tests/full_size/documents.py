@@ -4,10 +4,10 @@ import dataclasses
 import pathlib
 import re
 
-from tests import markdown
 from tests.full_size import recipes
 from tests.full_size.child import ROOT
 from tests.full_size.job import Run, Step
+from tests.helpers import markdown
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
@@ -50,7 +50,7 @@ BEFORE = {
         "copy README.md",
         "zoo-evaluate --model=resnet20.fashion_mnist --num_samples=1 "
         "--output=runs/card",
-        "python -m training.cli.results --results=runs/card/rows.jsonl",
+        "python -m benchmarks.results --results=runs/card/rows.jsonl",
     ),
     "weights": (
         "copy README.md",
@@ -69,7 +69,7 @@ BEFORE = {
     ),
 }
 ON_JAX = "zoo-train", "zoo-evaluate"
-MAKE = {"demo": "training.cli.demo", "results": "training.cli.results"}
+MAKE = {"demo": "training.cli.demo", "results": "benchmarks.results"}
 # Sets whose number of images a command takes many times over.
 MANY = re.compile(r"_c/\*/\*|--suite=")
 FEW = "--limit=100"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training import corrupted
+from training.data import corrupted
 
 # Every eighth image is zeros.
 _ZEROS = 8

@@ -9,7 +9,10 @@ import keras
 
 import zoo
 from training.export import export_saved_model
-from zoo import alexnet, blocks, packaging, presets, publish, registry, vgg
+from zoo import registry
+from zoo.models import alexnet, blocks, vgg
+from zoo.presets import index
+from zoo.publishing import packaging, publish
 
 FILTERS = 4
 
@@ -52,7 +55,7 @@ class Narrow:
                 tuple(tuple((FILTERS, n) for _, n in s) for s in alexnet.SIZES),
             ),
             mock.patch.object(blocks, "SMALL_SIDE", 0),
-            mock.patch.object(presets, "FOLDER", self.folder),
+            mock.patch.object(index, "FOLDER", self.folder),
         )
         for patch in patches:
             patch.start()
@@ -68,7 +71,7 @@ def package(root: pathlib.Path):
     Args:
         root: Gets folders `zoo` and `published`, and `theirs.keras`.
     """
-    known = presets.read(pathlib.Path(zoo.__file__).parent)
+    known = index.read(pathlib.Path(zoo.__file__).parent)
     (root / "zoo" / "pretrained").mkdir(parents=True)
     with Narrow(root / "zoo"):
         for preset in known.values():

@@ -31,7 +31,7 @@ def validate(path: str):
         key = record["model"], where
         if key not in models:
             models[key] = zoo.load(record["model"], weights=folder)
-        zoo.weights.load_weights(models[key], folder / "model.safetensors")
+        zoo.presets.weight_file.load_weights(models[key], folder / "model.safetensors")
         result = {k: _measure(models[key], part) for k, part in sets[where].items()}
         (folder / "validation.json").write_text(json.dumps(result))
 

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests import processes
+from tests.helpers import processes
 
 
 def run_module(name, path, **environment):
@@ -16,13 +16,13 @@ def run_module(name, path, **environment):
 
 @pytest.fixture(scope="session")
 def on_jax(tmp_path_factory):
-    """What `tests.layers.portable` computes on JAX."""
+    """What `tests.helpers.portable` computes on JAX."""
     path = tmp_path_factory.mktemp("jax") / "results.npz"
-    return run_module("tests.layers.portable", path, KERAS_BACKEND="jax")
+    return run_module("tests.helpers.portable", path, KERAS_BACKEND="jax")
 
 
 @pytest.fixture(scope="session")
 def replicas(tmp_path_factory):
-    """What `tests.layers.replicas` draws on two devices."""
+    """What `tests.helpers.replicas` draws on two devices."""
     path = tmp_path_factory.mktemp("replicas") / "draws.npz"
-    return run_module("tests.layers.replicas", path)
+    return run_module("tests.helpers.replicas", path)

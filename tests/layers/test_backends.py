@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from layers import MCDropout, random
-from tests.layers.portable import SEEDS, draws
+from tests.helpers.portable import SEEDS, draws
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from layers import BlurPool2D, blur
-from tests.checks import check_layer
+from tests.helpers.checks import check_layer
 
 BINOMIAL = {
     1: (1,),

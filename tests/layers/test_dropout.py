@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from layers import Dropout, MCDropout, is_stochastic, stream
-from tests.checks import assert_mean_close, check_layer
+from tests.helpers.checks import assert_mean_close, check_layer
 
 SHAPE = (4, 5, 6, 7)
 RATE = 0.3

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from layers import Conv2DFlipout, DenseFlipout, MCDropout, fusion, random, stream
+from layers import Conv2DFlipout, DenseFlipout, MCDropout, compilation, random, stream
 from layers.estimators import ESTIMATORS
-from tests.checks import assert_mean_close
-from tests.layers.test_variational import CASES, normal, random_scales, twin
+from tests.helpers.checks import assert_mean_close
+from tests.helpers.gaussian_layers import CASES, normal, random_scales, twin
 
 X = normal(3, 4)
 
@@ -167,7 +167,7 @@ def test_draws_compiled_by_themselves_have_the_same_bits():
         return random.bernoulli(keys, shape, 0.3), random.signs(keys, shape), normals
 
     def fused():
-        with fusion.fused():
+        with compilation.fused():
             return draws()
 
     def count(function):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.layers import portable
+from tests.helpers import portable
 
 
 def test_layers_compute_the_same_on_jax(on_jax):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import layers
-from tests.checks import check_config, check_keras_file, check_mixed_precision
+from tests.helpers.checks import check_config, check_keras_file, check_mixed_precision
 
 SHAPE = (6, 5, 3, 4)
 SETTINGS = {"momentum": 0.9, "epsilon": 1e-5}

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from layers import random
-from tests.checks import assert_mean_close
+from tests.helpers.checks import assert_mean_close
 from tests.oracles import counter_hash
 
 GOLDEN = 0x9E3779B1

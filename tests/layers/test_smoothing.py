@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from layers import SpatialSmoothing, blur, fusion
+from layers import SpatialSmoothing, blur, compilation
 from layers.smoothing import PROBS
-from tests.checks import check_layer
+from tests.helpers.checks import check_layer
 
 # Written once more, with NumPy alone.
 VARIANTS = {
@@ -247,7 +247,7 @@ def test_compiled_it_is_the_same_up_to_rounding(probs, padding, taps):
     x = images(2, 16, 17, 16)
     weights = images(*layer(x).shape, scale=1)
     (expected, expected_gradient), _ = smoothed_and_gradient(layer, x, weights)
-    with fusion.fused():
+    with compilation.fused():
         (y, gradient), graph = smoothed_and_gradient(layer, x, weights)
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-5, atol=1e-5)
@@ -270,7 +270,7 @@ def test_compiled_its_gradient_has_a_gradient():
         return outer.gradient(slope, x)
 
     expected = curvature()
-    with fusion.fused():
+    with compilation.fused():
         found = curvature()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
@@ -279,7 +279,7 @@ def test_compiled_its_gradient_has_a_gradient():
 def test_unknown_and_small_maps_are_not_compiled(shape):
     layer = SpatialSmoothing()
     compute = tf.function(layer, autograph=False)
-    with fusion.fused():
+    with compilation.fused():
         graph = compute.get_concrete_function(tf.TensorSpec(shape)).graph
     functions = graph.as_graph_def().library.function
     assert not [f for f in functions if f.attr["_XlaMustCompile"].b]
@@ -290,6 +290,6 @@ def test_compiled_the_last_batch_may_be_smaller():
     compute = tf.function(
         layer, input_signature=[tf.TensorSpec((None, *x.shape[1:]))], autograph=False
     )
-    with fusion.fused():
+    with compilation.fused():
         batches = [compute(x[:3]), compute(x[3:])]
     np.testing.assert_allclose(tf.concat(batches, 0), layer(x), rtol=1e-5, atol=1e-5)

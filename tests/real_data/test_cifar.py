@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import zoo
-from tests.training import cifar_layouts
-from training import data, evaluate, validation
+from tests.helpers import cifar_layouts
+from training import data
+from training.data import validation
+from training.evaluation import evaluate
 
 pytestmark = pytest.mark.slow
 # Means and standard deviations of the training images in [0, 1], as published.

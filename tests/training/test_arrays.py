@@ -4,8 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from training import batches, evaluate, metrics, parity, shifted
-from training.images import ImageData
+from training import batches, metrics
+from training.data import shifted
+from training.data.image_data import ImageData
+from training.evaluation import evaluate
+from training.export import parity
 from zoo import arrays, posterior
 
 BYTES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), np.uint8)

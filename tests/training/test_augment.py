@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from layers import random
-from tests.checks import assert_mean_close
+from tests.helpers.checks import assert_mean_close
 from training.augment import crop, flip, resized_crop
 
 SHAPE = (1000, 9, 7, 2)

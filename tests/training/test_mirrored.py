@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.training.test_trainer import stripes
+from tests.helpers.data_sets import stripes
 from training import batches
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 def run(*cases):
     """Returns the figures of trainings in a process with several logical devices."""
-    command = [sys.executable, "-m", "tests.training.mirrored", json.dumps(cases)]
+    command = [sys.executable, "-m", "tests.helpers.mirrored", json.dumps(cases)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False

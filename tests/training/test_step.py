@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import layers
-from training import losses, optimizer
+from training import objective, optimizer
 
 SHAPES = (3, 3, 4, 8), (8,), (5, 1)
 SETTINGS = {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 1e-2}
@@ -79,7 +79,7 @@ def batch():
 
 
 def compiled(model, kind=optimizer.MomentumSGD, **settings):
-    model.compile(kind(**SETTINGS), losses.cross_entropy(), **settings)
+    model.compile(kind(**SETTINGS), objective.cross_entropy(), **settings)
     return model
 
 
@@ -96,7 +96,7 @@ def operations(step, *args):
 
 def test_a_step_compiles_its_draws_and_nothing_else():
     images, labels = (tf.constant(array) for array in batch())
-    trained = compiled(losses.elbo(network(), 100))
+    trained = compiled(objective.elbo(network(), 100))
     trained.optimizer.build(trained.trainable_variables)
     outside, inside = operations(trained.train_step, (images, labels))
     assert {"RightShift", "BitwiseXor"} <= inside
@@ -110,7 +110,7 @@ def test_a_step_compiles_its_draws_and_nothing_else():
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_a_step_draws_and_learns_what_plain_keras_does(jit_compile):
     images, labels = batch()
-    ours = compiled(losses.elbo(network(), 1), jit_compile=jit_compile)
+    ours = compiled(objective.elbo(network(), 1), jit_compile=jit_compile)
     plain = compiled(network(), keras.optimizers.SGD, jit_compile=False)
     for _ in range(3):
         loss, other = (m.train_on_batch(images, labels) for m in (ours, plain))

@@ -1,11 +1,9 @@
 """Training resumes exactly, on every backend and distribution."""
 
 import dataclasses
-import gzip
 import json
 import os
 import signal
-import struct
 import sys
 import time
 
@@ -14,29 +12,11 @@ import numpy as np
 import pytest
 
 import layers
-from tests import processes
-from training import checkpoint, losses, trainer
-from training.data import ImageData
-from training.recipes.base import Recipe
-
-RECIPE = Recipe(
-    dataset="stripes",
-    batch_size=16,
-    epochs=3,
-    learning_rate=0.05,
-    augmentations=("flip", "crop2"),
-)
-
-
-def stripes(count=80, size=12):
-    """Images of two classes: horizontal and vertical stripes under noise."""
-    rng = np.random.default_rng(0)
-    labels = np.arange(count) % 2
-    wave = 60 * np.sign(np.sin(np.arange(size) * 1.5 + rng.uniform(0, 6, (count, 1))))
-    images = np.where(labels[:, None, None], wave[:, None, :], wave[:, :, None])
-    images = images + 128 + rng.normal(0, 30, images.shape)
-    images = np.clip(images, 0, 255).astype("uint8")[..., None]
-    return ImageData("stripes", images, labels.astype("int32"), ("rows", "columns"))
+from tests.helpers import processes
+from tests.helpers.commands import TWO_DEVICES, WITHOUT_TENSORFLOW
+from tests.helpers.data_sets import stripes, write_idx
+from tests.helpers.trainings import RECIPE, without_time
+from training import checkpoint, objective, trainer
 
 
 def small_model(rate=0.3, smooth=False):
@@ -57,10 +37,6 @@ def fit(workdir, model=None, recipe=RECIPE, validation=40, **kwargs):
     validation = stripes(validation)
     rows = trainer.train(model, recipe, stripes(), workdir, validation, **kwargs)
     return model, rows
-
-
-def without_time(rows):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -282,10 +258,10 @@ def test_the_divergence_is_divided_by_the_number_of_examples():
     head = layers.DenseFlipout(2, initial_scale=0.1, seed=0)
     model = keras.Model(images, head(images))
     x, y = np.ones((6, 4), "float32"), np.zeros(6, "int32")
-    trained = losses.elbo(model, num_examples=1000)
-    trained.compile("sgd", losses.cross_entropy())
+    trained = objective.elbo(model, num_examples=1000)
+    trained.compile("sgd", objective.cross_entropy())
     with layers.stream(0):
-        nll = float(losses.cross_entropy()(y, model(x)))
+        nll = float(objective.cross_entropy()(y, model(x)))
     divergence = float(sum(model.losses))
     with layers.stream(0):
         total = float(trained.compute_loss(x, y, trained(x)))
@@ -319,14 +295,6 @@ with distribution.scope({scope!r}):
 print(json.dumps(t.without_time(rows)))
 print("tensorflow" in sys.modules)
 """
-TWO_DEVICES = """
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(
-    cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from layers import fusion
-fusion._WORTH_FUSING = 1  # Small maps are compiled, too.
-"""
 
 
 TWO_JAX_DEVICES = """
@@ -334,13 +302,6 @@ import os
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 import jax
 assert len(jax.devices()) == 2
-"""
-WITHOUT_TENSORFLOW = """
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "tensorflow":
-            raise ModuleNotFoundError(name, name=name)
-sys.meta_path.insert(0, Blocker())
 """
 
 
@@ -391,12 +352,6 @@ def test_jax_trains_from_arrays_without_tensorflow(tmp_path):
     assert not has_tensorflow
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert rows[-1]["averaged_val_loss"] != rows[-1]["val_loss"]
-
-
-def write_idx(path, array):
-    header = struct.pack(">HBB", 0, 8, array.ndim)
-    header += struct.pack(f">{array.ndim}I", *array.shape)
-    path.write_bytes(gzip.compress(header + array.astype("uint8").tobytes()))
 
 
 def zoo_train(workdir):

@@ -4,12 +4,11 @@ import keras
 import pytest
 
 import zoo
-from tests.zoo import graphs, publications, weight_files
-from zoo import alexnet, methods, registry, vgg, weights
-from zoo.methods import METHODS
-
-# Programs of their own, for a Python with torch and timm, or with keras_hub.
-collect_ignore = ["timm_networks.py", "hub_networks.py"]
+from tests.helpers import graphs, publications, weight_files
+from zoo import registry
+from zoo.models import alexnet, methods, vgg
+from zoo.models.methods import METHODS
+from zoo.presets import weight_file
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def model():
 @pytest.fixture
 def path(model, tmp_path):
     """The weights file of that network."""
-    weights.save_weights(model, tmp_path / "model.safetensors")
+    weight_file.save_weights(model, tmp_path / "model.safetensors")
     return tmp_path / "model.safetensors"
 
 
@@ -47,3 +46,12 @@ def toy_model():
     """A small network that is published; tests leave it as it is."""
     keras.utils.set_random_seed(0)
     return zoo.build(publications.NAME, (16, 16, 1), 4, ((70.0,), (8000.25,)))
+
+
+@pytest.fixture
+def double():
+    """Builds models in 64 bits, so that what differs is not rounding."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_dtype_policy(policy)

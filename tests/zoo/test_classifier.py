@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo import presets
 from zoo.classifier import classes_of, match, named
 from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature
-from zoo.weights import save_weights
+from zoo.presets import index
+from zoo.presets.weight_file import save_weights
 
 CLASSES = ("cat", "dog", "cow")
 
@@ -96,8 +96,8 @@ def test_weight_files_have_the_classes(tmp_path):
 
 def test_packaged_models_know_their_classes():
     names = "resnet20.fashion_mnist"
-    assert zoo.load(names).classes == presets.read()[names].classes
-    assert len(presets.read()[names].classes) == 10
+    assert zoo.load(names).classes == index.read()[names].classes
+    assert len(index.read()[names].classes) == 10
 
 
 def test_a_model_of_keras_has_none():

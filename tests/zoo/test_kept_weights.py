@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from tests import processes
+from tests.helpers import processes
 
 CODE = """
 import keras
 import numpy as np
 import zoo
-from training import losses
+from training import objective
 from zoo.classifier import named
 
 def network():
@@ -19,7 +19,7 @@ def network():
     images = keras.Input((4,))
     x = keras.layers.BatchNormalization()(images)
     model = keras.Model(images, keras.layers.Dense(3)(x))
-    model.compile("sgd", losses.cross_entropy())
+    model.compile("sgd", objective.cross_entropy())
     return model
 
 def batches(bad, method):
@@ -51,7 +51,7 @@ def has_weights(model, weights):
 for method in ("predict", "evaluate", "fit"):
     for bad in (0, 2, None):
         model = named(network())
-        model.compile("sgd", losses.cross_entropy())
+        model.compile("sgd", objective.cross_entropy())
         before = model.get_weights()
         shared = keras.Model(model.input, model.output)
         interrupt(model, method, bad)

@@ -6,8 +6,8 @@ import pytest
 from keras import ops
 
 import zoo
-from training import evaluate
 from training.data import ImageData
+from training.evaluation import evaluate
 from zoo import outputs, predictive
 from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature
 

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests import processes
+from tests.helpers import processes
 from zoo import predictive
 
 

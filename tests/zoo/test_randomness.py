@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import layers
-from tests.checks import assert_mean_close
+from tests.helpers.checks import assert_mean_close
 from zoo.posterior import MonteCarlo
 
 X = np.random.default_rng(0).uniform(1, 2, size=(4, 6, 6, 2)).astype("float32")

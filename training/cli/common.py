@@ -41,13 +41,15 @@ def load_model(
     Args:
         name: Of the model, or the path of the file.
         weights: A file or folder, of a model of the zoo alone.
-        outputs: What that in the file returns; see `training.external`.
+        outputs: What that in the file returns; see
+            `training.evaluation.external_models`.
         input_range: What it takes; see there.
         classes: Names of the classes of a file that does not know them, or the path of
             a text file with one in each line.
     """
     import zoo  # Takes seconds, and nothing else here needs it.
-    from training import external, label_files
+    from training.data import label_files
+    from training.evaluation import external_models
 
     if not name.endswith(".keras"):
         if classes:
@@ -59,7 +61,7 @@ def load_model(
     if weights:
         raise ValueError(f"'{name}' has its own weights. Received: weights={weights}")
     names = label_files.given(classes)
-    return external.read(name, outputs, input_range, names)[0]
+    return external_models.read(name, outputs, input_range, names)[0]
 
 
 def are_positive(numbers: Sequence[str]) -> bool:

@@ -15,7 +15,7 @@ from absl import app, flags
 
 from training.cli import common
 from training.export import export_saved_model
-from training.run import current_commit
+from training.versions import current_commit
 from zoo import convert
 
 _SOURCE = flags.DEFINE_string(

@@ -12,8 +12,8 @@ from absl import flags
 from rich import console
 
 import zoo
-from training import data, demo, report
-from training.cli import common, quiet
+from training import data, report
+from training.cli import common, demo_tour, quiet
 
 _OUTPUT = flags.DEFINE_string("output", "demo", "Folder for all files.")
 _LIMIT = flags.DEFINE_integer("limit", 1000, "Test images to use.", lower_bound=16)
@@ -27,19 +27,19 @@ def main():
     test = data.load("fashion_mnist", "test").take(_LIMIT.value)
     screen.rule(f"1  {len(test)} test images of Fashion-MNIST, ten passes each")
     model = zoo.load("resnet20_smooth_mcdo.fashion_mnist")
-    probs, entropy, information = demo.classify(model, test, num_samples=10)
+    probs, entropy, information = demo_tour.classify(model, test, num_samples=10)
     right = probs.argmax(axis=-1) == test.labels
-    demo.plot_certainty(test, probs, entropy, output / "certainty.png")
+    demo_tour.plot_certainty(test, probs, entropy, output / "certainty.png")
     for name, mask in (("right", right), ("wrong", ~right)):
         screen.print(
             f"{mask.sum():5d} {name}: mean entropy {entropy[mask].mean():.3f} nats, "
             f"mutual information {information[mask].mean():.4f} nats"
         )
     screen.rule("2  Quality against the number of forward passes")
-    screen.print(report.rich_table(demo.compare(test, output)))
+    screen.print(report.rich_table(demo_tour.compare(test, output)))
     screen.rule("3  Export, compared with Keras")
     with quiet.without_chatter():
-        results = demo.export_both(model, test, output)
+        results = demo_tour.export_both(model, test, output)
     for result in results:
         screen.print(
             f"{result['path']}: {result['bytes'] / 1e6:.2f} MB, largest difference of "

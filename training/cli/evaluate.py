@@ -12,8 +12,8 @@ import dataclasses
 
 from absl import flags, logging
 
-from training import benchmark, checking
 from training.cli import common
+from training.evaluation import card_check, command
 
 flags.DEFINE_list("model", None, "Names, .keras, SavedModels; a+b.", required=True)
 flags.DEFINE_list("weights", None, "A path or nothing for each model, or a+b.")
@@ -35,18 +35,18 @@ flags.DEFINE_list("input_range", "0,255", "Pixels of models not of the zoo.")
 flags.DEFINE_list("classes", "", "Their classes, in order, or a file of lines.")
 flags.DEFINE_string("reference", None, "The model that mCE is relative to.")
 flags.DEFINE_bool("check", False, "Whether to compare with the model cards.")
-flags.DEFINE_float("tolerance", checking.TOLERANCE, "Largest difference to a card.")
+flags.DEFINE_float("tolerance", card_check.TOLERANCE, "Largest difference to a card.")
 POSITIVE = "must be positive integers, for example --num_samples=1,2,5"
 flags.register_validator("num_samples", common.are_positive, POSITIVE)
 
 
 def main():
     """Evaluates the models, prints tables and says where the files lie."""
-    fields = [field.name for field in dataclasses.fields(benchmark.Settings)]
+    fields = [field.name for field in dataclasses.fields(command.Settings)]
     values = {name: flags.FLAGS[name].value for name in fields}
     values["num_samples"] = list(map(int, values["num_samples"]))
     logging.set_verbosity(max(logging.get_verbosity(), logging.INFO))
-    outcome = benchmark.run(benchmark.Settings(**values))
+    outcome = command.run(command.Settings(**values))
     outcome.show()
     if outcome.deviations:
         raise ValueError(f"{len(outcome.deviations)} values are not those published.")

@@ -7,8 +7,8 @@ Example:
 
 from absl import flags
 
-from training import formats
 from training.cli import common, quiet
+from training.export import formats
 
 _MODEL = flags.DEFINE_string(
     "model", None, "Name of a model, or a .keras file.", required=True

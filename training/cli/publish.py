@@ -10,9 +10,10 @@ Examples:
 
 from absl import app, flags
 
-from training import publishing
 from training.cli import common
-from zoo import packaging, presets
+from training.publishing import publish_training
+from zoo.presets import index
+from zoo.publishing import packaging
 
 flags.DEFINE_string("model", None, "Its tag is by default data set and seed.")
 flags.DEFINE_string("weights", None, "Folder of a training, or its file.")
@@ -38,11 +39,11 @@ def main():
         raise app.UsageError("Give --model, --weights and --output, or --package.")
     for folder in values["package"]:
         preset = packaging.package(folder)
-        place = f"{presets.locate(preset).parent.name}/" if preset.file else preset.url
+        place = f"{index.locate(preset).parent.name}/" if preset.file else preset.url
         print(f"{preset.name}: {preset.size / 1e6:.2f} MB in {place}")
     if any(needed):
         options = {name: values[name] for name in (*OTHERS, "saved_model")}
-        preset = publishing.publish_training(*needed, **options)
+        preset = publish_training.publish_training(*needed, **options)
         if preset.rounding:
             print(
                 "Rounding:", ", ".join(f"{k} {v}" for k, v in preset.rounding.items())

@@ -10,13 +10,12 @@ import numpy as np
 
 from training.corruptions import worker
 from training.corruptions.common import nearest_side
-from training.corruptions.single import check_images, check_natural, generator
-from training.corruptions.table import CORRUPTIONS, POINTWISE, check
+from training.corruptions.part import corrupt_part
+from training.corruptions.single import check_images, check_natural
+from training.corruptions.table import check
 
 # Other processes pay from about that many pixels on; they start once, in half a second.
 _MANY = 2**21
-# Pixels that a corruption which treats every pixel alone takes at once.
-_STACK = 2**16
 
 
 def corrupt_all(
@@ -109,37 +108,6 @@ def _single_threaded_opencv():
         yield
     finally:
         cv2.setNumThreads(threads)
-
-
-def corrupt_part(
-    images: np.ndarray,
-    corrupted: np.ndarray,
-    start: int,
-    stop: int,
-    name: str,
-    severity: int,
-    seed: int,
-    numbers: Sequence[int],
-) -> None:
-    """Writes `corrupted[start:stop]` on one core; see `corrupt_all`.
-
-    The two arrays may be one.
-    """
-    corruption = CORRUPTIONS[name]
-    height, width = images.shape[1:3]
-    if name in POINTWISE and width <= height:
-        # Small images on top of one another are one image of the same width.
-        many = max(1, _STACK // (height * width))
-        for top in range(start, stop, many):
-            bottom = min(top + many, stop)
-            stack = np.ascontiguousarray(images[top:bottom])
-            tall = corruption(stack.reshape(-1, *images.shape[2:]), severity)
-            corrupted[top:bottom] = tall.reshape(stack.shape)
-        return
-    for index in range(start, stop):
-        rng = generator(seed, numbers[index], name, severity)
-        image = np.ascontiguousarray(images[index])
-        corrupted[index] = corruption(image, severity, rng)
 
 
 def _by_threads(images, corrupted, workers, job):

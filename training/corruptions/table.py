@@ -62,3 +62,6 @@ DETERMINISTIC = {
 }
 # Those that treat every pixel alone.
 POINTWISE = {"brightness", "saturate"}
+
+# What the source of published images says if the clean ones have another order.
+OTHER_ORDER = "in another order than the clean images"

@@ -113,7 +113,7 @@ def main() -> None:
     """Does the jobs that come through standard input until it ends."""
     import cv2
 
-    from training.corruptions.batch import corrupt_part
+    from training.corruptions.part import corrupt_part
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The first process decides.
     cv2.setNumThreads(1)

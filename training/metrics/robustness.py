@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from training.corrupted import OTHER_ORDER
 from training.corruptions import BENCHMARK, SEVERITIES
+from training.corruptions.table import OTHER_ORDER
+from zoo import dataset_name
 
 # The mean error of AlexNet over the severities of each corruption of ImageNet-C, as
 # published; a clean error was not, so there is no relative mCE.
@@ -59,7 +60,7 @@ def aggregate(rows: Iterable[Mapping], reference: str | None = None) -> list[dic
     The corruptions beyond the 15 of the benchmark take no part, nor do other rows.
 
     Args:
-        rows: As `training.evaluate.evaluate` returns them.
+        rows: As `training.evaluation.evaluate.evaluate` returns them.
         reference: The name of a model among the rows that draws nothing; or
             `alexnet_published`, whose errors on ImageNet-C alone are known. Without
             it, nothing is normalized.
@@ -100,14 +101,15 @@ def _collect(rows):
     """
     grids, clean = {}, {}
     for row in rows:
-        dataset, *place = row["dataset"].rsplit("/", 2)
+        name = dataset_name.parse(row["dataset"])
+        key = _key(row, str(name.whole))
         if row["metric"] not in _KINDS:
             continue
-        if not place:
-            _add(clean, _key(row, f"{dataset}_c"), row)
-        elif dataset.endswith("_c") and place[0] in BENCHMARK:
-            grid = grids.setdefault(_key(row, dataset), {})
-            _add(grid, "/".join(place), row)
+        if name.kind == "clean":
+            _add(clean, key, row)
+        elif name.kind == "corruption" and name.change in BENCHMARK:
+            place = f"{name.change}/{name.amount:g}"
+            _add(grids.setdefault(key, {}), place, row)
     return grids, clean
 
 

@@ -6,7 +6,7 @@ from training.report.figures import save_figure as save_figure
 from training.report.page import html as html
 from training.report.rows import read_rows as read_rows
 from training.report.rows import write_rows as write_rows
-from training.report.table import markdown as markdown
-from training.report.table import rich_table as rich_table
-from training.report.table import table as table
-from training.report.table import write_table as write_table
+from training.report.tables import markdown as markdown
+from training.report.tables import rich_table as rich_table
+from training.report.tables import table as table
+from training.report.tables import write_table as write_table

@@ -1,9 +1,7 @@
 """How a report was made, and how its numbers are defined."""
 
 import datetime
-import importlib.metadata
 import inspect
-import platform
 import re
 import shlex
 import sys
@@ -11,13 +9,10 @@ from pathlib import Path
 
 import keras
 
-import zoo
 from training import metrics
-from training.report import columns
-from training.report.results import Results
-
-# Those that have a say in the values.
-PACKAGES = ("keras", "tensorflow", "jax", "numpy")
+from training.metrics import display
+from training.report.result_set import Results
+from training.versions import versions
 
 
 def facts(results: Results, command: str | None = None) -> dict[str, str]:
@@ -27,7 +22,7 @@ def facts(results: Results, command: str | None = None) -> dict[str, str]:
         results: The values.
         command: By default that of this process.
     """
-    from training.run import current_commit
+    from training.versions import current_commit
 
     seeds = sorted({row["seed"] for row in results.rows})
     counts = sorted({row["num_examples"] for row in results.rows})
@@ -36,7 +31,7 @@ def facts(results: Results, command: str | None = None) -> dict[str, str]:
         "Command": command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "Seeds" if len(seeds) > 1 else "Seed": ", ".join(map(str, seeds)),
         "Commit": current_commit(),
-        "Versions": ", ".join(_versions()),
+        "Versions": ", ".join(versions()),
         "Backend": keras.backend.backend(),
         "Date": now.strftime("%Y-%m-%d %H:%M UTC"),
         "Images": " to ".join(dict.fromkeys(f"{c:,}" for c in (counts[0], counts[-1])))
@@ -65,7 +60,7 @@ def definitions(results: Results) -> list[tuple[str, str]]:
     """Returns headings and what the docstrings of the metrics say about them."""
     functions = {**metrics.CLASSIFICATION, **metrics.DETECTION}
     found = {
-        columns.heading(name): functions[name]
+        display.heading(name): functions[name]
         for name in dict.fromkeys(m.partition("/")[0] for m in results.metrics)
         if name in functions
     }
@@ -90,16 +85,6 @@ def _introduction(function):
             result.append(line.rstrip())
         deep = indent
     return "\n".join(filter(None, result))
-
-
-def _versions():
-    yield f"smoothzoo {zoo.__version__}"
-    yield f"Python {platform.python_version()}"
-    for package in PACKAGES:
-        try:
-            yield f"{package} {importlib.metadata.version(package)}"
-        except importlib.metadata.PackageNotFoundError:
-            continue
 
 
 def _duration(seconds):

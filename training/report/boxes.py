@@ -5,9 +5,10 @@ import os
 import statistics
 from collections.abc import Iterable, Mapping
 
-from training.report import columns, curves, figures
+from training.metrics import display
+from training.report import curves, figures
 from training.report.figures import Chart
-from training.report.results import Results
+from training.report.result_set import Results
 
 
 def charts(results: Results, base: str) -> list[Chart]:
@@ -36,7 +37,7 @@ def plot_severity(rows: Iterable[Mapping], base: str, path: str | os.PathLike):
     """Draws the boxes of all metrics side by side.
 
     Args:
-        rows: As `training.evaluate.evaluate` returns them.
+        rows: As `training.evaluation.evaluate.evaluate` returns them.
         base: Name of the clean data set, severity 0.
         path: Of a PNG or an SVG file, which appears whole or not at all.
 
@@ -67,7 +68,7 @@ def _boxes(results, base, metric) -> dict[str, dict[int, list[float]]]:
             value = results.value(model, data.name, metric)
             groups.setdefault(int(data.amount), []).append(value)
         groups = {s: list(filter(math.isfinite, groups[s])) for s in sorted(groups)}
-        boxes[label] = {s: columns.scaled(metric, g) for s, g in groups.items() if g}
+        boxes[label] = {s: display.scaled(metric, g) for s, g in groups.items() if g}
     return boxes
 
 
@@ -96,13 +97,13 @@ def _draw(axis, boxes, metric):
     shown = sorted({severity for groups in boxes.values() for severity in groups})
     axis.set_xticks(shown, ["clean" if s == 0 else str(s) for s in shown])
     axis.set_xlabel("Severity of the corruption")
-    axis.set_ylabel(columns.heading(metric))
+    axis.set_ylabel(display.heading(metric))
     figures.tidy(axis)
     axis.grid(visible=False, axis="x")
 
 
 def _chart(figure, boxes, metric, base):
-    title = f"{columns.heading(metric)} on {base} over the corruptions, by severity"
+    title = f"{display.heading(metric)} on {base} over the corruptions, by severity"
     ends = []
     for label, groups in boxes.items():
         texts = [f"{statistics.median(g):.4g} at {s}" for s, g in groups.items()]

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training import metrics, predictions
+from training import metrics
+from training.evaluation import predictions
 from training.report import figures
 from training.report.figures import Chart
-from training.report.results import Results
+from training.report.result_set import Results
 
 _CONFIDENCE = "Confidence (largest mean probability)"
 # Bins with a smaller share of the images are noise.
@@ -20,7 +21,7 @@ class Stored:
 
     Args:
         results: The values.
-        folder: Of the predictions; see `training.predictions`.
+        folder: Of the predictions; see `training.evaluation.predictions`.
     """
 
     def __init__(self, results: Results, folder: str | os.PathLike):

@@ -2,9 +2,10 @@
 
 import math
 
-from training.report import columns, figures
+from training.metrics import display
+from training.report import figures
 from training.report.figures import Chart
-from training.report.results import DataSet, Results
+from training.report.result_set import DataSet, Results
 
 # The metrics that are drawn, of those which the rows have.
 DRAWN = ("accuracy", "nll", "ece")
@@ -32,7 +33,7 @@ def ensemble_size(results: Results, dataset: str) -> list[Chart]:
         if len(sizes) > 1:
             figure, axis = _lines(lines, metric)
             figures.size_axis(axis, sizes)
-            title = f"{columns.heading(metric)} on {dataset} by ensemble size"
+            title = f"{display.heading(metric)} on {dataset} by ensemble size"
             charts.append(_finish(figure, axis, title, lines, metric, "N="))
     return charts
 
@@ -58,7 +59,7 @@ def shift(results: Results, kind: str, base: str) -> list[Chart]:
         if max(map(len, lines.values())) > 1:
             figure, axis = _lines(lines, metric)
             axis.set_xlabel(f"{kind.capitalize()} ({unit})")
-            title = f"{columns.heading(metric)} on {base} by {kind}"
+            title = f"{display.heading(metric)} on {base} by {kind}"
             charts.append(_finish(figure, axis, title, lines, metric, f"{unit} "))
     return charts
 
@@ -66,9 +67,9 @@ def shift(results: Results, kind: str, base: str) -> list[Chart]:
 def _lines(lines, metric):
     figure, axis = figures.new_figure(list(lines))
     for index, (label, line) in enumerate(lines.items()):
-        values = columns.scaled(metric, line.values())
+        values = display.scaled(metric, line.values())
         axis.plot(list(line), values, label=label, markersize=5, **figures.style(index))
-    axis.set_ylabel(columns.heading(metric))
+    axis.set_ylabel(display.heading(metric))
     figures.tidy(axis)
     return figure, axis
 
@@ -80,7 +81,7 @@ def _finish(figure, axis, title, lines, metric, unit):
         if line:
             places = dict.fromkeys((min(line), max(line)))
             texts = [
-                f"{columns.number(metric, line[p])} at {unit}{p:g}" for p in places
+                f"{display.number(metric, line[p])} at {unit}{p:g}" for p in places
             ]
             ends.append(f"{label} {', '.join(texts)}")
     alt = f"Line chart: {title}. {'; '.join(ends)}."

@@ -8,9 +8,9 @@ import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from training.report import columns
-from training.report.results import Results
-from zoo import files
+from training.metrics import display
+from training.report.result_set import Results
+from zoo.storage import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +32,8 @@ def plot_ensemble_size(rows: Iterable[Mapping], path: str | os.PathLike):
     """Draws NLL, accuracy and ECE against the ensemble size, a line for each model.
 
     Args:
-        rows: As `training.evaluate.evaluate` returns them, of one data set. Values of
-            several seeds are averaged.
+        rows: As `training.evaluation.evaluate.evaluate` returns them, of one data set.
+            Values of several seeds are averaged.
         path: Of a PNG or an SVG file, which appears whole or not at all.
 
     Raises:
@@ -54,10 +54,10 @@ def plot_ensemble_size(rows: Iterable[Mapping], path: str | os.PathLike):
     for axis, metric in zip(axes, metrics, strict=True):
         for index, model in enumerate(results.models):
             curve = results.by_size(model, datasets[0], metric)
-            values = columns.scaled(metric, curve.values())
+            values = display.scaled(metric, curve.values())
             axis.plot(list(curve), values, label=model, **style(index))
         size_axis(axis, sorted({row["num_samples"] for row in results.rows}))
-        axis.set_ylabel(columns.heading(metric))
+        axis.set_ylabel(display.heading(metric))
         tidy(axis)
     figure.suptitle(f"Mean of N predictions on {datasets[0]}")
     legend(figure, axes[0], wide=True)

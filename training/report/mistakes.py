@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from training import class_names, fingerprint
+from training.data import fingerprint
+from training.evaluation import class_names
 from training.metrics.inputs import chunks
 from training.report.confidence import Stored
 

@@ -5,9 +5,17 @@ import os
 import pathlib
 from collections.abc import Iterable, Mapping
 
-from training.report import about, boxes, confidence, curves, grid, heat, mistakes
+from training.report import (
+    about,
+    boxes,
+    confidence,
+    curves,
+    heat_maps,
+    html_tables,
+    mistakes,
+)
 from training.report.figures import Chart
-from training.report.results import Results
+from training.report.result_set import Results
 from training.report.rows import write_text
 
 ASSETS = pathlib.Path(__file__).parents[1] / "assets" / "report"
@@ -38,7 +46,7 @@ def html(
     What the rows and predictions do not tell is left out.
 
     Args:
-        rows: As `training.evaluate.evaluate` returns them.
+        rows: As `training.evaluation.evaluate.evaluate` returns them.
         predictions: The folder of the stored predictions, or None.
         path: Of the page, which appears whole or not at all.
         images: The data sets from which the mistakes are shown, one
@@ -52,12 +60,12 @@ def html(
     if not results.rows:
         raise ValueError("A report needs rows of an evaluation. Received: rows=[]")
     content = {
-        "headline": grid.headline(results),
+        "headline": html_tables.headline(results),
         "sizes": _sizes(results),
         "corruptions": _corruptions(results),
         "boxes": _boxes(results),
         "shifts": _shifts(results),
-        "detection": grid.values(results, results.of_kind("detection")),
+        "detection": html_tables.values(results, results.of_kind("detection")),
         "tables": _tables(results),
         **_predicted(results, predictions, images),
         "definitions": about.definitions(results),
@@ -100,7 +108,7 @@ def _corruptions(results):
     """Returns the heat maps of each clean data set: of each metric those there are."""
     found = {}
     for base in results.bases("corruption"):
-        maps = [heat.heat_maps(results, base, m) for m in curves.drawn(results)]
+        maps = [heat_maps.heat_maps(results, base, m) for m in curves.drawn(results)]
         if any(maps):
             found[base] = [m for m in maps if m]
     return found
@@ -147,7 +155,7 @@ def _predicted(results, folder, images):
 def _tables(results):
     """Returns tables of all values, one for each kind of data set."""
     tables = {
-        heading: grid.values(
+        heading: html_tables.values(
             results, [d for d in results.datasets.values() if d.kind in kinds]
         )
         for heading, kinds in _TABLES.items()

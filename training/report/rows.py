@@ -6,7 +6,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Mapping
 
-from zoo import files
+from zoo.storage import files
 
 _SHORT = 6  # So many letters of a fingerprint tell a few data sets apart.
 
@@ -17,7 +17,7 @@ def write_rows(rows: Iterable[Mapping], path: str | os.PathLike):
     JSON has no NaN, so a metric without a value is `null`.
 
     Args:
-        rows: As `training.evaluate.evaluate` returns them.
+        rows: As `training.evaluation.evaluate.evaluate` returns them.
         path: Of the file.
     """
     lines = []
@@ -51,7 +51,7 @@ def told_apart(rows: Iterable[Mapping]) -> list[Mapping]:
     `data` rows have says which are; rows without are taken to be of the same.
 
     Args:
-        rows: As `training.evaluate.evaluate` returns them.
+        rows: As `training.evaluation.evaluate.evaluate` returns them.
     """
     rows, found = list(rows), {}
     for row in rows:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import keras
 
-from zoo import presets, publish
+from zoo import presets
 from zoo.convert.source import Source, read
-from zoo.convert.state import load_state, num_classes
-from zoo.origin import CONVERTED, warn_unlike
+from zoo.convert.state_dict import load_state, num_classes
+from zoo.presets.provenance import CONVERTED, warn_unlike
+from zoo.publishing import publish
 from zoo.registry import build, parse
 
 
@@ -68,7 +69,7 @@ def write(
     data_license: str | None = None,
     export: Callable | None = None,
 ) -> presets.Preset:
-    """Writes a converted model as `zoo.publish.publish` writes a trained one.
+    """Writes a converted model as `zoo.publishing.publish` writes a trained one.
 
     Args:
         source: What the weights were read from.

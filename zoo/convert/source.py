@@ -12,11 +12,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from zoo import download, files
-from zoo.convert import hub, padded_shortcuts
-from zoo.convert.names import ours
-from zoo.convert.pickled import read_pth
+from zoo.convert import keras_hub_format, padded_shortcuts
+from zoo.convert.name_tables import ours
+from zoo.convert.torch_format import read_pth
 from zoo.registry import parse
+from zoo.storage import download, files
 
 WEIGHTS_FILES = "model.safetensors", "pytorch_model.bin"  # In a folder, as on the hub.
 CONFIG_FILE = "config.json"  # Of timm, beside the weights.
@@ -119,10 +119,14 @@ def read(
         ValueError: If the file is damaged or holds anything but arrays.
     """
     pixels = {"mean": mean, "std": std} if mean and std else {}
-    if isinstance(source, keras.Model) or str(source).startswith(hub.PREFIX):
+    if isinstance(source, keras.Model) or str(source).startswith(
+        keras_hub_format.PREFIX
+    ):
         return _read_keras(source, pixels)
-    if not str(source).startswith(PREFIX) and hub.is_preset(pathlib.Path(source)):
-        state, config, sums = hub.read_folder(pathlib.Path(source))
+    if not str(source).startswith(PREFIX) and keras_hub_format.is_preset(
+        pathlib.Path(source)
+    ):
+        state, config, sums = keras_hub_format.read_folder(pathlib.Path(source))
         return Source(pathlib.Path(source).name, sums, state, {**config, **pixels})
     if str(source).startswith(PREFIX):
         name = str(source).removeprefix(PREFIX)
@@ -141,10 +145,10 @@ def read(
 
 def _read_keras(source, pixels) -> Source:
     if isinstance(source, keras.Model):
-        state, config = hub.read_model(source)
+        state, config = keras_hub_format.read_model(source)
         return Source(source.name, None, state, {**config, **pixels})
-    name = source.removeprefix(hub.PREFIX)
-    state, config = hub.read_model(hub.load_preset(name))
+    name = source.removeprefix(keras_hub_format.PREFIX)
+    state, config = keras_hub_format.read_model(keras_hub_format.load_preset(name))
     network, _, data = name.rpartition("_")
     named = {"architecture": network, "tag": data}
     if re.fullmatch(r"resnet_\d+_imagenet", name):

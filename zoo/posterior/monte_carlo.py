@@ -9,6 +9,7 @@ from keras import ops
 
 import layers
 from layers import tracing
+from layers.compilation import Compiled
 from layers.estimators import ESTIMATORS
 from zoo import outputs
 from zoo.classifier import classes_of
@@ -19,10 +20,14 @@ from zoo.posterior.base import (
     check_keys,
     check_scale,
 )
-from zoo.posterior.compiled import Compiled
-from zoo.posterior.passes import chunk_size, is_number, run_all, symbolic_chunk_size
+from zoo.posterior.graph_split import Split
 from zoo.posterior.pixels import takes_bytes
-from zoo.posterior.prefix import Split
+from zoo.posterior.sample_loop import (
+    chunk_size,
+    is_number,
+    run_all,
+    symbolic_chunk_size,
+)
 
 MEMORY = 64 * 2**20
 _NOISE_SETTINGS = "rate", "stddev", "prediction"  # Attributes of layers that draw.
@@ -247,7 +252,7 @@ class MonteCarlo(Posterior):
                 return ops.cast(self._split.suffix(values), "float32")
 
         if self._split.has_small_maps and self._split.is_known:
-            passes = layers.fusion.fuse(passes)
+            passes = layers.compilation.fuse(passes)
 
         def run(numbers):
             # A loop traces this once, so each pass opens a stream of its own.

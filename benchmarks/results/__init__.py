@@ -1,0 +1,1 @@
+"""The tables of this repository's own documents, made from measured results."""

@@ -1,0 +1,62 @@
+r"""Writes the results of the packaged presets, and of a benchmark, into the documents.
+
+With --results, rows of `zoo-evaluate` go into the presets: those of a training take the
+place of what was there of it, those of other seeds become the spread.
+With --benchmark, tables go into --page and a figure, severity.png, beside it.
+With --question it prints at how many passes `mcdo` is as good as `smooth_mcdo` at two.
+
+Examples:
+
+    python -m benchmarks.results --readme=README.md
+    python -m benchmarks.results --results=runs/a/rows.jsonl,runs/b/rows.jsonl
+    python -m benchmarks.results --benchmark=runs/benchmark --page=docs/benchmark.md
+    python -m benchmarks.results --question=runs/a/rows.jsonl,runs/b/rows.jsonl
+"""
+
+import pathlib
+
+from absl import flags
+
+from benchmarks.results import benchmark_page, passes_saved, readme
+from training import report
+from training.cli import common
+from zoo.publishing import packaging
+
+_README = flags.DEFINE_string("readme", "README.md", "The Markdown file.")
+_BENCHMARK = flags.DEFINE_string("benchmark", None, "Folder of `zoo-evaluate`.")
+_BASE = flags.DEFINE_string("base", "fashion_mnist", "The clean set of the benchmark.")
+_RESULTS = flags.DEFINE_list("results", [], "Rows of `zoo-evaluate`, of all seeds.")
+_QUESTION = flags.DEFINE_list("question", [], "Such rows, to compare.")
+_PAGE = flags.DEFINE_string("page", "docs/benchmark.md", "Where its tables go.")
+
+
+def main():
+    """Rewrites the text between the two marks, or answers the question."""
+    if _QUESTION.value:
+        rows = _rows(_QUESTION.value)
+        print(passes_saved.markdown(passes_saved.answers(rows, _BASE.value)), end="")
+    elif _BENCHMARK.value:
+        rows = report.read_rows(pathlib.Path(_BENCHMARK.value) / "rows.jsonl")
+        page, figure = benchmark_page.write(
+            rows, _BASE.value, pathlib.Path(_PAGE.value)
+        )
+        print(f"The benchmark is in {page}, and drawn in {figure}")
+    else:
+        if _RESULTS.value:
+            names = packaging.renew(_rows(_RESULTS.value))
+            print(f"New results: {', '.join(names)}")
+        readme.update(pathlib.Path(_README.value))
+        print(f"The results are in {_README.value}")
+
+
+def _rows(paths):
+    return [row for path in paths for row in report.read_rows(path)]
+
+
+def run():
+    """Entry point of `make results`."""
+    common.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,168 @@
+"""The question of the smoothing paper: how many passes does smoothing save?
+
+At which number of passes does a random network without smoothing predict as well as
+the smoothed one with two, on clean and on corrupted images?
+"""
+
+import statistics
+from collections.abc import Iterable, Mapping
+
+from zoo import dataset_name, registry
+from zoo.publishing import results
+
+PLAIN, SMOOTH, SIZE, METRIC = "mcdo", "smooth_mcdo", 2, "nll"
+_GROUPS = ("clean", "corrupted")
+
+
+def answers(rows: Iterable[Mapping], base: str = "fashion_mnist") -> list[dict]:
+    """Answers the question for each backbone, on clean and on corrupted images.
+
+    Args:
+        rows: Of `training.evaluation.sweep.evaluate_all`, of trainings with several
+            seeds under names of their own; see `zoo.publishing.results`.
+        base: Name of the clean test set, `"fashion_mnist_size/64"` for example.
+
+    Returns:
+        A dict for each backbone and group: `backbone`, `group`, the `seeds` that both
+        networks have; `reference`, the NLL of the smoothed network with two passes for
+        each of them; `plain`, that of the other by number of passes; `sizes`, the
+        smallest evaluated number of passes with no worse NLL, or None, for each seed;
+        and `mean_size`, that of the means over the seeds. Under corruption, NLLs are
+        means over the corrupted sets that all of them have.
+
+    Raises:
+        ValueError: If no backbone has both networks with the same seed.
+    """
+    tables = _tables(rows, base)
+    found = [_answer(*key, tables[key]) for key in sorted(tables) if tables[key]]
+    found = [answer for answer in found if answer]
+    if not found:
+        names = sorted({f"{backbone} ({group})" for backbone, group in tables})
+        raise ValueError(
+            f"The question needs rows of a network with `{PLAIN}` and of the same one "
+            f"with `{SMOOTH}` at {SIZE} passes, of trainings with the same seed, on "
+            f"'{base}' or its corrupted sets. Received: rows of {names or 'none'}"
+        )
+    return found
+
+
+def smallest(values: Mapping[int, float], bound: float) -> int | None:
+    """Returns the smallest size whose value is not above a bound, or None.
+
+    Example:
+
+    >>> smallest({1: 0.5, 2: 0.4, 5: 0.3}, 0.4)
+    2
+    """
+    return next((size for size in sorted(values) if values[size] <= bound), None)
+
+
+def markdown(found: Iterable[Mapping]) -> str:
+    """Returns answers as a Markdown table: a line for each seed, and for the means.
+
+    Args:
+        found: As `answers` returns it.
+    """
+    found = list(found)
+    sizes = sorted({size for answer in found for size in answer["plain"]})
+    heading = [
+        *("network", "images", "seed", f"NLL of `{SMOOTH}`, N = {SIZE}"),
+        f"`{PLAIN}` reaches it at N",
+        *(f"NLL of `{PLAIN}`, N = {size}" for size in sizes),
+    ]
+    lines = [heading, ["---"] * 3 + ["---:"] * (len(heading) - 3)]
+    for answer in found:
+        lines += _lines(answer, sizes)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _lines(answer, sizes):
+    first = [f"`{answer['backbone']}`", answer["group"]]
+    last = max(answer["plain"])
+    columns = [answer["plain"].get(size, []) for size in sizes]
+    for index, seed in enumerate(answer["seeds"]):
+        values = [
+            answer["reference"][index],
+            *(c[index] if c else None for c in columns),
+        ]
+        reference, *texts = ["-" if v is None else f"{v:.4f}" for v in values]
+        reached = _reached(answer["sizes"][index], last)
+        yield [*first, str(seed), reference, reached, *texts]
+    if len(answer["seeds"]) > 1:
+        reference, *texts = map(results.spread, (answer["reference"], *columns))
+        reached = _reached(answer["mean_size"], last)
+        yield [*first, "mean ± sd (n)", reference, reached, *texts]
+
+
+def _reached(size, last) -> str:
+    return f"never up to {last}" if size is None else str(size)
+
+
+def _answer(backbone, group, table) -> dict | None:
+    """Answers from NLLs by data set, by methods, seed and number of passes."""
+    both = {seed for methods, seed, _ in table if methods == PLAIN}
+    both = sorted(seed for seed in both if (SMOOTH, seed, SIZE) in table)
+    sizes = [{n for m, s, n in table if (m, s) == (PLAIN, seed)} for seed in both]
+    used = [(SMOOTH, seed, SIZE) for seed in both]
+    common = sorted(set.intersection(*sizes)) if both else []
+    used += [(PLAIN, seed, size) for seed in both for size in common]
+    sets = set.intersection(*(set(table[key]) for key in used)) if common else ()
+    if not sets:
+        return None
+
+    def nll(*key):
+        return statistics.fmean(table[key][name] for name in sorted(sets))
+
+    reference = [nll(SMOOTH, seed, SIZE) for seed in both]
+    plain = {size: [nll(PLAIN, seed, size) for seed in both] for size in common}
+    means = {size: statistics.fmean(values) for size, values in plain.items()}
+    each = [{n: values[i] for n, values in plain.items()} for i in range(len(both))]
+    return {
+        "backbone": backbone,
+        "group": group,
+        "seeds": both,
+        "num_sets": len(sets),
+        "reference": reference,
+        "plain": plain,
+        "sizes": [smallest(*pair) for pair in zip(each, reference, strict=True)],
+        "mean_size": smallest(means, statistics.fmean(reference)),
+    }
+
+
+def _tables(rows, base):
+    """Returns NLLs by backbone and group; methods, seed and passes; and data set."""
+    tables = {}
+    for row in rows:
+        group = _group(row["dataset"], base)
+        name, seed = registry.split_seed(row["model"])
+        if row["metric"] != METRIC or group is None or not _is_known(name):
+            continue
+        spec = registry.parse(name)
+        table = tables.setdefault((spec.architecture, group), {})
+        key = "_".join(spec.methods), seed, row["num_samples"]
+        values = table.setdefault(key, {})
+        old = values.setdefault(row["dataset"], row["value"])
+        if old != row["value"]:
+            other = registry.join_seed(f"{spec.stem}.{spec.tag or 'tag'}", 1)
+            raise ValueError(
+                f"'{row['model']}' has two values on '{row['dataset']}', {old} and "
+                f"{row['value']}. Evaluate trainings with other seeds under names such "
+                f"as '{other}'."
+            )
+    return tables
+
+
+def _group(dataset, base) -> str | None:
+    name = dataset_name.parse(dataset)
+    if str(name.clean) != base:
+        return None
+    return {"clean": _GROUPS[0], "corruption": _GROUPS[1]}.get(name.kind)
+
+
+def _is_known(name) -> bool:
+    """Returns whether a name is of the zoo, not of an ensemble or a file."""
+    try:
+        registry.parse(name)
+    except ValueError:
+        return False
+    return "+" not in name and "#" not in name

@@ -1,0 +1,152 @@
+"""The results in the README, made from the packaged presets."""
+
+import pathlib
+
+from zoo import dataset_name, registry
+from zoo.presets import index
+from zoo.publishing import results
+from zoo.storage import files
+
+START, END = "<!-- results -->\n", "<!-- end of results -->\n"
+CORRUPTED = "<!-- corrupted -->\n", "<!-- end of corrupted -->\n"
+# Metric, title of the column, factor, decimals.
+METRICS = {
+    "nll": ("NLL (nats)", 1, 4),
+    "accuracy": ("accuracy (%)", 100, 2),
+    "ece": ("ECE (%)", 100, 2),
+}
+
+
+def results_table(dataset: str = "fashion_mnist") -> str:
+    """Returns the results of all presets on their test set as a Markdown table.
+
+    Trainings that differ in the seed are one line, with mean, standard deviation and
+    number. A deterministic model, whose passes agree, has one line.
+
+    Args:
+        dataset: Name of the test set; in another size it counts, too.
+
+    Returns:
+        Lines of Markdown.
+    """
+
+    def is_clean(row):
+        name = dataset_name.base_dataset(row["dataset"])
+        return name == dataset and not results.is_mean(row)
+
+    return _table(_values(is_clean))
+
+
+def corrupted_table(dataset: str = "fashion_mnist", passes=(2, 10)) -> str:
+    """Returns the means over all corrupted sets as a Markdown table.
+
+    Args:
+        dataset: Name of the clean test set; see `results_table`.
+        passes: Of the models that draw something, only these numbers of passes.
+
+    Returns:
+        Lines of Markdown.
+    """
+    return _table(_values(lambda row: _is_corrupted(row, dataset)), passes)
+
+
+def _is_corrupted(row, dataset="fashion_mnist"):
+    name = dataset_name.parse(row["dataset"])
+    return name.base == dataset and name.shift == ("c", "*/*")
+
+
+def _table(values, passes=None):
+    lines = [
+        f"| model | passes | {' | '.join(title for title, *_ in METRICS.values())} |",
+        "|---|---:|" + "---:|" * len(METRICS),
+    ]
+    for name, cells in values.items():
+        sizes = sorted({size for size, metric in cells if metric == "nll"})
+        if len({tuple(cells[size, "nll"].values()) for size in sizes}) == 1:
+            sizes = sizes[:1]
+        elif passes:
+            sizes = [size for size in sizes if size in passes]
+        for size in sizes:
+            texts = [
+                results.spread(list(cells.get((size, metric), {}).values()), *numbers)
+                for metric, (_, *numbers) in METRICS.items()
+            ]
+            lines.append(f"| `{name}` | {size} | {' | '.join(texts)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _rows():
+    """Yields the rows of all presets, and those of other seeds on their cards."""
+    for name, preset in index.read().items():
+        yield from ({"model": name, **row} for row in preset.results)
+        yield from preset.others
+
+
+def _values(chosen) -> dict[str, dict]:
+    """Returns values by name of all trainings; passes and metric; and training."""
+    found = {}
+    for row in filter(chosen, _rows()):
+        values = found.setdefault(registry.split_seed(row["model"])[0], {})
+        cell = values.setdefault((row["num_samples"], row["metric"]), {})
+        cell[row["model"]] = row["value"]
+    return found
+
+
+def commands() -> str:
+    """Returns where the presets come from, a line for each, as Markdown."""
+    lines = [
+        f"* `{name}`: `{preset.command}` at commit `{preset.commit[:10]}`, seed "
+        f"{preset.seed}"
+        for name, preset in index.read().items()
+        if preset.results
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def blocks() -> dict[tuple[str, str], str]:
+    """Returns what stands in the README, by the two marks around it."""
+    counts = {
+        f"{row['num_examples']:,} images of `{row['dataset']}`": None
+        for row in filter(_is_corrupted, _rows())
+    }
+    return {
+        (START, END): f"\n{results_table()}\n{_folded(commands())}\n",
+        CORRUPTED: f"\n{corrupted_table()}\n{', '.join(counts)}\n\n",
+    }
+
+
+def _folded(text):
+    summary = "<summary>How each of them was trained</summary>"
+    return f"<details>\n{summary}\n\n{text}\n</details>\n"
+
+
+def split(path: pathlib.Path, marks=(START, END)) -> tuple[str, str, str]:
+    """Returns the text before, between and behind the two marks of a Markdown file.
+
+    Args:
+        path: The file.
+        marks: The two lines.
+
+    Raises:
+        ValueError: If the file has no marks.
+    """
+    head, start, rest = path.read_text().partition(marks[0])
+    middle, end, tail = rest.partition(marks[1])
+    if not (start and end):
+        raise ValueError(
+            f"The file '{path}' has no lines {marks[0]!r} and {marks[1]!r}."
+        )
+    return head + start, middle, end + tail
+
+
+def update(path: pathlib.Path):
+    """Puts the results of the packaged presets between the marks of a file."""
+    for marks, text in blocks().items():
+        replace(path, text, marks)
+
+
+def replace(path: pathlib.Path, text: str, marks=(START, END)):
+    """Puts a text between the marks of a file; it changes whole or not at all."""
+    head, _, tail = split(path, marks)
+    with files.replacing(path) as temporary:
+        temporary.write_text(head + text + tail)

@@ -1,0 +1,70 @@
+"""The tables of the benchmark, worked by hand."""
+
+from benchmarks.results import benchmark_page
+
+METRICS = {"accuracy": 0.5, "nll": 1.0, "ece": 0.125}
+
+
+def rows(model, size, dataset, factor=1.0, metrics=METRICS):
+    common = {"model": model, "num_samples": size, "dataset": dataset}
+    return [
+        {**common, "metric": name, "value": factor * value}
+        for name, value in metrics.items()
+    ]
+
+
+def benchmark():
+    found = []
+    for size in (1, 5):
+        found += rows("plain", size, "d") + rows("random", size, "d", 1 / size)
+        for model, factor in (("plain", 1), ("random", 1 / size)):
+            found += rows(model, size, "d_c/fog/1", 1.2 * factor)
+            found += rows(model, size, "d_c/fog/2", 1.8 * factor)
+            found += rows(model, size, "d_c/snow/1", 0.6 * factor)
+            # A mean over corruptions, which must not be averaged again.
+            found += rows(model, size, "d_c", 9, {"mean_nll": 1.0, "nll": 1.0})
+            scores = {"auroc/entropy": 0.75, "auroc/energy": 0.1}
+            found += rows(model, size, "d vs digits", factor, scores)
+    return found
+
+
+def test_groups_are_averaged_and_models_that_draw_nothing_have_one_line():
+    heading, rule, *lines = benchmark_page.by_group(benchmark(), "d").splitlines()
+    assert heading.split(" | ")[2:] == [
+        *("clean: accuracy (%)", "clean: NLL", "clean: ECE (%)"),
+        *("corrupted: accuracy (%)", "corrupted: NLL", "corrupted: ECE (%)"),
+        "AUROC against digits (%) |",
+    ]
+    assert rule.count("|") == heading.count("|")
+    assert lines == [
+        "| `plain` | 1 | 50.00 | 1.000 | 12.50 | 60.00 | 1.200 | 15.00 | 75.00 |",
+        "| `random` | 1 | 50.00 | 1.000 | 12.50 | 60.00 | 1.200 | 15.00 | 75.00 |",
+        "| `random` | 5 | 10.00 | 0.200 | 2.50 | 12.00 | 0.240 | 3.00 | 15.00 |",
+    ]
+
+
+def test_what_was_not_evaluated_is_a_dash():
+    found = [row for row in benchmark() if row["model"] == "random"]
+    found = [
+        row
+        for row in found
+        if row["num_samples"] == 5
+        or row["dataset"] not in ("d vs digits", "d_c/snow/1")
+    ]
+    found += rows("other", 5, "d", metrics={"nll": 2.0})
+    lines = benchmark_page.by_group(found, "d").splitlines()[2:]
+    assert lines == [
+        "| `random` | 1 | 50.00 | 1.000 | 12.50 | 75.00 | 1.500 | 18.75 | - |",
+        "| `random` | 5 | 10.00 | 0.200 | 2.50 | 12.00 | 0.240 | 3.00 | 15.00 |",
+        "| `other` | 5 | - | 2.000 | - | - | - | - | - |",
+    ]
+
+
+def test_corruptions_are_averaged_over_severities_at_the_largest_size():
+    lines = benchmark_page.by_corruption(benchmark(), "d", "nll").splitlines()
+    assert lines == [
+        "| corruption | `plain` | `random` |",
+        "| --- | ---: | ---: |",
+        "| fog | 1.500 | 0.300 |",
+        "| snow | 0.600 | 0.120 |",
+    ]

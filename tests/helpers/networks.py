@@ -1,0 +1,52 @@
+"""Small networks of the tests."""
+
+import keras
+import numpy as np
+
+import layers
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, size=(7, 8, 8, 1)).astype("uint8")
+
+
+def network(*random_layers, seed=0, name="network", **kwargs):
+    """A small network with batch normalization; weights equal on every backend."""
+    images = keras.Input((8, 8, 1), name="images")
+    x = keras.layers.Rescaling(1 / 128, -1)(images)
+    x = keras.layers.Conv2D(8, 3, activation="relu")(x)
+    x = keras.layers.BatchNormalization()(x)
+    for layer in random_layers:
+        x = layer(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(images, keras.layers.Dense(3)(x), name=name)
+    rng = np.random.default_rng(seed)
+    for variable in model.weights:
+        if len(variable.shape) > 1:
+            variable.assign(rng.normal(size=variable.shape))
+        elif variable.dtype == "float32":  # Moving statistics and scales too.
+            variable.assign(rng.uniform(0.2, 1, variable.shape))
+    return model
+
+
+def mc_network(**kwargs):
+    elementwise = layers.MCDropout(0.3, name="elementwise")
+    channelwise = layers.MCDropout(0.3, channelwise=True, name="channelwise")
+    return network(elementwise, channelwise, **kwargs)
+
+
+def as_numpy(x):
+    return keras.ops.convert_to_numpy(x)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class UnknownNoise(keras.layers.Layer):
+    """A random layer that is not of the zoo."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.generator = keras.random.SeedGenerator(0)
+
+    def call(self, inputs):
+        return inputs + keras.random.normal(
+            keras.ops.shape(inputs), seed=self.generator
+        )

@@ -1,0 +1,60 @@
+"""An evaluation as one call, on a folder of images."""
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from training import corruptions, metrics, report
+from training.data import corrupted, folders
+from training.data.image_data import ImageData
+from training.evaluation import command, evaluate
+
+
+def test_images_of_a_folder_have_the_size_that_the_model_takes(tmp_path):
+    rng = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        for split in ("train", "test"):
+            (tmp_path / "photos" / split / label).mkdir(parents=True)
+        for i in range(3):
+            pixels = rng.integers(0, 256, (30, 40, 3), np.uint8)
+            path = tmp_path / "photos" / "test" / label / f"{i}.png"
+            Image.fromarray(pixels).save(path)
+    images = keras.Input((12, 20, 3))
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
+    model = keras.Model(images, keras.layers.Dense(2)(x), name="theirs")
+    model.save(tmp_path / "theirs.keras")
+    settings = command.Settings(
+        model=[str(tmp_path / "theirs.keras")],
+        dataset=[str(tmp_path / "photos")],
+        num_samples=(1,),
+        output=str(tmp_path / "out"),
+    )
+    rows = command.run(settings).rows
+    sized = folders.load_folder(tmp_path / "photos", "test", (12, 20))
+    probs = keras.ops.softmax(model(sized[0][:]))
+    expected = metrics.nll(np.array(probs), sized[1])
+    (found,) = [row["value"] for row in rows if row["metric"] == "nll"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert (tmp_path / "out" / "report.html").exists()
+    assert len(report.read_rows(tmp_path / "out" / "rows.jsonl")) == len(rows)
+
+
+def test_rows_of_corrupted_images_say_where_these_come_from(tmp_path, monkeypatch):
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
+    images = np.zeros((4, 16, 16, 1), "uint8")
+    clean = ImageData("d", images, np.array([0, 1, 0, 1]), ("a", "b"))
+    frost = corrupted.load("d_c/frost/1", "test", None, lambda: clean)
+    inputs = keras.Input((16, 16, 1))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
+    rows = evaluate.evaluate(model, frost, (1,), progress=False)
+    expected = f"frost made here of {corruptions.frost_source()} textures"
+    assert {row["source"] for row in rows} == {expected}
+
+
+@pytest.mark.parametrize("names", [{"dataset": ["fashion_mnis"]}, {"ood": ["minst"]}])
+def test_misspelled_data_sets_are_told_before_models_are_loaded(tmp_path, names):
+    settings = {"model": ["missing.keras"], "output": str(tmp_path / "out"), **names}
+    with pytest.raises(ValueError, match="Did you mean"):
+        command.run(command.Settings(**settings))
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,150 @@
+"""Models that are not of the zoo, in the two formats that Keras writes."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import layers
+from tests.helpers.data_sets import Data
+from tests.helpers.networks import mc_network, network
+from training.data import fingerprint
+from training.evaluation import evaluate, external_models, predictions
+from training.evaluation.sampling import Passes
+
+
+def foreign(scale=255.0, shift=0.0, outputs="probs", dropout=None):
+    """A model of somebody else: images in a range of their own, maybe to a softmax."""
+    images = keras.Input((8, 8, 1))
+    x = keras.layers.Rescaling(scale, shift)(images)
+    x = x if dropout is None else dropout(x)
+    logits = network()(x)
+    outputs = keras.layers.Softmax()(logits) if outputs == "probs" else logits
+    return keras.Model(images, outputs)
+
+
+def values(model):
+    return {
+        (row["num_samples"], row["metric"]): row["value"]
+        for row in evaluate.evaluate(model, Data(), (1, 3), progress=False)
+    }
+
+
+@pytest.mark.parametrize(
+    "scale, shift, input_range",
+    [(255.0, 0.0, (0, 1)), (127.5, 127.5, (-1, 1)), (1.0, 0.0, (0, 255))],
+)
+@pytest.mark.parametrize("outputs", ["logits", "probs"])
+@pytest.mark.parametrize("kind", ["keras", "saved_model"])
+def test_it_is_evaluated_as_the_same_model_of_the_zoo(
+    tmp_path, kind, outputs, scale, shift, input_range
+):
+    model, path = foreign(scale, shift, outputs), tmp_path / f"theirs.{kind}"
+    if kind == "keras":
+        model.save(path)
+    else:
+        tf.saved_model.save(
+            model,
+            path,
+            signatures=tf.function(
+                lambda pixels: {"answer": model(pixels, training=False)},
+                [tf.TensorSpec((None, 8, 8, 1), tf.float32)],
+            ).get_concrete_function(),
+        )
+    loaded = external_models.load(str(path), 3, outputs, input_range)
+    assert loaded.name == ("theirs" if kind == "keras" else "theirs.saved_model")
+    assert loaded.repeats_itself
+    found = values(loaded)
+    for key, value in values(network()).items():
+        assert found[key] == pytest.approx(value, abs=1e-4, nan_ok=True), key
+    assert external_models.is_external(str(path))
+
+
+def test_one_that_draws_runs_as_often_as_it_is_asked(tmp_path):
+    foreign(dropout=layers.MCDropout(0.5)).save(tmp_path / "random.keras")
+    loaded = external_models.load(str(tmp_path / "random.keras"), 3, "probs", (0, 1))
+    assert not loaded.repeats_itself
+    found = values(loaded)
+    assert found[1, "nll"] != found[3, "nll"]
+
+
+def test_the_served_model_of_the_zoo_is_evaluated(tmp_path):
+    from training.export import export_saved_model
+
+    export_saved_model(mc_network(name="served"), tmp_path / "served", 2)
+    loaded = external_models.load(str(tmp_path / "served"), 3, "probs")
+    assert not loaded.repeats_itself
+    assert len(values(loaded)) > 2
+
+
+def test_another_file_at_the_same_path_has_another_fingerprint(tmp_path):
+    prints = []
+    for seed in (0, 0, 1):
+        inputs = network(seed=seed)
+        inputs.export(tmp_path / "model", verbose=False)
+        loaded = external_models.load(str(tmp_path / "model"))
+        prints.append(fingerprint.of_posterior(loaded))
+    assert prints[0] != prints[2]
+
+
+def test_predictions_of_a_folder_are_stored_and_found_again(tmp_path):
+    network().export(tmp_path / "model", verbose=False)
+    new = []
+    for _ in range(2):
+        loaded = external_models.load(str(tmp_path / "model"))
+        predictions.store(
+            Passes(loaded, (1,)),
+            Data(),
+            tmp_path / "stored",
+            lambda _, is_new: new.append(is_new),
+        )
+    assert new == [True, False]
+
+
+@pytest.mark.parametrize(
+    "outputs, input_range, message",
+    [
+        ("logits", (0, 1), "returns probs: .* Received: outputs=logits"),
+        ("scores", (0, 1), "one of logits, probs. Received: outputs=scores"),
+        ("probs", (1, 0), r"the smaller one first.*input_range=\(1.0, 0.0\)"),
+        ("probs", (1,), r"must be two numbers.*input_range=\(1.0,\)"),
+    ],
+)
+def test_what_is_not_as_it_was_said_is_refused(tmp_path, outputs, input_range, message):
+    foreign().save(tmp_path / "theirs.keras")
+    with pytest.raises(ValueError, match=message):
+        external_models.load(str(tmp_path / "theirs.keras"), 1, outputs, input_range)
+
+
+def test_logits_are_not_taken_for_probabilities(tmp_path):
+    network().save(tmp_path / "plain.keras")
+    with pytest.raises(ValueError, match="'network' returns logits: .*outputs=probs"):
+        external_models.load(str(tmp_path / "plain.keras"), 1, "probs")
+
+
+def test_models_of_other_shapes_are_refused(tmp_path):
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, keras.layers.Dense(3)(inputs))
+    model.save(tmp_path / "vectors.keras")
+    with pytest.raises(ValueError, match=r"input_shape=\(None, 8\)"):
+        external_models.load(str(tmp_path / "vectors.keras"))
+    tf.saved_model.save(tf.Module(), tmp_path / "empty")
+    with pytest.raises(ValueError, match=r"needs a signature serving_default"):
+        external_models.load(str(tmp_path / "empty"))
+    assert not external_models.is_external("resnet20.fashion_mnist")
+
+
+@pytest.mark.parametrize("outputs", ["logits", "probs"])
+def test_what_is_read_for_an_export_has_the_probabilities_of_the_file(
+    tmp_path, outputs
+):
+    model, images = foreign(outputs=outputs), Data().images
+    model.save(tmp_path / "theirs.keras")
+    path = str(tmp_path / "theirs.keras")
+    found, name = external_models.read(path, outputs, ("0", "1"))
+    expected = model(images / 255.0, training=False)
+    if outputs == "logits":
+        expected = keras.ops.softmax(expected)
+    probs = keras.ops.softmax(found(images.astype("float32"), training=False))
+    np.testing.assert_allclose(probs, expected, atol=1e-6)
+    assert name == "theirs"

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+import zoo
+from tests.helpers.networks import as_numpy
+from training.evaluation import models
+from zoo.posterior import DeepEnsemble
+from zoo.presets import index
+
+PLAIN, SMOOTH = "resnet20.fashion_mnist", "resnet20_smooth.fashion_mnist"
+
+
+def weights_of(name):
+    return str(index.locate(index.read()[name]))
+
+
+def test_names_joined_by_a_plus_are_an_ensemble():
+    (name, model), (_, alone) = models.load([f"{PLAIN}+{SMOOTH}", PLAIN]).items()
+    assert name == f"{PLAIN}+{SMOOTH}"
+    assert isinstance(model, DeepEnsemble)
+    images = np.zeros((2, 28, 28, 1), "uint8")
+    samples = as_numpy(model(images, seed=0))
+    assert samples.shape == (2, 2, 10)
+    np.testing.assert_allclose(samples[0], as_numpy(alone(images)), atol=1e-5)
+
+
+def test_weights_joined_by_a_plus_are_an_ensemble_of_one_name():
+    paths = f"{weights_of(PLAIN)}+{weights_of(PLAIN)}"
+    (name,) = models.load(["resnet20"], [paths])
+    assert name == "2xresnet20"
+
+
+def test_models_of_one_name_are_numbered():
+    path = weights_of(PLAIN)
+    names = list(models.load(["resnet20"] * 3, [path] * 3))
+    assert names == ["resnet20", "resnet20#2", "resnet20#3"]
+
+
+def test_members_are_names_or_weights_of_the_first_model():
+    members = models.members([weights_of(PLAIN), SMOOTH], "resnet20.seeds")
+    assert [member.name for member in members] == ["resnet20.seeds", SMOOTH]
+
+
+def test_a_sibling_has_the_weights_and_a_further_method():
+    model = models.sibling(PLAIN, "lldo")
+    assert model.name == "resnet20_lldo.fashion_mnist"
+    assert model.get_layer("head_dropout").rate == 0.32
+    plain = zoo.load(PLAIN)
+    for ours, theirs in zip(
+        model.trainable_weights, plain.trainable_weights, strict=True
+    ):
+        np.testing.assert_array_equal(as_numpy(ours), as_numpy(theirs))
+    named = models.sibling("resnet20", "lldo", weights_of(PLAIN))
+    assert named.name == "resnet20_lldo"
+
+
+@pytest.mark.parametrize(
+    "names, weights, message",
+    [
+        (["resnet20"], ["a", "b"], "as many entries as `--model`.*2 weights, 1 models"),
+        ([f"{PLAIN}+{SMOOTH}"], ["a"], "as many weights as models"),
+        ([f"{PLAIN}+resnet20_smoth"], [], "Did you mean 'smooth'"),
+        (["theirs.keras"], ["a"], "'theirs.keras' has its own weights"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(names, weights, message):
+    with pytest.raises(ValueError, match=message):
+        models.load(names, weights)

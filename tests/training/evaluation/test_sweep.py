@@ -1,0 +1,163 @@
+import numpy as np
+import pytest
+
+from tests.helpers.data_sets import Data, Slices
+from tests.helpers.networks import IMAGES, mc_network, network
+from training import metrics
+from training.data.image_data import ImageData
+from training.evaluation import evaluate, predictions, sweep, temperature
+from training.evaluation import ood as detect
+from training.evaluation.sampling import Passes
+from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature
+
+OTHER = np.random.default_rng(1).integers(0, 256, size=(5, 8, 8, 1)).astype("uint8")
+
+
+class Counting(Slices):
+    """Images that count how often each of them is read by a model."""
+
+    def __init__(self, images):
+        super().__init__(images)
+        self.reads = np.zeros(len(images), int)
+
+    def fingerprint(self):
+        return str(self.stored.sum())
+
+    def __getitem__(self, index):
+        self.reads[index] += 1
+        return super().__getitem__(index)
+
+
+def other(name="other"):
+    return Data(OTHER, np.zeros(5, int), ("nothing",), name)
+
+
+def by_key(rows):
+    return {
+        (r["model"], r["dataset"], r["num_samples"], r["metric"]): r["value"]
+        for r in rows
+    }
+
+
+def test_each_image_is_passed_once_per_model_and_then_never_again(tmp_path):
+    images, unlike = Counting(IMAGES), Counting(OTHER)
+    clean = Data(images)
+    ood = Data(unlike, np.zeros(5, int), ("nothing",), "other")
+    models = {"a": mc_network(), "b": network()}
+    arguments = models, [clean, Data(name="twin")], tmp_path, (1, 3), 0, 3
+    first = sweep.evaluate_all(*arguments, ood=[ood])
+    # The first images of a set are looked at to see whether a model draws.
+    assert images.reads[-1] == 2
+    assert max(images.reads.max(), unlike.reads.max()) <= 4
+    again = sweep.evaluate_all(*arguments, ood=[ood])
+    assert str(again) == str(first)  # NaN is not equal to itself.
+    assert images.reads[-1] == 2
+    found = by_key(first)
+    expected = evaluate.evaluate(models["a"], Data(), (1, 3), progress=False)
+    for row in expected:
+        key = "a", "twin", row["num_samples"], row["metric"]
+        assert found[key] == pytest.approx(row["value"], abs=1e-5, nan_ok=True)
+    assert ("b", "made_up vs other", 3, "auroc/energy") in found
+    # The samples of a model that draws nothing agree.
+    assert ("b", "made_up vs other", 3, "auroc/mutual_information") not in found
+    assert ("a", "made_up vs other", 3, "auroc/mutual_information") in found
+    assert ("a", "made_up vs other", 1, "auroc/mutual_information") not in found
+
+
+def test_detection_compares_the_scores_of_both_sets(tmp_path):
+    passes = Passes(mc_network(), (1, 4), batch_size=4)
+    inside = predictions.store(passes, Data(), tmp_path / "in")
+    outside = predictions.store(passes, other(), tmp_path / "out")
+    found = {(r["num_samples"], r["metric"]): r for r in detect.rows(inside, outside)}
+    scores = [p.energy[1] for p in (inside, outside)]
+    # All pairs, by the definition.
+    pairs = np.subtract.outer(scores[1], scores[0])
+    expected = np.mean((pairs > 0) + 0.5 * (pairs == 0))
+    row = found[4, "auroc/energy"]
+    assert row["value"] == pytest.approx(expected)
+    assert row["num_examples"] == 12
+    assert row["dataset"] == "made_up vs other"
+    information = [p.mutual_information[1] for p in (inside, outside)]
+    value = found[4, "fpr_95/mutual_information"]["value"]
+    assert value == metrics.fpr_95(*information)
+
+
+def test_an_ensemble_is_evaluated_at_the_sizes_that_it_has(tmp_path):
+    ensemble = DeepEnsemble([network(seed=n) for n in range(3)])
+    rows = sweep.evaluate_all({"three": ensemble}, [Data()], tmp_path, (1, 2, 5, 10))
+    assert sorted({row["num_samples"] for row in rows}) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_scaled_predictions_are_those_of_the_posterior(tmp_path, size):
+    model = mc_network()
+    passes = Passes(MonteCarlo(model, size), (size,), seed=3)
+    stored = predictions.store(passes, Data(), tmp_path / "plain")
+    scaled = temperature.scale(stored, {size: 2.5}, "scaled", tmp_path / "scaled")
+    posterior = Temperature(MonteCarlo(model, size), 2.5)
+    made = Passes(posterior, (1,), seed=3)
+    direct = predictions.store(made, Data(), tmp_path / "direct")
+    for name in ("probs", "energy", "max_logit", "mutual_information"):
+        np.testing.assert_allclose(
+            getattr(scaled, name), getattr(direct, name), atol=3e-5, err_msg=name
+        )
+    assert scaled.meta["model"] == "scaled"
+    assert scaled.meta["temperatures"] == [2.5]
+
+
+def test_a_temperature_is_fitted_to_the_calibration_images_alone(tmp_path):
+    model = network()
+    calibration = Data(IMAGES[::-1], np.array([2, 2, 0, 1, 0, 0, 1]), name="held_out")
+    rows = sweep.evaluate_all(
+        {"m": model}, [Data()], tmp_path, (1,), ood=[other()], calibration=calibration
+    )
+    posterior = Temperature(model)
+    posterior.adapt(calibration.images, calibration.labels)
+    expected = evaluate.evaluate(posterior, Data(), (1,), progress=False)
+    found = by_key(rows)
+    for row in expected:
+        value = found["m@temperature", "made_up", 1, row["metric"]]
+        assert value == pytest.approx(row["value"], abs=1e-4, nan_ok=True)
+    assert (
+        found["m", "made_up", 1, "nll"] != found["m@temperature", "made_up", 1, "nll"]
+    )
+    assert ("m@temperature", "made_up vs other", 1, "auroc/entropy") in found
+    assert not any(row["dataset"] == "held_out" for row in rows)
+
+
+def test_a_model_that_gives_nan_is_named_with_the_first_image(tmp_path):
+    broken = network()
+    broken.layers[-1].bias.assign([np.nan, 0, 0])
+    with pytest.raises(ValueError, match="'broken' gives NaN or infinity in 4 of 4"):
+        sweep.evaluate_all({"broken": broken}, [Data()], tmp_path, (1,), batch_size=4)
+
+
+def test_labels_of_other_data_do_not_matter_but_their_images_do(tmp_path):
+    ood = Data(OTHER[:, 1:], np.zeros(5, int), ("nothing",), "other")
+    with pytest.raises(ValueError, match=r"dataset=other with images of shape"):
+        sweep.evaluate_all({"m": network()}, [Data()], tmp_path, (1,), ood=[ood])
+    with pytest.raises(ValueError, match="knows 3 classes.*dataset=other with 1"):
+        sweep.evaluate_all({"m": network()}, [other()], tmp_path, (1,))
+
+
+def test_sets_of_sequences_have_the_consistency_of_their_frames(tmp_path):
+    labels, classes = np.zeros(6, int), ("a", "b", "c")
+    sequences = ImageData("made_up_p/none", IMAGES[:6], labels, classes, frames=3)
+    model = mc_network()
+    rows = sweep.evaluate_all({"a": model}, [sequences], tmp_path, (4,))
+    found = {row["metric"]: row["value"] for row in rows}
+    (probs,) = evaluate.predict(MonteCarlo(model, 4), IMAGES[:6], (4,))
+    pairs = [(0, 1), (1, 2), (3, 4), (4, 5)]  # No pair of two sequences.
+    same = [probs[i].argmax() == probs[j].argmax() for i, j in pairs]
+    cross = [-np.sum(probs[i] * np.log(probs[j])) for i, j in pairs]
+    assert found["consistency"] == pytest.approx(np.mean(same))
+    assert found["cec"] == pytest.approx(np.mean(cross), rel=1e-4)
+    images = ImageData("made_up", IMAGES[:6], labels, classes)
+    (other,) = (
+        {r["metric"] for r in rows}
+        - set(metrics.CLASSIFICATION)
+        - {*("consistency", "cec")}
+    )
+    assert other == "flip_rate"
+    plain = sweep.evaluate_all({"a": model}, [images], tmp_path, (4,))
+    assert {row["metric"] for row in plain} == set(metrics.CLASSIFICATION)

@@ -1,0 +1,102 @@
+import keras
+import numpy as np
+import pytest
+
+import layers
+import zoo
+from tests.helpers.checks import assert_mean_close
+from tests.helpers.exports import RATE, dropout_model, exact_moments, softmax
+from tests.helpers.litert_files import (
+    DIFFERENCES,
+    FORMATS,
+    NOISE,
+    each_format,
+    export_as,
+    run,
+)
+from training import data
+
+
+def mask_model():
+    """A network whose probabilities tell which of 16 values were dropped."""
+    inputs = keras.Input((4, 4, 1), name="images")
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    x = keras.layers.Flatten()(layers.MCDropout(RATE, name="dropout")(x))
+    return keras.Model(inputs, x)
+
+
+@each_format
+def test_a_seed_draws_the_masks_of_keras_bit_for_bit(label, tmp_path):
+    model, white = mask_model(), np.full((60, 4, 4, 1), 255, "uint8")
+    export_as(label, model, tmp_path / "lite", images=white)
+    posterior, masks = zoo.posterior.MonteCarlo(model, 1), []
+    for seed in range(20):
+        logits = posterior(white[:3].astype("float32"), seed=seed)[0]
+        scalar = np.array(seed, "int32")
+        probs = run(tmp_path / "lite", white[:3], label, seed=scalar)
+        masks.append(np.asarray(logits) > 0)
+        np.testing.assert_array_equal(
+            probs > np.mean(probs, -1, keepdims=True), masks[-1]
+        )
+    flat = [mask.tobytes() for mask in np.concatenate(masks)]
+    assert len(set(flat)) == len(flat)  # No seed and no image has another's.
+
+
+@pytest.mark.parametrize("label", ["dynamic", "int8"])
+def test_eight_bits_keep_the_moments_over_all_masks(label, tmp_path):
+    model = dropout_model()
+    export_as(label, model, tmp_path / "lite", 1)
+    images = np.repeat(NOISE[:2], 25, axis=0)
+    samples = [
+        run(tmp_path / "lite", images, label, seed=np.array(s, "int32"))
+        for s in range(100)
+    ]
+    samples = np.reshape(samples, (-1, 2, 25, 4)).swapaxes(1, 2).reshape(-1, 2, 4)
+    mean, variance = exact_moments(model, NOISE[:2].astype("float32"))
+    rounding = 0.005 if label == "int8" else 0.0
+    nearest = np.clip(np.mean(samples, axis=0), mean - rounding, mean + rounding)
+    assert_mean_close(samples - nearest + mean, mean)
+    squares = (samples - np.mean(samples, axis=0)) ** 2
+    scale = np.mean(squares, axis=0) / variance
+    assert np.all(np.abs(scale - 1) < 0.15 + 6 * relative_error(squares))
+
+
+def relative_error(samples):
+    return np.std(samples, 0) / np.mean(samples, 0) / np.sqrt(len(samples))
+
+
+def load(name):
+    if "." in name:
+        return zoo.load(name)
+    model = zoo.build(name, (28, 28, 1), 10)
+    if "lldo" in name:  # Dropout of the features of the trained plain network.
+        for layer in zoo.load("resnet20.fashion_mnist").layers:
+            model.get_layer(layer.name).set_weights(layer.get_weights())
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, labels",
+    [
+        ("resnet20_mcdo.fashion_mnist", FORMATS),
+        ("resnet20_smooth_mcdo.fashion_mnist", FORMATS),
+        ("resnet20_lldo", FORMATS),
+        ("resnet20_flipout", ["float32", "float16", "dynamic"]),
+    ],
+)
+def test_seeds_of_real_models_draw_what_keras_draws(name, labels, tmp_path):
+    test_set, model = data.load("fashion_mnist", "test"), load(name)
+    images, posterior = test_set.images[:10], zoo.posterior.MonteCarlo(model, 1)
+    expected = np.stack([softmax(posterior(images, seed=s)[0]) for s in range(20)])
+    noise = expected - np.mean(expected, axis=0)
+    for label in labels:
+        export_as(label, model, tmp_path / "lite", images=test_set.images[-60:])
+        seeds = [np.array(seed, "int32") for seed in range(20)]
+        probs = np.stack([run(tmp_path / "lite", images, label, seed=s) for s in seeds])
+        largest, mean = DIFFERENCES[label]
+        assert np.max(np.abs(probs - expected)) < largest
+        assert np.mean(np.abs(probs - expected)) < mean
+        drawn = probs - np.mean(probs, axis=0)
+        products = np.sum(drawn * noise) / np.sqrt(np.sum(drawn**2) * np.sum(noise**2))
+        assert products > 0.95

@@ -1,0 +1,51 @@
+"""The box plots of a document."""
+
+import pytest
+
+from benchmarks.results import benchmark_page, readme
+from tests.helpers import reports
+from training import report
+from training.metrics import display
+from training.report import boxes, figures, result_set
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return reports.benchmark(("resnet20", "resnet20_mcdo"))
+
+
+def test_the_boxes_of_a_document_are_those_of_the_page(rows, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(figures, "data_uri", lambda f: kept.append(f) or "data:,")
+    monkeypatch.setattr(figures, "save_figure", lambda f, path: kept.append(f))
+    boxes.charts(result_set.Results(rows), "fashion_mnist")
+    report.plot_severity(rows, "fashion_mnist", tmp_path / "severity.png")
+    *single, document = kept
+    assert [axis.get_ylabel() for axis in document.axes] == [
+        display.heading(metric) for metric in ("accuracy", "nll", "ece")
+    ]
+    for figure, axis in zip(single, document.axes, strict=True):
+        (expected,) = figure.axes
+        assert len(axis.patches) == 12
+        for found, wanted in zip(axis.patches, expected.patches, strict=True):
+            assert (found.get_path().vertices == wanted.get_path().vertices).all()
+
+
+def test_rows_without_corrupted_sets_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="corrupted sets of 'fashion_mnist'"):
+        report.plot_severity([reports.row()], "fashion_mnist", tmp_path / "s.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_document_gets_tables_and_a_figure(rows, tmp_path):
+    path = tmp_path / "benchmark.md"
+    path.write_text(f"before\n{readme.START}old\n{readme.END}after\n")
+    assert benchmark_page.write(rows, "fashion_mnist", path) == (
+        path,
+        tmp_path / "severity.png",
+    )
+    head, middle, tail = readme.split(path)
+    assert head == f"before\n{readme.START}"
+    assert middle == benchmark_page.page(rows, "fashion_mnist")
+    assert tail == f"{readme.END}after\n"
+    assert (tmp_path / "severity.png").read_bytes()[:4] == b"\x89PNG"

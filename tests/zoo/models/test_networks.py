@@ -1,0 +1,203 @@
+"""Every network with every combination of methods trains, saves and loads."""
+
+import dataclasses
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+import layers
+import zoo
+from tests.helpers.graphs import FORMS, SMALLEST, draw, new_graph, some_images
+from zoo.models import methods
+from zoo.models.methods import METHODS
+from zoo.models.parts import Parts, combine
+from zoo.presets import weight_file
+
+SUBSETS = [
+    subset
+    for size in range(len(METHODS) + 1)
+    for subset in itertools.combinations(METHODS, size)
+]
+SHAPE = (32, 32, 3)
+
+
+def clashes(subset):
+    """Whether two of the methods replace the same part."""
+    default = Parts()
+    fields = [
+        field.name
+        for method in subset
+        for field in dataclasses.fields(Parts)
+        if getattr(METHODS[method](default), field.name)
+        is not getattr(default, field.name)
+    ]
+    return len(fields) > len(set(fields))
+
+
+def check_network(name, subset, path):
+    name = "_".join((name, *subset))
+    keras.utils.set_random_seed(0)
+    if clashes(subset):
+        with pytest.raises(ValueError, match="cannot be combined"):
+            zoo.build(name, SHAPE, 3)
+        return
+    model, images = zoo.build(name, SHAPE, 3), some_images()
+    check_step(model, images)
+    check_randomness(model, images)
+    check_saving(model, images, path)
+    check_plain_weights(model, path)
+
+
+def check_step(model, images):
+    """One step of training moves every trained weight."""
+    before = [ops.convert_to_numpy(v) for v in model.trainable_variables]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    # The KL divergences of Gaussian weights are large, since nothing scales them.
+    optimizer = keras.optimizers.SGD(1e-4)
+    model.compile(optimizer, loss, run_eagerly=True)
+    value = model.train_on_batch(images, np.array([0, 2]))
+    assert np.isfinite(value)
+    for old, variable in zip(before, model.trainable_variables, strict=True):
+        new = ops.convert_to_numpy(variable)
+        assert np.isfinite(new).all(), variable.path
+        assert np.any(new != old), variable.path
+
+
+def check_randomness(model, images):
+    """Only the documented methods are random, and moving statistics hold still."""
+    statistics = [v for v in model.non_trainable_variables if "moving" in v.path]
+    before = [ops.convert_to_numpy(v) for v in statistics]
+    random = {"mcdo", "lldo", "flipout"} & set(zoo.parse(model.name).methods)
+    assert layers.is_stochastic(model) == bool(random)
+    first, second = model(images, training=False), model(images, training=False)
+    assert np.array_equal(first, second) == (not random)
+    np.testing.assert_array_equal(draw(model, images), draw(model, images))
+    for old, variable in zip(before, statistics, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(variable), old)
+
+
+def check_saving(model, images, path):
+    model.save(path / "model.keras")
+    restored = keras.models.load_model(path / "model.keras")
+    np.testing.assert_allclose(
+        draw(restored, images), draw(model, images), rtol=1e-5, atol=1e-5
+    )
+    assert restored.name == model.name
+
+
+def check_plain_weights(model, path):
+    """Weights of the network with the same parts that are not random load."""
+    spec = zoo.parse(model.name)
+    heads = [method for method in spec.methods if method == "mlp"]
+    plain = zoo.build("_".join((spec.architecture, *heads)), SHAPE, 3)
+    weight_file.save_weights(plain, path / "plain.safetensors")
+    weight_file.load_weights(model, path / "plain.safetensors")
+    loaded = weight_file.variables(model)
+    for name, variable in weight_file.variables(plain).items():
+        np.testing.assert_array_equal(variable, loaded[name], err_msg=name)
+
+
+EACH = [subset for subset in SUBSETS if len(subset) in (0, 1, len(METHODS))]
+EACH += [("smooth", "mcdo"), ("flipout", "blurpool")]
+FEW = [
+    ("smooth", "mcdo"),
+    ("smooth", "mcdo", "flipout", "aa"),
+    ("flipout", "blurpool", "gmp"),
+    ("lldo", "mlp"),
+]
+SHORT = [(name, subset) for name in ("resnet20", "vgg11") for subset in EACH]
+SHORT += [(name, subset) for name in ("preresnet20", "alexnet") for subset in FEW]
+SHORT += [
+    pytest.param(name, ("smooth", "flipout", "blurpool", "gmp"), marks=pytest.mark.slow)
+    for name in FORMS
+]
+
+
+def identify(value):
+    return value if isinstance(value, str) else "_".join(value)
+
+
+@pytest.mark.parametrize("name, subset", SHORT, ids=identify)
+def test_short_networks_train_save_and_load_with_any_methods(
+    short, name, subset, tmp_path
+):
+    check_network(name, subset, tmp_path)
+
+
+# Methods that are as good as others in what they could disturb: in pairs.
+ALIKE = {"gap", "gmp", "blur", "aa"}
+PAIRS = [s for s in SUBSETS if len(s) <= 2 or not ALIKE.intersection(s)]
+GRAPHS = [(name, s) for name in ("resnet20", "vgg11") for s in PAIRS]
+GRAPHS += [(name, s) for name in ("preresnet20", "alexnet") for s in PAIRS[:56]]
+
+
+@pytest.mark.parametrize("name, subset", GRAPHS, ids=identify)
+def test_any_methods_give_a_graph_or_a_clash(short, name, subset):
+    name = "_".join((name, *subset))
+    if clashes(subset):
+        with pytest.raises(ValueError, match="cannot be combined"):
+            new_graph(name, SHAPE, 3)
+    else:
+        assert new_graph(name, SHAPE, 3).output_shape == (None, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subset", PAIRS, ids="_".join)
+@pytest.mark.parametrize("name", [*SMALLEST, *FORMS])
+def test_networks_train_save_and_load_with_any_methods(
+    narrow_mlp, name, subset, tmp_path
+):
+    check_network(name, subset, tmp_path)
+
+
+def test_methods_that_claim_one_part_say_so(monkeypatch):
+    monkeypatch.setitem(METHODS, "other", methods.mc_dropout)
+    with pytest.raises(
+        ValueError, match="'mcdo' and 'other' both replace the `dropout`"
+    ):
+        zoo.build("resnet20_mcdo_other", SHAPE, 3)
+
+
+def test_the_order_of_methods_does_not_matter():
+    forwards = combine({"smooth": METHODS["smooth"], "mcdo": METHODS["mcdo"]})
+    backwards = combine({"mcdo": METHODS["mcdo"], "smooth": METHODS["smooth"]})
+    assert forwards.dropout.args == backwards.dropout.args
+    assert forwards.smooth.args == backwards.smooth.args
+
+
+@pytest.mark.parametrize("name", ["resnet20_smooth_mcdo", "vgg11_flipout_blurpool"])
+def test_compiled_networks_are_the_same_function(short, name):
+    keras.utils.set_random_seed(0)
+    model = zoo.build(name, SHAPE, 3)
+    images = some_images()
+
+    @tf.function
+    def predict(images):
+        with layers.stream(3):
+            return model(images, training=False)
+
+    compiled = predict(images)
+    np.testing.assert_allclose(compiled, draw(model, images), rtol=1e-4, atol=1e-4)
+
+
+def test_statistics_move_in_training_alone(short):
+    model = zoo.build("resnet20_mcdo", SHAPE, 3)
+    norm = model.get_layer("stem_norm")
+    model(some_images(), training=False)
+    np.testing.assert_array_equal(norm.moving_mean, np.zeros(16))
+    model(some_images(), training=True)
+    assert np.all(np.abs(norm.moving_mean) > 0)
+
+
+def test_sides_that_are_not_known_take_any_images():
+    model = zoo.build("resnet18_smooth", (None, None, 3), 3)
+    fixed = zoo.build("resnet18_smooth", (64, 72, 3), 3)
+    fixed.set_weights(model.get_weights())
+    images = some_images((64, 72, 3))
+    np.testing.assert_allclose(
+        draw(model, images), draw(fixed, images), rtol=1e-4, atol=1e-4
+    )

@@ -1,0 +1,286 @@
+"""Passes that share what they can are still the passes of a loop."""
+
+import itertools
+import os
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import layers
+import zoo
+from layers.random import fold
+from tests.helpers import processes
+from tests.helpers.networks import IMAGES, as_numpy, mc_network
+from zoo.posterior import MonteCarlo, sample_loop
+
+SIZES = (1, 30_000, 2**26)  # Of memory: one pass at a time, two images', all.
+
+
+def masks_only():
+    """A model whose logits are its input under the mask, with no rounding."""
+    inputs = keras.Input((64,))
+    return keras.Model(inputs, layers.MCDropout(0.3, name="mask")(inputs))
+
+
+def gaussian(prediction="flipout"):
+    """Two layers with Gaussian weights, of which the first sees no noise."""
+    inputs = keras.Input((8, 8, 1))
+    kwargs = {"initial_scale": 0.5, "prediction": prediction}
+    x = layers.Conv2DFlipout(3, 3, name="conv", **kwargs)(inputs / 255.0)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
+    keras.utils.set_random_seed(0)
+    return keras.Model(inputs, layers.DenseFlipout(3, name="dense", **kwargs)(x))
+
+
+def hand_made(model, images, seed, count, **kwargs):
+    """Returns the samples of a loop that shares nothing."""
+    samples = []
+    for number in range(count):
+        with layers.stream(fold(seed, number), **kwargs):
+            samples.append(as_numpy(model(images, training=False)))
+    return np.stack(samples)
+
+
+@pytest.mark.parametrize("memory", [1, 2000, 2**26])
+@pytest.mark.parametrize("split", [1, 3, 7])
+def test_masks_are_those_of_a_loop_bit_for_bit(memory, split):
+    model, x = masks_only(), np.random.default_rng(0).normal(size=(7, 64))
+    x = x.astype("float32")
+    expected = hand_made(model, x, 5, 11)
+    posterior = MonteCarlo(model, 11, memory=memory)
+    parts = [
+        as_numpy(posterior(x[start : start + split], seed=5, offset=start))
+        for start in range(0, 7, split)
+    ]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), expected)
+
+
+@pytest.mark.parametrize(
+    "memory, prediction",
+    [
+        (SIZES[0], None),
+        (SIZES[2], "flipout"),
+        (SIZES[2], "weights"),
+        *((memory, "outputs") for memory in SIZES),
+    ],
+)
+def test_gaussian_weights_are_those_of_a_loop(memory, prediction):
+    model = gaussian()
+    expected = hand_made(model, IMAGES, 3, 5, prediction=prediction)
+    posterior = MonteCarlo(model, 5, prediction=prediction, memory=memory)
+    samples = as_numpy(posterior(IMAGES, seed=3))
+    np.testing.assert_allclose(samples, expected, atol=1e-5)
+    assert np.min(np.std(samples, axis=0)) > 1e-3
+    part = as_numpy(posterior(IMAGES[4:6], seed=3, offset=4))
+    np.testing.assert_allclose(part, expected[:, 4:6], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["resnet20_smooth_lldo", "resnet20_flipout"])
+def test_models_of_the_zoo_pass_as_in_a_loop(name):
+    model = zoo.build(name, (16, 16, 1), 3)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 1))
+    images = images.astype("float32")
+    expected = hand_made(model, images, 3, 4)
+    samples = as_numpy(MonteCarlo(model, 4)(images, seed=3))
+    np.testing.assert_allclose(samples, expected, rtol=1e-4, atol=1e-4)
+    assert np.min(np.std(samples, axis=0)) > 0
+
+
+@pytest.mark.parametrize("prediction", ["flipout", "weights", "outputs"])
+def test_samples_have_the_moments_of_independent_passes(prediction):
+    from tests.helpers.checks import assert_mean_close  # Imports TensorFlow.
+
+    inputs = keras.Input((6,))
+    dense = layers.DenseFlipout(3, prediction=prediction)
+    model = keras.Model(inputs, dense(inputs))
+    scale = np.random.default_rng(1).uniform(0.2, 1, (6, 3))
+    dense.kernel_rho.assign(np.log(np.expm1(scale)))
+    x = np.random.default_rng(0).normal(size=(2, 6)).astype("float32")
+    samples = as_numpy(MonteCarlo(model, 4000)(x, seed=0)).astype("float64")
+    mean, variance = x @ as_numpy(dense.kernel), (x**2) @ (scale**2)
+    centered = samples - mean
+    assert_mean_close(centered, 0)
+    # One draw for all passes, with other signs, has the variance of that draw.
+    assert_mean_close(centered**2, variance)
+    products = (centered[1:] ** 2 - variance) * (centered[:-1] ** 2 - variance)
+    assert_mean_close(products, 0)
+    assert_mean_close(centered[1:] * centered[:-1], 0)
+
+
+def test_the_passes_of_a_batch_fit_into_the_memory():
+    posterior = MonteCarlo(mc_network(), 50)
+    row = posterior._split.row_bytes
+    for memory, batch in itertools.product((1, 10 * row, 35 * row), (1, 4, 64)):
+        posterior.memory = memory
+        chunk = posterior._chunk(batch, 50, None)
+        assert chunk == 1 or chunk * batch * row <= memory
+
+
+def test_chunks_fill_the_count_with_little_waste():
+    assert sample_loop.chunk_size(50, 9, 1) == 9
+    assert sample_loop.chunk_size(50, 8, 8) == 5
+    assert sample_loop.chunk_size(50, 50, 1) == 50
+    assert sample_loop.chunk_size(5, 4, 100) == 1  # Two of 3 would pass one more batch.
+    assert sample_loop.chunk_size(7, 100, 1) == 7
+    assert sample_loop.chunk_size(50, 8, 1, step=6) == 6
+    assert sample_loop.chunk_size(50, 5, 1, step=6) == 3
+    for count, limit in itertools.product((1, 2, 13, 50, 97), (1, 3, 8, 40)):
+        size = sample_loop.chunk_size(count, limit, 8)
+        assert 1 <= size <= min(count, limit)
+        assert -(-count // size) * size <= 1.1 * count + 2
+
+
+def test_a_call_compiles_once_for_a_shape_and_sees_new_weights():
+    model = mc_network()
+    traces, dense = [], model.layers[-1]
+    call = dense.call
+
+    def counted(x, **kwargs):
+        traces.append(x.shape)
+        return call(x, **kwargs)
+
+    dense.call = counted
+    posterior = MonteCarlo(model, 3)
+    before = as_numpy(posterior(IMAGES, seed=1))
+    for offset in range(3):
+        posterior(IMAGES, seed=offset, offset=offset)
+    assert len(traces) == 1
+    dense.bias.assign_add([1.0, 0.0, 0.0])
+    after = as_numpy(posterior(IMAGES, seed=1))
+    np.testing.assert_allclose(after, before + [1, 0, 0], atol=1e-5)
+    for size in (1, 2, 3, 4):
+        posterior(IMAGES[:size], seed=0)
+    assert len(traces) <= 3
+
+
+def wide():
+    """A network whose last stage is of few points and many channels."""
+    images = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(256, 3, strides=2, name="first")(images / 255.0)
+    x = layers.MCDropout(0.3, name="drop")(x)
+    x = keras.layers.Conv2D(256, 3, padding="same", name="second")(x)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
+    return keras.Model(images, keras.layers.Dense(3, name="head")(x))
+
+
+def test_wide_maps_of_few_points_are_compiled_by_xla_and_pass_as_in_a_loop():
+    tf = pytest.importorskip("tensorflow")
+    model, images = wide(), IMAGES.astype("float32")
+    posterior = MonteCarlo(model, 5, memory=30_000)
+    expected = hand_made(model, images, 3, 5)
+    np.testing.assert_allclose(posterior(images, seed=3), expected, atol=1e-4)
+
+    @tf.function
+    def fused(images):
+        with layers.compilation.fused():
+            return posterior(images, seed=3)
+
+    def compiled(function):
+        graph = tf.function(function).get_concrete_function(images).graph
+        functions = graph.as_graph_def().library.function
+        return [f for f in functions if f.attr["_XlaMustCompile"].b]
+
+    np.testing.assert_allclose(fused(images), expected, atol=1e-4)
+    assert compiled(fused)
+    assert not compiled(lambda images: posterior(images, seed=3))  # As in an export.
+
+
+def softmax(logits):
+    powers = np.exp(as_numpy(logits).astype("float64"))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def errors(samples):
+    """Returns the largest standard error of a mean probability."""
+    probs = softmax(samples)
+    return np.max(np.std(probs, axis=0, ddof=1)) / np.sqrt(len(probs))
+
+
+@pytest.mark.parametrize("memory", [1, 2**26])
+@pytest.mark.parametrize("tolerance", [0.3, 0.05, 0.03, 0.0])
+def test_samples_are_drawn_until_the_mean_is_known(memory, tolerance):
+    posterior = MonteCarlo(mc_network(), 57, memory=memory)
+    every = as_numpy(posterior(IMAGES, seed=2))
+    drawn = as_numpy(posterior.sample_until(IMAGES, tolerance, seed=2))
+    counts = [*range(5, 57, 5), 57]
+    expected = next((n for n in counts if errors(every[:n]) <= tolerance), 57)
+    assert len(drawn) == expected
+    np.testing.assert_allclose(drawn, every[:expected], atol=1e-5)
+
+
+def test_the_error_of_stopped_means_is_what_was_asked():
+    posterior = MonteCarlo(mc_network(), 400)
+    truth = softmax(MonteCarlo(mc_network(), 5000)(IMAGES, seed=99)).mean(axis=0)
+    counts, found = [], []
+    for seed in range(60):
+        drawn = posterior.sample_until(IMAGES, 0.03, seed=seed, step=10)
+        counts.append(len(drawn))
+        found.append(softmax(drawn).mean(axis=0) - truth)
+    assert 10 < np.mean(counts) < 400
+    assert len(set(counts)) > 1
+    spread = np.sqrt(np.mean(np.square(found), axis=0))  # Of each probability.
+    assert 0.015 < np.max(spread) < 1.3 * 0.03
+    # Stopping prefers samples that agree, by a small part of the tolerance.
+    assert np.max(np.abs(np.mean(found, axis=0))) < 0.03 / 2
+
+
+def test_a_stopped_call_without_a_seed_draws_anew():
+    posterior = MonteCarlo(mc_network(), 5, seed=4)
+    first, second = (as_numpy(posterior.sample_until(IMAGES, 0)) for _ in range(2))
+    assert np.max(np.abs(first - second)) > 1e-3
+    again = MonteCarlo(posterior.model, 5, seed=4)
+    np.testing.assert_allclose(again(IMAGES), first, atol=1e-5)
+
+
+def test_a_model_that_draws_nothing_stops_at_once():
+    from tests.helpers.networks import network
+
+    posterior = MonteCarlo(network(), 20)
+    assert len(posterior.sample_until(IMAGES, 0.0)) == 1
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda m: MonteCarlo(m, prediction="mean"), "`prediction` must.*=mean"),
+        (lambda m: MonteCarlo(m, memory=0), "`memory` must be.*memory=0"),
+        (lambda m: MonteCarlo(m).sample_until(IMAGES, -1), "tolerance=-1, step=5"),
+        (lambda m: MonteCarlo(m).sample_until(IMAGES, 0.1, step=1), "step=1"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(mc_network())
+
+
+ON_JAX = """
+import sys
+import keras
+import numpy as np
+from tests.zoo.test_fast_prediction import *
+from tests.helpers.networks import UnknownNoise, network
+assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
+x = np.random.default_rng(0).normal(size=(7, 64)).astype("float32")
+expected = hand_made(masks_only(), x, 5, 11)
+for memory in (1, 2000, 2**26):
+    samples = MonteCarlo(masks_only(), 11, memory=memory)(x, seed=5)
+    np.testing.assert_array_equal(samples, expected)
+test_samples_are_drawn_until_the_mean_is_known(2**26, 0.05)
+test_gaussian_weights_are_those_of_a_loop(30_000, "outputs")
+posterior = MonteCarlo(mc_network(), 3)
+before = np.asarray(posterior(IMAGES, seed=1))
+posterior.model.layers[-1].bias.assign_add([1.0, 0.0, 0.0])
+np.testing.assert_allclose(posterior(IMAGES, seed=1), before + [1, 0, 0], atol=1e-5)
+samples = np.asarray(MonteCarlo(network(UnknownNoise()), 3)(IMAGES))
+assert np.abs(samples[0] - samples[1]).max() > 1e-3
+samples = np.asarray(MonteCarlo(network(UnknownNoise()), 3)(IMAGES))
+"""
+
+
+@pytest.mark.slow
+def test_all_of_this_holds_on_jax():
+    pytest.importorskip("jax")
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    processes.run([sys.executable, "-c", ON_JAX], check=True, env=environment)

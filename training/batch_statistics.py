@@ -1,0 +1,142 @@
+"""Batch normalization by the statistics of given images."""
+
+import contextlib
+import functools
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+import layers
+from training.progress import track
+
+
+def batch_normalizations(model: keras.Model) -> list:
+    """Returns the batch normalizations of a model, those in nested models too."""
+    kind = keras.layers.BatchNormalization
+    return [layer for layer in model._flatten_layers() if isinstance(layer, kind)]
+
+
+def recalibrate(
+    model: keras.Model,
+    images,
+    batch_size: int = 128,
+    num_images: int = 10_000,
+    seed: int = 0,
+):
+    """Sets the moving statistics of each batch normalization to those of images.
+
+    A network in which something changed, a new layer, other images, averaged weights,
+    still normalizes by the statistics of the old one. Here the images pass once,
+    without a gradient. Each batch is normalized by its own statistics, as in training,
+    and all batches together make the new ones: their mean and variance per channel over
+    all images and positions, in which every value counts the same.
+
+    Everything else is as in prediction: MC dropout and Gaussian weights are active,
+    Keras' own `Dropout` is not. Weights and random counters stay as they are, and so
+    do the statistics if there is an error. A frozen layer, one in a nested model, or
+    one that is called with `training=False` is recalibrated too.
+
+    The images come in random order, as a batch of one class is not like the others, in
+    batches of nearly equal size. The first normalization does not depend on the size of
+    a batch at all; those behind it do, through the statistics of batches before them,
+    the less the larger it is. From a size of `num_images` on they are exact.
+
+    Args:
+        model: Keras model.
+        images: Array of shape `(images, height, width, channels)`, or an object that
+            gives such arrays when it is indexed by an array of integers.
+        batch_size: The largest batch.
+        num_images: So many images are drawn if there are more.
+        seed: Of the order of the images, and of random layers.
+
+    Raises:
+        ValueError: If the model has no batch normalization, or one that it does not
+            call, or there are no images.
+        FloatingPointError: If a statistic is not finite.
+
+    Reference:
+        [Rethinking "Batch" in BatchNorm](https://arxiv.org/abs/2105.07576)
+        (Wu and Johnson, 2021), section 3, "PreciseBN".
+    """
+    norms = batch_normalizations(model)
+    if not norms:
+        raise ValueError(
+            f"The model '{model.name}' has no batch normalization to recalibrate."
+        )
+    if not len(images) or min(batch_size, num_images) < 1:
+        raise ValueError(
+            "There must be images, and batches of them. Received: "
+            f"{len(images)} images, batch_size={batch_size}, num_images={num_images}"
+        )
+    order = np.random.default_rng(seed).permutation(len(images))[:num_images]
+    step, noted = _compiled(model, norms, seed), [[] for _ in norms]
+    start = 0
+    with track("Recalibration", len(order)) as progress:
+        for index in np.array_split(order, -(-len(order) // batch_size)):
+            batch = map(ops.convert_to_tensor, (images[index], np.int32(start)))
+            for own, new in zip(noted, step(*batch), strict=True):
+                own += [[ops.convert_to_numpy(x) for x in moments] for moments in new]
+            start += len(index)
+            progress(len(index))
+    statistics = [_pooled(*pair) for pair in zip(norms, noted, strict=True)]
+    for layer, (mean, variance) in zip(norms, statistics, strict=True):
+        layer.moving_mean.assign(mean)
+        layer.moving_variance.assign(variance)
+
+
+def _compiled(model, norms, seed):
+    """Returns a function of images to the moments that each layer finds in them."""
+
+    def step(images, offset):
+        noted = [[] for _ in norms]
+        with layers.stream(seed, offset), _measuring(norms, noted):
+            model(images, training=False)
+        return noted
+
+    # In one program, for in eager mode all feature maps stay until the end.
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(step)
+    import tensorflow as tf
+
+    return tf.function(step)
+
+
+@contextlib.contextmanager
+def _measuring(norms, noted):
+    """Makes layers normalize each batch by its own moments, and note these."""
+    try:
+        for layer, own in zip(norms, noted, strict=True):
+            layer.call = functools.partial(_call, layer, own)
+        yield
+    finally:
+        for layer in norms:
+            del layer.call
+
+
+def _call(layer, noted, inputs, training=None, mask=None):
+    x = ops.cast(inputs, "float32")
+    axes = [i for i in range(len(x.shape)) if i != layer.axis % len(x.shape)]
+    mean, variance = ops.moments(x, axes)
+    noted.append((math.prod(x.shape[i] for i in axes), mean, variance))
+    x = ops.batch_normalization(
+        x, mean, variance, layer.axis, layer.beta, layer.gamma, layer.epsilon
+    )
+    return ops.cast(x, layer.compute_dtype)
+
+
+def _pooled(layer, noted):
+    """Returns mean and variance of all values from the moments of disjoint parts."""
+    if not noted:
+        raise ValueError(f"The model has a layer '{layer.name}' that it does not call.")
+    counts, means, variances = (
+        np.array(x, "float64") for x in zip(*noted, strict=True)
+    )
+    mean = np.average(means, 0, counts)
+    variance = np.average(variances + (means - mean) ** 2, 0, counts)
+    if not np.isfinite(mean + variance).all():
+        raise FloatingPointError(f"The statistics of '{layer.name}' are not finite.")
+    return mean, variance

@@ -1,0 +1,145 @@
+"""Fingerprints: what changes when weights, settings or images do."""
+
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Iterable
+from concurrent import futures
+
+import keras
+import numpy as np
+from keras import ops
+
+from layers import RandomLayer
+from zoo.storage import download, files
+
+_CHUNK = 1000  # Images or files that are read at once.
+_LARGE = 2**26  # Digests of files with more bytes are kept.
+
+
+def of_posterior(posterior: keras.layers.Layer) -> str:
+    """Returns the SHA-256 of the weights and the layers of a posterior.
+
+    Counters of random layers do not belong to it: under a seed they are not read.
+    """
+    digest = hashlib.sha256()
+    for layer in posterior._flatten_layers():
+        if isinstance(layer, keras.Model):
+            config = _renamed(
+                keras.saving.serialize_keras_object(layer), _numbers(layer)
+            )
+            digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+        else:
+            # The names of the wrappers count how many there were before.
+            digest.update(type(layer).__name__.encode())
+    for variable in posterior.weights:
+        if not variable.path.endswith("random_state"):
+            value = np.ascontiguousarray(ops.convert_to_numpy(variable))
+            digest.update(f"{value.shape} {value.dtype}".encode())
+            digest.update(value)
+    return digest.hexdigest()
+
+
+def _numbers(model):
+    """Returns a name for each operation that does not count those made before it.
+
+    Names of random layers stay, for draws depend on them.
+    """
+    operations = getattr(model, "operations", model.layers)
+    return {
+        operation.name: f"operation {i}"
+        for i, operation in enumerate(operations)
+        if not isinstance(operation, RandomLayer)
+    }
+
+
+def _renamed(config, names):
+    """Returns nested lists and dicts with other names of the operations."""
+    if isinstance(config, dict):
+        return {key: _renamed(value, names) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return [_renamed(value, names) for value in config]
+    return names.get(config, config) if isinstance(config, str) else config
+
+
+def of_images(images) -> str:
+    """Returns the SHA-256 of images, or of what they are made from.
+
+    Args:
+        images: An array; or an object that gives arrays when it is sliced. If it has a
+            method `fingerprint`, that is what counts; else all images are read.
+    """
+    if hasattr(images, "fingerprint"):
+        return str(images.fingerprint())
+    digest = hashlib.sha256(str(tuple(images.shape)).encode())
+    for start in range(0, len(images), _CHUNK):
+        part = np.ascontiguousarray(images[start : start + _CHUNK])
+        digest.update(part.dtype.str.encode())
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def of_data(data) -> str:
+    """Returns the SHA-256 of a data set, whatever it is called and wherever it lies.
+
+    Args:
+        data: With `images` and `labels`.
+    """
+    labels = np.ascontiguousarray(data.labels, "int64")
+    text = f"{of_images(data.images)} {getattr(data, 'frames', 1)}"
+    digest = hashlib.sha256(text.encode())
+    digest.update(labels)
+    return digest.hexdigest()
+
+
+def of_named(data, images: str | None = None) -> str:
+    """Returns the SHA-256 of a data set in which the order of the classes is none.
+
+    Args:
+        data: With `images`, `labels` and `classes`.
+        images: What `of_images` says of its images, if that is known.
+    """
+    names = [hashlib.sha256(str(name).encode()).digest() for name in data.classes]
+    names = np.frombuffer(b"".join(names), "uint8").reshape(len(names), -1)
+    digest = hashlib.sha256((images or of_images(data.images)).encode())
+    labels = np.asarray(data.labels)
+    for start in range(0, len(labels), _CHUNK):
+        digest.update(names[labels[start : start + _CHUNK]])
+    return digest.hexdigest()
+
+
+def of_files(paths: Iterable[str | os.PathLike]) -> str:
+    """Returns the SHA-256 of the contents of files, in their order.
+
+    Neither their names nor the folders that they lie in belong to it. That of many
+    bytes is kept in `fingerprints/` of the cache, `ZOO_CACHE` or `~/.cache/smoothzoo`,
+    until the files change.
+    """
+    paths = [pathlib.Path(path).absolute() for path in paths]
+    states = [os.stat(path) for path in paths]
+    if sum(state.st_size for state in states) < _LARGE:
+        return _of_contents(paths)
+    state = hashlib.sha256()
+    for path, found in zip(paths, states, strict=True):
+        text = f"{path} {found.st_size} {found.st_mtime_ns}\n"
+        state.update(text.encode("utf-8", "surrogateescape"))
+    kept = download.cache_folder() / "fingerprints" / state.hexdigest()[:24]
+    if not kept.exists():
+        content = _of_contents(paths)
+        with files.replacing(kept) as temporary:
+            temporary.write_text(content)
+    return kept.read_text()
+
+
+def _of_contents(paths):
+    def of_some(start):
+        digests = []
+        for path in paths[start : start + _CHUNK]:
+            with open(path, "rb") as file:
+                digests.append(hashlib.file_digest(file, "sha256").digest())
+        return b"".join(digests)
+
+    with futures.ThreadPoolExecutor() as pool:
+        parts = pool.map(of_some, range(0, len(paths), _CHUNK))
+        return hashlib.sha256(b"".join(parts)).hexdigest()

@@ -1,0 +1,277 @@
+"""Data sets by name: images and labels that can be addressed by index."""
+
+import difflib
+import functools
+import os
+import pathlib
+from collections.abc import Sequence
+
+from absl import logging
+
+from training.data import (
+    cifar_files,
+    corrupted,
+    folders,
+    grids,
+    perturbed,
+    resize,
+    shifted,
+    small,
+    tfds,
+    validation,
+)
+from training.data.fashion_mnist import load_fashion_mnist
+from training.data.image_data import ImageData
+from training.data.resize import adapt
+
+SPLITS = ("train", "validation", "test")
+IMAGE_SIZE = (224, 224)
+
+
+def load(
+    name: str,
+    split: str = "train",
+    data_dir: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    holdout: int = validation.COUNT,
+) -> ImageData:
+    """Loads a data set.
+
+    `docs/data.md` has a table of all names.
+
+    Args:
+        name: `"fashion_mnist"`, `"cifar10"`, `"cifar100"`, `"cifar100/coarse"`,
+            `"mnist"`, `"digits"`, `"noise"`, another image classification set of
+            TensorFlow Datasets (`"svhn_cropped"`, `"emnist/letters"`), or the path of a
+            folder with one folder of images for each class, possibly inside folders of
+            splits such as `train` and `val`. Any of them shifted:
+            `"fashion_mnist_c/fog/3"`, `"fashion_mnist_rotation/45"`,
+            `"fashion_mnist_translation/4"`, `"fashion_mnist_p/brightness"`,
+            `"fashion_mnist_size/64"`.
+        split: `"train"`, `"validation"` or `"test"`, which have no image in common. The
+            validation set is what its publisher calls so beside a test set, or else a
+            part of the training set; see `training.data.validation.part`. A folder
+            without folders of splits is split by the file names, nine to one; see
+            `training.data.folders.load_folder`. Or `"all"`, for all images of a folder,
+            of `"digits"` and of the 5,000 of `"mnist"`.
+        data_dir: Where the data lie: the four IDX files for Fashion-MNIST, the files of
+            CIFAR as published (see `training.data.cifar_files.load`), published
+            corrupted or perturbed sets, else the `data_dir` of TensorFlow Datasets. By
+            default Fashion-MNIST comes from the package (test images), from the Debian
+            package `dataset-fashion-mnist`, or from TensorFlow Datasets, the first that
+            has it.
+        image_size: Height and width of images that have no size of their own, those of
+            folders, some of TensorFlow Datasets, and noise. They are resized by the
+            shorter side, then cropped at the center. By default the images of a folder
+            that all have one size keep it; otherwise it is 224 x 224.
+        holdout: How many training images are for validation, at most one in ten; at 0
+            all are for training.
+
+    Returns:
+        The images and labels.
+
+    Raises:
+        ValueError: If the data set or split is not known, or a file is damaged.
+        FileNotFoundError: If the files are not there.
+    """
+    if split not in (*SPLITS, "all"):
+        raise ValueError(
+            f"`split` must be one of {', '.join(SPLITS)}, all. Received: split={split}"
+        )
+    if made := grids.split(name):
+        base, kind, _ = made
+        clean = functools.partial(load, base, split, data_dir, image_size, holdout)
+        return MADE[kind](name, split, data_dir, clean)
+    if split in ("test", "all") or _publishes_validation(name, data_dir):
+        return _load_published(name, split, data_dir, image_size)
+    whole = _load_published(name, "train", data_dir, image_size)
+    return validation.part(whole, split, holdout)
+
+
+def _publishes_validation(name, data_dir) -> bool:
+    if (folder := pathlib.Path(name)).is_dir():
+        return {"validation", "test"} <= set(folders.splits(folder))
+    if name in NAMED:
+        return False
+    _check_name(name)
+    return tfds.has_validation(name, data_dir)
+
+
+def _load_published(name, split, data_dir, image_size):
+    """Loads a split as it is published."""
+    if pathlib.Path(name).is_dir():
+        folder = pathlib.Path(name)
+        size = image_size or folders.own_size(folder) or IMAGE_SIZE
+        images, labels, classes, source = folders.load_folder(folder, split, size)
+        return ImageData(folders.name_of(folder), images, labels, classes, 1, source)
+    if split == "all" and name not in small.WHOLE:
+        raise ValueError(
+            f"All images together are there of folders, {', '.join(small.WHOLE)}. "
+            f"Received: name={name}, split={split}"
+        )
+    image_size = image_size or IMAGE_SIZE
+    if name in NAMED:
+        return NAMED[name](split, data_dir, image_size)
+    _check_name(name)
+    return tfds.load(name, split, data_dir, image_size)
+
+
+def _check_name(name):
+    """Tells a folder that is not there from a set of TensorFlow Datasets."""
+    if ("/" in name or "\\" in name) and not tfds.is_known(name):
+        raise FileNotFoundError(
+            f"There is no folder '{name}' to take images from. What is made of a data "
+            f"set is named {', '.join(f'<data set>_{kind}/...' for kind in MADE)}."
+        )
+
+
+def load_ood(
+    name: str,
+    image_shape: tuple[int, int, int],
+    split: str = "test",
+    data_dir: str | None = None,
+) -> ImageData:
+    """Loads a data set to be told from that of a model, in the shape of its images.
+
+    Args:
+        name: What `load` takes. `"digits"`, the 5,000 images of `"mnist"` and folders
+            without folders of splits are taken whole, as no part of them was trained
+            on.
+        image_shape: Of the model; see `adapt` for the rule.
+        split: See `load`.
+        data_dir: See `load`.
+
+    Returns:
+        Images of that shape. The labels mean nothing to the model.
+    """
+    if split in SPLITS and is_undivided(name):
+        split = "all"
+    return adapt(load(name, split, data_dir, image_shape[:2]), image_shape)
+
+
+def base_of(name: str) -> str:
+    """Returns the name of the set that others are made of, `"a"` of `"a_c/fog/3"`."""
+    while made := grids.split(name):
+        name = made[0]
+    return name
+
+
+def is_undivided(name: str) -> bool:
+    """Returns whether nothing but a rule of this package divides a set into splits."""
+    base = base_of(name)
+    if pathlib.Path(base).is_dir():
+        return not folders.splits(pathlib.Path(base))
+    return base in small.WHOLE
+
+
+def own_size(name: str) -> tuple[int, int] | None:
+    """Returns the height and width of images of a folder that all have one; else None.
+
+    Args:
+        name: What `load` takes.
+    """
+    folder = pathlib.Path(base_of(name))
+    return folders.own_size(folder) if folder.is_dir() else None
+
+
+def absolute(name: str) -> str | None:
+    """Returns the name of a data set of a folder from any working directory.
+
+    Args:
+        name: What `load` takes.
+
+    Returns:
+        The name with the absolute path, also of what is made of a folder; None for a
+        data set that is no folder.
+
+    Example:
+
+    >>> absolute("fashion_mnist_size/64")
+    """
+    base = base_of(name)
+    if not pathlib.Path(base).is_dir():
+        return None
+    return f"{os.path.abspath(base)}{name.removeprefix(base)}"
+
+
+def default_count(count: int | None, default: int, there: int, use: str) -> int:
+    """Returns a number of images: as asked, or a default that there are, and says so.
+
+    Args:
+        count: What was asked for; None is nothing.
+        default: For that case, if there are as many.
+        there: The number of images.
+        use: What they are for, in a word.
+    """
+    if count is not None:
+        return count
+    if there < default:
+        logging.warning(
+            "The %s takes all %d images in place of %d.", use, there, default
+        )
+    return min(default, there)
+
+
+def _load_cifar(split, data_dir, image_size, name):
+    found = cifar_files.load(name, split, data_dir)
+    if found is not None:
+        return found
+    layouts = cifar_files.LAYOUTS[name.partition("/")[0]]
+    expected = " or ".join(f"{x.folder} ({x.archives[0]})" for x in layouts)
+    try:
+        if "/" in name:
+            raise FileNotFoundError(
+                f"Data set '{name}' is read from published files alone, and data_dir="
+                f"{data_dir} has none."
+            )
+        return tfds.load(name, split, data_dir)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error} As published, {name} is in {expected}; give the folder, or the "
+            "archive as downloaded, as data_dir."
+        ) from error
+
+
+# Sets with a reader of their own; others are taken from TensorFlow Datasets.
+NAMED = {
+    "fashion_mnist": load_fashion_mnist,
+    **{n: functools.partial(_load_cifar, name=n) for n in cifar_files.NAMES},
+    **small.SMALL,
+}
+# Sets that are made of another one, by what follows its name; see
+# `training.data.grids`.
+MADE = {
+    "c": corrupted.load,
+    "rotation": shifted.load,
+    "translation": shifted.load,
+    "p": perturbed.load,
+    "size": resize.load,
+}
+
+# Beside those with a reader of their own, for a name that is misspelled.
+_COMMON = ("cifar10", "cifar100", "svhn_cropped", "kmnist", "imagenet2012")
+KNOWN = (*NAMED, *_COMMON)
+
+
+def check_names(datasets: Sequence[str]):
+    """Checks names of data sets before anything is computed.
+
+    Raises:
+        ValueError: If one looks like a known one and is none.
+    """
+    for name in datasets:
+        base = (grids.split(name) or (name,))[0]
+        if base in NAMED or "/" in base or pathlib.Path(base).is_dir():
+            continue
+        close = difflib.get_close_matches(base, (*NAMED, *_COMMON), n=1, cutoff=0.8)
+        if close and base not in _COMMON and not _is_of_tfds(base):
+            raise ValueError(
+                f"Unknown data set '{base}'. Did you mean '{close[0]}'? Known: "
+                f"{', '.join(NAMED)}, those of TensorFlow Datasets, and folders."
+            )
+
+
+def _is_of_tfds(name):
+    import tensorflow_datasets as tfds
+
+    return name in tfds.list_builders(with_community_datasets=False)

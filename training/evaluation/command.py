@@ -1,0 +1,319 @@
+"""The whole of an evaluation: from names to a folder of results."""
+
+import dataclasses
+import itertools
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from absl import logging
+
+from training import corruptions, data, metrics, report
+from training.corruptions import table
+from training.data import ImageData, label_files, loading, shown_names
+from training.evaluation import card_check, class_names, seen, suites, sweep
+from training.evaluation import models as candidates
+from training.report.terminal import Outcome
+from zoo import dataset_name
+from zoo.posterior import Posterior
+
+# What an evaluation writes into its folder.
+_FILES = ("predictions", "rows.jsonl", "table.md", "ensemble_size.png", "report.html")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What to evaluate; the flags of `zoo-evaluate`.
+
+    Attributes:
+        model: Names, `.keras` files or SavedModel folders; see
+            `training.evaluation.models`.
+        weights: A path or nothing for each of them.
+        ensemble: Names, or weights of the first model, that make an ensemble.
+        dataset: Names or patterns of test sets; see `training.data.expand`.
+        ood: Names of data sets that are to be told from the first one.
+        split: `"test"`; or `"all"`, for all images of folders that are not divided into
+            training and test images, of which the model was trained on none.
+        suite: A key of `training.evaluation.suites.SUITES`, or None.
+        calibrate: For a temperature of each model: `"validation"`, a number of training
+            images, or the name of a data set.
+        num_samples: The ensemble sizes.
+        limit: Takes only so many images of each set.
+        selection: `"stratified"`, of each class its share, or `"first"`. By default
+            stratified, but to compare with a model card as that was made.
+        batch_size: Images per step.
+        seed: Of the samples.
+        data_dir: See `training.data.load`.
+        output: Folder for the results: a new one, or one of an earlier call.
+        outputs: Of models that are not of the zoo; see
+            `training.evaluation.external_models`.
+        input_range: Of the same.
+        classes: Of the same: the names in the order of the outputs, or the path of a
+            text file with one in each line.
+        reference: A model, for the mCE of the others.
+        check: Whether to compare with the model cards.
+        tolerance: See `training.evaluation.card_check`.
+    """
+
+    model: Sequence[str]
+    output: str
+    weights: Sequence[str] | None = None
+    ensemble: Sequence[str] | None = None
+    dataset: Sequence[str] = ("fashion_mnist",)
+    ood: Sequence[str] = ()
+    split: str = "test"
+    suite: str | None = None
+    calibrate: str | None = None
+    num_samples: Sequence[int] = (1, 2, 5, 10, 30, 50)
+    limit: int | None = None
+    selection: str | None = None
+    batch_size: int = 100
+    seed: int = 0
+    data_dir: str | None = None
+    outputs: str = "logits"
+    input_range: Sequence[float] = (0.0, 255.0)
+    classes: Sequence[str] = ()
+    reference: str | None = None
+    check: bool = False
+    tolerance: float = card_check.TOLERANCE
+
+
+class Lazy:
+    """Data sets that are loaded one by one, when they are used.
+
+    Args:
+        names: Their names.
+        load: From a name to a data set.
+    """
+
+    def __init__(self, names: Sequence[str], load: Callable[[str], ImageData]):
+        self.names, self.load = names, load
+
+    def __len__(self):
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[ImageData]:
+        return map(self.load, self.names)
+
+
+def run(settings: Settings) -> Outcome:
+    """Evaluates models on data sets and writes rows, tables and figures.
+
+    The predictions are kept in the folder, so the same call goes on where it was
+    interrupted, and takes what is there for other metrics.
+
+    Raises:
+        ValueError: If a name is not known, data and models do not fit together, or the
+            folder is of something else.
+    """
+    folder = pathlib.Path(settings.output)
+    check_folder(folder)
+    models, names, ood, calibrate, missing = _choose(settings)
+
+    image_size, selection = _image_size(models), _selection(settings)
+
+    def take(found):
+        by = found.take if selection == "first" else found.sample
+        return by(settings.limit)
+
+    titles, said = shown_names.shown([*names, *ood]), set()
+
+    def load(name):
+        split = settings.split if data.is_undivided(name) else "test"
+        found = data.load(name, split, settings.data_dir, image_size)
+        found = _said(take(found), name, said)
+        return class_names.renamed(found, titles[name])
+
+    first = load(names[0])
+
+    def load_ood(name):
+        found = data.load_ood(name, first.input_shape, data_dir=settings.data_dir)
+        found = _said(take(found), name, said)
+        return class_names.renamed(found, titles[name])
+
+    calibration = None
+    if calibrate:
+        calibration, split = _fitted(names[0], calibrate, settings, image_size)
+        weights = settings.weights or [None] * len(settings.model)
+        for pair in zip(settings.model, weights, strict=True):
+            seen.warn(*pair, calibration, split)
+    rows = sweep.evaluate_all(
+        models,
+        Lazy(names, load),
+        folder / "predictions",
+        settings.num_samples,
+        settings.seed,
+        settings.batch_size,
+        ood=Lazy(ood, load_ood),
+        calibration=calibration,
+    )
+    missing = [*missing, *_mixed(rows)]
+    rows += aggregates(rows, settings.reference)
+    deviations = _check(settings, models, rows) if settings.check else ()
+    return Outcome(rows, write(rows, folder), missing, deviations)
+
+
+def _said(dataset, name, said):
+    """Returns a data set after its images were told once, but of derived ones."""
+    text = dataset.describe()
+    if name == data.base_of(name) and text not in said:
+        logging.info("Test set %s", text)
+        said.add(text)
+    return dataset
+
+
+def _image_size(models):
+    """Returns the height and width that the first model with fixed ones takes."""
+    for model in models.values():
+        posterior = isinstance(model, Posterior)
+        shape = model.image_shape if posterior else model.input_shape[1:]
+        if None not in shape[:2]:
+            return tuple(shape[:2])
+    return None
+
+
+def _choose(settings):
+    """Returns models, test sets, other sets, images for a temperature, gaps."""
+    names = [name for pattern in settings.dataset for name in data.expand(pattern)]
+    ood = list(dict.fromkeys(settings.ood))
+    loading.check_names([*names, *ood])  # Before models are loaded.
+    models = candidates.load(
+        settings.model,
+        settings.weights or (),
+        max(settings.num_samples),
+        settings.outputs,
+        settings.input_range,
+        label_files.given(settings.classes or ()),
+    )
+    if settings.ensemble:
+        members = candidates.members(settings.ensemble, settings.model[0])
+        candidates.add(models, *candidates.ensemble(members))
+    calibrate, missing = settings.calibrate, ()
+    if settings.suite:
+        suite = suites.SUITES[settings.suite](
+            settings.model[0],
+            settings.weights[0] if settings.weights else None,
+            names[0],
+            list(models),
+            any(map(suites.is_ensemble, models.values())),
+        )
+        models |= {k: m for k, m in suite.models.items() if k not in models}
+        names += suite.datasets
+        ood, calibrate = ood or suite.ood, calibrate or suite.calibrate
+        missing = suite.missing
+    names = list(dict.fromkeys(names))
+    if not names:
+        raise ValueError("No data set is named. Received: dataset=[]")
+    return models, names, ood, calibrate, missing
+
+
+def _fitted(name, calibrate, settings, image_size):
+    """Returns the data set that temperatures are fitted to, and its split."""
+    where = settings.data_dir, image_size
+    if calibrate == "validation":
+        found = data.load(name, "validation", *where)
+        return dataclasses.replace(found, name=f"{found.name}_validation"), calibrate
+    if not str(calibrate).isdecimal():
+        split = "all" if data.is_undivided(calibrate) else "test"
+        return _said(data.load(calibrate, split, *where), calibrate, set()), split
+    count, train = int(calibrate), data.load(name, "train", *where)
+    if not 0 < count <= len(train):
+        raise ValueError(
+            f"Data set '{name}' has {len(train)} training images for a temperature; "
+            f"`--calibrate` says how many to take. Received: calibrate={count}"
+        )
+    index = np.arange(count) * len(train) // count  # Evenly spread, as some are sorted.
+    images, labels = train.images[index], train.labels[index]
+    name = f"{train.name}_train/{count}"
+    chosen = dataclasses.replace(train, name=name, images=images, labels=labels)
+    return chosen, "train"
+
+
+def aggregates(rows: Sequence[dict], reference: str | None) -> list[dict]:
+    """Returns means over corruptions of the sets that have all of them.
+
+    Args:
+        rows: Of an evaluation.
+        reference: See `training.metrics.aggregate`.
+    """
+    names = [dataset_name.parse(row["dataset"]) for row in rows]
+    found = {}
+    for name in names:
+        if name.kind == "corruption":
+            places = found.setdefault(name.clean, set())
+            places.add((name.change, int(name.amount)))
+    needed = set(itertools.product(corruptions.BENCHMARK, corruptions.SEVERITIES))
+    whole = {clean for clean, places in found.items() if needed <= places}
+    if reference and not whole:
+        raise ValueError(
+            "A reference is for means over all 15 corruptions and 5 severities, such "
+            "as --dataset=fashion_mnist,fashion_mnist_c/*/*. Received: "
+            f"reference={reference}"
+        )
+    kept = [
+        row
+        for row, name in zip(rows, names, strict=True)
+        if name.kind != "corruption" or name.clean in whole
+    ]
+    return metrics.aggregate(kept, reference) if whole else []
+
+
+def _selection(settings):
+    if settings.selection or not (settings.check and settings.limit):
+        return settings.selection
+    cards = card_check.folders(settings.model, settings.weights)
+    pairs = zip(settings.model, cards, strict=False)
+    return card_check.selection(pairs, settings.limit)
+
+
+def _mixed(rows) -> list[str]:
+    """Says which means over corruptions there are not, and what has another order."""
+    texts = [
+        f"the means over '{name}', which would mix {what}"
+        for name, what in metrics.mixed(rows).items()
+    ]
+    others = {
+        row["dataset"].rpartition("_c/")[0]
+        for row in rows
+        if table.OTHER_ORDER in row.get("source", "")
+    }
+    return texts + [
+        f"any comparison of '{name}' with '{name}_c' image by image: the published "
+        "files have another order"
+        for name in sorted(others)
+    ]
+
+
+def _check(settings, models, rows):
+    cards = card_check.folders(settings.model, settings.weights)
+    known = dict(zip(models, cards, strict=False))  # The first ones were named.
+    return card_check.check(rows, known, settings.tolerance)
+
+
+def check_folder(folder: pathlib.Path):
+    """Checks that a folder is new, empty or that of an evaluation.
+
+    Raises:
+        ValueError: If it holds something else.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ValueError(f"'{folder}' is a file; give a folder for the results.")
+    found = sorted(path.name for path in folder.iterdir())
+    if found and not set(found) & set(_FILES):
+        raise ValueError(
+            f"The folder '{folder}' is not that of an evaluation: it holds "
+            f"{', '.join(found[:3])}. Give a new one."
+        )
+
+
+def write(rows: Sequence[dict], folder: pathlib.Path) -> list[pathlib.Path]:
+    """Writes rows, a table, a figure and a page, and returns their paths."""
+    first = [row for row in rows if row["dataset"] == rows[0]["dataset"]]
+    paths = [folder / name for name in _FILES[1:]]
+    report.write_rows(rows, paths[0])
+    report.write_table(rows, paths[1])
+    report.plot_ensemble_size(first, paths[2])
+    report.html(rows, folder / "predictions", paths[3])
+    return paths

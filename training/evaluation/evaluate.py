@@ -1,0 +1,196 @@
+"""Evaluation: posteriors, data sets and metrics give rows."""
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import numpy as np
+
+from training.evaluation import class_names, predictions
+from training.evaluation.sampling import SCORES, Passes
+from training.metrics import CLASSIFICATION, SEQUENCES
+from training.progress import track
+from zoo import arrays
+from zoo.posterior import Posterior
+
+
+def evaluate(
+    model: keras.Model | Posterior,
+    dataset,
+    num_samples: Sequence[int] = (1, 2, 5, 10, 30, 50),
+    metrics: Mapping[str, Callable] = CLASSIFICATION,
+    seed: int = 0,
+    batch_size: int = 100,
+    progress: bool = True,
+) -> list[dict]:
+    """Evaluates the mean prediction of the first `n` samples, for several `n`.
+
+    The data are read once, and each image is passed as often as the largest `n` asks;
+    see `training.evaluation.sampling.Passes`. Nothing is written;
+    `training.evaluation.sweep` keeps what it computes.
+
+    Args:
+        model: From images to logits; or a posterior, which limits `n` to its samples.
+        dataset: With `images`, `labels`, `classes` and `name`; see
+            `training.data.ImageData`. Batches are slices of `images`. Labels are
+            matched by the names of the classes, where the model knows its own.
+        num_samples: The ensemble sizes `n`.
+        metrics: Functions of `(probs, labels)` by name.
+        seed: Of the samples.
+        batch_size: Images per step, which are passed one sample after the other.
+        progress: Whether to show it, on a terminal or in the log.
+
+    Returns:
+        One row per ensemble size and metric, a dict of `model` and `dataset` (names),
+        `num_samples`, `metric`, `value`, `num_examples`, `seed` and `seconds`. These
+        are the time of the whole pass, with all its samples. `source`, where the
+        images come from, and `selection`, which of them were taken, are there if the
+        data set says so; rows of stored predictions have `data`, which is another of
+        other images or labels.
+
+    Raises:
+        ValueError: If data set and model do not fit together, sizes are not positive
+            or too large, or the model gives NaN.
+    """
+    passes = Passes(model, num_samples, seed, batch_size)
+    dataset = check_dataset(passes, dataset)
+    begin = time.monotonic()
+    text = f"{passes.name} on {dataset.name}"
+    show = track(text, len(dataset.labels)) if progress else _silence()
+    with show as advance:
+        values = _collect(passes, dataset.images, advance)
+    meta = {
+        "model": passes.name,
+        "dataset": dataset.name,
+        "sizes": list(passes.sizes),
+        "seed": seed,
+        "count": len(dataset.labels),
+        "frames": getattr(dataset, "frames", 1),
+        "source": getattr(dataset, "source", ""),
+        "selection": getattr(dataset, "selection", ""),
+        "seconds": round(time.monotonic() - begin, 3),
+    }
+    labels = np.asarray(dataset.labels)
+    return rows(predictions.Predictions(meta, labels, **values), metrics)
+
+
+def predict(
+    posterior: Posterior,
+    images,
+    num_samples: Sequence[int],
+    seed: int = 0,
+    batch_size: int = 100,
+) -> np.ndarray:
+    """Returns the mean probabilities of the first `n` samples, for several `n`.
+
+    Args:
+        posterior: From images to sampled logits.
+        images: Array of shape `(examples, height, width, channels)`, or an object that
+            gives such arrays when it is sliced.
+        num_samples: The ensemble sizes `n`.
+        seed: Of the samples.
+        batch_size: Images per step.
+
+    Returns:
+        float32 array of shape `(len(num_samples), examples, num_classes)`.
+    """
+    passes = Passes(posterior, num_samples, seed, batch_size)
+    if not len(images):
+        shape = len(passes.sizes), 0, posterior.num_classes
+        return np.zeros(shape, "float32")
+    return _collect(passes, images, lambda count: None)["probs"]
+
+
+def rows(
+    stored: predictions.Predictions,
+    metrics: Mapping[str, Callable] = CLASSIFICATION,
+    sizes: Sequence[int] | None = None,
+) -> list[dict]:
+    """Returns one row per ensemble size and metric, as `evaluate` does.
+
+    Sets of sequences have those of `training.metrics.SEQUENCES` too.
+
+    Args:
+        stored: What a model says of a data set.
+        metrics: Functions of `(probs, labels)` by name.
+        sizes: The ensemble sizes; by default all.
+    """
+    meta = stored.meta
+    common = {"model": meta["model"], "dataset": meta["dataset"]}
+    numbers = {
+        "num_examples": meta["count"],
+        "seed": meta["seed"],
+        "seconds": meta["seconds"],
+        **{k: meta[k] for k in ("source", "selection", "data") if meta.get(k)},
+    }
+
+    def values(probs):
+        yield from ((name, of(probs, stored.labels)) for name, of in metrics.items())
+        if (frames := meta.get("frames", 1)) > 1:
+            sequences = probs.reshape(-1, frames, probs.shape[-1])
+            yield from ((name, of(sequences)) for name, of in SEQUENCES.items())
+
+    return [
+        {**common, "num_samples": size, "metric": name, "value": value, **numbers}
+        for size in sizes or meta["sizes"]
+        for name, value in values(stored.probs[stored.index(size)])
+    ]
+
+
+def _collect(passes, images, advance):
+    parts = {name: [] for name in ("probs", *SCORES)}
+    for _, values in passes.batches(images):
+        for name, value in values.items():
+            parts[name].append(value)
+        advance(values["probs"].shape[1])
+    return {name: np.concatenate(part, axis=1) for name, part in parts.items()}
+
+
+def check_dataset(passes: Passes, dataset, labeled: bool = True):
+    """Checks that a model takes the images of a data set, and matches their labels.
+
+    Args:
+        passes: Of the model.
+        dataset: With `images`, `labels`, `classes` and `name`.
+        labeled: Whether the labels mean something to the model.
+
+    Returns:
+        The data set, with labels in the order of the model's classes.
+
+    Raises:
+        ValueError: If it does not take them, the classes are others, or there are no
+            images.
+    """
+    shape, count = dataset.images.shape[1:], len(dataset.images)
+    expected = passes.posterior.image_shape
+    fits = len(shape) == len(expected) and all(
+        theirs in (None, ours) for ours, theirs in zip(shape, expected, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"Model '{passes.name}' takes images of shape {expected}. Received: "
+            f"dataset={dataset.name} with images of shape {tuple(shape)}"
+            f"{_resized(shape, expected)}"
+        )
+    if not count or count != len(dataset.labels):
+        raise ValueError(
+            f"Data set '{dataset.name}' needs as many labels as images and at least "
+            f"one. Received: {count} images, {len(dataset.labels)} labels"
+        )
+    name = f"labels of data set '{dataset.name}'"
+    arrays.check_labels(dataset.labels, len(dataset.classes), name)
+    return class_names.matched(dataset, passes) if labeled else dataset
+
+
+@contextlib.contextmanager
+def _silence():
+    yield lambda count: None
+
+
+def _resized(shape, expected) -> str:
+    """Says how to name a data set whose images have another size."""
+    height, width, channels = expected
+    if len(shape) != 3 or shape[2] != channels or height != width:
+        return ""
+    return f". With `_size/{height}` behind its name they are resized"

@@ -1,0 +1,232 @@
+"""Models that are not of the zoo: `.keras` files and SavedModel folders."""
+
+import hashlib
+import pathlib
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+import layers
+from training.data import label_files
+from zoo import outputs as model_outputs
+from zoo.classifier import classes_of, named
+from zoo.posterior import MonteCarlo
+from zoo.posterior.graph_split import Split
+from zoo.storage import files
+
+OUTPUTS = ("logits", "probs")
+_NAMES = {"probs": ("probabilities", "probs"), "logits": ("logits",)}
+
+
+def is_external(name: str) -> bool:
+    """Returns whether a name is that of a file or folder of a model, not of the zoo."""
+    return name.endswith(".keras") or (pathlib.Path(name) / "saved_model.pb").exists()
+
+
+def load(
+    path: str,
+    num_samples: int = 1,
+    outputs: str = "logits",
+    input_range: Sequence[float] = (0.0, 255.0),
+    classes: Sequence[str] = (),
+) -> MonteCarlo:
+    """Loads a model that is not of the zoo.
+
+    A model whose answers to the same images are equal is taken to draw nothing, and
+    runs once. The draws of a SavedModel do not follow a seed.
+
+    Args:
+        path: Of a `.keras` file, or of a folder of a SavedModel with the signature
+            `serving_default` of one input.
+        num_samples: Forward passes, if it draws.
+        outputs: `"logits"` or `"probs"`, what it returns.
+        input_range: What it takes in place of pixels from 0 to 255, for example
+            `(0, 1)` or `(-1, 1)`.
+        classes: Names of the classes in the order of its outputs, if it does not know
+            them itself.
+
+    Returns:
+        A posterior from images in `[0, 255]` to sampled logits.
+
+    Raises:
+        ValueError: If it does not take one image or give one vector of numbers, or
+            these are not what `outputs` says.
+    """
+    model, name = read(path, outputs, input_range, classes)
+    posterior = MonteCarlo(model, num_samples, seed=0, name=name)
+    posterior.repeats_itself = posterior.is_deterministic(_noise(model.input_shape[1:]))
+    return posterior
+
+
+def read(
+    path: str,
+    outputs: str = "logits",
+    input_range: Sequence[float] = (0.0, 255.0),
+    classes: Sequence[str] = (),
+) -> tuple[keras.Model, str]:
+    """Returns a model that is not of the zoo, from images in `[0, 255]` to logits.
+
+    It is only called in inference mode, and not changed.
+
+    Args:
+        path: See `load`.
+        outputs: See `load`.
+        input_range: See `load`.
+        classes: See `load`.
+
+    Returns:
+        That model, or one around it, and its name or else that of its file.
+
+    Raises:
+        ValueError: See `load`.
+    """
+    low, high = _checked(outputs, input_range)
+    is_file = path.endswith(".keras")
+    model = keras.saving.load_model(path) if is_file else _read(path, outputs)
+    _check_shapes(model, path)
+    name = model.name if is_file else pathlib.Path(path).name
+    if name.startswith(("functional", "sequential")):  # Nobody named it.
+        name = pathlib.Path(path).stem
+    known = (classes_of(model) if is_file else label_files.read(path)) or classes
+    if classes and tuple(classes) != tuple(known):
+        raise ValueError(
+            f"The model '{path}' has the classes {', '.join(known)}. Received: classes="
+            f"{','.join(classes)}"
+        )
+    plain = is_file and outputs == "logits" and (low, high) == (0.0, 255.0)
+    if plain and classes_of(model) == tuple(known):
+        _check_outputs(model, outputs, name)
+        return model, name
+    x = images = keras.Input(model.input_shape[1:], name="images")
+    if (low, high) != (0.0, 255.0):
+        x = keras.layers.Rescaling((high - low) / 255, low, name="rescale")(x)
+    x = model(x)
+    _check_outputs(keras.Model(images, x), outputs, name)
+    logits = _Log(name="log")(x) if outputs == "probs" else x
+    return named(keras.Model(images, logits, name="external"), known), name
+
+
+def _checked(outputs, input_range):
+    if outputs not in OUTPUTS:
+        raise ValueError(
+            f"`outputs` must be one of {', '.join(OUTPUTS)}. Received: "
+            f"outputs={outputs}"
+        )
+    try:
+        values = tuple(map(float, input_range))
+    except ValueError:
+        values = tuple(input_range)
+    numbers = all(isinstance(value, float) for value in values)
+    if not numbers or len(values) != 2 or not values[0] < values[1]:
+        raise ValueError(
+            "`input_range` must be two numbers, the smaller one first, as 0,1. "
+            f"Received: input_range={values}"
+        )
+    return values
+
+
+def _check_shapes(model, path):
+    inputs, outputs = model.input_shape, model.output_shape
+    for shape, rank in ((inputs, 4), (outputs, 2)):
+        if not isinstance(shape, tuple) or len(shape) != rank:
+            raise ValueError(
+                f"The model '{path}' must map one batch of images, (batch, height, "
+                "width, channels), to (batch, num_classes). Received: "
+                f"input_shape={inputs}, output_shape={outputs}"
+            )
+
+
+def _noise(image_shape):
+    shape = [side or 64 for side in image_shape]
+    return np.random.default_rng(0).integers(0, 256, (8, *shape)).astype("uint8")
+
+
+def _check_outputs(model, outputs, name):
+    """Checks that the outputs are what they are said to be, in inference mode."""
+    split, images = Split(model), _noise(model.input_shape[1:])
+    with layers.stream(0):
+        answers = split.suffix(split.prefix(ops.convert_to_tensor(images)))
+    answers = ops.convert_to_numpy(answers).astype("float64")
+    are_probs = model_outputs.are_probabilities(answers)
+    if are_probs != (outputs == "probs"):
+        seems, sums = "probs" if are_probs else "logits", answers.sum(axis=1)
+        raise ValueError(
+            f"Model '{name}' returns {seems}: on random images, values from "
+            f"{answers.min():.3g} to {answers.max():.3g} with sums from "
+            f"{sums.min():.3g} to {sums.max():.3g}. Received: outputs={outputs}"
+        )
+
+
+@keras.saving.register_keras_serializable(package="training")
+class _Log(keras.layers.Layer):
+    """The logarithm of probabilities, which are logits."""
+
+    def call(self, inputs):
+        probs = ops.cast(inputs, "float32")
+        return ops.log(ops.maximum(probs, np.finfo("float32").tiny))
+
+
+def _read(path, outputs):
+    """Returns a SavedModel as a Keras model."""
+    layer = _Served(path, outputs, name="served")
+    images = keras.Input(layer.image_shape, name="images")
+    return keras.Model(images, layer(images), name="saved_model")
+
+
+class _Served(keras.layers.Layer):
+    """The signature `serving_default` of a SavedModel as a layer."""
+
+    def __init__(self, path: str, outputs: str, **kwargs):
+        super().__init__(**kwargs)
+        import tensorflow as tf
+
+        self.folder, self.outputs = str(path), outputs
+        self._loaded = tf.saved_model.load(self.folder)
+        signature = self._loaded.signatures.get("serving_default")
+        given = signature.structured_input_signature[1] if signature else {}
+        if len(given) != 1:
+            raise ValueError(
+                f"The SavedModel '{path}' needs a signature serving_default of one "
+                f"input. Received: inputs={sorted(given)}"
+            )
+        ((self._input, self._spec),) = given.items()
+        self._output = self._choose(signature.structured_outputs)
+        self._signature = signature
+        self.image_shape = tuple(self._spec.shape[1:])
+
+    def _choose(self, given):
+        found = [n for n in _NAMES[self.outputs] if n in given]
+        found = found or (list(given) if len(given) == 1 else [])
+        if not found:
+            raise ValueError(
+                f"The SavedModel '{self.folder}' has no output of the name "
+                f"{' or '.join(_NAMES[self.outputs])}. Received: "
+                f"outputs={self.outputs}, and it has {sorted(given)}"
+            )
+        return found[0]
+
+    def call(self, inputs):
+        images = ops.cast(inputs, self._spec.dtype.name)
+        return self._signature(**{self._input: images})[self._output]
+
+    def compute_output_shape(self, input_shape):
+        shape = self._signature.structured_outputs[self._output].shape
+        return (input_shape[0], *shape[1:])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "path": self.folder,
+            "outputs": self.outputs,
+            "sha256": _digest(self.folder),
+        }
+
+
+def _digest(path):
+    digest = hashlib.sha256()
+    for file in sorted(pathlib.Path(path).rglob("*")):
+        if file.is_file() and file.name != "fingerprint.pb":
+            digest.update(f"{file.relative_to(path)} {files.sha256(file)}".encode())
+    return digest.hexdigest()

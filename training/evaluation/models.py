@@ -1,0 +1,127 @@
+"""The models of an evaluation, from what a user writes on the command line."""
+
+import warnings
+from collections.abc import Sequence
+
+import keras
+
+import zoo
+from training.evaluation import external_models
+from zoo import loading
+from zoo.posterior import DeepEnsemble, Posterior
+from zoo.presets import index
+
+
+def load(
+    names: Sequence[str],
+    weights: Sequence[str | None] = (),
+    num_samples: int = 1,
+    outputs: str = "logits",
+    input_range: Sequence[float] = (0.0, 255.0),
+    classes: Sequence[str] = (),
+) -> dict[str, keras.Model | Posterior]:
+    """Loads models and ensembles.
+
+    Args:
+        names: Names of the zoo, `.keras` files or folders of SavedModels. Several ones
+            joined by `+` are an ensemble of one pass each.
+        weights: A file or folder, or nothing, for each name, if any. Several ones
+            joined by `+` are an ensemble of a name.
+        num_samples: Forward passes of models that are not of the zoo.
+        outputs: Of models that are not of the zoo; see
+            `training.evaluation.external_models`.
+        input_range: Of the same.
+        classes: Of the same.
+
+    Returns:
+        Models and posteriors by name; of equal names, the second one gets a `#2`.
+
+    Raises:
+        ValueError: If a name is not known, or weights and names do not fit together.
+    """
+    weights = list(weights) or [None] * len(names)
+    if len(weights) != len(names):
+        raise ValueError(
+            "`--weights` needs as many entries as `--model`. Received: "
+            f"{len(weights)} weights, {len(names)} models"
+        )
+    settings = num_samples, outputs, input_range, classes
+    loaded = {}
+    for name, of_name in zip(names, weights, strict=True):
+        add(loaded, *_load(name, of_name, settings))
+    return loaded
+
+
+def add(models: dict, name: str, model: keras.Model | Posterior):
+    """Adds a model, with a number behind its name if that is taken."""
+    count = 2
+    unique = name
+    while unique in models:
+        unique, count = f"{name}#{count}", count + 1
+    models[unique] = model
+
+
+def ensemble(members: Sequence[keras.Model]) -> tuple[str, DeepEnsemble]:
+    """Returns an ensemble of one pass of each member, and a name made of theirs."""
+    names = [member.name for member in members]
+    alike = len(set(names)) == 1
+    name = f"{len(names)}x{names[0]}" if alike else "+".join(names)
+    return name, DeepEnsemble(members, seed=0)
+
+
+def members(entries: Sequence[str], architecture: str) -> list[keras.Model]:
+    """Loads the members of an ensemble.
+
+    Args:
+        entries: Names of the zoo; or files and folders of weights.
+        architecture: The name that these weights are for.
+    """
+    return [
+        zoo.load(architecture, weights=entry)
+        if "/" in entry or entry.endswith(".safetensors")
+        else zoo.load(entry)
+        for entry in entries
+    ]
+
+
+def sibling(name: str, method: str, weights: str | None = None) -> keras.Model:
+    """Loads a model with a further method and the weights of the one without.
+
+    They were not trained with it; it is up to the caller to say so.
+    """
+    spec = zoo.parse(name)
+    source, tag, known = weights, spec.tag, ()
+    if not weights:
+        preset = index.find(spec.stem, spec.tag)
+        source, tag = loading.locate(preset), preset.tag
+        known = loading.class_names(preset)
+    wanted = zoo.ModelSpec(spec.architecture, (*spec.methods, method), tag)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*were not trained in it")
+        model = zoo.load(str(wanted), weights=source)
+    model.classes = model.classes or known
+    return model
+
+
+def _load(name, weights, settings):
+    names = name.split("+")
+    of_names = weights.split("+") if weights else [None]
+    if len(names) > 1 and len(of_names) == 1:
+        of_names *= len(names) if weights is None else 1
+    elif len(names) == 1:
+        names *= len(of_names)
+    if len(names) != len(of_names):
+        raise ValueError(
+            "An ensemble needs as many weights as models, or one model. Received: "
+            f"model={name}, weights={weights}"
+        )
+    loaded = [_one(*pair, settings) for pair in zip(names, of_names, strict=True)]
+    return ensemble(loaded) if len(loaded) > 1 else (loaded[0].name, loaded[0])
+
+
+def _one(name, weights, settings):
+    if not external_models.is_external(name):
+        return zoo.load(name, weights=weights or None)
+    if weights:
+        raise ValueError(f"'{name}' has its own weights. Received: weights={weights}")
+    return external_models.load(name, *settings)

@@ -1,0 +1,58 @@
+"""Rows of detection: images unlike those of the model's data set are told from them."""
+
+import numpy as np
+
+from training.evaluation.predictions import Predictions
+from training.metrics import DETECTION, ood_scores
+
+
+def rows(inside: Predictions, outside: Predictions, sizes=None) -> list[dict]:
+    """Returns one row per ensemble size, metric and score.
+
+    Args:
+        inside: Predictions on the data set of the model.
+        outside: Those of the same model on another one.
+        sizes: The ensemble sizes; by default all.
+
+    Returns:
+        Rows as those of `training.evaluation.evaluate.evaluate`, of the data set `"a vs
+        b"` and metrics such as `"auroc/entropy"`. Mutual information is left out where
+        it is zero throughout, as it is of a single sample.
+    """
+    found = []
+    for size in sizes or inside.meta["sizes"]:
+        scores, others = _scores(inside, size), _scores(outside, size)
+        common = {
+            "model": inside.meta["model"],
+            "dataset": f"{inside.meta['dataset']} vs {outside.meta['dataset']}",
+            "num_samples": size,
+        }
+        numbers = {
+            "num_examples": inside.meta["count"] + outside.meta["count"],
+            "seed": inside.meta["seed"],
+            "seconds": round(inside.meta["seconds"] + outside.meta["seconds"], 3),
+            "data": f"{inside.meta.get('data')} vs {outside.meta.get('data')}",
+        }
+        for metric, function in DETECTION.items():
+            found += [
+                {
+                    **common,
+                    "metric": f"{metric}/{name}",
+                    "value": function(scores[name], others[name]),
+                    **numbers,
+                }
+                for name in scores
+                if name in others
+            ]
+    return found
+
+
+def _scores(stored, size):
+    index = stored.index(size)
+    information = stored.mutual_information[index]
+    return ood_scores(
+        stored.probs[index],
+        mutual_information=information if np.any(information > 0) else None,
+        energy=stored.energy[index],
+        max_logit=stored.max_logit[index],
+    )

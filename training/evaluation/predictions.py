@@ -1,0 +1,286 @@
+"""Predictions on disk: made once, chunk by chunk, and read without the images.
+
+The folder of a model and a data set holds
+
+    meta.json                model, dataset, classes, sizes, seed, batch_size, count of
+                             images, how many are done, frames, seconds, `data`, which
+                             is another of other images or labels, and more
+    labels.npy               int32 (count,)
+    probs.npy                float32 (sizes, count, classes): the mean probabilities of
+                             the first `sizes[i]` samples
+    mutual_information.npy   float32 (sizes, count), in nats
+    energy.npy               float32 (sizes, count): -logsumexp(logits), mean of samples
+    max_logit.npy            float32 (sizes, count): largest logit, mean of samples
+
+`done` is written when its images are on the disk. A process that was killed, whenever,
+goes on from there and ends with the same bits.
+"""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from absl import logging
+
+from training.data import fingerprint
+from training.differences import differences
+from training.evaluation import array_files
+from training.evaluation.sampling import SCORES, Passes
+from zoo.storage import files
+
+_EDITION = 1  # Counts the changes of what is written.
+# What must be the same for stored predictions to be those that are asked for.
+_SAME = ("model", "dataset", "classes", "count", "seed", "batch_size", "fingerprint")
+_PERIOD = 2.0  # Seconds between two chunks, at least.
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """What a model says of a data set, as arrays that are read when they are used.
+
+    Attributes:
+        meta: What the predictions are of; see the module.
+        labels: Of shape `(count,)`.
+        probs: Of shape `(sizes, count, classes)`.
+        mutual_information: Of shape `(sizes, count)`, like the others.
+        energy, max_logit: See the module.
+    """
+
+    meta: dict
+    labels: np.ndarray
+    probs: np.ndarray
+    mutual_information: np.ndarray
+    energy: np.ndarray
+    max_logit: np.ndarray
+
+    def index(self, size: int) -> int:
+        """Returns where an ensemble size is on the first axis of the arrays."""
+        return self.meta["sizes"].index(size)
+
+
+def folder_of(root: str | os.PathLike, model: str, dataset: str) -> pathlib.Path:
+    """Returns the folder of a model and a data set: `root/model/dataset`.
+
+    A slash in the name of a data set makes a folder in a folder; other names have other
+    folders.
+    """
+    parts = map(_as_folder, dataset.split("/"))
+    return pathlib.Path(root, _as_folder(model), *parts)
+
+
+def _as_folder(name):
+    """Returns the name of one folder inside of another, different for each name."""
+    quoted = name.replace("%", "%25").replace("/", "%2F") or "%"
+    return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted
+
+
+def load(folder: str | os.PathLike) -> Predictions:
+    """Opens the predictions of one model and data set.
+
+    Raises:
+        FileNotFoundError: If there are none.
+        ValueError: If they are not whole.
+    """
+    folder = pathlib.Path(folder)
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    if meta["done"] < meta["count"]:
+        raise ValueError(
+            f"The predictions in '{folder}' end at image {meta['done']} of "
+            f"{meta['count']}; the command that makes them goes on from there."
+        )
+    arrays = {}
+    for name, (shape, dtype) in _layout(meta).items():
+        path = folder / f"{name}.npy"
+        try:
+            arrays[name] = np.load(path, mmap_mode="r")
+        except (EOFError, ValueError) as error:
+            raise ValueError(f"'{path}' is truncated: {error}. Delete it.") from error
+        if arrays[name].shape != shape or arrays[name].dtype != dtype:
+            raise ValueError(
+                f"'{path}' must be {dtype} of shape {shape}. Received: "
+                f"{arrays[name].dtype}, {arrays[name].shape}. Delete it."
+            )
+    return Predictions(meta, **arrays)
+
+
+def store(
+    passes: Passes,
+    dataset,
+    folder: str | os.PathLike,
+    advance: Callable[[int, bool], None] = lambda count, is_new: None,
+    period: float = _PERIOD,
+) -> Predictions:
+    """Makes the predictions that are not in a folder yet.
+
+    What is there is taken if it is of the same weights, images, labels, seed and batch
+    size, and has the ensemble sizes; otherwise it is made anew, in new files, so that
+    what was loaded before stays as it is. What was begun goes on with fewer sizes, too.
+
+    Args:
+        passes: The model and its settings.
+        dataset: With `images`, `labels`, `classes` and `name`.
+        folder: Of model and data set; another process that writes to it is waited for.
+        advance: Called with a number of images that are done, and whether that took
+            passes now.
+        period: Seconds from one chunk to the next, at least; a chunk is of whole
+            batches.
+
+    Returns:
+        The predictions of all images.
+    """
+    batches = functools.partial(passes.batches, dataset.images)
+    meta = _describe(passes, dataset)
+    return write(meta, dataset.labels, batches, folder, advance, period)
+
+
+def write(
+    meta: dict,
+    labels: np.ndarray,
+    batches: Callable[[int], Iterator[tuple[int, dict[str, np.ndarray]]]],
+    folder: str | os.PathLike,
+    advance: Callable[[int, bool], None] = lambda count, is_new: None,
+    period: float = _PERIOD,
+) -> Predictions:
+    """Writes predictions, from any source, that are not in a folder yet.
+
+    Args:
+        meta: What they are of; see the module.
+        labels: Of all examples.
+        batches: Gives, from the number of an example on, the number of the first
+            example of each batch and its values, as
+            `training.evaluation.sampling.Passes.batches`.
+        folder: See `store`.
+        advance: See `store`.
+        period: See `store`.
+
+    Returns:
+        The predictions of all examples.
+    """
+    folder = pathlib.Path(folder)
+    with files.locked(folder / ".lock"):
+        meta = _begin(folder, meta, labels)
+        if meta["done"]:
+            advance(meta["done"], False)
+        if meta["done"] < meta["count"]:
+            _go_on(batches(meta["done"]), folder, meta, advance, period)
+    return load(folder)
+
+
+def _describe(passes, dataset):
+    images = fingerprint.of_images(dataset.images)
+    return {
+        "model": passes.name,
+        "dataset": dataset.name,
+        "classes": list(map(str, dataset.classes)),
+        "num_classes": passes.posterior.num_classes,
+        "sizes": list(passes.sizes),
+        "seed": passes.seed,
+        "batch_size": passes.batch_size,
+        "count": len(dataset.labels),
+        "frames": getattr(dataset, "frames", 1),
+        "source": getattr(dataset, "source", ""),
+        "selection": getattr(dataset, "selection", ""),
+        "data": fingerprint.of_named(dataset, images)[:12],
+        "done": 0,
+        "seconds": 0.0,
+        "fingerprint": {
+            "edition": _EDITION,
+            "model": fingerprint.of_posterior(passes.posterior),
+            "images": images,
+            "labels": fingerprint.of_images(np.asarray(dataset.labels)),
+        },
+    }
+
+
+def _layout(meta):
+    """Returns the shape and type of each array."""
+    shape, float32 = (len(meta["sizes"]), meta["count"]), np.dtype("float32")
+    return {
+        "labels": (shape[1:], np.dtype("int32")),
+        "probs": ((*shape, meta["num_classes"]), float32),
+        **{name: (shape, float32) for name in SCORES},
+    }
+
+
+def _begin(folder, meta, labels):
+    """Returns the description of what is there, or of new and empty files."""
+    old = _read(folder)
+    if old is not None:
+        odd = differences(*({key: m.get(key) for key in _SAME} for m in (old, meta)))
+        sizes = set(meta["sizes"])
+        if not odd and sizes <= set(old["sizes"]):
+            fewer = len(sizes) < len(old["sizes"]) and old["done"] < old["count"]
+            return _narrow(folder, old, meta["sizes"]) if fewer else old
+        odd = odd or f"sizes were {old['sizes']} and are now {meta['sizes']}"
+        logging.info("%s is made anew: %s", folder, odd)
+    _create(folder, meta, {"labels": np.asarray(labels)[None]})
+    return meta
+
+
+def _narrow(folder, old, sizes):
+    """Keeps what was begun for some of its ensemble sizes alone, and returns its meta.
+
+    Larger ensembles would take passes that nobody asks for any more.
+    """
+    meta = {**old, "sizes": sizes}
+    places, done = [old["sizes"].index(size) for size in sizes], old["done"]
+    begun = {
+        name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _layout(old)
+    }
+    begun = {
+        name: array[None] if name == "labels" else array[places, :done]
+        for name, array in begun.items()
+    }
+    logging.info("%s: %d images go on with sizes %s", folder, done, sizes)
+    _create(folder, meta, begun)
+    return meta
+
+
+def _create(folder, meta, begun):
+    """Makes files with the values of the first examples in place of what was there."""
+    (folder / "meta.json").unlink(missing_ok=True)
+    for name, (shape, dtype) in _layout(meta).items():
+        array_files.create(folder / f"{name}.npy", shape, dtype)
+    with array_files.opened(folder, _layout(meta)) as targets:
+        for name, values in begun.items():
+            targets[name].write(values, 0)
+    _write_meta(folder, meta)
+
+
+def _read(folder):
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        for name, (shape, dtype) in _layout(meta).items():
+            found = np.load(folder / f"{name}.npy", mmap_mode="r")
+            if found.shape != shape or found.dtype != dtype:
+                return None
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        return None
+    return meta
+
+
+def _go_on(batches, folder, meta, advance, period):
+    begin, last, before = time.monotonic(), time.monotonic(), meta["seconds"]
+    with array_files.opened(folder, _layout(meta)) as targets:
+        for first, values in batches:
+            count = values["probs"].shape[1]
+            for name, value in values.items():
+                targets[name].write(value, first)
+            done, now = first + count, time.monotonic()
+            if now - last >= period or done == meta["count"]:
+                for target in targets.values():
+                    target.sync()
+                meta.update(done=done, seconds=round(before + now - begin, 3))
+                _write_meta(folder, meta)
+                last = now
+            advance(count, True)
+
+
+def _write_meta(folder, meta):
+    with files.replacing(folder / "meta.json") as temporary:
+        temporary.write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")

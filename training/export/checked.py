@@ -1,0 +1,88 @@
+"""What all exports share: they are compared with Keras before they are kept."""
+
+import contextlib
+import os
+import pathlib
+import tempfile
+import time
+
+import keras
+
+from training.export import parity
+from zoo.posterior import MonteCarlo
+
+
+def posterior_of(model: keras.Model, num_samples: int) -> MonteCarlo:
+    """Returns the posterior to export; a deterministic model has one pass.
+
+    Raises:
+        ValueError: If there is no way to export the model, or it returns no logits.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "Models are exported with KERAS_BACKEND=tensorflow; weight files are the "
+            f"same for all backends. Received: KERAS_BACKEND={keras.backend.backend()}"
+        )
+    posterior = MonteCarlo(model, num_samples)  # Checks both.
+    if not isinstance(model.input_shape, tuple) or len(model.input_shape) != 4:
+        raise ValueError(
+            "`model` must take images of shape (batch, height, width, channels). "
+            f"Received: model={model.name} with input_shape={model.input_shape}"
+        )
+    if not posterior.is_deterministic(parity.check_images(None, posterior.image_shape)):
+        if names := posterior.unknown_layers:
+            raise ValueError(
+                "The model draws by layers whose noise an export would repeat or lose; "
+                "draw by `layers.MCDropout` or another `layers.RandomLayer` alone. "
+                f"Received: layers that may draw: {', '.join(names)}"
+            )
+        return posterior
+    posterior = MonteCarlo(model, 1)
+    posterior.repeats_itself = True
+    return posterior
+
+
+def write_checked(posterior, path, write, tolerance, overwrite, images) -> dict:
+    """Writes an export, compares it with the posterior, and keeps it if it agrees.
+
+    Args:
+        posterior: What to export.
+        path: Where.
+        write: Writes to a path, and returns a `parity.Runner` of what it wrote.
+        tolerance: See `parity.check`.
+        overwrite: Whether to replace what lies at `path`.
+        images: See `parity.check_images`.
+
+    Returns:
+        As `export_saved_model`.
+    """
+    start, path = time.perf_counter(), pathlib.Path(path)
+    images = parity.check_images(images, posterior.image_shape)
+    with _replacing(path, overwrite) as target:
+        report = parity.check(posterior, write(target), images, tolerance)
+    files = [file for file in (path, *path.rglob("*")) if file.is_file()]
+    return {
+        "path": str(path),
+        "bytes": sum(file.stat().st_size for file in files),
+        "num_samples": posterior.num_samples,
+        "classes": posterior.classes,
+        **report,
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+
+
+@contextlib.contextmanager
+def _replacing(path, overwrite):
+    """Gives a temporary path, which becomes `path` if no error occurs."""
+    if path.is_dir() and not (path / "saved_model.pb").exists():
+        raise FileExistsError(f"{path} is a folder that holds no SavedModel.")
+    if os.path.lexists(path) and not overwrite:
+        raise FileExistsError(f"{path} exists; `overwrite` replaces it.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{path.name}."
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as folder:
+        target = pathlib.Path(folder, "new")
+        yield target
+        if os.path.lexists(path):
+            os.replace(path, pathlib.Path(folder, "old"))
+        os.replace(target, path)

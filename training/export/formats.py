@@ -1,0 +1,88 @@
+"""The formats of `zoo-export`, and which options each of them takes."""
+
+import pathlib
+from collections.abc import Collection
+
+import keras
+
+from training import data
+from training.export import litert, onnx, saved_model, serving
+
+
+def check_options(kind: str, options: Collection[str]):
+    """Checks that options are those of a format.
+
+    Args:
+        kind: A key of `OPTIONS`.
+        options: Their names.
+
+    Raises:
+        ValueError: If one is of another format.
+    """
+    if kind == "serving" and "overwrite" in options:
+        raise ValueError("`--format=serving` adds a version and overwrites none.")
+    for option in options:
+        if option not in OPTIONS[kind]:
+            kinds = [k for k, known in OPTIONS.items() if option in known]
+            kinds = " or ".join(f"`--format={k}`" for k in kinds)
+            raise ValueError(f"`--{option}` is for {kinds}.")
+
+
+def export_as(
+    kind: str, model: keras.Model, path: str, options: dict, name: str = ""
+) -> dict:
+    """Exports a model in a format.
+
+    Args:
+        kind: A key of `OPTIONS`.
+        model: From images to logits.
+        path: What to write.
+        options: By name; without one, the default of the format.
+        name: Of the model or of its file, for a server.
+
+    Returns:
+        What `training.export.export_saved_model` returns.
+
+    Raises:
+        ValueError: If an option is of another format, or the export fails.
+    """
+    check_options(kind, options)
+    if kind == "serving":  # The name on the server is without the tag.
+        name = pathlib.PurePath(name).stem
+        return serving.export_version(model, path, name=name, **options)
+    if kind == "onnx":
+        return onnx.export_onnx(model, path, **options)
+    if kind == "saved_model":
+        return saved_model.export_saved_model(model, path, **options)
+    options = dict(options)
+    if dataset := options.get("calibration"):
+        size = model.input_shape[1:3]
+        size = data.IMAGE_SIZE if None in size else size
+        count = options.pop("calibration_count", None)
+        options["calibration"] = litert.calibration_images(dataset, count, size)
+    elif "calibration_count" in options:
+        raise ValueError("`--calibration_count` is for `--calibration`.")
+    return litert.export_tflite(model, path, **options)
+
+
+def describe(report: dict) -> str:
+    """Returns what an export says about itself, in a line."""
+    classes = report["classes"]
+    named = f"{len(classes)} names of classes" if classes else "no names of classes"
+    return (
+        f"{report['path']}: {report['bytes'] / 1e6:.2f} MB, num_samples="
+        f"{report['num_samples']}, {named}. Probabilities differ from Keras by "
+        f"{report['max_difference']:.1e} at most (allowed: {report['tolerance']:g}), "
+        f"at batch sizes {' and '.join(map(str, report['batch_sizes']))}."
+    )
+
+
+OPTIONS = {
+    "saved_model": ("num_samples", "overwrite"),
+    "serving": ("num_samples",),
+    "tflite": (
+        *("num_samples", "overwrite", "quantization", "calibration"),
+        *("calibration_count", "input_dtype"),
+    ),
+    "onnx": ("overwrite",),
+}

@@ -1,0 +1,222 @@
+"""Export for devices: LiteRT files of built-in operators alone, checked before use."""
+
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+import layers
+from layers.variational import GaussianKernel
+from training import data
+from training.data import label_files, loading
+from training.export import checked, flatbuffer, parity, saved_model
+from zoo import predictive
+
+DTYPES = ("float32", "uint8")
+# Among 8-bit integers these stay in floating point: an integer holds no probability
+# below 1/256, so most would be zero, and a mean of few numbers costs nothing.
+_FLOAT_OPERATORS = ("SOFTMAX", "MEAN")
+_NUM_CHECKED = 8  # Calibration images that parity is checked on.
+CALIBRATION_COUNT = 200  # By default; of a smaller set it is all images.
+
+
+def export_tflite(
+    model: keras.Model,
+    path: str | os.PathLike,
+    num_samples: int = 10,
+    quantization: str | None = None,
+    overwrite: bool = False,
+    images=None,
+    calibration=None,
+    input_dtype: str = "float32",
+) -> dict:
+    """Exports a model for LiteRT, of built-in operators alone, and checks its parity.
+
+    The signature takes `images`, raw pixels in any batch size, and gives
+    `probabilities` in float32. For a stochastic model it also takes a `seed`, an int32
+    scalar; the probabilities are then the mean over `num_samples` passes, and another
+    seed draws other noise. If the model knows the names of its `classes`, the file ends
+    with `labels.txt`, which has them; see `training.data.label_files`.
+
+    Args:
+        model: From images to logits.
+        path: The file to write.
+        num_samples: Forward passes at each call; a deterministic model has one.
+        quantization: `"float16"` keeps the weights in half precision, `"dynamic"` in 8
+            bits, and then quantizes activations as they come; `"int8"` computes with 8
+            bits throughout, but for the probabilities.
+        overwrite: Whether to replace what lies at `path`.
+        images: As in `export_saved_model`; by default some of `calibration`, if given.
+        calibration: For `"int8"`, some hundred images as the model will see, of shape
+            `(count, height, width, channels)`; they fix the ranges of activations.
+        input_dtype: Of `images`: `"float32"`, or `"uint8"`, as cameras and decoders
+            give pixels.
+
+    Returns:
+        As `export_saved_model`.
+
+    Raises:
+        ValueError: If the model cannot be exported, or the export differs from it.
+        FileExistsError: If something lies at `path`.
+    """
+    _check(quantization, calibration, input_dtype)
+    posterior = checked.posterior_of(model, num_samples)
+    check_precision(model)
+    if calibration is not None:
+        _check_kernels(model)
+        calibration = parity.check_images(
+            calibration, posterior.image_shape, "calibration"
+        )
+        images = calibration[:_NUM_CHECKED] if images is None else images
+
+    def write(target):
+        folder = target.parent / "saved_model"
+        function = _device_function(posterior, input_dtype)
+        saved_model.save({"serving_default": function}, folder)
+        inputs = _inputs(function, calibration)
+        target.write_bytes(_convert(folder, quantization, inputs))
+        label_files.attach(target, posterior.classes)
+        return parity.tflite_runner(target)
+
+    tolerance = parity.TOLERANCES[quantization]
+    return checked.write_checked(posterior, path, write, tolerance, overwrite, images)
+
+
+def calibration_images(
+    name: str,
+    count: int | None = None,
+    image_size=data.IMAGE_SIZE,
+    data_dir: str | None = None,
+) -> np.ndarray:
+    """Returns images of a data set for the calibration, spread evenly over it.
+
+    Args:
+        name: What `training.data.load` takes. The training images, or the test images
+            where those are not on this machine; labels are not used.
+        count: How many; by default 200, or all where there are fewer, which is said.
+        image_size: See `training.data.load`.
+        data_dir: See `training.data.load`.
+
+    Returns:
+        Array of shape `(count, height, width, channels)`.
+
+    Raises:
+        ValueError: If there are not so many, or fewer than two are asked.
+    """
+    try:
+        images = data.load(name, "train", data_dir, image_size).images
+    except FileNotFoundError:
+        images = data.load(name, "test", data_dir, image_size).images
+    count = loading.default_count(count, CALIBRATION_COUNT, len(images), "calibration")
+    if not 2 <= count <= len(images):
+        raise ValueError(
+            f"Data set '{name}' has {len(images)} images, and a calibration takes some "
+            "hundred of them, at least 2; `--calibration_count` says how many. "
+            f"Received: count={count}"
+        )
+    return np.asarray(images[np.arange(count) * len(images) // count])
+
+
+def check_precision(model: keras.Model):
+    """Checks that a model computes in float32, as interpreters on devices do.
+
+    Raises:
+        ValueError: If a layer does not.
+    """
+    for layer in model._flatten_layers():
+        if layer.compute_dtype in ("float16", "bfloat16", "float64"):
+            raise ValueError(
+                "The model must compute in float32: build it again, under "
+                '`keras.config.set_dtype_policy("float32")`, and load its weights. '
+                f"Received: layer={layer.name}, compute_dtype={layer.compute_dtype}"
+            )
+
+
+def _check(quantization, calibration, input_dtype):
+    layers.checks.check_choice(quantization, "quantization", parity.TOLERANCES)
+    layers.checks.check_choice(input_dtype, "input_dtype", DTYPES)
+    if (quantization == "int8") != (calibration is not None):
+        raise ValueError(
+            "`calibration`, some hundred images, fixes the ranges of activations for "
+            '`quantization="int8"`, and for that alone. Received: '
+            f"quantization={quantization}, calibration="
+            f"{None if calibration is None else 'images'}"
+        )
+
+
+def _check_kernels(model):
+    drawn = [layer.name for layer in model._flatten_layers() if _draws_kernel(layer)]
+    if drawn:
+        raise ValueError(
+            "The convolutions and products of LiteRT in 8 bits have kernels that do "
+            'not change, but Flipout draws them; `quantization="dynamic"` keeps the '
+            f"stored weights in 8 bits. Received: quantization=int8, layer={drawn[0]}"
+        )
+
+
+def _draws_kernel(layer):
+    return isinstance(layer, GaussianKernel)
+
+
+def _device_function(posterior, input_dtype):
+    specs = [saved_model.spec(posterior, input_dtype)]
+    if not posterior.repeats_itself:
+        specs += saved_model.scalars("seed")
+
+    def classify(images, seed=None):
+        images = ops.cast(images, "float32")
+        if seed is None:  # The mean of one sample would be two operators more.
+            logits = posterior.model(images, training=False)
+            return {"probabilities": ops.softmax(ops.cast(logits, "float32"))}
+        logits = posterior.sample(images, seed, 0, may_be_empty=False)
+        return {"probabilities": predictive.probs(logits)}
+
+    return tf.function(classify, specs)
+
+
+def _inputs(function, calibration) -> Callable[[], Iterator[dict]] | None:
+    """Returns a function that gives inputs one by one, another seed for each image."""
+    if calibration is None:
+        return None
+    images, *seeds = function.input_signature
+
+    def generate():
+        for seed, image in enumerate(calibration):
+            inputs = {"images": image[None].astype(images.dtype.as_numpy_dtype)}
+            yield inputs | ({"seed": np.array(seed, "int32")} if seeds else {})
+
+    return generate
+
+
+def _convert(folder, quantization, inputs=None) -> bytes:
+    converter = tf.lite.TFLiteConverter.from_saved_model(os.fspath(folder))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT] if quantization else []
+    converter.representative_dataset = inputs
+    if quantization == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    try:
+        convert = _to_integers if quantization == "int8" else type(converter).convert
+        return flatbuffer.compact(convert(converter))
+    except Exception as error:  # The converter has no public type of its own.
+        missing = sorted(set(re.findall(r"'(tf\.\w+)' op is neither", str(error))))
+        reason = f"it has no operator for {', '.join(missing)}" if missing else error
+        raise ValueError(f"LiteRT cannot run the model: {reason}") from error
+
+
+def _to_integers(converter) -> bytes:
+    """Converts to 8 bits all but some operators, which only the debugger can do."""
+    options = tf.lite.experimental.QuantizationDebugOptions(
+        denylisted_ops=list(_FLOAT_OPERATORS)
+    )
+    with warnings.catch_warnings():
+        # It uses the interpreter of TensorFlow, which is deprecated.
+        warnings.simplefilter("ignore", UserWarning)
+        debugger = tf.lite.experimental.QuantizationDebugger(
+            converter=converter, debug_dataset=lambda: (), debug_options=options
+        )
+        return debugger.get_nondebug_quantized_model()

@@ -1,0 +1,151 @@
+"""The weights that a training starts from."""
+
+import dataclasses
+import pathlib
+import warnings
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+import zoo
+from zoo import loading
+from zoo.classifier import match
+from zoo.presets import index, weight_file
+from zoo.publishing import training_record
+from zoo.storage import files, urls
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Weights that are there already.
+
+    Attributes:
+        weights: What they were asked for by, without the folders of this machine.
+        path: Of their file.
+        model: The model that they are of.
+        sha256: Of the file.
+        num_classes: Of their head.
+        classes: Names of these; empty where nothing says them.
+        image_size: Height and width of the images of their training, if they are known.
+    """
+
+    weights: str
+    path: pathlib.Path
+    model: str
+    sha256: str
+    num_classes: int
+    classes: tuple[str, ...]
+    image_size: tuple[int, int] | None = None
+
+
+def find(weights: str) -> Origin:
+    """Finds weights.
+
+    Args:
+        weights: The name of a pretrained model, a folder that `zoo-train`,
+            `zoo-publish` or `zoo-convert` wrote, a safetensors file, or the URL of a
+            published folder.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If there is no such name, or the file is damaged.
+        ConnectionError: If the file cannot be downloaded.
+    """
+    if urls.is_url(weights):
+        preset = index.read_published(weights)
+        return _of_preset(preset, weights, loading.locate(preset, weights))
+    path = pathlib.Path(weights)
+    if path.exists() or path.suffix == ".safetensors" or len(path.parts) > 1:
+        return _of_path(path)
+    try:
+        spec = zoo.parse(weights)
+        preset = index.find(spec.stem, spec.tag)
+    except ValueError as error:
+        raise ValueError(
+            f"There is no file or folder '{weights}' to take weights from, and no "
+            f"pretrained model of that name: {error}"
+        ) from error
+    return _of_preset(preset, preset.name, loading.locate(preset))
+
+
+def _of_path(path) -> Origin:
+    name = path.resolve().name
+    if (path / index.PRESET_FILE).is_file():
+        preset = index.read_published(path)
+        return _of_preset(preset, name, loading.locate(preset, path))
+    file = path / index.WEIGHTS_FILE if path.is_dir() else path
+    metadata = weight_file.read_metadata(file)
+    model = metadata.get("name", "unknown")
+    num_classes = weight_file.read_shapes(file).get("head/kernel", (0,))[-1]
+    classes = weight_file.read_metadata(file).get("classes", ())
+    classes = classes or training_record.classes_beside(file)
+    sha256 = files.sha256(file)
+    size = _image_size(metadata.get("input_shape"))
+    return Origin(name, file, model, sha256, num_classes, tuple(classes), size)
+
+
+def _of_preset(preset, weights, file) -> Origin:
+    files.check(file, preset.sha256)
+    facts = preset.name, preset.sha256, preset.num_classes, preset.classes
+    return Origin(weights, file, *facts, _image_size(preset.input_shape))
+
+
+def _image_size(input_shape):
+    size = tuple(input_shape or ())[:2]
+    return None if None in size or not size else size
+
+
+def load(
+    origin: Origin,
+    name: str,
+    input_shape: tuple[int | None, int | None, int],
+    classes: Sequence[str],
+) -> tuple[keras.Model, dict[str, str]]:
+    """Loads weights into a model that is going to be trained.
+
+    Args:
+        origin: The weights.
+        name: Of the model, of the same architecture and with any methods.
+        input_shape: `(height, width, channels)` of the images.
+        classes: Names of the classes.
+
+    Returns:
+        The model, which normalizes pixels as that of the weights does and has a new
+        head if its classes are others, not if they are in another order; and what a
+        record has to say of its origin.
+
+    Raises:
+        ValueError: If the weights do not fit.
+    """
+    with warnings.catch_warnings():
+        # That it is to be trained is what the warning says.
+        warnings.filterwarnings("ignore", message=".* but were not trained in it")
+        model = zoo.load(name, input_shape, len(classes), origin.path)
+    order = _order(origin, classes)
+    head = model.get_layer("head")
+    if order is not None:
+        for variable in head.weights:
+            if keras.backend.is_float_dtype(variable.dtype):  # No random state.
+                value = ops.convert_to_numpy(variable)
+                variable.assign(np.take(value, order, axis=-1))
+    elif origin.num_classes == len(classes):
+        fresh = type(head).from_config(head.get_config())
+        fresh.build(head.input.shape)
+        head.set_weights(fresh.get_weights())
+    model.classes = classes
+    facts = {key: getattr(origin, key) for key in ("weights", "model", "sha256")}
+    return model, {**facts, "head": "new" if order is None else "kept"}
+
+
+def _order(origin, classes):
+    """Returns which logit of the weights is that of each class, or None if none is."""
+    if origin.num_classes != len(classes):
+        return None
+    if not origin.classes:
+        return list(range(len(classes)))
+    try:
+        return match(classes, origin.classes, "the data", "the weights")
+    except ValueError:
+        return None

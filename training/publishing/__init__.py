@@ -1,0 +1,1 @@
+"""From the folder of a training to a published one."""

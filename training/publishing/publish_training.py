@@ -1,0 +1,94 @@
+"""From the folder of a training to a published one, with all that is checked."""
+
+import os
+from collections.abc import Sequence
+
+import zoo
+from training import data, report
+from training.data import fingerprint
+from training.publishing import half_precision
+from zoo import presets
+from zoo.presets import index
+from zoo.publishing import publish, training_record
+
+
+def publish_training(
+    name: str,
+    weights: str | os.PathLike,
+    output: str | os.PathLike,
+    results: Sequence[str | os.PathLike] = (),
+    dtype: str = half_precision.DTYPE,
+    dataset: str | None = None,
+    data_dir: str | None = None,
+    saved_model: bool = True,
+    **licenses: str | None,
+) -> presets.Preset:
+    """Publishes the weights of a training.
+
+    Args:
+        name: Of the model; its tag is by default that of the data set, and of the seed
+            if that is not zero.
+        weights: The folder of the training, or the weights file in it.
+        output: See `zoo.publishing.publish.publish`.
+        results: Files of rows. Those of this training are under its name, and those of
+            trainings with other seeds under theirs.
+        dtype: Of the published weights, `"float16"`, if the accuracy on the test images
+            stays, or `"float32"`.
+        dataset: Name of the test images, by default of those of the training.
+        data_dir: See `training.data.load`.
+        saved_model: Whether to write a SavedModel.
+        **licenses: See `zoo.publishing.publish.publish`.
+
+    Raises:
+        ValueError: If something does not fit together, or rounding costs accuracy.
+        FileNotFoundError: If there is no record of the training.
+        FileExistsError: If there is something else in the folder.
+    """
+    record = training_record.read(weights)
+    full_name = name if "." in name else _full_name(name, record)
+    model = zoo.load(full_name, weights=weights)
+    rows = [row for path in results for row in report.read_rows(path)]
+    found = None
+    if dtype == half_precision.DTYPE:
+        test = _test_images(record, dataset, data_dir, model.input_shape[1:3])
+        found = half_precision.round_weights(model, test)
+    export = None
+    if saved_model:
+        # TensorFlow's; the rest runs on other backends too.
+        from training.export import export_saved_model as export
+    return publish.publish(
+        model, output, record, rows, export=export, rounding=found, **licenses
+    )
+
+
+def _full_name(stem, record):
+    """Returns a name with a tag, which is not that of other data."""
+    name = training_record.default_name(stem, record)
+    if training_record.is_of_folder(record) and name in index.read():
+        raise ValueError(
+            f"'{name}' are the weights of another data set, and this training was of "
+            f"images in a folder of that name; give a tag, such as {stem}.mine. "
+            f"Received: model={stem}"
+        )
+    return name
+
+
+def _test_images(record, dataset, data_dir, image_size):
+    """Returns the test images of a training, or those that are asked for."""
+    facts = record.get("data") or {}
+    name = dataset or facts.get("path") or record["dataset"]
+    where = data_dir or facts.get("data_dir"), image_size
+    try:
+        test = data.load(name, "test", *where)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"The test images of the training are not found; say where they are by "
+            f"`--dataset` and `--data_dir`. {error}"
+        ) from error
+    known = facts.get("test")
+    if not dataset and known and known != fingerprint.of_data(test):
+        raise ValueError(
+            f"The test images of '{name}' are not those of the training any more, by "
+            "their content; name others by `--dataset`, which then count."
+        )
+    return test

@@ -1,0 +1,129 @@
+"""What rows are about: models, data sets and their kinds, and the values."""
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+
+from training.report.rows import told_apart
+from zoo import dataset_name
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """What the name of a data set says.
+
+    Attributes:
+        name: The name.
+        kind: `"clean"`, `"corruption"`, `"rotation"`, `"translation"`, `"sequence"`,
+            `"aggregate"` (over all corruptions), or `"detection"` (a pair).
+        base: The clean data set.
+        change: The corruption, the perturbation, or the data set that is told apart.
+        amount: The severity, the degrees or the pixels.
+    """
+
+    name: str
+    kind: str = "clean"
+    base: str = ""
+    change: str = ""
+    amount: float = 0.0
+
+
+def parse(name: str) -> DataSet:
+    """Returns what the name of a data set says.
+
+    Example:
+
+    >>> data = parse("fashion_mnist_c/fog/3")
+    >>> data.kind, data.base, data.change, data.amount
+    ('corruption', 'fashion_mnist', 'fog', 3.0)
+    """
+    said = dataset_name.parse(name)
+    return DataSet(name, said.kind, str(said.clean), said.change, said.amount)
+
+
+# Names of folders may hold slashes and any of these words, so the last ones count.
+
+
+class Results:
+    """The values of rows by model, data set, metric and size; seeds are averaged.
+
+    Args:
+        rows: As `training.evaluation.evaluate.evaluate` returns them.
+    """
+
+    def __init__(self, rows: Iterable[Mapping]):
+        self.rows = told_apart(rows)
+        self.models = _distinct(row["model"] for row in self.rows)
+        self.metrics = _distinct(row["metric"] for row in self.rows)
+        names = _distinct(row["dataset"] for row in self.rows)
+        self.datasets = {name: parse(name) for name in names}
+        found = {}
+        for row in self.rows:
+            key = row["model"], row["dataset"], row["metric"]
+            sizes = found.setdefault(key, {})
+            sizes.setdefault(row["num_samples"], []).append(row["value"])
+        self._values = {key: dict(sorted(v.items())) for key, v in found.items()}
+
+    def by_size(self, model: str, dataset: str, metric: str) -> dict[int, float]:
+        """Returns the values by ensemble size, from the smallest on."""
+        sizes = self._values.get((model, dataset, metric), {})
+        return {size: _mean(values) for size, values in sizes.items()}
+
+    def seeds(self, model: str, dataset: str, metric: str) -> list[float]:
+        """Returns the values of the largest ensemble, one for each seed."""
+        sizes = self._values.get((model, dataset, metric), {})
+        return sizes[max(sizes)] if sizes else []
+
+    def value(self, model: str, dataset: str, metric: str) -> float:
+        """Returns the value of the largest ensemble; NaN if there is none."""
+        return _mean(self.seeds(model, dataset, metric))
+
+    def size(self, model: str) -> int:
+        """Returns the size of a model's largest ensemble."""
+        return max(r["num_samples"] for r in self.rows if r["model"] == model)
+
+    def of_kind(self, kind: str, base: str | None = None) -> list[DataSet]:
+        """Returns the data sets of a kind, in their order in the rows."""
+        return [
+            data
+            for data in self.datasets.values()
+            if data.kind == kind and base in (None, data.base)
+        ]
+
+    def corrupted(self, base: str) -> list[DataSet]:
+        """Returns the corrupted sets which all models have, of those that have any.
+
+        What is averaged or put together is so over the same sets for each model.
+        """
+        sets = self.of_kind("corruption", base)
+        named = {data.name for data in sets}
+        has = {}
+        for row in self.rows:
+            if row["dataset"] in named:
+                has.setdefault(row["model"], set()).add(row["dataset"])
+        common = named.intersection(*has.values())
+        return [data for data in sets if data.name in common]
+
+    def bases(self, kind: str) -> list[str]:
+        """Returns the clean data sets which those of a kind are made from."""
+        return _distinct(data.base for data in self.of_kind(kind))
+
+    def labels(self) -> dict[str, str]:
+        """Returns short names of the models: without an ending that all of them share.
+
+        That is the tag of the weights, which are mostly those of one data set.
+        """
+        tags = {model.rpartition(".")[2] for model in self.models if "." in model}
+        if len(tags) != 1 or not all("." in model for model in self.models):
+            return {model: model for model in self.models}
+        return {model: model.rpartition(".")[0] for model in self.models}
+
+
+def _distinct(values):
+    return list(dict.fromkeys(values))
+
+
+def _mean(values):
+    values = [value for value in values if not math.isnan(value)]
+    return statistics.fmean(values) if values else math.nan

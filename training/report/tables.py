@@ -1,0 +1,94 @@
+"""Rows as tables: Markdown, and for the terminal."""
+
+import os
+from collections.abc import Iterable, Mapping
+
+from training.metrics import display
+from training.report.rows import told_apart, write_text
+
+
+def write_table(rows: Iterable[Mapping], path: str | os.PathLike):
+    """Writes rows as a Markdown table; the file appears whole or not at all."""
+    write_text(markdown(rows), path)
+
+
+def table(rows: Iterable[Mapping]) -> list[list[str]]:
+    """Returns a heading and a line for each data set, model and ensemble size.
+
+    Where there are values of several seeds, a cell has their mean and standard
+    deviation. The column of data sets is left out if there is only one.
+
+    Args:
+        rows: As `training.evaluation.evaluate.evaluate` returns them.
+
+    Returns:
+        Lists of equal length.
+
+    Example:
+
+    >>> row = {"model": "m", "dataset": "d", "num_samples": 2, "metric": "accuracy"}
+    >>> table([{**row, "value": 0.9325}])
+    [['Model', 'N', 'Accuracy (%)'], ['m', '2', '93.25']]
+    """
+    rows = told_apart(rows)
+    metrics = list(dict.fromkeys(row["metric"] for row in rows))
+    several = len({row["dataset"] for row in rows}) > 1
+    heading = ["Dataset"] * several + ["Model", "N", *map(display.heading, metrics)]
+    lines = [heading]
+    for (dataset, model, size), values in by_line(rows).items():
+        cells = [display.cell(metric, values.get(metric, [])) for metric in metrics]
+        lines.append([dataset] * several + [model, str(size), *cells])
+    return lines
+
+
+def markdown(rows: Iterable[Mapping]) -> str:
+    """Returns rows as a Markdown table, one line per model and ensemble size."""
+    heading, *lines = table(rows)
+    words = heading.index("N")
+    rule = ["---"] * words + ["---:"] * (len(heading) - words)
+    return "".join(f"| {' | '.join(line)} |\n" for line in (heading, rule, *lines))
+
+
+def rich_table(rows: Iterable[Mapping]):
+    """Returns rows for the terminal, to be printed by `rich`.
+
+    Each model and data set has a table of its own, which fits into 80 columns; long
+    names would not leave room for numbers beside them. More than six metrics go on
+    below.
+
+    Args:
+        rows: As `training.evaluation.evaluate.evaluate` returns them.
+    """
+    from rich import box, console, text
+    from rich import table as rich_tables
+
+    groups = {}
+    for row in told_apart(rows):
+        name = f"{row['model']} on {row['dataset']}"
+        groups.setdefault(name, []).append(row)
+    tables = []
+    for name, members in groups.items():
+        (_, size, *heading), *lines = table(members)
+        tables.append(text.Text(name, style="italic", no_wrap=True))
+        for first in range(0, len(heading), _WIDTH):
+            result = rich_tables.Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
+            for title in (size, *heading[first : first + _WIDTH]):
+                words = title.replace(" ", "\n").replace("_", "\n")
+                result.add_column(words, justify="right", no_wrap=True)
+            for _, number, *line in lines:
+                result.add_row(number, *line[first : first + _WIDTH])
+            tables.append(result)
+    return console.Group(*tables)
+
+
+def by_line(rows: Iterable[Mapping]) -> dict:
+    """Returns the values by (data set, model, size), then by metric: a list."""
+    lines = {}
+    for row in rows:
+        line = lines.setdefault((row["dataset"], row["model"], row["num_samples"]), {})
+        line.setdefault(row["metric"], []).append(row["value"])
+    return lines
+
+
+# Columns of values that 80 letters have room for.
+_WIDTH = 6

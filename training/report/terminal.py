@@ -1,0 +1,116 @@
+"""What comes out of an evaluation, and how a terminal shows it."""
+
+import dataclasses
+import pathlib
+import statistics
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+from training import report
+from training.metrics import CLASSIFICATION
+from zoo import dataset_name
+
+_MEDIANS = ("accuracy", "nll", "brier", "ece")
+
+
+def by_severity(rows: Iterable[Mapping]) -> list[list[str]]:
+    """Returns a table of medians over corruptions, a line for each model and severity.
+
+    Args:
+        rows: Of an evaluation. The largest ensemble of each model is taken.
+
+    Returns:
+        A heading and lines of model, passes, severity (0 is the clean set) and the
+        medians of accuracy, NLL, Brier score and ECE over the corruptions.
+    """
+    groups = {}
+    for row in rows:
+        name = dataset_name.parse(row["dataset"])
+        if row["metric"] in _MEDIANS and name.kind in ("clean", "corruption"):
+            key = row["model"], row["num_samples"], int(name.amount)
+            values = groups.setdefault(key, {})
+            values.setdefault(row["metric"], []).append(row["value"])
+    largest = {model: size for model, size, _ in sorted(groups, key=lambda k: k[1])}
+    corrupted = {(model, size) for model, size, severity in groups if severity}
+    lines = [["Model", "N", "Severity", *_MEDIANS]]
+    for (model, size, severity), values in groups.items():
+        if largest[model] == size and (model, size) in corrupted:
+            medians = [f"{statistics.median(values[m]):.4f}" for m in _MEDIANS]
+            lines.append([model, str(size), str(severity), *medians])
+    lines[1:] = sorted(lines[1:], key=lambda line: (line[2],))
+    return lines
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came out.
+
+    Attributes:
+        rows: Of all models and data sets.
+        files: That were written.
+        missing: What a suite left out.
+        deviations: From the model cards, one line each.
+    """
+
+    rows: list[dict]
+    files: Sequence[pathlib.Path]
+    missing: Sequence[str] = ()
+    deviations: Sequence[str] = ()
+
+    def show(self):
+        """Prints the main numbers, what was left out, and where the files lie."""
+        from rich import console
+
+        terminal = console.Console()
+        rows, others = main_rows(self.rows)
+        terminal.print(report.rich_table(rows))
+        if others:
+            print(f"The values on {others} shifted sets are in the files.\n")
+        heading, *lines = by_severity(self.rows)
+        if lines:
+            terminal.print(_table("Medians over the corruptions", heading, lines))
+        for text in self.missing:
+            print(f"Left out: {text}.")
+        for text in self.deviations:
+            print(text, file=sys.stderr)
+        print(*self.files)
+
+
+def main_rows(rows: Sequence[dict]) -> tuple[list[dict], int]:
+    """Returns the rows that a terminal has room for.
+
+    Args:
+        rows: Of an evaluation.
+
+    Returns:
+        Those of the main metrics, and of clean data alone if there are many others; and
+        the number of data sets that were left out.
+    """
+    found = {row["dataset"] for row in rows}
+    shifted = {name for name in found if dataset_name.parse(name).is_shifted}
+    clean = found - shifted
+    shown = clean if len(shifted) > _FEW and clean else clean | shifted
+    names = (*CLASSIFICATION,)[:8]
+    main = [
+        row
+        for row in rows
+        if row["dataset"] in shown
+        and (row["metric"] in names or row["metric"].startswith(_SUMS))
+    ]
+    return main, len(shifted - shown)
+
+
+def _table(title, heading, lines):
+    from rich import box, table
+
+    result = table.Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for number, text in enumerate(heading):
+        result.add_column(text, overflow="fold", justify="right" if number else "left")
+    for line in lines:
+        result.add_row(*line)
+    return result
+
+
+# Metrics of detection and of all corruptions together.
+_SUMS = ("auroc/", "mean_", "mce/", "relative_mce/", "mcnll/", "mcece/")
+_FEW = 4  # Shifted data sets that are shown one by one.

@@ -1,0 +1,1 @@
+"""Networks: families, the blocks they share, methods that replace parts."""

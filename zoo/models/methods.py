@@ -1,0 +1,125 @@
+"""Methods: functions that replace parts of a network."""
+
+import dataclasses
+import functools
+
+import keras
+
+import layers
+from zoo.models.parts import Parts, average_pooled, averaging, max_pooled, pooled
+
+
+def smooth(parts: Parts, temperature: float = 10.0, padding: str = "same") -> Parts:
+    """Spatial smoothing (Park and Kim, 2022) before each subsampling."""
+    layer = functools.partial(layers.SpatialSmoothing, temperature, padding=padding)
+    return dataclasses.replace(parts, smooth=layer)
+
+
+def mc_dropout(parts: Parts, rate: float = 0.3) -> Parts:
+    """MC dropout (Gal and Ghahramani, 2016), active in prediction too."""
+    layer = functools.partial(layers.MCDropout, rate)
+    return dataclasses.replace(parts, dropout=layer)
+
+
+def last_layer_dropout(parts: Parts, rate: float = 0.32) -> Parts:
+    """MC dropout of the features alone (Ovadia et al., 2019, CIFAR-10's rate).
+
+    All the rest of a pass is the same for each sample.
+    """
+
+    def head(units, name):
+        dropout = layers.MCDropout(rate, name=f"{name}_dropout")
+        dense = parts.head(units, name=name)
+        return lambda features: dense(dropout(features))
+
+    return dataclasses.replace(parts, head=head)
+
+
+def flipout(
+    parts: Parts, prior_scale: float = 1.0, prediction: str = "weights"
+) -> Parts:
+    """Gaussian weights (Wen et al., 2018) in the inner convolutions and the head.
+
+    Flipout is for training. A prediction draws one kernel for the whole batch by
+    default, which takes one convolution in place of two.
+    """
+    settings = {"prior_scale": prior_scale, "prediction": prediction}
+    conv = functools.partial(
+        layers.Conv2DFlipout,
+        use_bias=False,
+        kernel_initializer="he_normal",
+        **settings,
+    )
+    head = functools.partial(layers.DenseFlipout, **settings)
+    return dataclasses.replace(parts, inner_conv=conv, head=head)
+
+
+def blurpool(parts: Parts, taps: tuple[float, ...] = (1, 3, 3, 1)) -> Parts:
+    """Anti-aliased subsampling (Zhang, 2019); the 7x7 stem keeps its stride."""
+    layer = functools.partial(layers.BlurPool2D, taps)
+    return dataclasses.replace(_blurred(parts, layer), skip_downsample=layer)
+
+
+def blur(parts: Parts, taps: tuple[float, ...] = (1, 2, 1)) -> Parts:
+    """Anti-aliasing of timm's `resnetblur` networks: shortcuts keep their strides."""
+    return _blurred(parts, functools.partial(layers.BlurPool2D, taps))
+
+
+def _blurred(parts, layer):
+    pool = functools.partial(max_pooled, downsample=layer)
+    return dataclasses.replace(parts, downsample=layer, max_pool=pool)
+
+
+def average(parts: Parts) -> Parts:
+    """Anti-aliasing of timm's `resnetaa` networks, by averages of 2x2 pixels.
+
+    Shortcuts keep their strides. Where a side is odd, which those networks do not
+    take, the last average is of what is there.
+    """
+    return dataclasses.replace(parts, downsample=averaging, max_pool=average_pooled)
+
+
+def gap(parts: Parts) -> Parts:
+    """Global average pooling, as by default (Lin et al., 2014)."""
+    return _pooling(parts, keras.layers.GlobalAveragePooling2D)
+
+
+def gmp(parts: Parts) -> Parts:
+    """Global max pooling (Oquab et al., 2015): the largest value of each channel."""
+    return _pooling(parts, keras.layers.GlobalMaxPooling2D)
+
+
+def _pooling(parts, layer):
+    return dataclasses.replace(parts, pool=functools.partial(pooled, layer=layer))
+
+
+def _perceptron(x, units):
+    side = min(side if side is not None else 2 for side in x.shape[1:3])
+    if side > 1:
+        x = keras.layers.MaxPooling2D(2, name="pool_max")(x)
+    x = keras.layers.AdaptiveAveragePooling2D(7, name="pool")(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    for i in (1, 2):
+        x = keras.layers.Dense(units, activation="relu", name=f"hidden_{i}")(x)
+        x = layers.Dropout(0.5, name=f"hidden_{i}_dropout")(x)
+    return x
+
+
+def mlp(parts: Parts, units: int = 4096) -> Parts:
+    """The classifier of VGG: two hidden layers with ordinary dropout."""
+    return dataclasses.replace(parts, pool=functools.partial(_perceptron, units=units))
+
+
+# By their name in a model name.
+METHODS = {
+    "smooth": smooth,
+    "mcdo": mc_dropout,
+    "lldo": last_layer_dropout,
+    "flipout": flipout,
+    "blurpool": blurpool,
+    "blur": blur,
+    "aa": average,
+    "gap": gap,
+    "mlp": mlp,
+    "gmp": gmp,
+}

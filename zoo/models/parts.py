@@ -1,0 +1,127 @@
+"""The parts of a network: layer constructors that methods replace."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+
+import keras
+from keras import ops
+
+import layers
+
+_conv = functools.partial(
+    keras.layers.Conv2D, use_bias=False, kernel_initializer="he_normal"
+)
+
+
+def pooled(x, layer: Callable = keras.layers.GlobalAveragePooling2D):
+    """Adds a global pooling."""
+    return layer(name="pool")(x)
+
+
+def max_pooled(
+    x, pool_size: int, name: str, padding: int = 0, downsample: Callable | None = None
+):
+    """Adds a max-pooling of stride 2 with so much padding on each side.
+
+    Args:
+        x: Feature map.
+        pool_size: Side of the windows.
+        name: Of the layer.
+        padding: Rows and columns on each side.
+        downsample: Subsamples behind the pooling, which then has stride 1.
+
+    Returns:
+        The smaller feature map.
+    """
+    if padding:
+        # Values that are in the window anyway: never the largest by themselves, as
+        # zeros would be among negative features.
+        border = (padding, padding)
+        x = ops.pad(x, ((0, 0), border, border, (0, 0)), "symmetric")
+    strides = 2 if downsample is None else 1
+    x = keras.layers.MaxPooling2D(pool_size, strides, name=name)(x)
+    return downsample(strides=2, name=f"{name}_downsample")(x) if downsample else x
+
+
+def average_pooled(x, pool_size: int, name: str, padding: int = 0):
+    """Adds an average of 2x2 windows; arguments as `max_pooled` has them."""
+    return keras.layers.AveragePooling2D(2, name=name)(x)
+
+
+def averaging(strides: int, name: str):
+    """Returns an average pooling; where a side is odd, of what is there."""
+    return keras.layers.AveragePooling2D(strides, padding="same", name=name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """Constructors of the replaceable layers of a network.
+
+    A family (`zoo/models/resnet.py`) decides *where* layers go and knows no method; a
+    method (`zoo/models/methods.py`) decides *which* layers go there and knows no
+    family. Each part is called as its comment says, plus `name`.
+    """
+
+    # conv(filters, kernel_size, strides, padding): every other convolution; in a family
+    # without normalization with use_bias=True.
+    conv: Callable = _conv
+    # inner_conv(filters, kernel_size, strides, padding): the second convolution of
+    # every residual branch; in a chain of convolutions, all but the first. ResNeXt adds
+    # the argument groups.
+    inner_conv: Callable = _conv
+    # norm(): behind every convolution; before it in a pre-activation network.
+    norm: Callable = functools.partial(
+        layers.BatchNormalization, momentum=0.9, epsilon=1e-5
+    )
+    # dropout(): in every residual branch, before its last convolution; in a chain of
+    # convolutions, behind each of them.
+    dropout: Callable = keras.layers.Identity
+    # downsample(strides): behind each convolution that then has stride 1. None leaves
+    # the strides where they are.
+    downsample: Callable | None = None
+    # skip_downsample(strides): before the projection of a shortcut, likewise.
+    skip_downsample: Callable | None = None
+    # max_pool(feature_map, pool_size, padding=0): to half the size, in stems and
+    # between the stages of a chain; a graph fragment.
+    max_pool: Callable = max_pooled
+    # smooth(): at the end of every stage, before the next one subsamples; in a
+    # pre-activation ResNet, not of the last.
+    smooth: Callable = keras.layers.Identity
+    # pool(feature_map): from the last feature map to features, one vector per image;
+    # a graph fragment, which names its own layers.
+    pool: Callable = pooled
+    # head(num_classes): from features to logits.
+    head: Callable = keras.layers.Dense
+
+
+Method = Callable[[Parts], Parts]
+
+
+def combine(methods: Mapping[str, Method]) -> Parts:
+    """Applies methods to the default parts.
+
+    Args:
+        methods: Methods by name.
+
+    Returns:
+        The default parts with the replacements of all methods.
+
+    Raises:
+        ValueError: If two methods replace the same part.
+    """
+    parts, owners = Parts(), {}
+    for name, method in methods.items():
+        replaced = method(parts)
+        for field in (f.name for f in dataclasses.fields(Parts)):
+            if getattr(replaced, field) is getattr(parts, field):
+                continue
+            if field in owners:
+                raise ValueError(
+                    f"Methods '{owners[field]}' and '{name}' both replace the "
+                    f"`{field}` layers, so they cannot be combined. "
+                    f"Received: methods={list(methods)}"
+                )
+            owners[field] = name
+        parts = replaced
+    return parts

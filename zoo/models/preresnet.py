@@ -1,0 +1,123 @@
+"""ResNets that normalize before they convolve: https://arxiv.org/abs/1603.05027.
+
+He et al. (2016), and the wide networks of Zagoruyko and Komodakis (2016),
+https://arxiv.org/abs/1605.07146. A shortcut that changes the number of channels starts
+behind the first normalization and rectifier of its block and has no normalization of
+its own, as in the authors' code, timm and the paper on spatial smoothing.
+"""
+
+import functools
+
+import keras
+
+from zoo.models.blocks import (
+    classify,
+    convolve,
+    downsample,
+    is_small,
+    norm_relu,
+    own_strides,
+    preprocess,
+)
+from zoo.models.parts import Parts
+
+
+def _basic_branch(x, parts, filters, strides, name):
+    inner = own_strides(parts.downsample, strides)
+    x = norm_relu(
+        convolve(x, parts, filters, 3, inner, f"{name}_1"), parts, f"{name}_2"
+    )
+    x = downsample(x, parts.downsample, strides, f"{name}_1")
+    x = parts.dropout(name=f"{name}_dropout")(x)
+    return convolve(x, parts, filters, 3, 1, f"{name}_2", parts.inner_conv)
+
+
+def _bottleneck_branch(x, parts, filters, strides, name):
+    inner = own_strides(parts.downsample, strides)
+    x = convolve(x, parts, filters // 4, 1, 1, f"{name}_1")
+    x = norm_relu(x, parts, f"{name}_2")
+    x = convolve(x, parts, filters // 4, 3, inner, f"{name}_2", parts.inner_conv)
+    x = norm_relu(x, parts, f"{name}_3")
+    x = downsample(x, parts.downsample, strides, f"{name}_2")
+    x = parts.dropout(name=f"{name}_dropout")(x)
+    return convolve(x, parts, filters, 1, 1, f"{name}_3")
+
+
+def _block(x, parts, branch, filters, strides, name):
+    skip, x = x, norm_relu(x, parts, f"{name}_1")
+    if skip.shape[-1] != filters:
+        skip = downsample(x, parts.skip_downsample, strides, f"{name}_skip")
+        inner = own_strides(parts.skip_downsample, strides)
+        skip = convolve(skip, parts, filters, 1, inner, f"{name}_skip")
+    x = branch(x, parts, filters, strides, name)
+    return keras.layers.Add(name=f"{name}_add")([skip, x])
+
+
+def _stem(x, parts, filters, small):
+    if small:
+        return convolve(x, parts, filters, 3, 1, "stem")
+    x = convolve(x, parts, filters, 7, 2, "stem")
+    return parts.max_pool(x, 3, name="stem_pool", padding=1)
+
+
+def preresnet(
+    parts: Parts,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    normalization: tuple,
+    depths: tuple[int, ...],
+    filters: int = 64,
+    widen: int = 1,
+    bottleneck: bool = False,
+    cifar: bool = False,
+) -> keras.Model:
+    """Builds a pre-activation ResNet.
+
+    The last stage has no smoothing, as in the paper on it: the normalization behind
+    the stage would follow.
+
+    Args:
+        parts: The layers to build it from.
+        input_shape: `(height, width, channels)`.
+        num_classes: The number of logits.
+        normalization: Mean and variance of the pixels per channel.
+        depths: The number of blocks per stage.
+        filters: The width of the stem.
+        widen: How much wider than the stem the first stage is; each other stage
+            doubles it.
+        bottleneck: Whether the branches are bottlenecks, with four times the filters.
+        cifar: Whether the stem never subsamples.
+
+    Returns:
+        A functional model from images to logits.
+    """
+    branch = _bottleneck_branch if bottleneck else _basic_branch
+    images, x = preprocess(input_shape, normalization)
+    x = _stem(x, parts, filters, small=cifar or is_small(input_shape))
+    for stage, depth in enumerate(depths, 1):
+        width = 2 ** (stage - 1) * filters * widen * (4 if bottleneck else 1)
+        for block in range(1, depth + 1):
+            strides = 2 if block == 1 and stage > 1 else 1
+            name = f"stage{stage}_block{block}"
+            x = _block(x, parts, branch, width, strides, name)
+        if stage < len(depths):
+            x = parts.smooth(name=f"stage{stage}_smooth")(x)
+    x = norm_relu(x, parts, "pool")
+    return keras.Model(images, classify(x, parts, num_classes))
+
+
+_DEEP = functools.partial(preresnet, bottleneck=True)
+_CIFAR = functools.partial(preresnet, filters=16, cifar=True)
+ARCHITECTURES = {
+    "preresnet18": functools.partial(preresnet, depths=(2, 2, 2, 2)),
+    "preresnet34": functools.partial(preresnet, depths=(3, 4, 6, 3)),
+    "preresnet50": functools.partial(_DEEP, depths=(3, 4, 6, 3)),
+    "preresnet101": functools.partial(_DEEP, depths=(3, 4, 23, 3)),
+    "preresnet152": functools.partial(_DEEP, depths=(3, 8, 36, 3)),
+    **{
+        f"preresnet{6 * n + 2}": functools.partial(_CIFAR, depths=(n, n, n))
+        for n in (3, 5, 7, 9, 18)
+    },
+    "preresnet164": functools.partial(_CIFAR, depths=(18, 18, 18), bottleneck=True),
+    "wide_resnet28_10": functools.partial(_CIFAR, depths=(4, 4, 4), widen=10),
+}

@@ -1,0 +1,201 @@
+"""Which weights exist: what `presets.json` lists, and where the files are."""
+
+import difflib
+import json
+import os
+import pathlib
+import warnings
+from collections.abc import Mapping
+
+from zoo.presets.preset import Preset, dumps, from_json
+from zoo.registry import parse
+from zoo.storage import download, files, urls
+
+FOLDER = pathlib.Path(__file__).parent
+WEIGHTS_FILE = "model.safetensors"  # In a published folder and in that of a training,
+PRESET_FILE = "preset.json"  # and the entry in a published one.
+
+
+def read(folder: str | os.PathLike | None = None) -> dict[str, Preset]:
+    """Returns the presets of `presets.json` by name, in its order.
+
+    Args:
+        folder: Where it lies, by default in this package; without that file there are
+            none.
+    """
+    path = pathlib.Path(folder or FOLDER) / "presets.json"
+    if not path.exists():
+        return {}
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    return {name: from_json(name, entry, path) for name, entry in entries.items()}
+
+
+def read_published(folder: str | os.PathLike) -> Preset:
+    """Returns the preset of a published folder, which may be a URL.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ConnectionError: If it cannot be read from there.
+        ValueError: If it is not JSON, or of another version of this package.
+    """
+    if urls.is_url(folder):
+        path = urls.join(folder, PRESET_FILE)
+        text = download.read_text(path)
+    else:
+        path = pathlib.Path(folder) / PRESET_FILE
+        text = path.read_text(encoding="utf-8")
+    try:
+        ((name, entry),) = json.loads(text).items()
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"'{path}' is not the preset of a model: {error}") from error
+    return from_json(name, entry, path)
+
+
+def add(*added: Preset, folder: str | os.PathLike | None = None):
+    """Writes presets into `presets.json`, in the places of those of the same names."""
+    path = pathlib.Path(folder or FOLDER) / "presets.json"
+    with files.locked(path.with_name(".presets.lock.tmp")):
+        presets = read(folder) | {preset.name: preset for preset in added}
+        with files.replacing(path) as temporary:
+            temporary.write_text(dumps(list(presets.values())), encoding="utf-8")
+
+
+def find(stem: str, tag: str | None = None) -> Preset:
+    """Returns the preset of a name.
+
+    Args:
+        stem: The name without a tag.
+        tag: Which weights.
+
+    Returns:
+        That of the same name, or else that of converted weights for the same
+        architecture with the most of the methods and no other. Without a tag, the one
+        of these that `presets.json` lists first and whose weights are here or may be
+        downloaded; with a warning if that is not the first.
+
+    Raises:
+        ValueError: If there are none; the message has the nearest names.
+    """
+    known = read()
+    found = fitting(stem, tag, known)
+    if not found:
+        raise _unknown(stem, tag, known)
+    first = found[0]
+    if tag is not None:
+        return next((preset for preset in found if preset.stem == stem), first)
+    chosen = next((preset for preset in found if is_at_hand(preset)), first)
+    if chosen is not first:
+        warnings.warn(
+            f"'{stem}' means the weights '{first.name}', which are not here and may "
+            f"not be downloaded now, so these are '{chosen.name}'.",
+            stacklevel=2,
+        )
+    return chosen
+
+
+def fitting(stem: str, tag: str | None, known: Mapping[str, Preset]) -> list[Preset]:
+    """Returns the presets of a name, and the best of the converted ones, in order."""
+    converted = _converted(stem, tag, known.values())
+    return [
+        preset
+        for preset in known.values()
+        if (preset.stem == stem and tag in (None, preset.tag)) or preset is converted
+    ]
+
+
+def is_at_hand(preset: Preset) -> bool:
+    """Returns whether a preset's weights are here or may be downloaded."""
+    return bool(preset.url and not download.is_offline()) or is_here(preset)
+
+
+def is_here(preset: Preset) -> bool:
+    """Returns whether a preset's weights are on this machine."""
+    names = [f"{preset.name}.safetensors"] if preset.source else [preset.file]
+    if preset.source and preset.sha256:  # It may lie there under its own name.
+        names.append(preset.url.rpartition("/")[2])
+    return any(
+        (place / name).is_file() for place in folders() for name in names if name
+    )
+
+
+def _unknown(stem, tag, known) -> ValueError:
+    own = [preset.name for preset in known.values() if preset.stem == stem]
+    if not known:
+        near = "No weights are published yet."
+    else:
+        words = own or _nearest(stem, tag, known)
+        near = f"The nearest that have some: {', '.join(words)}."
+    name = f"{stem}.{tag}" if tag else stem
+    return ValueError(
+        f"There are no weights for '{name}'. {near} `zoo.build('{stem}')` gives an "
+        "untrained model."
+    )
+
+
+def _converted(stem, tag, known) -> Preset | None:
+    """Returns the weights of another library that fit a network with more methods."""
+    spec, fitting = parse(stem), []
+    for preset in known:
+        other = parse(preset.stem)
+        if (
+            preset.source
+            and other.architecture == spec.architecture
+            and tag in (None, preset.tag)
+            and set(other.methods) <= set(spec.methods)
+        ):
+            fitting.append((len(other.methods), preset))
+    return max(fitting, key=lambda pair: pair[0], default=(0, None))[1]
+
+
+def _nearest(stem, tag, known, count=4) -> list[str]:
+    # One with the same methods is nearer than one with a similar architecture.
+    methods = set(stem.split("_")[1:])
+
+    def distance(name):
+        other = name.partition(".")[0]
+        near = difflib.SequenceMatcher(None, stem, other).ratio()
+        return len(methods ^ set(other.split("_")[1:])), -near
+
+    names = sorted(known, key=distance)
+    tags = [name for name in names if tag and name.endswith(f".{tag}")]
+    return [*tags, *(name for name in names if name not in tags)][:count]
+
+
+def folders() -> list[pathlib.Path]:
+    """Returns where the files of presets may lie, in the order of the search.
+
+    These are `zoo/presets/pretrained`; `ZOO_WEIGHTS` if it is set; `weights` beside the
+    package, in a checkout of the repository; and the cache.
+    """
+    own = os.environ.get("ZOO_WEIGHTS")
+    return [
+        FOLDER / "pretrained",
+        *([pathlib.Path(own).expanduser()] if own else []),
+        FOLDER.parents[1] / "weights",
+        download.cache_folder(),
+    ]
+
+
+def locate(preset: Preset, folder: str | os.PathLike | None = None) -> pathlib.Path:
+    """Returns the path of a preset's weights, which it may have to download.
+
+    Args:
+        preset: The preset; converted weights are those of `zoo.loading.locate`.
+        folder: Where its file may lie, a path or a URL; by default in `folders()`.
+
+    Raises:
+        FileNotFoundError: If the file is not there and the preset has no url.
+        ConnectionError: If it cannot be downloaded.
+        ValueError: If what was downloaded is another file.
+    """
+    fields = preset.name, preset.sha256, preset.size
+    if folder is not None and urls.is_url(folder):
+        url = urls.join(folder, preset.file or WEIGHTS_FILE)
+        return download.fetch_weights(url, *fields)
+    places = [pathlib.Path(folder)] if folder is not None else folders()
+    for place in places if preset.file else ():
+        if (place / preset.file).is_file():
+            return place / preset.file
+    if preset.url is None:
+        raise download.lost(preset.name, preset.file, preset.size, places)
+    return download.fetch_weights(preset.url, *fields)

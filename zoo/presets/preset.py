@@ -1,0 +1,135 @@
+"""An entry of `presets.json`: one file of weights and what is known of it."""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Published weights: what they are, where they are, how they came about.
+
+    Attributes:
+        name: With its tag, for example `"resnet20_smooth_mcdo.fashion_mnist"`.
+        sha256: Of the weights file; None if it is not known before the first download.
+        size: Of the weights file, in bytes; likewise.
+        input_shape: `(height, width, channels)` of the training images.
+        num_classes: The number of logits.
+        mean: Of the pixels per channel, in units of `[0, 255]`.
+        variance: Of the pixels per channel.
+        classes: Names of the classes, in the order of the logits.
+        layers: Settings of the layers that methods put in, as
+            `zoo.presets.model_config.layer_settings` has them; with others it is
+            another function.
+        file: Name of the weights file, in one of `folders()` or a published folder.
+        url: Where to download it if the file is not there.
+        rounding: What float16 weights changed, as `training.publishing.half_precision`
+            found it.
+        source: What `url` has, if that is a file of another library, which is converted
+            on first use; for example `"timm:resnet50.a1_in1k"`.
+        license: Of the weights.
+        data: Name of the training set.
+        data_is_own: Whether these were files of the user, whatever they are called.
+        data_license: Its licence.
+        recipe: Name of the recipe.
+        settings: The fields of the recipe.
+        origin: What the training started from, as its record has it; empty if from
+            scratch.
+        seen: How many `images` the training saw, and how many of the training set were
+            `held_out`, as its record has it; empty if that is not known.
+        seed: Of the training.
+        epochs: Of the training.
+        command: That trained the model.
+        commit: Of this package at that time.
+        versions: Of the packages that trained it.
+        results: Rows with `dataset`, `num_samples`, `metric`, `value`,
+            `num_examples` and `seed`.
+        others: Such rows of other trainings of the same model, whose names they have
+            as `model`.
+    """
+
+    name: str
+    sha256: str | None
+    size: int | None
+    input_shape: tuple[int | None, int | None, int]
+    num_classes: int
+    mean: tuple[float, ...]
+    variance: tuple[float, ...]
+    classes: tuple[str, ...] = ()
+    layers: Mapping[str, Mapping] = dataclasses.field(default_factory=dict)
+    file: str | None = None
+    url: str | None = None
+    rounding: Mapping = dataclasses.field(default_factory=dict)
+    source: str | None = None
+    license: str = "apache-2.0"
+    data: str | None = None
+    data_is_own: bool = False
+    data_license: str | None = None
+    recipe: str | None = None
+    settings: Mapping = dataclasses.field(default_factory=dict)
+    origin: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    seen: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    seed: int | None = None
+    epochs: int | None = None
+    command: str | None = None
+    commit: str | None = None
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    results: tuple[Mapping, ...] = ()
+    others: tuple[Mapping, ...] = ()
+
+    @property
+    def stem(self) -> str:
+        """The name without the tag."""
+        return self.name.partition(".")[0]
+
+    @property
+    def tag(self) -> str:
+        """What follows the first point of the name."""
+        return self.name.partition(".")[2]
+
+    def to_json(self) -> dict:
+        """Returns the entry without the name, as `presets.json` holds it."""
+        entry = dataclasses.asdict(self)
+        del entry["name"]
+        for field in ("others", "data_is_own"):
+            if not entry[field]:
+                del entry[field]
+        return {
+            k: v
+            for k, v in entry.items()
+            if k in ("sha256", "size") or (v is not None and v != {})
+        }
+
+
+def from_json(name: str, entry: Mapping, origin: str | os.PathLike) -> Preset:
+    """Returns the preset of an entry.
+
+    Args:
+        name: With its tag.
+        entry: As `Preset.to_json` gives it.
+        origin: The file of the entry, for messages.
+
+    Raises:
+        ValueError: If a field is missing or not known.
+    """
+    fields = {f.name: f for f in dataclasses.fields(Preset) if f.name != "name"}
+    missing = dataclasses.MISSING
+    needed = {k for k, f in fields.items() if f.default is f.default_factory is missing}
+    for odd in sorted((entry.keys() - fields.keys()) | (needed - entry.keys())):
+        verb = "does not know" if odd in entry else "needs"
+        raise ValueError(
+            f"The entry '{name}' of '{origin}' is of another version of smoothzoo: "
+            f"this one {verb} the field '{odd}'."
+        )
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
+    return Preset(name, **values)
+
+
+def dumps(presets: Sequence[Preset]) -> str:
+    """Returns presets as JSON, in which a list or row without others is one line."""
+    text = json.dumps({p.name: p.to_json() for p in presets}, indent=2)
+    # A string in JSON has no line breaks, so this changes the layout alone.
+    inner = re.compile(r"[\[{][^\[\]{}]*[\]}]")
+    return inner.sub(lambda m: re.sub(r"\n\s*", " ", m.group()), text) + "\n"

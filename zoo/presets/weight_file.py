@@ -1,0 +1,238 @@
+"""Weight files: safetensors keyed `layer name/variable`, whatever their order.
+
+Layer names are API: the weights of a plain network load into its stochastic sibling,
+and a file outlives a change in the order of layers. Nothing in a file is executed.
+"""
+
+import json
+import os
+import pathlib
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+
+import keras
+import numpy as np
+import safetensors
+import safetensors.numpy
+from keras import ops
+
+from zoo.presets.model_config import model_facts
+from zoo.storage import files
+
+_METADATA = "smoothzoo"  # One entry: a file with several has no order of its own.
+_MAX_HEADER = 100_000_000  # Bytes, the limit of the format.
+_FLOATS = ("F16", "F32", "F64")
+_SHOWN = 3  # So many names of a kind in a message.
+
+
+def variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """Returns the weights of a model by `layer name/variable`.
+
+    The state of random layers and other counters, which are integers, is left out.
+
+    Args:
+        model: Keras model; a model inside it counts as its layers.
+
+    Returns:
+        For example `{"stage1_block1_1_conv/kernel": ...}`, in the model's order.
+
+    Raises:
+        ValueError: If two layers have one name.
+    """
+    found = {}
+    for name, variable in _named(model):
+        if found.setdefault(name, variable) is not variable:
+            raise ValueError(
+                f"Two weights of the model '{model.name}' are called '{name}'; give "
+                "its layers different names."
+            )
+    return found
+
+
+def _named(model) -> Iterator[tuple[str, keras.Variable]]:
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _named(layer)
+            continue
+        for variable in layer.weights:
+            if keras.backend.is_float_dtype(variable.dtype):
+                _, _, inner = variable.path.partition(f"{layer.name}/")
+                yield f"{layer.name}/{inner}", variable
+
+
+def save_weights(
+    model: keras.Model,
+    path: str | os.PathLike,
+    metadata: Mapping[str, object] | None = None,
+    dtype: str | None = None,
+):
+    """Saves the weights of a model, or nothing: no half-written file is left.
+
+    Args:
+        model: Keras model.
+        path: Of the safetensors file; an older one is replaced.
+        metadata: What else to write into the file, as `json` takes it; the facts of
+            `zoo.presets.model_config.model_facts` are always there.
+        dtype: `"float16"` halves the file. By default that of the weights.
+
+    Raises:
+        ValueError: If a weight is not finite, or is not in `dtype`.
+    """
+    arrays = {}
+    for name, variable in variables(model).items():
+        array = _to_numpy(variable, dtype)
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"The weight '{name}' of the model '{model.name}' is not finite"
+                f"{f' as {dtype}' if dtype else ''}, so '{path}' was not written."
+            )
+        arrays[name] = array
+    text = json.dumps({**model_facts(model), **(metadata or {})}, sort_keys=True)
+    with files.replacing(path) as temporary:
+        safetensors.numpy.save_file(arrays, temporary, {_METADATA: text})
+
+
+def _to_numpy(variable, dtype):
+    array = ops.convert_to_numpy(variable)
+    if dtype is None and array.dtype not in (np.float16, np.float64):
+        dtype = "float32"  # Files hold no bfloat16.
+    with np.errstate(over="ignore"):  # The caller looks for infinities.
+        return np.ascontiguousarray(array, dtype)
+
+
+def read_metadata(path: str | os.PathLike) -> dict[str, object]:
+    """Returns what `save_weights` wrote besides the weights.
+
+    Args:
+        path: Of a safetensors file.
+
+    Returns:
+        For example `{"name": "resnet20", "input_shape": [28, 28, 1], ...}`; empty for
+        a file of another program.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is truncated or not a safetensors file.
+    """
+    text = _read_header(pathlib.Path(path)).get("__metadata__", {}).get(_METADATA)
+    return json.loads(text) if text else {}
+
+
+def read_shapes(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of the weights in a file; raises as `read_metadata`."""
+    header = _read_header(pathlib.Path(path))
+    return {k: tuple(v["shape"]) for k, v in header.items() if k != "__metadata__"}
+
+
+def _read_header(path) -> dict[str, dict]:
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing"
+        raise FileNotFoundError(
+            f"There is no weights file '{path}': expected a safetensors file, found "
+            f"{found}."
+        )
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else _MAX_HEADER + 1
+        header = file.read(length) if length <= _MAX_HEADER else b""
+    try:
+        header = json.loads(header)
+        entries = [v for k, v in header.items() if k != "__metadata__"]
+        end = max((v["data_offsets"][1] for v in entries), default=0)
+        [(v["dtype"], tuple(v["shape"])) for v in entries]  # They must be there.
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"The weights file '{path}' is not a safetensors file, or is truncated "
+            f"within its header: expected a header in JSON, found {size} bytes that "
+            f"start with {start!r}."
+        ) from error
+    expected = 8 + length + end
+    if size != expected:
+        raise ValueError(
+            f"The weights file '{path}' is truncated or altered: expected {expected} "
+            f"bytes, found {size}."
+        )
+    return header
+
+
+def load_weights(
+    model: keras.Model,
+    path: str | os.PathLike,
+    sha256: str | None = None,
+    skip: Iterable[str] = (),
+):
+    """Loads weights by layer name; a file that does not fit changes nothing.
+
+    Every weight of the file must be used and every weight of the model found, except
+    `kernel_rho`, the spread of a random kernel: where the file has none, being of the
+    plain network, it keeps its initial value.
+
+    Args:
+        model: Keras model.
+        path: Of a safetensors file of 16-, 32- or 64-bit floats.
+        sha256: Of the file, if it is known.
+        skip: Names of layers that keep their weights, such as `"head"`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is truncated, altered, of another format, or does not
+            fit the model.
+    """
+    path = pathlib.Path(path)
+    header = _read_header(path)
+    if sha256 is not None:
+        files.check(path, sha256)
+    header.pop("__metadata__", None)
+    wanted, found = _without(skip, variables(model), model), _without(skip, header)
+    if not any(name.endswith("/kernel_rho") for name in found):
+        wanted = {k: v for k, v in wanted.items() if not k.endswith("/kernel_rho")}
+    problems = _problems(wanted, found)
+    if problems:
+        raise ValueError(
+            f"The weights file '{path}' does not fit the model '{model.name}': "
+            f"{'; '.join(problems)}."
+        )
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            for name, variable in wanted.items():
+                variable.assign(ops.cast(file.get_tensor(name), variable.dtype))
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"The weights file '{path}' is damaged: {error}.") from error
+
+
+def _without(skip, named, model=None) -> dict:
+    """Leaves out the weights of layers; a model must have them."""
+    kept = {k: v for k, v in named.items() if k.partition("/")[0] not in skip}
+    names = {k.partition("/")[0] for k in named}
+    for name in skip if model is not None else ():
+        if name not in names:
+            raise ValueError(
+                f"The model '{model.name}' has no layer '{name}' with weights. "
+                f"Received: skip={tuple(skip)}"
+            )
+    return kept
+
+
+def _problems(wanted, found) -> list[str]:
+    """Says what keeps the weights of a file from being those of a model."""
+    missing = [f"'{k}' {tuple(v.shape)}" for k, v in wanted.items() if k not in found]
+    extra = [f"'{k}' {tuple(v['shape'])}" for k, v in found.items() if k not in wanted]
+    shapes = [
+        f"'{k}' has shape {tuple(found[k]['shape'])} in the file and {tuple(v.shape)} "
+        "in the model"
+        for k, v in wanted.items()
+        if k in found and tuple(found[k]["shape"]) != tuple(v.shape)
+    ]
+    dtypes = [
+        f"'{k}' is {v['dtype']}, not one of {', '.join(_FLOATS)}"
+        for k, v in found.items()
+        if v["dtype"] not in _FLOATS
+    ]
+    kinds = {"": shapes + dtypes, "the file lacks ": missing, "it also holds ": extra}
+    return [prefix + _listed(names) for prefix, names in kinds.items() if names]
+
+
+def _listed(names) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

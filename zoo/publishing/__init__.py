@@ -1,0 +1,1 @@
+"""From trained weights to published ones, with a model card."""

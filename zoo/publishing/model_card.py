@@ -1,0 +1,304 @@
+"""Model cards: what weights are, how they came about, what was measured."""
+
+import json
+
+from zoo import dataset_name
+from zoo.presets import Preset
+from zoo.presets.provenance import CONVERTED, seen_images, unlike
+from zoo.publishing import results
+from zoo.storage import hugging_face
+
+_TEMPLATE = """\
+---
+{{ front }}
+---
+
+# {{ p.name }}
+
+{{ summary }}
+
+## Use
+
+```python
+import zoo
+
+folder = "{{ folder }}"  # Where this file lies.
+model = zoo.load("{{ p.name }}", weights=folder)
+posterior = zoo.posterior.MonteCarlo(model, num_samples=10)
+probs = zoo.predictive.probs(posterior(images))  # (batch, {{ p.num_classes }})
+```
+
+`images` are pixels in [0, 255] of shape `(batch, {{ p.input_shape | join(", ") }})`.
+
+{% if saved_model %}
+The SavedModel gives the same kind of probabilities without this package:
+
+```python
+{% if repository %}
+import huggingface_hub
+{% endif %}
+import tensorflow as tf
+
+{% if repository %}
+folder = huggingface_hub.snapshot_download("{{ repository }}")
+{% endif %}
+served = tf.saved_model.load(f"{folder}/saved_model")
+classify = served.signatures["serving_default"]
+probs = classify(images=tf.cast(images, tf.float32))["probabilities"]
+```
+
+{% endif %}
+## Results
+
+{% for text, table in tables %}
+{{ text }}
+
+{% for row in table %}
+| {{ row | join(" | ") }} |
+{% if loop.first %}
+|{{ "---|" * row | length }}
+{% endif %}
+{% endfor %}
+
+{% endfor %}
+{% if tables %}
+{% if seeds %}
+Values with ± are the mean, the standard deviation and the number of trainings that
+differ in the seed: {{ seeds }}. The weights here are those of the first.
+
+{% endif %}
+Test images: {{ counts }}. Seed of the passes: {{ passes }}. `results.jsonl` has all
+metrics on all sets.
+
+{% else %}
+None were measured.
+
+{% endif %}
+{% if converted %}
+## Origin
+
+    {{ p.command }}
+
+{{ converted }}
+
+* Source: {{ p.settings | listed }}.
+* Commit: `{{ p.commit }}`. Versions: {{ p.versions | listed }}.
+{% else %}
+## Training
+
+    {{ p.command }}
+
+{% if p.origin %}
+* It did not start from scratch, but from: {{ p.origin | listed }}.
+{% endif %}
+* Recipe `{{ p.recipe }}`: {{ p.settings | listed }}.
+* Epochs: {{ p.epochs }}. Seed: {{ p.seed }}. Commit: `{{ p.commit }}`.
+* Versions: {{ p.versions | listed }}.
+{% endif %}
+{% for name, settings in p.layers.items() %}
+* Layers `{{ name }}`: {{ settings | listed }}.
+{% endfor %}
+
+## Data
+
+`{{ p.data }}`, licence: {{ p.data_license }}. Classes, in the order of the logits:
+{{ classes }}.
+
+The training {{ seen }}. {{ fresh }}
+
+Pixels are normalized inside the model, with the mean {{ p.mean | numbers }} and the
+variance {{ p.variance | numbers }} per channel.
+
+## Limits
+
+* It knows images like those of `{{ p.data }}` and the classes above, and has to answer
+  with one of them. A picture of anything else gets an answer too.
+* {{ measured }}
+{% if seeds %}
+* Differences between models that are not larger than the deviations over the
+  trainings may be chance.
+{% else %}
+* It is one training{{ "" if converted else ", with one seed" }}. How much another one
+  differs was not measured, and small differences between models may be no more than
+  that.
+{% endif %}
+
+## Files
+
+The weights, `model.safetensors`, have {{ p.size }} bytes and the sha256
+`{{ p.sha256 }}`. `SHA256SUMS` has that of every
+file. Licence of the weights: {{ p.license }}.
+{% if p.rounding %}
+
+They were rounded from float32 to float16, which changed this, in one pass:
+{{ p.rounding | listed }}.
+{% endif %}
+"""
+
+
+def card(preset: Preset, folder: str, saved_model: bool) -> str:
+    """Returns a model card in Markdown, with the metadata of the Hugging Face hub.
+
+    Args:
+        preset: What the card is about.
+        folder: How the usage code calls the folder of the card.
+        saved_model: Whether there is a SavedModel beside it.
+    """
+    import jinja2
+
+    front = [
+        f"{key}: {json.dumps(value, ensure_ascii=False)}"  # JSON is YAML.
+        for key, value in front_matter(preset).items()
+    ]
+    rows = preset.results
+    whole = [row for row in rows if not results.is_part(row)]
+    counts = {f"`{row['dataset']}`": row["num_examples"] for row in whole}
+    environment = jinja2.Environment(
+        trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters |= {"listed": _listed, "numbers": _numbers}
+    return environment.from_string(_TEMPLATE, {"p": preset}).render(
+        front="\n".join(front),
+        summary=_summary(preset),
+        folder=folder,
+        repository=hugging_face.split(folder)[0] if hugging_face.is_hub(folder) else "",
+        saved_model=saved_model,
+        tables=tables(preset),
+        seeds=_seeds(preset),
+        counts=", ".join(f"{n:,} of {name}" for name, n in counts.items()),
+        passes=", ".join(map(str, dict.fromkeys(row["seed"] for row in rows))),
+        measured=_measured(list(counts)),
+        converted=_converted(preset),
+        classes=_classes(preset),
+        seen=seen_images(preset.seen),
+        fresh=_fresh(preset.seen),
+    )
+
+
+def tables(preset: Preset) -> list[tuple[str, list[list[str]]]]:
+    """Returns the tables of results of a card, each with the sentence above it.
+
+    Args:
+        preset: Its values, and those of its other trainings, are in them.
+    """
+    rows = [*preset.results, *preset.others]
+    made = [row for row in rows if results.is_mean(row)]
+    outside = [row for row in rows if results.is_detection(row)]
+    clean = [row for row in rows if row not in made and row not in outside]
+    named = {
+        "Of the mean probabilities of so many forward passes; a deterministic model "
+        "has one line.": clean,
+        "How well the entropy tells images of other data sets.": outside,
+        "Means over sets that are made of the test images.": made,
+    }
+    return [(text, _table(own)) for text, own in named.items() if own]
+
+
+def _table(rows):
+    heading, *lines = results.table(rows)
+    return [heading, *([f"`{name}`", *cells] for name, *cells in lines)]
+
+
+def _seeds(preset) -> str:
+    """Returns the trainings of which there are results, if they are several."""
+    others = dict.fromkeys(row["model"] for row in preset.others)
+    return ", ".join(f"`{name}`" for name in (preset.name, *others)) if others else ""
+
+
+def _listed(fields) -> str:
+    return ", ".join(f"{key} {value}" for key, value in fields.items())
+
+
+def _numbers(values) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def _measured(datasets) -> str:
+    if not datasets:
+        return "Nothing was measured."
+    return f"It was measured on {', '.join(datasets)} and on nothing else."
+
+
+def _classes(preset) -> str:
+    if preset.classes == tuple(map(str, range(preset.num_classes))):
+        return f"numbers from 0 to {preset.num_classes - 1}, those of the data set"
+    return ", ".join(preset.classes)
+
+
+def _fresh(seen) -> str:
+    if seen.get("held_out"):
+        return "Fit temperatures, thresholds and the like to these."
+    return (
+        "Fit temperatures, thresholds and the like to other images: of those that it "
+        "was trained on it is too sure."
+    )
+
+
+def _converted(preset) -> str:
+    """Says of weights of another library what they are not; empty for our own."""
+    if preset.recipe != CONVERTED:
+        return ""
+    text = (
+        "The weights were not trained here: they are those of a network of another "
+        "library, in the layers of this package."
+    )
+    if difference := unlike(preset.name, preset.settings.get("network")):
+        text += (
+            f" **They were trained {difference}.** The layers of this model were put "
+            "together afterwards, so it is not one that was trained that way: train it "
+            "on, or evaluate it, before you rely on it."
+        )
+    return text
+
+
+def _summary(preset) -> str:
+    height, width, channels = preset.input_shape
+    return (
+        f"A Keras 3 classifier of {height} x {width} images with {channels} "
+        f"channel{'s' if channels > 1 else ''}, trained on `{preset.data}`. From "
+        f"raw pixels to {preset.num_classes} logits, with the layers of "
+        f"`{preset.stem}` from the package smoothzoo."
+    )
+
+
+def front_matter(preset: Preset) -> dict[str, object]:
+    """Returns the metadata of a card, in the fields of the Hugging Face hub."""
+    methods = preset.stem.split("_")[1:]
+    names = dict.fromkeys(row["metric"] for row in preset.results)
+    return {
+        "license": preset.license,
+        "library_name": "keras",
+        "pipeline_tag": "image-classification",
+        "tags": ["keras", "image-classification", "uncertainty", *methods],
+        **_datasets(preset),
+        "metrics": list(names),
+        "model-index": [{"name": preset.name, "results": _model_index(preset.results)}],
+    }
+
+
+def _datasets(preset) -> dict[str, list[str]]:
+    """Returns the field of public data sets; a folder of the user is none of them."""
+    is_public = preset.data and not preset.data_is_own
+    return {"datasets": [dataset_name.base_dataset(preset.data)]} if is_public else {}
+
+
+def _model_index(rows) -> list[dict]:
+    """Returns one result for each data set and number of passes."""
+    found = {}
+    for row in rows:
+        key = row["dataset"], row["num_samples"], row["seed"]
+        metric = {
+            "type": row["metric"],
+            "name": f"{row['metric']}, {row['num_samples']} passes",
+            "value": row["value"],
+            "args": {"num_samples": row["num_samples"], "seed": row["seed"]},
+        }
+        found.setdefault(key, []).append(metric)
+    return [
+        {
+            "task": {"type": "image-classification"},
+            "dataset": {"type": dataset, "name": dataset, "split": "test"},
+            "metrics": metrics,
+        }
+        for (dataset, _, _), metrics in found.items()
+    ]

@@ -1,0 +1,271 @@
+"""Measured results: what a card keeps of an evaluation, and its table."""
+
+import dataclasses
+import json
+import math
+import re
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
+from zoo import dataset_name
+from zoo.registry import join_seed, parse, split_seed
+
+FIELDS = ("dataset", "num_samples", "metric", "value", "num_examples", "seed")
+_OPTIONAL = ("selection",)  # Which images of a set were taken, if not all or the first.
+# What a card has of each data set; all the others stay in its `results.jsonl`.
+HEADLINES = ("accuracy", "nll", "brier", "ece")
+HEADLINES += ("acc_90", "unc_90", "freq_90", "entropy", "auroc/entropy")
+_RELATIVE = "mce/"  # And this one, whose name goes on with that of a reference.
+# Of sets that are made of another one, only their mean is kept, and of these metrics.
+MEANS = ("accuracy", "nll", "ece", "consistency", "flip_rate")
+
+
+def check_rows(rows: Iterable[Mapping]) -> list[dict]:
+    """Returns rows with the fields that a preset keeps.
+
+    A metric that is not defined, such as a share of no examples, is left out.
+
+    Args:
+        rows: Rows of an evaluation, with `FIELDS` and maybe others.
+
+    Raises:
+        ValueError: If a row lacks a field.
+    """
+    kept = []
+    for row in rows:
+        missing = [field for field in FIELDS if field not in row]
+        if missing:
+            raise ValueError(
+                f"A row of results has no {missing[0]}; each has "
+                f"{', '.join(FIELDS)}. Received: row={dict(row)}"
+            )
+        if row["value"] is not None and math.isfinite(row["value"]):
+            some = {field: row[field] for field in _OPTIONAL if row.get(field)}
+            kept.append({field: row[field] for field in FIELDS} | some)
+    return kept
+
+
+def select(rows: Iterable[Mapping]) -> list[dict]:
+    """Returns what a card has room for.
+
+    These are the rows of `HEADLINES`, but of corrupted, rotated, translated and
+    perturbed sets only the `means`. A selection is selected as it is.
+
+    Args:
+        rows: Of one model, with `FIELDS`.
+    """
+    rows = list(rows)
+    kept = [
+        dict(row)
+        for row in rows
+        if (row["metric"] in HEADLINES or row["metric"].startswith(_RELATIVE))
+        and not _is_shifted(row)
+    ]
+    return kept + means(rows)
+
+
+def _is_shifted(row) -> bool:
+    """Returns whether a row is of one set whose images are shifted."""
+    name = dataset_name.parse(row["dataset"])
+    return name.is_shifted and not name.is_mean
+
+
+def means(rows: Iterable[Mapping]) -> list[dict]:
+    """Returns means over the sets that are derived from another one.
+
+    Args:
+        rows: Of one model, with `FIELDS`.
+
+    Returns:
+        Rows whose `dataset` says over which sets and how many, `"d_c/*/* (95 sets)"`,
+        and whose `num_examples` is the sum over them; for the largest number of passes
+        also one for each corruption, `"d_c/fog/* (5 sets)"`.
+    """
+    shifted = [row for row in rows if row["metric"] in MEANS and _is_shifted(row)]
+    largest = max((row["num_samples"] for row in shifted), default=0)
+    groups = {}
+    for row in shifted:
+        for pattern in _patterns(row["dataset"], row["num_samples"] == largest):
+            key = pattern, row["num_samples"], row["metric"], row["seed"]
+            groups.setdefault(key, []).append(row)
+    # Over all sets first, then over severities.
+    ordered = sorted(groups.items(), key=lambda item: -str(item[0][0]).count("*"))
+    return [_mean(*key, members) for key, members in ordered]
+
+
+def _patterns(dataset, parted) -> list[dataset_name.DatasetName]:
+    name = dataset_name.parse(dataset)
+    first, *others = name.shift[1].split("/")
+    patterns = [name.shifted("/".join("*" for _ in (first, *others)))]
+    if parted and others:  # Over the severities of a corruption, too.
+        patterns.append(name.shifted(f"{first}/*"))
+    return patterns
+
+
+def _mean(pattern, num_samples, metric, seed, rows) -> dict:
+    values = (
+        str(dataclasses.replace(pattern, count=len({row["dataset"] for row in rows}))),
+        num_samples,
+        metric,
+        statistics.fmean(row["value"] for row in rows),
+        sum(row["num_examples"] for row in rows),
+        seed,
+    )
+    return dict(zip(FIELDS, values, strict=True))
+
+
+def num_sets(row: Mapping) -> int:
+    """Returns over how many sets a row is a mean; 1 for that of a single set."""
+    match = re.search(r" \((\d+) sets?\)$", row["dataset"])
+    return int(match[1]) if match else 1
+
+
+def is_mean(row: Mapping) -> bool:
+    """Returns whether a row is one of `means`."""
+    return dataset_name.parse(row["dataset"]).is_mean
+
+
+def is_detection(row: Mapping) -> bool:
+    """Returns whether a row tells two data sets from each other."""
+    return dataset_name.parse(row["dataset"]).kind == "detection"
+
+
+def is_part(row: Mapping) -> bool:
+    """Returns whether a row is a mean over a part of the sets in another one."""
+    name = dataset_name.parse(row["dataset"])
+    return name.is_mean and name.kind == "corruption" and name.shift[1] != "*/*"
+
+
+def table(rows: Iterable[Mapping]) -> list[list[str]]:
+    """Returns a table of results: a heading, then a line for each number of passes.
+
+    Where there are several values, of several trainings, a cell has their mean,
+    standard deviation and number. A model that draws nothing has one line, as its
+    passes agree.
+
+    Args:
+        rows: With `FIELDS`.
+
+    Returns:
+        Lists of equal length; the first columns are the data set and the passes.
+
+    Example:
+
+    >>> row = {"dataset": "d", "num_samples": 1, "num_examples": 9, "seed": 0}
+    >>> table([{**row, "metric": "nll", "value": 0.25}])
+    [['dataset', 'passes', 'nll'], ['d', '1', '0.2500']]
+    """
+    values, metrics = {}, {}
+    for row in rows:
+        key = row["dataset"], row["num_samples"]
+        metrics[row["metric"]] = None
+        cell = values.setdefault(key, {}).setdefault(row["metric"], [])
+        cell.append(row["value"])
+    lines = [["dataset", "passes", *metrics]]
+    last = None
+    for (dataset, num_samples), cells in values.items():
+        if last == (dataset, cells):
+            continue
+        last = dataset, cells
+        texts = [spread(cells.get(metric, [])) for metric in metrics]
+        lines.append([dataset, str(num_samples), *texts])
+    return lines
+
+
+def spread(values: Sequence[float], factor: float = 1, digits: int = 4) -> str:
+    """Returns the mean of values, and if there are several their deviation and number.
+
+    Args:
+        values: Of several trainings; of none, it is a dash.
+        factor: Of the values in the text.
+        digits: Behind the point.
+
+    Example:
+
+    >>> spread([0.25, 0.75], 100, 1)
+    '50.0 ± 35.4 (2)'
+    """
+    if not values:
+        return "-"
+    text = f"{factor * statistics.fmean(values):.{digits}f}"
+    if len(values) == 1:
+        return text
+    deviation = factor * statistics.stdev(values)
+    return f"{text} ± {deviation:.{digits}f} ({len(values)})"
+
+
+def choose(rows: Iterable[Mapping], name: str) -> dict[str, tuple[dict, ...]]:
+    """Returns the results for a preset: of this training, and of others.
+
+    Args:
+        rows: Of evaluations.
+        name: Of the weights. Rows of the name without a tag are theirs, too.
+
+    Returns:
+        The fields `results` and `others` of the preset.
+
+    Raises:
+        ValueError: If there are rows but none of these weights, or two values of one
+            thing.
+    """
+    rows, own, others = list(rows), [], []
+    for row in rows:
+        model = row.get("model", name)
+        if _is_own(model, name):
+            own.append(row)
+        elif _is_other(model, name):
+            others.append(row)
+    if rows and not own:
+        found = sorted({row["model"] for row in rows})
+        raise ValueError(
+            f"None of the results is of '{name}'; they are of {', '.join(found)}."
+        )
+    _check_values(own, name)
+    chosen = []
+    for model in dict.fromkeys(row["model"] for row in others):
+        rows = [row for row in others if row["model"] == model]
+        _check_values(rows, model)
+        rows = select(check_rows(rows))
+        chosen += [{"model": model, **row} for row in rows]
+    own = select(check_rows(own))
+    return {"results": tuple(own), "others": tuple(chosen)}
+
+
+def _is_own(model, name):
+    return model in (name, parse(name).stem)
+
+
+def _is_other(model, name):
+    """Returns whether a name is that of a training with another seed."""
+    return model != name and split_seed(model)[0] == split_seed(name)[0]
+
+
+def _check_values(rows, name):
+    values = {}
+    for row in check_rows(rows):
+        key = tuple(row[k] for k in FIELDS if k != "value")
+        if values.setdefault(key, row["value"]) != row["value"]:
+            raise ValueError(
+                f"There are two values of `{row['metric']}` of '{name}' on "
+                f"'{row['dataset']}', {values[key]} and {row['value']}. Evaluate the "
+                "trainings with other seeds under names of their own, such as "
+                f"'{join_seed(split_seed(name)[0], 1)}'."
+            )
+
+
+def json_lines(rows: Iterable[Mapping], name: str) -> str:
+    """Returns all rows of a model and of its other trainings as JSON lines.
+
+    Args:
+        rows: See `choose`, as for `name`.
+        name: See above.
+    """
+    text = []
+    for row in rows:
+        model, value = row.get("model", name), row["value"]
+        if _is_own(model, name) or _is_other(model, name):
+            names = {"model": name if _is_own(model, name) else model}
+            defined = value is not None and math.isfinite(value)
+            whole = {**row, **names, "value": value if defined else None}
+            text.append(json.dumps(whole) + "\n")
+    return "".join(text)

@@ -1,0 +1,1 @@
+"""Files here and elsewhere: atomic, checked, downloaded once."""

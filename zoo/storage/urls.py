@@ -1,0 +1,147 @@
+"""Places behind a URL: web servers, the hub, and what TensorFlow can open."""
+
+import contextlib
+import http
+import os
+import pathlib
+import re
+import urllib.request
+from collections.abc import Iterator
+
+from zoo.storage import hugging_face
+
+_URL = re.compile(r"([a-z][a-z0-9+.-]*)://")
+_WEB = ("http", "https")
+_TIMEOUT = 30.0  # Seconds without a byte.
+
+
+def is_url(path: str | os.PathLike) -> bool:
+    """Returns whether a path begins with a scheme, as `gs://bucket/folder` does."""
+    return bool(_URL.match(os.fspath(path)))
+
+
+def join(folder: str, name: str) -> str:
+    """Returns the URL of a file in a folder."""
+    if hugging_face.is_hub(folder):
+        hugging_face.split(folder)  # A repository must be whole.
+    return f"{str(folder).rstrip('/')}/{name}"
+
+
+@contextlib.contextmanager
+def opened(url: str, start: int = 0) -> Iterator[tuple[object, bool]]:
+    """Opens a file for reading.
+
+    Args:
+        url: Of the file; not of the hub.
+        start: The number of bytes to leave out.
+
+    Yields:
+        A file, and whether it begins at `start`; if not, it begins at 0.
+
+    Raises:
+        OSError: If it cannot be opened or read.
+    """
+    if _scheme(url) not in _WEB:
+        with _explained(url), _gfile(url).GFile(url, "rb") as file:
+            file.seek(start)
+            yield file, True
+        return
+    headers = {"User-Agent": "smoothzoo", "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    request = urllib.request.Request(url, headers=headers)
+    with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
+        yield response, response.status == http.HTTPStatus.PARTIAL_CONTENT
+
+
+def check(folder: str, mark: str):
+    """Checks that one may write to a folder.
+
+    Args:
+        folder: Its URL.
+        mark: A file that is there if it was published before.
+
+    Raises:
+        FileExistsError: If there is something else in the folder.
+        ConnectionError: If that cannot be seen.
+        ValueError: If one cannot write there at all.
+    """
+    if _scheme(folder) in _WEB:
+        raise ValueError(
+            "A web server takes no files; publish to a folder, to gs://bucket/folder "
+            f"or to hf://owner/name. Received: folder={folder}"
+        )
+    names = (
+        hugging_face.names(folder) if hugging_face.is_hub(folder) else _names(folder)
+    )
+    if names and mark not in names:
+        raise FileExistsError(
+            f"'{folder}' holds something that was not published ({names[0]}), so it is "
+            "left alone; give a new folder."
+        )
+
+
+def upload(source: pathlib.Path, folder: str, last: str):
+    """Makes a folder behind a URL the same as a local one.
+
+    Args:
+        source: The local folder.
+        folder: The URL.
+        last: The file that is written when all others are there.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    if hugging_face.is_hub(folder):
+        hugging_face.upload(source, folder)
+        return
+    paths = {p.relative_to(source).as_posix(): p for p in source.rglob("*")}
+    files = {name: path for name, path in paths.items() if path.is_file()}
+    with _explained(folder):
+        gfile = _gfile(folder)
+        for name in sorted(files, key=lambda name: (name == last, name)):
+            target = join(folder, name)
+            gfile.makedirs(os.path.dirname(target))
+            gfile.copy(os.fspath(files[name]), target, overwrite=True)
+        for name in set(_names(folder)) - files.keys():
+            gfile.remove(join(folder, name))
+
+
+def _names(folder) -> list[str]:
+    """Returns the files in a folder and below it; none if it does not exist."""
+    with _explained(folder):
+        gfile, root = _gfile(folder), folder.rstrip("/")
+        if not gfile.exists(root):
+            return []
+        found = [
+            join(place, name) for place, _, names in gfile.walk(root) for name in names
+        ]
+    return sorted(name.removeprefix(f"{root}/") for name in found)
+
+
+def _scheme(url) -> str:
+    return _URL.match(os.fspath(url))[1]
+
+
+def _gfile(url):
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise ImportError(
+            f"TensorFlow opens '{url}': pip install tensorflow."
+        ) from error
+    return tf.io.gfile
+
+
+@contextlib.contextmanager
+def _explained(url):
+    """Makes errors of the system of those of TensorFlow."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.NotFoundError as error:
+        raise FileNotFoundError(f"There is no '{url}'.") from error
+    except tf.errors.OpError as error:
+        reason = " ".join(str(error).split())
+        raise ConnectionError(f"Cannot reach '{url}' ({reason}).") from error
