@@ -34,8 +34,8 @@ def describe(
       parameters  464,154
     """
     spec, preset = parse(name), None
-    if spec.tag or any(p.stem == spec.stem for p in index.read().values()):
-        preset = index.find(spec.stem, spec.tag)
+    if spec.tag or any(p.stem == spec.stem for p in index.read(results=False).values()):
+        preset = index.with_results(index.find(spec.stem, spec.tag))
         name, input_shape, num_classes = (
             f"{spec.stem}.{preset.tag}",
             preset.input_shape,
@@ -142,7 +142,7 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     >>> list_models("resnet18_smooth*")
     ['resnet18_smooth', 'resnet18_smooth_flipout', 'resnet18_smooth_mcdo']
     """
-    names = list(index.read()) if pretrained else _buildable()
+    names = list(index.read(results=False)) if pretrained else _buildable()
     return sorted(fnmatch.filter(names, pattern))
 
 

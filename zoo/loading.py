@@ -100,7 +100,7 @@ def _locate(preset, spec):
     try:
         return locate(preset)
     except ConnectionError as error:
-        fitting = index.fitting(spec.stem, None, index.read())
+        fitting = index.fitting(spec.stem, None, index.read(results=False))
         here = [other.name for other in fitting if index.is_here(other)]
         if not here:
             raise

@@ -62,7 +62,7 @@ def ovadia(
     models = {lldo.name: lldo}
     if not any("mcdo" in name for name in known):
         name = f"{spec.stem}_mcdo.{spec.tag or index.find(spec.stem).tag}"
-        if weights is None and name in index.read():
+        if weights is None and name in index.read(results=False):
             models[name] = zoo.load(name)
         else:
             missing.append(

@@ -64,7 +64,7 @@ def publish_training(
 def _full_name(stem, record):
     """Returns a name with a tag, which is not that of other data."""
     name = training_record.default_name(stem, record)
-    if training_record.is_of_folder(record) and name in index.read():
+    if training_record.is_of_folder(record) and name in index.read(results=False):
         raise ValueError(
             f"'{name}' are the weights of another data set, and this training was of "
             f"images in a folder of that name; give a tag, such as {stem}.mine. "

@@ -1,5 +1,10 @@
-"""Which weights exist: what `presets.json` lists, and where the files are."""
+"""Which weights exist: what `presets.json` lists, and where the files are.
 
+What was measured of them lies in files of its own, `results/<name>.json`, so that who
+looks for weights does not read it.
+"""
+
+import dataclasses
 import difflib
 import json
 import os
@@ -7,7 +12,8 @@ import pathlib
 import warnings
 from collections.abc import Mapping
 
-from zoo.presets.preset import Preset, dumps, from_json
+from zoo.presets.preset import Preset, as_text, from_json
+from zoo.presets.preset import dumps as dumps
 from zoo.registry import parse
 from zoo.storage import download, files, urls
 
@@ -16,18 +22,45 @@ WEIGHTS_FILE = "model.safetensors"  # In a published folder and in that of a tra
 PRESET_FILE = "preset.json"  # and the entry in a published one.
 
 
-def read(folder: str | os.PathLike | None = None) -> dict[str, Preset]:
+def read(
+    folder: str | os.PathLike | None = None, results: bool = True
+) -> dict[str, Preset]:
     """Returns the presets of `presets.json` by name, in its order.
 
     Args:
         folder: Where it lies, by default in this package; without that file there are
             none.
+        results: Whether they have what was measured of them, too.
+
+    Raises:
+        ValueError: If a file is of another version of this package.
     """
     path = pathlib.Path(folder or FOLDER) / "presets.json"
     if not path.exists():
         return {}
     entries = json.loads(path.read_text(encoding="utf-8"))
-    return {name: from_json(name, entry, path) for name, entry in entries.items()}
+    presets = {name: from_json(name, entry, path) for name, entry in entries.items()}
+    if not results:
+        return presets
+    return {name: with_results(preset, folder) for name, preset in presets.items()}
+
+
+def with_results(preset: Preset, folder: str | os.PathLike | None = None) -> Preset:
+    """Returns a preset of `presets.json` with what was measured of it.
+
+    Args:
+        preset: The preset.
+        folder: Where `presets.json` lies, by default in this package.
+    """
+    path = _results_file(preset, folder)
+    if not path.exists():
+        return preset
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    return dataclasses.replace(preset, **{k: tuple(v) for k, v in rows.items()})
+
+
+def _results_file(preset, folder):
+    return pathlib.Path(folder or FOLDER) / "results" / f"{preset.name}.json"
 
 
 def read_published(folder: str | os.PathLike) -> Preset:
@@ -52,12 +85,26 @@ def read_published(folder: str | os.PathLike) -> Preset:
 
 
 def add(*added: Preset, folder: str | os.PathLike | None = None):
-    """Writes presets into `presets.json`, in the places of those of the same names."""
+    """Writes presets into `presets.json`, in the places of those of the same names.
+
+    Args:
+        *added: The presets, with their results.
+        folder: Where it lies, by default in this package.
+    """
     path = pathlib.Path(folder or FOLDER) / "presets.json"
     with files.locked(path.with_name(".presets.lock.tmp")):
-        presets = read(folder) | {preset.name: preset for preset in added}
+        for preset in added:
+            place = _results_file(preset, folder)
+            place.parent.mkdir(exist_ok=True)
+            rows = {"results": preset.results, "others": preset.others}
+            with files.replacing(place) as temporary:
+                temporary.write_text(as_text(rows), encoding="utf-8")
+        presets = read(folder, results=False) | {
+            preset.name: preset for preset in added
+        }
+        entries = {name: preset.to_json(False) for name, preset in presets.items()}
         with files.replacing(path) as temporary:
-            temporary.write_text(dumps(list(presets.values())), encoding="utf-8")
+            temporary.write_text(as_text(entries), encoding="utf-8")
 
 
 def find(stem: str, tag: str | None = None) -> Preset:
@@ -69,14 +116,14 @@ def find(stem: str, tag: str | None = None) -> Preset:
 
     Returns:
         That of the same name, or else that of converted weights for the same
-        architecture with the most of the methods and no other. Without a tag, the one
-        of these that `presets.json` lists first and whose weights are here or may be
-        downloaded; with a warning if that is not the first.
+        architecture with the most of the methods and no other; without their results.
+        Without a tag, the one of these that `presets.json` lists first and whose
+        weights are here or may be downloaded; with a warning if that is not the first.
 
     Raises:
         ValueError: If there are none; the message has the nearest names.
     """
-    known = read()
+    known = read(results=False)
     found = fitting(stem, tag, known)
     if not found:
         raise _unknown(stem, tag, known)

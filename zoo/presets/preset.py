@@ -89,13 +89,19 @@ class Preset:
         """What follows the first point of the name."""
         return self.name.partition(".")[2]
 
-    def to_json(self) -> dict:
-        """Returns the entry without the name, as `presets.json` holds it."""
+    def to_json(self, results: bool = True) -> dict:
+        """Returns the entry without the name, as published folders hold it.
+
+        Args:
+            results: Whether it has what was measured, which `presets.json` has not.
+        """
         entry = dataclasses.asdict(self)
         del entry["name"]
         for field in ("others", "data_is_own"):
             if not entry[field]:
                 del entry[field]
+        if not results:
+            entry = {k: v for k, v in entry.items() if k not in ("results", "others")}
         return {
             k: v
             for k, v in entry.items()
@@ -128,8 +134,13 @@ def from_json(name: str, entry: Mapping, origin: str | os.PathLike) -> Preset:
 
 
 def dumps(presets: Sequence[Preset]) -> str:
-    """Returns presets as JSON, in which a list or row without others is one line."""
-    text = json.dumps({p.name: p.to_json() for p in presets}, indent=2)
+    """Returns presets with their results as JSON."""
+    return as_text({preset.name: preset.to_json() for preset in presets})
+
+
+def as_text(entries: Mapping) -> str:
+    """Returns JSON in which a list or row without others is one line."""
+    text = json.dumps(entries, indent=2)
     # A string in JSON has no line breaks, so this changes the layout alone.
     inner = re.compile(r"[\[{][^\[\]{}]*[\]}]")
     return inner.sub(lambda m: re.sub(r"\n\s*", " ", m.group()), text) + "\n"

@@ -97,7 +97,7 @@ def test_a_training_becomes_a_folder_and_then_a_model_of_the_package(
     assert zoo.list_models(pretrained=True) == ["resnet20.fashion_mnist"]
     loaded = zoo.load("resnet20")
     np.testing.assert_array_equal(loaded(images, training=False), logits)
-    assert index.find("resnet20").results[0]["value"] == 0.25
+    assert index.with_results(index.find("resnet20")).results[0]["value"] == 0.25
 
 
 def test_wrong_flags_are_one_line(checkout):

@@ -55,9 +55,13 @@ def test_a_preset_takes_the_place_of_one_of_its_name(folder):
 
 def test_the_file_has_a_line_for_each_row_of_results(folder):
     index.add(make_preset("resnet20.a", results=(ROW, ROW)))
+    index.add(make_preset("resnet20.b"))
     lines = (folder / "presets.json").read_text().splitlines()
-    assert len([line for line in lines if '"metric": "nll"' in line]) == 2
+    assert not [line for line in lines if '"metric": "nll"' in line]
     assert '    "classes": [ "cat", "dog" ],' in lines
+    lines = (folder / "results" / "resnet20.a.json").read_text().splitlines()
+    assert len([line for line in lines if '"metric": "nll"' in line]) == 2
+    assert not any(preset.results for preset in index.read(results=False).values())
 
 
 def test_without_a_tag_the_first_one_listed_is_meant(folder):

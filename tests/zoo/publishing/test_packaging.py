@@ -45,6 +45,7 @@ def test_packaged_weights_load_by_their_name(model, folder, package):
     preset = packaging.package(folder)
     assert sorted(path.name for path in package.rglob("*.*[!p]")) == [
         "presets.json",
+        f"{NAME}.json",
         f"{NAME}.safetensors",
     ]
     loaded = zoo.load("resnet20_smooth_mcdo")
