@@ -98,4 +98,8 @@ def _publish(preset, root):
         export_saved_model if preset.name == "resnet20_smooth.fashion_mnist" else None
     )
     publish.publish(model, place, record, export=export)
-    packaging.package(place, root / "zoo")
+    packaged = packaging.package(place, root / "zoo")
+    measured = dataclasses.replace(
+        packaged, results=preset.results, others=preset.others
+    )
+    index.add(measured, folder=root / "zoo")

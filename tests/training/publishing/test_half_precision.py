@@ -91,20 +91,40 @@ def test_decisions_that_become_right_are_no_reason_to_refuse(model):
     assert (found["correct_in_float32"], found["correct"]) == (0, 50)
 
 
-@pytest.mark.parametrize("shift, count", [(0.0018, 2000), (0.0038, 400)])
-@pytest.mark.parametrize("factor", [1, 1.2])
-def test_an_nll_may_grow_by_as_much_as_chance_allows(model, shift, count, factor):
-    """The second logit is a bias that rounding moves by `shift`, from label 1 to 0."""
+def nll_grows(model, bias, growth):
+    """Rounding moves the first logit by so much that the NLL of label 1 grows so."""
+    slope = 1 / (1 + np.exp(bias - 64))
     kernel, _ = model.get_layer("head").get_weights()
-    bias = np.array([64 - factor * shift, 0.0])
-    kernel = np.zeros_like(kernel)
-    model.get_layer("head").set_weights([kernel, bias])
+    biases = np.array([64 - growth / slope, bias])
+    model.get_layer("head").set_weights([np.zeros_like(kernel), biases])
+    return np.log1p(np.exp(64 - bias))
+
+
+@pytest.mark.parametrize("growth, count", [(0.0018, 2000), (0.0038, 400)])
+@pytest.mark.parametrize("factor", [1, 1.2])
+def test_an_nll_may_grow_by_as_much_as_chance_allows(model, growth, count, factor):
+    nll = nll_grows(model, 63.5, factor * growth)
+    assert nll < 1
     data = dataset([0] * count)
     data.labels[:] = 1
     if factor == 1:
-        assert half_precision.round_weights(model, data)["nll"] == pytest.approx(64)
+        found = half_precision.round_weights(model, data)
+        assert found["nll"] == pytest.approx(nll)
+        assert found["nll"] - found["nll_in_float32"] == pytest.approx(growth, abs=3e-5)
     else:
-        with pytest.raises(ValueError, match="NLL is 64.0000 in place of 63.99"):
+        with pytest.raises(ValueError, match="NLL is 0.9741 in place of 0.9[67]"):
+            half_precision.round_weights(model, data)
+
+
+@pytest.mark.parametrize("growth, rounds", [(0.0118, True), (0.0131, False)])
+def test_a_large_nll_may_grow_by_its_share(model, growth, rounds):
+    assert nll_grows(model, 57.875, growth) == pytest.approx(6.127, abs=1e-3)
+    data = dataset([0] * 2000)
+    data.labels[:] = 1
+    if rounds:
+        half_precision.round_weights(model, data)
+    else:
+        with pytest.raises(ValueError, match="and 0.0122 added"):
             half_precision.round_weights(model, data)
 
 
