@@ -60,8 +60,7 @@ def find(weights: str) -> Origin:
     if path.exists() or path.suffix == ".safetensors" or len(path.parts) > 1:
         return _of_path(path)
     try:
-        spec = zoo.parse(weights)
-        preset = index.find(spec.stem, spec.tag)
+        preset = index.find(weights)
     except ValueError as error:
         raise ValueError(
             f"There is no file or folder '{weights}' to take weights from, and no "

@@ -35,7 +35,7 @@ def describe(
     """
     spec, preset = parse(name), None
     if spec.tag or any(p.stem == spec.stem for p in index.read(results=False).values()):
-        preset = index.with_results(index.find(spec.stem, spec.tag))
+        preset = index.with_results(index.find(spec))
         name, input_shape, num_classes = (
             f"{spec.stem}.{preset.tag}",
             preset.input_shape,

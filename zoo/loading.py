@@ -1,5 +1,6 @@
 """Pretrained models by name, from the package, a folder or a URL."""
 
+import dataclasses
 import os
 import pathlib
 import warnings
@@ -53,13 +54,13 @@ def load(
         name = index.read_published(weights).name
     spec = parse(name)
     if weights is None:
-        preset = index.find(spec.stem, spec.tag)
-        path, full_name = _locate(preset, spec), f"{spec.stem}.{preset.tag}"
+        preset = index.find(spec)
+        spec = dataclasses.replace(spec, tag=preset.tag)
+        path = _locate(preset, spec)
         if preset.stem != spec.stem:
-            warn_unlike(full_name, preset.stem, preset.name)
+            warn_unlike(str(spec), preset.stem, preset.name)
     else:
-        preset, path = _open(str(spec), weights, input_shape)
-        full_name = str(spec)
+        preset, path = _open(spec, weights, input_shape)
     shape = tuple(preset.input_shape if input_shape is None else input_shape)
     if shape[-1] != preset.input_shape[-1]:
         raise ValueError(
@@ -68,7 +69,7 @@ def load(
         )
     new_head = num_classes not in (None, preset.num_classes)
     model = build(
-        spec.stem if new_head else full_name,
+        dataclasses.replace(spec, tag=None) if new_head else spec,
         shape,
         num_classes if new_head else preset.num_classes,
         (preset.mean, preset.variance),
@@ -100,14 +101,16 @@ def _locate(preset, spec):
     try:
         return locate(preset)
     except ConnectionError as error:
-        fitting = index.fitting(spec.stem, None, index.read(results=False))
+        fitting = index.fitting(
+            dataclasses.replace(spec, tag=None), index.read(results=False)
+        )
         here = [other.name for other in fitting if index.is_here(other)]
         if not here:
             raise
         raise ConnectionError(f"{error} On this machine: {', '.join(here)}.") from error
 
 
-def _open(name, path, input_shape):
+def _open(spec, path, input_shape):
     """Returns what a file or folder of the user holds, and the path of its weights."""
     is_url = urls.is_url(path)
     path = path if is_url else pathlib.Path(path)
@@ -116,10 +119,10 @@ def _open(name, path, input_shape):
         path = locate(preset, path)
     else:
         path = path / index.WEIGHTS_FILE if path.is_dir() else path
-        preset = _read_preset(name, path, input_shape)
-    if preset.stem != parse(name).stem:
+        preset = _read_preset(str(spec), path, input_shape)
+    if preset.stem != spec.stem:
         warnings.warn(
-            f"'{path}' holds weights of '{preset.name}'. They load into '{name}' by "
+            f"'{path}' holds weights of '{preset.name}'. They load into '{spec}' by "
             "the names of the layers, but were not trained in it: train or evaluate it "
             "before you rely on it.",
             stacklevel=3,

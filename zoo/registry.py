@@ -54,8 +54,8 @@ class ModelSpec:
         return f"{self.stem}.{self.tag}" if self.tag else self.stem
 
 
-def parse(name: str) -> ModelSpec:
-    """Parses a model name.
+def parse(name: str | ModelSpec) -> ModelSpec:
+    """Parses a model name; a specification is returned as it is.
 
     Args:
         name: `architecture[_method...][.tag]`, for example
@@ -72,6 +72,8 @@ def parse(name: str) -> ModelSpec:
     >>> parse("resnet20_smooth_mcdo.fashion_mnist").methods
     ('smooth', 'mcdo')
     """
+    if isinstance(name, ModelSpec):
+        return name
     stem, dot, tag = str(name).partition(".")
     if not isinstance(name, str) or (dot and not tag):
         raise ValueError(
@@ -129,7 +131,7 @@ def default_normalization(channels: int):
 
 
 def build(
-    name: str,
+    name: str | ModelSpec,
     input_shape: tuple[int | None, int | None, int] = (224, 224, 3),
     num_classes: int = 1000,
     normalization: tuple[Sequence[float], Sequence[float]] | None = None,
@@ -138,7 +140,8 @@ def build(
     """Builds an untrained model.
 
     Args:
-        name: `architecture[_method...]`; a tag is kept in the name only.
+        name: `architecture[_method...]`, or what `parse` makes of it; a tag is kept in
+            the name only.
         input_shape: `(height, width, channels)`; sides below 64 get a stem that does
             not subsample, and None is any size of 64 or more.
         num_classes: The number of logits, two at least.
@@ -171,7 +174,7 @@ def build(
     model = ARCHITECTURES[spec.architecture](
         parts, tuple(input_shape), num_classes, normalization
     )
-    model.name = name
+    model.name = str(spec)
     return named(model, classes)
 
 
@@ -230,9 +233,9 @@ def split_seed(name: str) -> tuple[str, int]:
 
     Example:
 
-    >>> split("resnet20.fashion_mnist_seed2")
+    >>> split_seed("resnet20.fashion_mnist_seed2")
     ('resnet20.fashion_mnist', 2)
-    >>> split("resnet20.fashion_mnist")
+    >>> split_seed("resnet20.fashion_mnist")
     ('resnet20.fashion_mnist', 0)
     """
     match = _SEED.fullmatch(name)
@@ -240,5 +243,5 @@ def split_seed(name: str) -> tuple[str, int]:
 
 
 def join_seed(name: str, seed: int | None) -> str:
-    """Returns the name of the weights of a training, as `split` takes it apart."""
+    """Returns the name of the weights of a training, as `split_seed` takes it apart."""
     return f"{name}_seed{seed}" if seed else name

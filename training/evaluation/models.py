@@ -92,7 +92,7 @@ def sibling(name: str, method: str, weights: str | None = None) -> keras.Model:
     spec = zoo.parse(name)
     source, tag, known = weights, spec.tag, ()
     if not weights:
-        preset = index.find(spec.stem, spec.tag)
+        preset = index.find(spec)
         source, tag = loading.locate(preset), preset.tag
         known = loading.class_names(preset)
     wanted = zoo.ModelSpec(spec.architecture, (*spec.methods, method), tag)

@@ -6,7 +6,6 @@ import re
 import warnings
 from collections.abc import Mapping
 
-import zoo
 from training.data.image_data import ImageData
 from training.evaluation import external_models
 from zoo import dataset_name
@@ -52,8 +51,7 @@ def _trained_on(name, weights) -> tuple[str, Mapping[str, int]] | None:
     folder = weights or (name if urls.is_url(name) else None)
     if folder is None:
         try:
-            spec = zoo.parse(name)
-            preset = index.find(spec.stem, spec.tag)
+            preset = index.find(name)
         except ValueError:
             return None
     elif urls.is_url(folder) or (pathlib.Path(folder) / index.PRESET_FILE).is_file():

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from zoo.presets.preset import Preset, as_text, from_json
 from zoo.presets.preset import dumps as dumps
-from zoo.registry import parse
+from zoo.registry import ModelSpec, parse
 from zoo.storage import download, files, urls
 
 FOLDER = pathlib.Path(__file__).parent
@@ -107,12 +107,12 @@ def add(*added: Preset, folder: str | os.PathLike | None = None):
             temporary.write_text(as_text(entries), encoding="utf-8")
 
 
-def find(stem: str, tag: str | None = None) -> Preset:
+def find(name: str | ModelSpec) -> Preset:
     """Returns the preset of a name.
 
     Args:
-        stem: The name without a tag.
-        tag: Which weights.
+        name: Of a model, `architecture[_method...][.tag]`, or what `zoo.parse` makes of
+            it.
 
     Returns:
         That of the same name, or else that of converted weights for the same
@@ -123,30 +123,31 @@ def find(stem: str, tag: str | None = None) -> Preset:
     Raises:
         ValueError: If there are none; the message has the nearest names.
     """
-    known = read(results=False)
-    found = fitting(stem, tag, known)
+    spec, known = parse(name), read(results=False)
+    found = fitting(spec, known)
     if not found:
-        raise _unknown(stem, tag, known)
+        raise _unknown(spec, known)
     first = found[0]
-    if tag is not None:
-        return next((preset for preset in found if preset.stem == stem), first)
+    if spec.tag is not None:
+        return next((preset for preset in found if preset.stem == spec.stem), first)
     chosen = next((preset for preset in found if is_at_hand(preset)), first)
     if chosen is not first:
         warnings.warn(
-            f"'{stem}' means the weights '{first.name}', which are not here and may "
+            f"'{spec}' means the weights '{first.name}', which are not here and may "
             f"not be downloaded now, so these are '{chosen.name}'.",
             stacklevel=2,
         )
     return chosen
 
 
-def fitting(stem: str, tag: str | None, known: Mapping[str, Preset]) -> list[Preset]:
+def fitting(spec: ModelSpec, known: Mapping[str, Preset]) -> list[Preset]:
     """Returns the presets of a name, and the best of the converted ones, in order."""
-    converted = _converted(stem, tag, known.values())
+    converted, stem = _converted(spec, known.values()), spec.stem
     return [
         preset
         for preset in known.values()
-        if (preset.stem == stem and tag in (None, preset.tag)) or preset is converted
+        if (preset.stem == stem and spec.tag in (None, preset.tag))
+        or preset is converted
     ]
 
 
@@ -165,33 +166,29 @@ def is_here(preset: Preset) -> bool:
     )
 
 
-def _unknown(stem, tag, known) -> ValueError:
-    own = [preset.name for preset in known.values() if preset.stem == stem]
+def _unknown(spec, known) -> ValueError:
+    own = [preset.name for preset in known.values() if preset.stem == spec.stem]
     if not known:
         near = "No weights are published yet."
     else:
-        words = own or _nearest(stem, tag, known)
+        words = own or _nearest(spec.stem, spec.tag, known)
         near = f"The nearest that have some: {', '.join(words)}."
-    name = f"{stem}.{tag}" if tag else stem
     return ValueError(
-        f"There are no weights for '{name}'. {near} `zoo.build('{stem}')` gives an "
-        "untrained model."
+        f"There are no weights for '{spec}'. {near} `zoo.build('{spec.stem}')` gives "
+        "an untrained model."
     )
 
 
-def _converted(stem, tag, known) -> Preset | None:
+def _converted(spec, known) -> Preset | None:
     """Returns the weights of another library that fit a network with more methods."""
-    spec, fitting = parse(stem), []
+    found = {}
     for preset in known:
-        other = parse(preset.stem)
-        if (
-            preset.source
-            and other.architecture == spec.architecture
-            and tag in (None, preset.tag)
-            and set(other.methods) <= set(spec.methods)
-        ):
-            fitting.append((len(other.methods), preset))
-    return max(fitting, key=lambda pair: pair[0], default=(0, None))[1]
+        methods = preset.stem.removeprefix(spec.architecture).split("_")
+        is_alike = preset.source and preset.stem.startswith(spec.architecture)
+        is_named = spec.tag in (None, preset.tag)
+        if is_alike and is_named and {*methods} <= {"", *spec.methods}:
+            found.setdefault(len(methods), preset)
+    return found[max(found)] if found else None
 
 
 def _nearest(stem, tag, known, count=4) -> list[str]:

@@ -34,7 +34,7 @@ def trained(tmp_path, monkeypatch):
         folder = tmp_path / "work"
         folder.mkdir(exist_ok=True)
         (folder / "recipe.json").write_text(json.dumps(record))
-        known = index.find("resnet20", "fashion_mnist")
+        known = index.find("resnet20.fashion_mnist")
         preset = dataclasses.replace(known, name=NAME, data=dataset, seen=facts)
         monkeypatch.setattr(index, "find", lambda *_: preset)
         text = index.dumps([preset])

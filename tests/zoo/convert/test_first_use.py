@@ -306,7 +306,7 @@ def test_two_processes_download_and_convert_once(hub, cache, monkeypatch):
     )
     context = multiprocessing.get_context("fork")
     preset = index.find("resnet18")
-    processes = [context.Process(target=index.locate, args=(preset,)) for _ in "ab"]
+    processes = [context.Process(target=loading.locate, args=(preset,)) for _ in "ab"]
     for process in processes:
         process.start()
     for process in processes:
@@ -346,12 +346,10 @@ def test_names_find_the_converted_weights_that_share_the_most(cache):
         ("resnet18_mcdo_smooth", "resnet18.mine_in1k"),
         ("vgg11_mlp_smooth", "vgg11_mlp.tv"),
     ):
-        spec = zoo.parse(name)
-        assert index.find(spec.stem, spec.tag).name == expected, name
+        assert index.find(name).name == expected, name
     for name in ("resnet34", "vgg11", "resnet18.unknown", "resnet18_smooth.ours"):
-        spec = zoo.parse(name)
         with pytest.raises(ValueError, match="There are no weights for"):
-            index.find(spec.stem, spec.tag)
+            index.find(name)
 
 
 def test_without_a_network_a_name_means_the_weights_that_are_here(cache, monkeypatch):

@@ -68,31 +68,29 @@ def test_without_a_tag_the_first_one_listed_is_meant(folder):
     for name in ("resnet20_mcdo.x", "resnet20.b", "resnet20.a"):
         index.add(make_preset(name))
     assert index.find("resnet20").name == "resnet20.b"
-    assert index.find("resnet20", "a").name == "resnet20.a"
+    assert index.find("resnet20.a").name == "resnet20.a"
 
 
 @pytest.mark.parametrize(
-    "stem, tag, message",
+    "name, message",
     [
         (
             "resnet50_smooth",
-            None,
             r"some: resnet20_smooth.fmnist, .*`zoo.build\('resnet",
         ),
         (
-            "resnet20",
-            "imagenet",
+            "resnet20.imagenet",
             r"weights for 'resnet20.imagenet'.*: resnet20.fmnist\.",
         ),
-        ("vgg11", "cifar", r"some: vgg16.cifar, "),
+        ("vgg11.cifar", r"some: vgg16.cifar, "),
     ],
 )
-def test_names_without_weights_offer_the_nearest(folder, stem, tag, message):
-    for name in ("resnet20", "resnet20_mcdo", "resnet20_smooth", "vgg16_mcdo"):
-        index.add(make_preset(f"{name}.fmnist"))
+def test_names_without_weights_offer_the_nearest(folder, name, message):
+    for stem in ("resnet20", "resnet20_mcdo", "resnet20_smooth", "vgg16_mcdo"):
+        index.add(make_preset(f"{stem}.fmnist"))
     index.add(make_preset("vgg16.cifar"))
     with pytest.raises(ValueError, match=message):
-        index.find(stem, tag)
+        index.find(name)
 
 
 def test_without_any_weights_the_error_says_so(folder):
