@@ -1,9 +1,10 @@
 """Which layers of a graph draw although they are not of this package."""
 
 import inspect
-from collections.abc import Iterator
 
 import keras
+
+from layers import keras_internals
 
 
 def functional(model):
@@ -11,14 +12,7 @@ def functional(model):
     # A subclass may have a `call` of its own.
     if not isinstance(model, keras.Model) or not _is_of(type(model).call, "keras"):
         return None
-    graph = model._functional if isinstance(model, keras.Sequential) else model
-    return graph if hasattr(graph, "_nodes_by_depth") else None
-
-
-def nodes(graph) -> Iterator:
-    """Yields the calls of a graph, from its inputs to its outputs."""
-    for depth in sorted(graph._nodes_by_depth, reverse=True):
-        yield from (node for node in graph._nodes_by_depth[depth] if not node.is_input)
+    return keras_internals.functional_graph(model)
 
 
 def is_in_training_mode(node) -> bool:
@@ -50,8 +44,7 @@ def _is_switched(layer):
 
 def has_generator(layer) -> bool:
     """Returns whether a layer has a generator of random numbers by Keras."""
-    # Those in lists and dicts, too: Keras keeps account of all of them.
-    return bool(getattr(layer, "_seed_generators", ()))
+    return bool(keras_internals.seed_generators(layer))
 
 
 def is_foreign(operation) -> bool:
@@ -70,7 +63,7 @@ def _is_of(code, *packages) -> bool:
 def layers_of(operation) -> list:
     """Returns a layer and those inside of it; none for other operations."""
     is_layer = isinstance(operation, keras.layers.Layer)
-    return list(operation._flatten_layers()) if is_layer else []
+    return keras_internals.flat_layers(operation) if is_layer else []
 
 
 def switched_on(model, around: bool = False) -> list[str]:
@@ -90,7 +83,7 @@ def switched_on(model, around: bool = False) -> list[str]:
             name for layer in inside if functional(layer) for name in switched_on(layer)
         ]
     names = []
-    for node in nodes(graph):
+    for node in keras_internals.nodes(graph):
         operation, on = node.operation, around or is_in_training_mode(node)
         if functional(operation) is not None:
             names += switched_on(operation, on)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 import keras
 
+from layers import keras_internals
+
 
 def may_be_empty(inputs) -> bool:
     """Returns whether a batch may be what other replicas have left over.
@@ -85,6 +87,6 @@ def accept_empty_batches(model: keras.Model):
     """
     if keras.backend.backend() != "tensorflow":
         return
-    for layer in model._flatten_layers():
+    for layer in keras_internals.flat_layers(model):
         if hasattr(layer, "convolution_op") and "convolution_op" not in vars(layer):
             layer.convolution_op = functools.partial(_convolve, layer.convolution_op)

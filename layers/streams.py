@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from layers import graphs, random, tracing
+from layers import graphs, keras_internals, random, tracing
 from layers.checks import check_choice
 from layers.estimators import ESTIMATORS
 
@@ -238,7 +238,7 @@ def set_seed(model: keras.Model, seed: int):
         ValueError: If the seed is another number.
     """
     _check_seed(seed)
-    for layer in model._flatten_layers():
+    for layer in keras_internals.flat_layers(model):
         if isinstance(layer, RandomLayer):
             start = random.fold(seed, zlib.crc32(layer.name.encode()))
             layer.random_state.assign(ops.stack([start, random.uint32(0)]))
@@ -256,5 +256,5 @@ def is_stochastic(model: keras.Model) -> bool:
         layer.stochastic
         if isinstance(layer, RandomLayer)
         else graphs.is_foreign(layer) and graphs.has_generator(layer)
-        for layer in model._flatten_layers()
+        for layer in keras_internals.flat_layers(model)
     )

@@ -2,6 +2,8 @@
 
 import keras
 
+from layers import keras_internals
+
 
 def current():
     """Returns what tells the function that is being compiled from others.
@@ -54,9 +56,7 @@ def would_leak(value) -> bool:
     """Returns whether a state must not become this value, of a function of JAX."""
     if keras.backend.backend() != "jax" or not _is_staged(value):
         return False
-    from keras.src.backend.common.stateless_scope import in_stateless_scope
-
-    return not in_stateless_scope()
+    return not keras_internals.is_stateless()
 
 
 def _is_control_flow(graph, tf) -> bool:

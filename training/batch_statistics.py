@@ -9,13 +9,16 @@ import numpy as np
 from keras import ops
 
 import layers
+from layers import keras_internals
 from training.progress import track
 
 
 def batch_normalizations(model: keras.Model) -> list:
     """Returns the batch normalizations of a model, those in nested models too."""
     kind = keras.layers.BatchNormalization
-    return [layer for layer in model._flatten_layers() if isinstance(layer, kind)]
+    return [
+        layer for layer in keras_internals.flat_layers(model) if isinstance(layer, kind)
+    ]
 
 
 def recalibrate(

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from layers import keras_internals
 from training.recipes.base import Recipe
 
 
@@ -75,7 +76,7 @@ class MomentumSGD(keras.optimizers.SGD):
             return
         import tensorflow as tf
 
-        momentum = self.momentums[self._get_variable_index(variable)]
+        momentum = self.momentums[keras_internals.index_in(self, variable)]
         tf.raw_ops.ResourceApplyKerasMomentum(
             var=variable.handle,
             accum=momentum.value.handle,
@@ -127,7 +128,7 @@ def optimizer(recipe: Recipe, steps_per_epoch: int, model: keras.Model):
     )
     gaussian = [
         weight
-        for layer in model._flatten_layers()
+        for layer in keras_internals.flat_layers(model)
         if hasattr(layer, "kernel_rho")
         for weight in layer.trainable_weights
     ]

@@ -5,6 +5,7 @@ import math
 
 import keras
 
+from layers import keras_internals
 from zoo.models.methods import METHODS
 from zoo.presets import index
 from zoo.presets.model_config import layer_settings
@@ -55,19 +56,9 @@ def outline(
     input_shape: tuple[int | None, int | None, int] = (224, 224, 3),
     num_classes: int = 1000,
 ) -> keras.Model:
-    """Builds a model whose weights have shapes and no values; see `zoo.build`.
-
-    Keras keeps a list of such weights and would give all of them values, gigabytes for
-    large networks, when it next builds a layer of some kinds. They are taken off it.
-    """
-    from keras.src.backend.common import global_state
-
-    pending = "uninitialized_variables"
-    before = list(global_state.get_global_attribute(pending, []))
-    with keras.StatelessScope(initialize_variables=False):
-        model = build(name, input_shape, num_classes)
-    global_state.set_global_attribute(pending, before)
-    return model
+    """Builds a model whose weights have shapes and no values; see `zoo.build`."""
+    with keras_internals.without_values():
+        return build(name, input_shape, num_classes)
 
 
 def count_parameters(model: keras.Model) -> int:

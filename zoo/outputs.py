@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from layers import graphs, tracing
+from layers import graphs, keras_internals, tracing
 from zoo import arrays
 
 # Operations whose outputs are probabilities, and those that do not change what they
@@ -195,7 +195,9 @@ def _ending(model) -> tuple:
     graph = graphs.functional(model)
     if graph is None or len(graph.outputs) != 1:
         return None, ""
-    places = {id(out): node for node in graphs.nodes(graph) for out in node.outputs}
+    places = {
+        id(out): node for node in keras_internals.nodes(graph) for out in node.outputs
+    }
     node = places.get(id(graph.outputs[0]))
     while node is not None:
         operation = node.operation

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from layers import RandomLayer
+from layers import RandomLayer, keras_internals
 from zoo.storage import download, files
 
 _CHUNK = 1000  # Images or files that are read at once.
@@ -24,7 +24,7 @@ def of_posterior(posterior: keras.layers.Layer) -> str:
     Counters of random layers do not belong to it: under a seed they are not read.
     """
     digest = hashlib.sha256()
-    for layer in posterior._flatten_layers():
+    for layer in keras_internals.flat_layers(posterior):
         if isinstance(layer, keras.Model):
             config = _renamed(
                 keras.saving.serialize_keras_object(layer), _numbers(layer)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 import layers
+from layers import keras_internals
 from layers.variational import GaussianKernel
 from training import data
 from training.data import label_files, loading
@@ -128,7 +129,7 @@ def check_precision(model: keras.Model):
     Raises:
         ValueError: If a layer does not.
     """
-    for layer in model._flatten_layers():
+    for layer in keras_internals.flat_layers(model):
         if layer.compute_dtype in ("float16", "bfloat16", "float64"):
             raise ValueError(
                 "The model must compute in float32: build it again, under "
@@ -150,7 +151,11 @@ def _check(quantization, calibration, input_dtype):
 
 
 def _check_kernels(model):
-    drawn = [layer.name for layer in model._flatten_layers() if _draws_kernel(layer)]
+    drawn = [
+        layer.name
+        for layer in keras_internals.flat_layers(model)
+        if _draws_kernel(layer)
+    ]
     if drawn:
         raise ValueError(
             "The convolutions and products of LiteRT in 8 bits have kernels that do "

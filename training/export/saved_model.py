@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from layers import keras_internals
 from training.data import label_files
 from training.export import encoded_images, parity
 from training.export.checked import posterior_of, write_checked
@@ -107,7 +108,7 @@ def _samplers(posterior):
     def draw(images, num_samples, seed, offset):
         tf.debugging.assert_positive(num_samples, "`num_samples` must be positive.")
         logits = posterior.sample(images, seed, offset, num_samples)
-        posterior.model._clear_losses()  # They are tensors of the graph.
+        keras_internals.clear_losses(posterior.model)  # They are tensors of the graph.
         found = _outputs(logits, posterior.classes)
         return {**found, "samples": ops.softmax(logits, axis=-1)}
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from layers import keras_internals
 from zoo.convert.name_tables import KERAS_HUB
 from zoo.storage import download, files
 
@@ -72,8 +73,8 @@ def read_model(model: keras.Model) -> tuple[dict[str, np.ndarray], dict[str, obj
         Arrays by `layer/variable`, and what is known of them as `Source.config` has it.
     """
     state = {}
-    for layer in model._flatten_layers(include_self=False):
-        if layer.weights and not list(layer._flatten_layers(include_self=False)):
+    for layer in keras_internals.flat_layers(model, include_self=False):
+        if layer.weights and not keras_internals.flat_layers(layer, False):
             for variable in layer.weights:
                 state[f"{layer.name}/{variable.name}"] = ops.convert_to_numpy(variable)
     converter = getattr(getattr(model, "preprocessor", None), "image_converter", None)

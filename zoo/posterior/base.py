@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 import layers
-from layers import tracing
+from layers import keras_internals, tracing
 from zoo import arrays
 
 
@@ -58,7 +58,7 @@ class Posterior(layers.RandomLayer):
         key = self.next_key() if seed is None else seed
         samples = self.sample(images, key, offset)
         # The KL terms are for training, and loops leave tensors of their bodies there.
-        self._clear_losses()
+        keras_internals.clear_losses(self)
         return samples
 
     def sample(self, images, key, offset):

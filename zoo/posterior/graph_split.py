@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 import layers
-from layers import graphs
+from layers import graphs, keras_internals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +118,7 @@ class _Tracer:
         graph = graphs.functional(model)
         single = graph is not None and len(graph.inputs) == len(graph.outputs) == 1
         self.input, self.output = "images", "logits"
-        if single and not any(map(_makes_masks, model._flatten_layers())):
+        if single and not any(map(_makes_masks, keras_internals.flat_layers(model))):
             self.tensors["images"] = graph.inputs[0]
             (self.output,) = self._enter(graph, "images", (), False)
         else:
@@ -135,12 +135,11 @@ class _Tracer:
         """Adds the steps of a functional model; returns the places of its outputs."""
 
         def standardize(values):
-            graph._assert_input_compatibility(*values)
-            return graph._standardize_inputs(*values)
+            return keras_internals.standardized(graph, *values)
 
         (start,) = self._places(graph.inputs, path)
         self._add(standardize, [place], [start], False)
-        for node in graphs.nodes(graph):
+        for node in keras_internals.nodes(graph):
             self._visit(node, path, on)
         return self._places(graph.outputs, path)
 

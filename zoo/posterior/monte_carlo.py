@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 import layers
-from layers import tracing
+from layers import keras_internals, tracing
 from layers.compilation import Compiled
 from layers.estimators import ESTIMATORS
 from zoo import outputs
@@ -99,7 +99,7 @@ class MonteCarlo(Posterior):
         self._compiled = Compiled(self._draw, self, self._split.is_known)
         self._drawing = [
             layer
-            for layer in model._flatten_layers()
+            for layer in keras_internals.flat_layers(model)
             if any(hasattr(layer, name) for name in _NOISE_SETTINGS)
         ]
         self.takes_bytes = takes_bytes(model)
@@ -135,7 +135,7 @@ class MonteCarlo(Posterior):
         self.probe_once(rows)
         version = self._noise_settings()
         samples, _ = self._compiled((rows, key, offset), (num_samples,), version)
-        self._clear_losses()  # They are tensors of the compiled function.
+        keras_internals.clear_losses(self)  # They are tensors of the compiled function.
         return samples if rows is images else samples[:, : ops.shape(images)[0]]
 
     def sample_until(
@@ -175,7 +175,7 @@ class MonteCarlo(Posterior):
         self.probe_once(rows)
         version = self._noise_settings()
         samples, count = self._compiled((rows, key, offset), settings, version)
-        self._clear_losses()
+        keras_internals.clear_losses(self)
         return samples[: int(count), : ops.shape(images)[0]]
 
     @property
@@ -304,7 +304,7 @@ def _prepare(model):
     """Returns what random layers compute alike in each pass."""
     random = [
         layer
-        for layer in model._flatten_layers()
+        for layer in keras_internals.flat_layers(model)
         if isinstance(layer, layers.RandomLayer) and layer.stochastic
     ]
     return {layer: layer.prepare() for layer in random}

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from layers import graphs
+from layers import graphs, keras_internals
 
 # A layer that scales pixels of 8 bits divides by more than this.
 _SMALLEST_DIVISOR = 32
@@ -23,7 +23,7 @@ def takes_bytes(model: keras.Model) -> bool:
     if graph is None or len(graph.inputs) != 1:
         return False
     place = graph.inputs[0]
-    for node in graphs.nodes(graph):
+    for node in keras_internals.nodes(graph):
         if not any(tensor is place for tensor in node.input_tensors):
             continue
         operation = node.operation

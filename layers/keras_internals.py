@@ -1,0 +1,76 @@
+"""What is used of Keras beyond its public names, in one place.
+
+Each function states what it relies on, and `tests/layers/test_keras_internals.py` has a
+test of it, so that a new version of Keras that changes one is told at once.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+
+
+def flat_layers(layer: keras.Layer, include_self: bool = True) -> list[keras.Layer]:
+    """Returns a layer and all inside of it, at any depth, each once.
+
+    Args:
+        layer: Layer or model.
+        include_self: Whether the layer itself is one of them.
+    """
+    return list(layer._flatten_layers(include_self=include_self))
+
+
+def clear_losses(layer: keras.Layer):
+    """Forgets what the last call of a layer and those inside of it added to losses."""
+    layer._clear_losses()
+
+
+def functional_graph(model: keras.Model):
+    """Returns the graph of a functional or sequential model, of others None."""
+    graph = model._functional if isinstance(model, keras.Sequential) else model
+    return graph if hasattr(graph, "_nodes_by_depth") else None
+
+
+def nodes(graph) -> Iterator:
+    """Yields the calls of a graph, from its inputs to its outputs."""
+    for depth in sorted(graph._nodes_by_depth, reverse=True):
+        yield from (node for node in graph._nodes_by_depth[depth] if not node.is_input)
+
+
+def standardized(graph, *values) -> list:
+    """Returns inputs as a functional model takes them: checked, cast and reshaped."""
+    graph._assert_input_compatibility(*values)
+    return graph._standardize_inputs(*values)
+
+
+def seed_generators(layer: keras.Layer) -> tuple:
+    """Returns the generators of a layer itself, those in lists and dicts, too."""
+    return tuple(getattr(layer, "_seed_generators", ()))
+
+
+def index_in(optimizer: keras.optimizers.Optimizer, variable) -> int:
+    """Returns the place of a weight in the lists that an optimizer keeps for them."""
+    return optimizer._get_variable_index(variable)
+
+
+def is_stateless() -> bool:
+    """Returns whether Keras keeps new values of variables apart, as JAX needs it."""
+    from keras.src.backend.common.stateless_scope import in_stateless_scope
+
+    return in_stateless_scope()
+
+
+@contextlib.contextmanager
+def without_values() -> Iterator[None]:
+    """Makes weights with shapes and no values.
+
+    Keras keeps a list of such weights and would give all of them values, gigabytes for
+    large networks, when it next builds a layer of some kinds. They are taken off it.
+    """
+    from keras.src.backend.common import global_state
+
+    pending = "uninitialized_variables"
+    before = list(global_state.get_global_attribute(pending, []))
+    with keras.StatelessScope(initialize_variables=False):
+        yield
+    global_state.set_global_attribute(pending, before)
