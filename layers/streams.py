@@ -131,6 +131,11 @@ def _check_seed(seed):
 class RandomLayer(keras.layers.Layer):
     """Base class of layers that draw random numbers.
 
+    A subclass declares in `optional_weights` the attributes that hold weights which the
+    layer of a plain network has not: such weights keep their initial values where a
+    file has none of their kind. `decays = False` keeps weight decay from its weights,
+    for example since they have a prior.
+
     Args:
         seed: Integer in `[0, 2**32)` that makes the draws reproducible. By default
             it is taken from Python's `random`, which `keras.utils.set_random_seed`
@@ -141,6 +146,8 @@ class RandomLayer(keras.layers.Layer):
     # Whether what an example draws follows from its key of `row_keys` alone, so that
     # one batch may hold several streams.
     by_row = False
+    optional_weights: tuple[str, ...] = ()
+    decays = True
 
     def __init__(self, seed: int | None = None, **kwargs):
         super().__init__(**kwargs)

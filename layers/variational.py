@@ -58,6 +58,9 @@ class GaussianKernel(streams.RandomLayer):
 
     sample = staticmethod(ESTIMATORS["flipout"])  # In training.
 
+    optional_weights = ("kernel_rho",)
+    decays = False
+
     def __init__(
         self,
         use_bias: bool,

@@ -110,7 +110,8 @@ def optimizer(recipe: Recipe, steps_per_epoch: int, model: keras.Model):
     PyTorch adds `weight_decay * w` to the gradient, before the momentum, so that an
     update shrinks a weight by `learning_rate * weight_decay / (1 - momentum)` in the
     long run; Keras subtracts `learning_rate * weight_decay * w` itself. Hence the
-    division by `1 - momentum`. Gaussian weights have their prior in place of a decay.
+    division by `1 - momentum`. Layers with `decays = False` are left out, such as those
+    whose weights have a prior.
 
     Args:
         recipe: The settings.
@@ -126,12 +127,12 @@ def optimizer(recipe: Recipe, steps_per_epoch: int, model: keras.Model):
         ema_momentum=recipe.ema_momentum,
         name="sgd",
     )
-    gaussian = [
+    spared = [
         weight
         for layer in keras_internals.flat_layers(model)
-        if hasattr(layer, "kernel_rho")
+        if not getattr(layer, "decays", True)
         for weight in layer.trainable_weights
     ]
-    if gaussian:
-        result.exclude_from_weight_decay(var_list=gaussian)
+    if spared:
+        result.exclude_from_weight_decay(var_list=spared)
     return result

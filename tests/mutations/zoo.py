@@ -3,6 +3,13 @@
 # What the bug is; the file; the code; the code with the bug; the tests to run.
 MUTATIONS = [
     (
+        "one kind of optional weights in a file calls for all kinds",
+        "zoo/presets/weight_file.py",
+        "if _kind(name) not in kinds:",
+        "if not kinds & {_kind(other) for other in optional(model)}:",
+        "tests/zoo/presets/test_weight_file.py",
+    ),
+    (
         "the axis of samples is taken for the batch",
         "zoo/posterior/base.py",
         "        check_axes(self)\n",

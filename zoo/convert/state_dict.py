@@ -10,7 +10,7 @@ from keras import ops
 
 from zoo.convert import padded_shortcuts
 from zoo.convert.name_tables import TORCH, library
-from zoo.presets.weight_file import variables
+from zoo.presets.weight_file import optional, variables
 
 _COUNTER = ".num_batches_tracked"  # Of PyTorch's normalization.
 
@@ -124,10 +124,10 @@ def _targets(model, state, theirs) -> list[_Target]:
     }
     maps = [x.input for x in model.layers if isinstance(x, keras.layers.Flatten)]
     spatial = {"hidden_1": tuple(maps[0].shape[1:3])} if maps else {}
-    targets = []
+    targets, spare = [], optional(model)
     for name, variable in own.items():
         layer, _, inner = name.partition("/")
-        if inner == "kernel_rho":
+        if name in spare:
             continue
         if layer not in chosen or inner not in theirs.variables:
             raise ValueError(

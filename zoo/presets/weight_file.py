@@ -16,6 +16,7 @@ import safetensors
 import safetensors.numpy
 from keras import ops
 
+from layers import keras_internals
 from zoo.presets.model_config import model_facts
 from zoo.storage import files
 
@@ -47,6 +48,26 @@ def variables(model: keras.Model) -> dict[str, keras.Variable]:
                 "its layers different names."
             )
     return found
+
+
+def optional(model: keras.Model) -> list[str]:
+    """Returns the names of weights that a plain network has not.
+
+    Layers declare them as `optional_weights`; see `layers.RandomLayer`.
+
+    Args:
+        model: Keras model.
+    """
+    own = {
+        id(getattr(layer, name))
+        for layer in keras_internals.flat_layers(model)
+        for name in getattr(layer, "optional_weights", ())
+    }
+    return [name for name, variable in _named(model) if id(variable) in own]
+
+
+def _kind(name):
+    return name.rpartition("/")[2]
 
 
 def _named(model) -> Iterator[tuple[str, keras.Variable]]:
@@ -165,8 +186,8 @@ def load_weights(
     """Loads weights by layer name; a file that does not fit changes nothing.
 
     Every weight of the file must be used and every weight of the model found, except
-    `kernel_rho`, the spread of a random kernel: where the file has none, being of the
-    plain network, it keeps its initial value.
+    what is `optional`, such as `kernel_rho`, the spread of a random kernel: where the
+    file has none of a kind, being of the plain network, they keep their initial values.
 
     Args:
         model: Keras model.
@@ -185,8 +206,10 @@ def load_weights(
         files.check(path, sha256)
     header.pop("__metadata__", None)
     wanted, found = _without(skip, variables(model), model), _without(skip, header)
-    if not any(name.endswith("/kernel_rho") for name in found):
-        wanted = {k: v for k, v in wanted.items() if not k.endswith("/kernel_rho")}
+    kinds = {_kind(name) for name in found}
+    for name in optional(model):
+        if _kind(name) not in kinds:
+            wanted.pop(name, None)
     problems = _problems(wanted, found)
     if problems:
         raise ValueError(

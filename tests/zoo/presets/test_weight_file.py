@@ -220,3 +220,39 @@ def test_files_are_the_same_for_jax_without_tensorflow(tmp_path):
         logits = model(images, training=False)
     np.testing.assert_allclose(np.load(paths[2]), logits, rtol=1e-4, atol=1e-4)
     assert paths[3].read_bytes() == paths[0].read_bytes()
+
+
+class Scaled(layers.RandomLayer):
+    """Has a weight that the plain layer has not, and one that it has."""
+
+    optional_weights = ("scale",)
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(input_shape[-1:], "ones", name="kernel")
+        self.scale = self.add_weight(input_shape[-1:], "ones", name="scale")
+
+    def call(self, x):
+        return x * self.kernel * self.scale
+
+
+def test_weights_that_a_layer_declares_optional_need_not_be_in_a_file(tmp_path):
+    images = keras.Input((2,))
+    dense = layers.DenseFlipout(2, name="dense")
+    model = keras.Model(images, dense(Scaled(name="scaled")(images)))
+    path = tmp_path / "weights.safetensors"
+    weight_file.save_weights(model, path)
+    arrays = safetensors.numpy.load_file(path)
+
+    def load(*kept):
+        left = {k: v + 1 for k, v in arrays.items() if k not in kept}
+        safetensors.numpy.save_file(left, path)
+        weight_file.load_weights(model, path)
+
+    load("scaled/scale")
+    found = weight_file.variables(model)
+    np.testing.assert_array_equal(found["scaled/scale"], arrays["scaled/scale"])
+    for name in ("scaled/kernel", "dense/kernel_rho", "dense/kernel"):
+        np.testing.assert_allclose(found[name], arrays[name] + 1)
+    load("scaled/scale", "dense/kernel_rho")
+    with pytest.raises(ValueError, match="lacks 'scaled/kernel'"):
+        load("scaled/kernel")
