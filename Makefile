@@ -8,7 +8,7 @@
 #     make lint        ruff
 #     make bench       measurements against other libraries
 #     make mutate      puts deliberate bugs in and checks that the tests see them
-#     make results     writes the results of the packaged models into the README
+#     make results     writes the results of the packaged models into the documents
 #     make setup       the environment .venv, which all of these make by themselves;
 #                      `make clean setup PYTHON=python3.12` takes that interpreter
 #     make clean       removes .venv and what else was made here, except runs/

@@ -138,7 +138,7 @@ def processor() -> str:
 
 def main() -> None:
     """Prints a table for each model."""
-    from benchmarks.results import readme
+    from benchmarks.results import documents
     from training.cli import demo_tour
     from training.versions import current_commit
 
@@ -164,7 +164,7 @@ def main() -> None:
         text += f"\n`{name}`, {what}:\n\n{header}" + "\n".join(lines) + "\n"
     print(text)
     if flags.write:
-        readme.replace(flags.write, text + "\n")
+        documents.replace(flags.write, text + "\n")
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def main() -> None:
     processor = tf.config.list_physical_devices("CPU")[0]
     logical = [tf.config.LogicalDeviceConfiguration()] * flags.devices
     tf.config.set_logical_device_configuration(processor, logical)
-    from benchmarks.results import readme
+    from benchmarks.results import documents
     from benchmarks.train import conditions
 
     flags.seconds = 0
@@ -104,7 +104,7 @@ def main() -> None:
         lines.append(f"| {label} | {speeds[0]:,.0f} | {speeds[1]:,.0f} |")
     print("\n".join(lines))
     if flags.write:
-        readme.replace(flags.write, "\n".join(["", *lines, ""]), MARKS)
+        documents.replace(flags.write, "\n".join(["", *lines, ""]), MARKS)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ import numpy as np
 
 from benchmarks import rounds
 from benchmarks.headline import BACKBONES, headline
-from benchmarks.results import readme
+from benchmarks.results import documents
 from training import versions as run
 
 MARKS = "<!-- predict -->\n", "<!-- end of predict -->\n"  # Around the table.
@@ -210,7 +210,7 @@ def main():
         print(line, end="", flush=True)
         text += line
     if flags.write:
-        readme.replace(flags.write, f"\n{text}\n", MARKS)
+        documents.replace(flags.write, f"\n{text}\n", MARKS)
     for peer in peers.values():
         peer.stop()
 

@@ -28,7 +28,7 @@ import keras
 import numpy as np
 
 from benchmarks import rounds, train_ours
-from benchmarks.results import benchmark_page, readme
+from benchmarks.results import benchmark_page, documents
 from training import versions as run
 
 MARKS = "<!-- train -->\n", "<!-- end of train -->\n"
@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("--write", type=pathlib.Path, help="A file with the marks.")
     flags = parser.parse_args()
     if flags.write:
-        readme.split(flags.write, MARKS)
+        documents.split(flags.write, MARKS)
     if flags.quick:
         flags.rounds, flags.seconds, flags.batch, flags.side = 2, 0.1, 8, 16
     about = conditions(flags)
@@ -197,7 +197,7 @@ def main() -> None:
         flipout(bench, inputs, flags.batch)
     bench.stop()
     if flags.write:
-        readme.replace(flags.write, "\n".join(["", about, *bench.lines, ""]), MARKS)
+        documents.replace(flags.write, "\n".join(["", about, *bench.lines, ""]), MARKS)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,14 @@ def test_the_python_code_runs(path, tmp_path, monkeypatch):
         exec(compile(code, path, "exec"), namespace)
 
 
+def test_the_first_example_prints_what_stands_below_it(capsys):
+    path = ROOT / "README.md"
+    code, printed = (markdown.blocks(path, kind)[0] for kind in ("python", "text"))
+    assert 0 < printed.line - code.line < 25
+    exec(compile(code.code, path, "exec"), {"__name__": "README"})
+    assert capsys.readouterr().out == printed.code
+
+
 @each_file
 def test_the_commands_and_their_flags_exist(path):
     for block in markdown.blocks(path, "bash", "sh", "console"):

@@ -7,7 +7,7 @@ With --question it prints at how many passes `mcdo` is as good as `smooth_mcdo` 
 
 Examples:
 
-    python -m benchmarks.results --readme=README.md
+    python -m benchmarks.results --checkout=.
     python -m benchmarks.results --results=runs/a/rows.jsonl,runs/b/rows.jsonl
     python -m benchmarks.results --benchmark=runs/benchmark --page=docs/benchmark.md
     python -m benchmarks.results --question=runs/a/rows.jsonl,runs/b/rows.jsonl
@@ -17,12 +17,12 @@ import pathlib
 
 from absl import flags
 
-from benchmarks.results import benchmark_page, passes_saved, readme
+from benchmarks.results import benchmark_page, documents, passes_saved
 from training import report
 from training.cli import common
 from zoo.publishing import packaging
 
-_README = flags.DEFINE_string("readme", "README.md", "The Markdown file.")
+_CHECKOUT = flags.DEFINE_string("checkout", ".", "Folder of README.md and docs.")
 _BENCHMARK = flags.DEFINE_string("benchmark", None, "Folder of `zoo-evaluate`.")
 _BASE = flags.DEFINE_string("base", "fashion_mnist", "The clean set of the benchmark.")
 _RESULTS = flags.DEFINE_list("results", [], "Rows of `zoo-evaluate`, of all seeds.")
@@ -45,8 +45,8 @@ def main():
         if _RESULTS.value:
             names = packaging.renew(_rows(_RESULTS.value))
             print(f"New results: {', '.join(names)}")
-        readme.update(pathlib.Path(_README.value))
-        print(f"The results are in {_README.value}")
+        documents.update(checkout := pathlib.Path(_CHECKOUT.value))
+        print(f"The results are in {' and '.join(documents.blocks())} of {checkout}")
 
 
 def _rows(paths):

@@ -5,7 +5,7 @@ import pathlib
 import statistics
 from collections.abc import Iterable, Mapping
 
-from benchmarks.results import readme
+from benchmarks.results import documents
 from training import report
 from zoo import dataset_name
 
@@ -31,13 +31,13 @@ def write(
     Args:
         rows: Of `training.evaluation.sweep.evaluate_all`.
         base: Name of the clean test set.
-        path: The document, with the marks of `benchmarks.results.readme`.
+        path: The document, with the marks of `benchmarks.results.documents`.
 
     Returns:
         The paths of the document and of the figure, `severity.png`.
     """
     rows, figure = list(rows), path.with_name("severity.png")
-    readme.replace(path, page(rows, base))
+    documents.replace(path, page(rows, base))
     report.plot_severity(rows, base, figure)
     return path, figure
 

@@ -224,7 +224,7 @@ REASONS = {
         ),
         *(
             "training.evaluation.predictions",
-            "benchmarks.results.readme",
+            "benchmarks.results.documents",
             "training.batch_statistics",
         ),
         *(

@@ -171,7 +171,12 @@ def _examples(path):
         exec(compile(code, path, "exec"), namespace)
 
 
+def _copy(name):
+    pathlib.Path(name).parent.mkdir(exist_ok=True)
+    shutil.copy(ROOT / name, name)
+
+
 OWN = {
-    "copy": lambda name: shutil.copy(ROOT / name, "."),
+    "copy": _copy,
     "validate": validation.validate,
 }

@@ -21,7 +21,7 @@ LEFT_OUT = {
     r".*(hf|gs)://": "needs a network",
     r"docker|tensorflow_model_server|curl|python docs/serving": "needs a server",
     r"tensorboard": "does not end",
-    r"python -m benchmarks": "measures other libraries",
+    r"python -m benchmarks(?!\.results)": "measures other libraries",
     r".*--format=onnx": "needs packages that the tests have not",
     r".*=\.\.\.|zoo-(?!.* --(model|package)=)": "is a part of a command",
 }
@@ -39,21 +39,23 @@ _FINETUNE = (
     "zoo-train --model=resnet18_smooth_mcdo --recipe=finetune --epochs=1 "
     "--dataset=path/to/images --workdir=path/to/folder"
 )
+_COPIES = ("copy README.md", "copy docs/results.md")
 _PUBLISH = "zoo-publish --nosaved_model"
 _EVALUATE = "zoo-evaluate --num_samples=2 --output=runs/others"
 # Commands that a page takes as given, run before its own.
 BEFORE = {
-    "README": ("copy README.md", _FINETUNE),
+    "README": _COPIES,
+    "usage": (_FINETUNE,),
     "finetune": (_FINETUNE,),
-    "CONTRIBUTING": ("copy README.md",),
+    "CONTRIBUTING": _COPIES,
     "guide": (
-        "copy README.md",
+        *_COPIES,
         "zoo-evaluate --model=resnet20.fashion_mnist --num_samples=1 "
         "--output=runs/card",
         "python -m benchmarks.results --results=runs/card/rows.jsonl",
     ),
     "weights": (
-        "copy README.md",
+        *_COPIES,
         f"{_TRAIN} --model=resnet20_smooth --workdir=runs/resnet20_smooth",
         f"{_TRAIN} --model=resnet20 --workdir=runs/a",
         f"{_TRAIN} --model=resnet20 --seed=1 --workdir=runs/b",
@@ -78,10 +80,10 @@ FEW = "--limit=100"
 def runs(backend: str) -> list[Run]:
     """Returns a run for each page that has commands, and one for its examples.
 
-    On JAX they are those of the README that do not need TensorFlow.
+    On JAX they are those of the commands that do not need TensorFlow.
     """
     found = []
-    for path in FILES if backend == "tensorflow" else FILES[:1]:
+    for path in FILES if backend == "tensorflow" else [ROOT / "docs" / "usage.md"]:
         steps = [_cut(words) for words in commands(path)]
         if backend != "tensorflow":
             steps = [_on_jax(step) for step in steps if step.words[0] in ON_JAX]

@@ -11,9 +11,9 @@ MUTATIONS = [
     ),
     (
         "means over some corruptions count as those over all",
-        "benchmarks/results/readme.py",
+        "benchmarks/results/documents.py",
         'name.shift == ("c", "*/*")',
         'name.shift[0] == "c"',
-        "tests/benchmarks/test_readme.py",
+        "tests/benchmarks/test_documents.py",
     ),
 ]

@@ -3,7 +3,7 @@ r"""Fashion-MNIST in 12 epochs, all 60,000 training images.
     zoo-train --recipe=fashion_mnist --model=resnet20_smooth_mcdo \
         --workdir=runs/resnet20_smooth_mcdo
 
-The results are in the table of README.md and in docs/weights.md.
+The results are in docs/results.md and docs/weights.md.
 """  # noqa: D208
 
 from training.recipes.base import Recipe

@@ -1,4 +1,4 @@
-"""The results in the README, made from the packaged presets."""
+"""The results in README and docs/results.md, made from the packaged presets."""
 
 import pathlib
 
@@ -9,6 +9,14 @@ from zoo.storage import files
 
 START, END = "<!-- results -->\n", "<!-- end of results -->\n"
 CORRUPTED = "<!-- corrupted -->\n", "<!-- end of corrupted -->\n"
+FEW = "<!-- few results -->\n", "<!-- end of few results -->\n"
+# What the first screen shows: names and passes.
+_SHOWN = {
+    "resnet18.fashion_mnist": 1,
+    "resnet18_smooth.fashion_mnist": 1,
+    "resnet18_mcdo.fashion_mnist": 30,
+    "resnet18_smooth_mcdo.fashion_mnist": 2,
+}
 # Metric, title of the column, factor, decimals.
 METRICS = {
     "nll": ("NLL (nats)", 1, 4),
@@ -103,15 +111,25 @@ def commands() -> str:
     return "\n".join(lines) + "\n"
 
 
-def blocks() -> dict[tuple[str, str], str]:
-    """Returns what stands in the README, by the two marks around it."""
+def few_results() -> str:
+    """Returns four lines of the results as a Markdown table."""
+    lines = results_table().splitlines(keepends=True)
+    starts = tuple(f"| `{name}` | {size} |" for name, size in _SHOWN.items())
+    return "".join([*lines[:2], *(line for line in lines if line.startswith(starts))])
+
+
+def blocks() -> dict[str, dict[tuple[str, str], str]]:
+    """Returns what stands in the documents, by path and the two marks around it."""
     counts = {
         f"{row['num_examples']:,} images of `{row['dataset']}`": None
         for row in filter(_is_corrupted, _rows())
     }
     return {
-        (START, END): f"\n{results_table()}\n{_folded(commands())}\n",
-        CORRUPTED: f"\n{corrupted_table()}\n{', '.join(counts)}\n\n",
+        "README.md": {FEW: f"\n{few_results()}\n"},
+        "docs/results.md": {
+            (START, END): f"\n{results_table()}\n{_folded(commands())}\n",
+            CORRUPTED: f"\n{corrupted_table()}\n{', '.join(counts)}\n\n",
+        },
     }
 
 
@@ -139,10 +157,15 @@ def split(path: pathlib.Path, marks=(START, END)) -> tuple[str, str, str]:
     return head + start, middle, end + tail
 
 
-def update(path: pathlib.Path):
-    """Puts the results of the packaged presets between the marks of a file."""
-    for marks, text in blocks().items():
-        replace(path, text, marks)
+def update(root: pathlib.Path):
+    """Puts the results of the packaged presets between the marks of the documents.
+
+    Args:
+        root: The checkout.
+    """
+    for name, texts in blocks().items():
+        for marks, text in texts.items():
+            replace(root / name, text, marks)
 
 
 def replace(path: pathlib.Path, text: str, marks=(START, END)):

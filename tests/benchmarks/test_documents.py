@@ -1,19 +1,26 @@
-"""The results in the README are those of the packaged presets."""
+"""The results in the documents are those of the packaged presets."""
 
 import pathlib
 
 import pytest
 
-from benchmarks.results import readme
+from benchmarks.results import documents
 from zoo.presets import index
 
-README = pathlib.Path(__file__).parents[2] / "README.md"
+ROOT = pathlib.Path(__file__).parents[2]
 
 
-def test_the_readme_holds_the_results_of_the_presets():
-    for marks, text in readme.blocks().items():
-        _, middle, _ = readme.split(README, marks)
-        assert middle == text, "run `make results`"
+def test_the_documents_hold_the_results_of_the_presets():
+    for name, texts in documents.blocks().items():
+        for marks, text in texts.items():
+            _, middle, _ = documents.split(ROOT / name, marks)
+            assert middle == text, "run `make results`"
+
+
+def test_the_first_screen_has_four_lines_of_the_results():
+    lines = documents.few_results().splitlines()
+    assert len(lines) == 2 + 4
+    assert {*lines} <= {*documents.results_table().splitlines()}
 
 
 def test_a_stochastic_model_has_a_line_for_each_number_of_passes(monkeypatch):
@@ -21,7 +28,7 @@ def test_a_stochastic_model_has_a_line_for_each_number_of_passes(monkeypatch):
         return [
             {"dataset": "d", "num_samples": n, "metric": m, "value": value}
             for n, value in values.items()
-            for m in readme.METRICS
+            for m in documents.METRICS
         ]
 
     class Preset:
@@ -32,7 +39,7 @@ def test_a_stochastic_model_has_a_line_for_each_number_of_passes(monkeypatch):
 
     fake = {"still": Preset({1: 0.5, 2: 0.5}), "random": Preset({1: 0.4, 2: 0.25})}
     monkeypatch.setattr(index, "read", lambda: fake)
-    assert readme.results_table("d").splitlines()[2:] == [
+    assert documents.results_table("d").splitlines()[2:] == [
         "| `still` | 1 | 0.5000 | 50.00 | 50.00 |",
         "| `random` | 1 | 0.4000 | 40.00 | 40.00 |",
         "| `random` | 2 | 0.2500 | 25.00 | 25.00 |",
@@ -42,7 +49,7 @@ def test_a_stochastic_model_has_a_line_for_each_number_of_passes(monkeypatch):
 def test_trainings_with_several_seeds_are_one_line(monkeypatch):
     def rows(value, **fields):
         row = {"dataset": "d_size/64", "num_samples": 2, "value": value, **fields}
-        return tuple({**row, "metric": metric} for metric in readme.METRICS)
+        return tuple({**row, "metric": metric} for metric in documents.METRICS)
 
     class Preset:
         def __init__(self, results, others=()):
@@ -56,7 +63,7 @@ def test_trainings_with_several_seeds_are_one_line(monkeypatch):
         "m.d_seed1": Preset(rows(0.5)),
     }
     monkeypatch.setattr(index, "read", lambda: fake)
-    assert readme.results_table("d").splitlines()[2:] == [
+    assert documents.results_table("d").splitlines()[2:] == [
         "| `m.d` | 2 | 0.5000 ± 0.4000 (3) | 50.00 ± 40.00 (3) | 50.00 ± 40.00 (3) |",
     ]
 
@@ -67,7 +74,7 @@ def test_corrupted_sets_are_a_table_of_two_numbers_of_passes(monkeypatch):
         return tuple(
             {**row, "num_samples": n, "metric": m, "value": value}
             for n, value in values.items()
-            for m in readme.METRICS
+            for m in documents.METRICS
         )
 
     class Preset:
@@ -84,7 +91,7 @@ def test_corrupted_sets_are_a_table_of_two_numbers_of_passes(monkeypatch):
         ),
     }
     monkeypatch.setattr(index, "read", lambda: fake)
-    assert readme.corrupted_table("d").splitlines()[2:] == [
+    assert documents.corrupted_table("d").splitlines()[2:] == [
         "| `still.d` | 1 | 0.5000 | 50.00 | 50.00 |",
         "| `random.d` | 2 | 0.5000 ± 0.3536 (2) | 50.00 ± 35.36 (2) "
         "| 50.00 ± 35.36 (2) |",
@@ -93,6 +100,6 @@ def test_corrupted_sets_are_a_table_of_two_numbers_of_passes(monkeypatch):
 
 
 def test_a_file_without_marks_is_refused(tmp_path):
-    (tmp_path / "plain.md").write_text("nothing")
+    (tmp_path / "README.md").write_text("nothing")
     with pytest.raises(ValueError, match="has no lines"):
-        readme.update(tmp_path / "plain.md")
+        documents.update(tmp_path)
