@@ -6,9 +6,9 @@ from tests.full_size.job import Outcome
 # in 16 bits.
 VALIDATION = {False: 5e-6, True: 5e-3}
 # The updates of several devices differ in their rounding, which each of them
-# multiplies: the means over all updates show it least, and the figures of the last
-# weights and single images most.
-TRAINING = {False: 1e-3, True: 3e-2}
+# multiplies (in float64 they agree to 1e-7): the means over all updates show it least,
+# and the figures of the last weights and single images most.
+TRAINING = {False: 5e-3, True: 3e-2}
 OTHERS = {False: 3e-2, True: 3e-1}
 _MEANS = "loss", "nll", "learning_rate"
 # Means over an epoch are sums on each device, which a checkpoint adds up.
