@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from tests.helpers import reports
-from training import metrics
+from training import corruptions, metrics
 from training.data import grids
 from training.evaluation import command
 from training.report import boxes, heat_maps, result_set, terminal
@@ -79,7 +79,7 @@ def resized(rows):
 
 
 def test_an_evaluation_in_another_size_has_all_that_one_in_the_first_has():
-    rows = reports.benchmark()
+    rows = reports.benchmark(corruptions=corruptions.BENCHMARK)
     pair = rows, resized(rows)
     base, other = "fashion_mnist", "fashion_mnist_size/64"
     sets = [result_set.Results(each) for each in pair]

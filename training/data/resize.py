@@ -33,7 +33,8 @@ def adapt(dataset: ImageData, image_shape: tuple[int, int, int]) -> ImageData:
 
     Example:
 
-    >>> adapt(digits("test"), (28, 28, 3)).input_shape
+    >>> from training.data import small
+    >>> adapt(small.digits("test"), (28, 28, 3)).input_shape
     (28, 28, 3)
     """
     shape = tuple(image_shape)

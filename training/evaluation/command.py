@@ -243,7 +243,12 @@ def aggregates(rows: Sequence[dict], reference: str | None) -> list[dict]:
             places = found.setdefault(name.clean, set())
             places.add((name.change, int(name.amount)))
     needed = set(itertools.product(corruptions.BENCHMARK, corruptions.SEVERITIES))
-    whole = {clean for clean, places in found.items() if needed <= places}
+    mixed = metrics.mixed(rows)
+    whole = {
+        clean
+        for clean, places in found.items()
+        if needed <= places and str(clean.whole) not in mixed
+    }
     if reference and not whole:
         raise ValueError(
             "A reference is for means over all 15 corruptions and 5 severities, such "

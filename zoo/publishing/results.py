@@ -87,6 +87,7 @@ def means(rows: Iterable[Mapping]) -> list[dict]:
     for row in shifted:
         for pattern in _patterns(row["dataset"], row["num_samples"] == largest):
             key = pattern, row["num_samples"], row["metric"], row["seed"]
+            key += (row.get("selection", ""),)
             groups.setdefault(key, []).append(row)
     # Over all sets first, then over severities.
     ordered = sorted(groups.items(), key=lambda item: -str(item[0][0]).count("*"))
@@ -102,7 +103,7 @@ def _patterns(dataset, parted) -> list[dataset_name.DatasetName]:
     return patterns
 
 
-def _mean(pattern, num_samples, metric, seed, rows) -> dict:
+def _mean(pattern, num_samples, metric, seed, selection, rows) -> dict:
     values = (
         str(dataclasses.replace(pattern, count=len({row["dataset"] for row in rows}))),
         num_samples,
@@ -111,7 +112,8 @@ def _mean(pattern, num_samples, metric, seed, rows) -> dict:
         sum(row["num_examples"] for row in rows),
         seed,
     )
-    return dict(zip(FIELDS, values, strict=True))
+    some = {"selection": selection} if selection else {}
+    return dict(zip(FIELDS, values, strict=True)) | some
 
 
 def num_sets(row: Mapping) -> int:
