@@ -18,6 +18,14 @@ from training.cli import common, demo_tour, quiet
 _OUTPUT = flags.DEFINE_string("output", "demo", "Folder for all files.")
 _LIMIT = flags.DEFINE_integer("limit", 1000, "Test images to use.", lower_bound=16)
 
+_NEXT = """
+Try next:
+  zoo-evaluate --model=resnet20,resnet20_smooth --dataset=fashion_mnist_c/fog/3 \\
+      --limit=1000 --output=runs/fog
+  zoo-train --recipe=finetune --model=resnet18_smooth --dataset=your/images \\
+      --workdir=runs/mine
+docs/usage.md has all commands, and the same in Python."""
+
 
 def main():
     """Runs the tour and says where its files lie."""
@@ -37,6 +45,8 @@ def main():
         )
     screen.rule("2  Quality against the number of forward passes")
     screen.print(report.rich_table(demo_tour.compare(test, output)))
+    for line in demo_tour.explanations():
+        screen.print(line, highlight=False)
     screen.rule("3  Export, compared with Keras")
     with quiet.without_chatter():
         results = demo_tour.export_both(model, test, output)
@@ -49,6 +59,7 @@ def main():
     screen.rule(f"Done in {time.monotonic() - begin:.0f} seconds")
     for path in sorted(output.iterdir()):
         screen.print(f"{path}", highlight=False)
+    screen.print(_NEXT, highlight=False)
 
 
 def run():

@@ -7,11 +7,21 @@ import matplotlib
 import numpy as np
 
 import zoo
-from training import export, report
+from training import export, metrics, report
 from training.evaluation import evaluate
+from training.metrics import display
 
 MODELS = ("resnet20", "resnet20_mcdo", "resnet20_smooth", "resnet20_smooth_mcdo")
 SIZES = (1, 2, 5, 10, 30, 50)
+# What is shown of each model, and how to read it.
+METRICS = {
+    "accuracy": "right answers",
+    "nll": "surprise at the true class, highest for confident mistakes",
+    "brier": "squared distance between probabilities and truth, from 0 to 2",
+    "ece": "gap between confidence and accuracy",
+    "unc_90": "mistakes that were not made with more than 90 % confidence",
+    "entropy": "spread of the mean prediction; ten equal classes have 2.30",
+}
 
 
 def classify(model, test, num_samples: int, seed: int = 0):
@@ -85,13 +95,22 @@ def compare(test, output: pathlib.Path) -> list[dict]:
     Returns:
         The rows.
     """
-    rows = []
+    rows, functions = [], {name: metrics.CLASSIFICATION[name] for name in METRICS}
     for name in MODELS:
         model = zoo.load(f"{name}.fashion_mnist")
-        rows += evaluate.evaluate(model, test, SIZES)
+        rows += evaluate.evaluate(model, test, SIZES, functions)
     report.write_rows(rows, output / "rows.jsonl")
     report.plot_ensemble_size(rows, output / "ensemble_size.png")
     return rows
+
+
+def explanations() -> list[str]:
+    """Returns how to read each column of the table."""
+    words = {1: " (higher is better)", -1: " (lower is better)", 0: ""}
+    return [
+        f"{display.heading(name):15} {text}{words[display.better(name)]}"
+        for name, text in METRICS.items()
+    ]
 
 
 def export_both(model, test, output: pathlib.Path) -> list[dict]:
