@@ -37,7 +37,9 @@ def steps_of(devices: int, flags):
         replicas = distribution.num_replicas()
     trained.filled_up = replicas > 1
     dataset = batches.train_batches(data, flags.batch, replicas=replicas)
-    return lambda: trained.fit(dataset.repeat(), steps_per_epoch=STEPS, verbose=0)
+    options = {"steps_per_epoch": STEPS, "shuffle": False, "verbose": 0}
+    options["callbacks"] = [distribution.KeptMemory()] if replicas > 1 else []
+    return lambda: trained.fit(dataset.repeat(), **options)
 
 
 def noise(count: int):

@@ -1,6 +1,7 @@
 """Distribution of a training over devices, by name."""
 
 import contextlib
+import ctypes
 
 import keras
 
@@ -63,6 +64,40 @@ def num_replicas() -> int:
 
     return tf.distribute.get_strategy().num_replicas_in_sync
 
+
+class KeptMemory(keras.callbacks.Callback):
+    """Lets the process keep memory that it frees, after TensorFlow has forbidden it.
+
+    Batches for several devices come out of a generator of TensorFlow, which sets the
+    trim threshold of glibc's `malloc` to 128 kB when it is first used. This also ends
+    the adaptation of the threshold for mappings, so that every large tensor is mapped,
+    cleared page by page and given back: half of the time of a step on CPUs. The
+    callback sets the thresholds to which glibc adapts by itself. Without glibc it does
+    nothing.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.is_done = False
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not self.is_done:
+            keep_memory()
+            self.is_done = True
+
+
+def keep_memory():
+    """Sets the thresholds of glibc's `malloc`; see `KeptMemory`."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # Another system.
+        return
+    mallopt(_MMAP_THRESHOLD, 32 * 2**20)
+    mallopt(_TRIM_THRESHOLD, 64 * 2**20)
+
+
+# Of <malloc.h>.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 DISTRIBUTIONS = {
     "one": contextlib.nullcontext,

@@ -205,6 +205,8 @@ def train(
     callbacks = [keeper, bar]
     if keras.backend.backend() == "tensorflow":
         callbacks.append(progress.TensorBoard(workdir / "tensorboard"))
+    if replicas > 1:
+        callbacks.append(distribution.KeptMemory())
     count = len(validation or ())
     size = batches.test_batch_size(count, recipe.batch_size)
     bar.start()

@@ -3,6 +3,13 @@
 # What the bug is; the file; the code; the code with the bug; the tests to run.
 MUTATIONS = [
     (
+        "memory that is freed is given back at once",
+        "training/distribution.py",
+        "mallopt(_MMAP_THRESHOLD, 32 * 2**20)",
+        "mallopt(_MMAP_THRESHOLD, 2**17)",
+        "tests/training/test_distribution.py",
+    ),
+    (
         "names of classes stay behind in exports",
         "training/export/saved_model.py",
         "label_files.write(target, posterior.classes)",

@@ -1,0 +1,37 @@
+"""What a training on several devices does to the process that it runs in."""
+
+import platform
+import sys
+
+import pytest
+
+from tests.helpers import processes
+
+# Page faults of tensors of 8 MB, after what TensorFlow does to `malloc`.
+SCRIPT = """
+import ctypes, resource, sys
+import numpy as np
+from training import distribution
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(50):
+        np.empty(2**20).fill(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+ctypes.CDLL(None).mallopt(-1, 2**17)
+given_back = faults()
+distribution.KeptMemory().on_train_batch_end(0)
+faults()
+print(given_back, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_memory_that_is_freed_is_used_again():
+    command = [sys.executable, "-c", SCRIPT]
+    result = processes.run(command, check=True)
+    given_back, kept = map(int, result.stdout.split()[-2:])
+    # Pages are of 4 kB or, by transparent huge pages, up to 2 MB.
+    assert given_back >= 50 * 4
+    assert kept < given_back / 20
