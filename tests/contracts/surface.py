@@ -58,7 +58,6 @@ COVERED = {
 REASONS = {
     "It is called with what its caller has checked": [
         *("layers.checks", "layers.estimators", "layers.compilation", "layers.graphs"),
-        *("training.distribution.KeptMemory", "training.distribution.keep_memory"),
         *("layers.keras_internals", "training.versions", "zoo.dataset_name"),
         *("training.export.saved_model.functions", "training.export.saved_model.spec"),
         *("training.export.saved_model.scalars", "training.export.saved_model.save"),
