@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--network", default="resnet20")
     parser.add_argument("--devices", type=int, default=2)
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--write", type=pathlib.Path, help="A file with the marks.")
     flags = parser.parse_args()
     import tensorflow as tf
