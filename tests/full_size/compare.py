@@ -9,7 +9,7 @@ VALIDATION = {False: 5e-6, True: 5e-3}
 # multiplies (in float64 they agree to 1e-7): the means over all updates show it least,
 # and the figures of the last weights and single images most.
 TRAINING = {False: 5e-3, True: 3e-2}
-OTHERS = {False: 3e-2, True: 3e-1}
+OTHERS = {False: 5e-2, True: 3e-1}
 _MEANS = "loss", "nll", "learning_rate"
 # Means over an epoch are sums on each device, which a checkpoint adds up.
 _RESUMED = 1e-6

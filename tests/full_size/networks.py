@@ -71,7 +71,8 @@ def package(root: pathlib.Path):
     Args:
         root: Gets folders `zoo` and `published`, and `theirs.keras`.
     """
-    known = index.read(pathlib.Path(zoo.__file__).parent)
+    known = index.read()
+    assert known
     (root / "zoo" / "pretrained").mkdir(parents=True)
     with Narrow(root / "zoo"):
         for preset in known.values():
