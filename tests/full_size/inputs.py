@@ -172,11 +172,14 @@ def cifar10_c(folder: pathlib.Path, names=("fog", "jpeg_compression")):
         np.save(folder / f"{name}.npy", np.tile(images, (5, 1, 1, 1)))
 
 
-def imagenet_c(folder: pathlib.Path, name: str = "fog", classes: int = 1000):
+def imagenet_c(folder: pathlib.Path, name: str = "fog"):
     """Writes a published folder of ImageNet-C with one image a class."""
+    import tensorflow_datasets as tensorflow_sets
+
+    info = tensorflow_sets.builder("imagenet2012", data_dir=folder).info
     content = _encoded(noise(2, (224, 224, 3), 10)[0][1], "JPEG")
-    for label in range(classes):
-        place = folder / name / "3" / f"n{label:08}"
+    for wnid in info.features["label"].names:
+        place = folder / name / "3" / wnid
         place.mkdir(parents=True)
         (place / "ILSVRC2012_val_00000001.JPEG").write_bytes(content)
 
