@@ -37,7 +37,7 @@ import numpy as np
 from benchmarks import rounds
 from benchmarks.headline import BACKBONES, headline
 from benchmarks.results import documents
-from training import versions as run
+from training.versions import current_commit
 
 MARKS = "<!-- predict -->\n", "<!-- end of predict -->\n"  # Around the table.
 ROWS = 320  # Of a measurement of a loop.
@@ -161,7 +161,7 @@ def tables(flags, found: dict, peers: dict):
     command = " ".join(["python -m benchmarks.predict", *arguments])
     names = ", ".join(f"{name} {version}" for name, version in found.items() if version)
     yield f"`{command}`: {flags.threads} threads, {flags.rounds} rounds, {names}, "
-    yield f"commit `{run.current_commit()[:10]}`, "
+    yield f"commit `{current_commit()[:10]}`, "
     yield f"load {os.getloadavg()[0]:.1f} at the start.\n\n"
     if flags.headline:
         for backbone in BACKBONES:

@@ -29,7 +29,7 @@ import numpy as np
 
 from benchmarks import rounds, train_ours
 from benchmarks.results import benchmark_page, documents
-from training import versions as run
+from training.versions import current_commit
 
 MARKS = "<!-- train -->\n", "<!-- end of train -->\n"
 METHODS = "smooth", "mcdo", "flipout", "blurpool", "lldo"
@@ -167,7 +167,7 @@ def conditions(flags) -> str:
     versions = f"TensorFlow {tf.__version__}, Keras {keras.__version__}"
     rules = f"medians of {flags.rounds} rounds of at least {flags.seconds:g} s"
     machine = f"{cores} cores ({platform.machine()}), load before it {load:.1f}"
-    return f"Commit `{run.current_commit()[:10]}`; {machine}; {versions}; {rules}.\n"
+    return f"Commit `{current_commit()[:10]}`; {machine}; {versions}; {rules}.\n"
 
 
 def main() -> None:
