@@ -137,6 +137,7 @@ def run(settings: Settings) -> Outcome:
         weights = settings.weights or [None] * len(settings.model)
         for pair in zip(settings.model, weights, strict=True):
             seen.warn(*pair, calibration, split)
+    left_out = []
     rows = sweep.evaluate_all(
         models,
         Lazy(names, load),
@@ -146,8 +147,9 @@ def run(settings: Settings) -> Outcome:
         settings.batch_size,
         ood=Lazy(ood, load_ood),
         calibration=calibration,
+        left_out=left_out,
     )
-    missing = [*missing, *_mixed(rows)]
+    missing = [*missing, *left_out, *_mixed(rows)]
     rows += aggregates(rows, settings.reference)
     deviations = _check(settings, models, rows) if settings.check else ()
     return Outcome(rows, write(rows, folder), missing, deviations)

@@ -12,6 +12,7 @@ from training.evaluation import ood as detect
 from training.evaluation.sampling import Passes, check_sizes
 from training.progress import track
 from zoo.posterior import Posterior
+from zoo.posterior.temperature import NoBestTemperatureError
 
 
 def evaluate_all(
@@ -23,6 +24,7 @@ def evaluate_all(
     batch_size: int = 100,
     ood: Sequence = (),
     calibration=None,
+    left_out: list[str] | None = None,
 ) -> list[dict]:
     """Evaluates any number of models on any number of data sets, and can be resumed.
 
@@ -44,6 +46,8 @@ def evaluate_all(
         calibration: A data set, of neither training nor test images, to which a
             temperature is fitted for each model and size; `<model>@temperature` is the
             model with it, which takes no passes of its own.
+        left_out: Gets a line for each model that no temperature is the best for; it is
+            evaluated as it is alone.
 
     Returns:
         Rows as those of `evaluate`, data set by data set, then those of
@@ -58,7 +62,9 @@ def evaluate_all(
     with track("evaluate", 0, unit="passes") as progress:
         store = _Store(members, folder, progress, len(datasets) + len(ood))
         if calibration is not None:
-            store.calibrate(calibration)
+            failed = store.calibrate(calibration)
+            if left_out is not None:
+                left_out += failed
         for dataset in datasets:
             for name, of, stored in store(dataset):
                 inside.setdefault(name, stored)
@@ -78,12 +84,20 @@ class _Store:
         self.known = {}  # By the name of a data set, what it is.
 
     def calibrate(self, dataset):
+        """Fits the temperatures; returns a line for each model that has none."""
         self.left += 1
+        left_out = []
         for passes, stored in self._predictions(dataset):
-            best = temperature.temperatures(stored, passes.sizes)
+            try:
+                best = temperature.temperatures(stored, passes.sizes)
+            except NoBestTemperatureError as error:
+                left_out.append(f"temperature of {passes.name}: {error}")
+                logging.warning("No %s", left_out[-1])
+                continue
             self.temperatures[passes.name] = best
             text = ", ".join(f"{best[n]:.3f} at N = {n}" for n in best)
             logging.info("%s: temperature %s", passes.name, text)
+        return left_out
 
     def __call__(self, dataset, labeled=True):
         """Yields name, ensemble sizes and predictions of each model."""

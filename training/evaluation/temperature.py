@@ -22,7 +22,7 @@ def temperatures(stored: Predictions, sizes: Sequence[int]) -> dict[int, float]:
         sizes: The ensemble sizes.
 
     Raises:
-        ValueError: If there is none; see `zoo.posterior.temperature`.
+        NoBestTemperatureError: If there is none; see `zoo.posterior.temperature`.
     """
     return {
         size: best_temperature(_log(stored.probs[stored.index(size)]), stored.labels)

@@ -12,6 +12,10 @@ from zoo.posterior.monte_carlo import MonteCarlo
 _LIMIT = 100.0  # Temperatures lie between its inverse and itself.
 
 
+class NoBestTemperatureError(ValueError):
+    """The NLL falls without end, as the temperature goes to zero or infinity."""
+
+
 @keras.saving.register_keras_serializable(package="zoo")
 class Temperature(Posterior):
     """Divides logits by a temperature that fits data which the model has not seen.
@@ -148,9 +152,9 @@ def best_temperature(logits, labels) -> float:
         labels: Integer array of shape `(examples,)`.
 
     Raises:
-        ValueError: If these are no logits and labels, or the NLL falls without end:
-            where every label is the most probable class, or the labels are no better
-            than chance.
+        ValueError: If these are no logits and labels.
+        NoBestTemperatureError: A `ValueError` too: if every label is the most probable
+            class, or the labels are no better than chance.
     """
     outputs.check_numbers(logits, "`logits`")
     logits = np.asarray(logits, "float64")
@@ -166,7 +170,7 @@ def best_temperature(logits, labels) -> float:
     low, high, inverse = 1 / _LIMIT, _LIMIT, 1.0
     for end, sign in ((low, -1), (high, 1)):
         if not sign * _derivatives(logits, of_labels, end)[0] > 0:
-            raise ValueError(
+            raise NoBestTemperatureError(
                 "No temperature is the best: the NLL goes on falling at "
                 f"temperature={1 / end:g}. Are these {len(labels)} images those of the "
                 "training, are there too few, or are the labels of another data set?"

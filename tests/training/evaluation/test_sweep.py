@@ -125,6 +125,24 @@ def test_a_temperature_is_fitted_to_the_calibration_images_alone(tmp_path):
     assert not any(row["dataset"] == "held_out" for row in rows)
 
 
+def test_a_model_without_a_best_temperature_is_evaluated_as_it_is(tmp_path):
+    model = network()
+    right = model.predict(IMAGES, verbose=0).argmax(axis=1)
+    calibration = Data(IMAGES[::-1], right[::-1], name="held_out")
+    left_out = []
+    rows = sweep.evaluate_all(
+        {"m": model},
+        [Data()],
+        tmp_path,
+        (1,),
+        calibration=calibration,
+        left_out=left_out,
+    )
+    assert {row["model"] for row in rows} == {"m"}
+    (line,) = left_out
+    assert line.startswith("temperature of m: No temperature is the best")
+
+
 def test_a_model_that_gives_nan_is_named_with_the_first_image(tmp_path):
     broken = network()
     broken.layers[-1].bias.assign([np.nan, 0, 0])
