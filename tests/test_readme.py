@@ -12,7 +12,7 @@ from tests.helpers import markdown
 from zoo.presets import index
 
 ROOT = pathlib.Path(__file__).parent.parent
-FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+FILES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 # Commands of others, which are taken as they stand.
 OTHERS = {
     *("cd", "curl", "docker", "export", "git", "ls", "sudo", "tensorboard", "unzip"),
@@ -57,6 +57,13 @@ def test_links_to_files_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#\s]+)", path.read_text()):
         if "://" not in target:
             assert (path.parent / target).exists(), target
+
+
+@each_file
+def test_the_lines_of_text_have_at_most_100_columns(path):
+    for number, line in enumerate(markdown.written(path).splitlines(), 1):
+        is_one_word = len(re.findall(r"[^\s`]+|`[^`]+`", line.rstrip(" \\"))) <= 1
+        assert len(line) <= 100 or line.startswith("|") or is_one_word, (number, line)
 
 
 def check_command(words, whole=True):

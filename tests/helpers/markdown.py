@@ -38,6 +38,17 @@ def blocks(path: pathlib.Path, *languages: str) -> list[Block]:
     ]
 
 
+def written(path: pathlib.Path) -> str:
+    """Returns the text without what programs put between marks; lines keep numbers."""
+    marked = r"^<!-- (?!not run)(.+) -->$.*?^<!-- end of \1 -->$"
+    return re.sub(
+        marked,
+        lambda match: "\n" * match[0].count("\n"),
+        path.read_text(),
+        flags=re.MULTILINE | re.DOTALL,
+    )
+
+
 def commands(block: Block) -> list[list[str]]:
     """Returns the commands of a block in words, without output and assignments.
 
