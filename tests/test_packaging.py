@@ -76,7 +76,7 @@ def test_the_wheel_holds_the_images_and_weights_that_it_promises(wheel):
     beside = {path.name for path in (ROOT / "weights").glob("*.safetensors")}
     for preset in index.read().values():
         inside = f"zoo/presets/pretrained/{preset.file}" in names
-        assert preset.url or inside or preset.file in beside
+        assert preset.url or inside or preset.file in beside or preset.withdrawn
 
 
 def test_the_metadata_are_those_of_the_package(wheel):

@@ -35,7 +35,8 @@ def describe(
       parameters  464,154
     """
     spec, preset = parse(name), None
-    if spec.tag or any(p.stem == spec.stem for p in index.read(results=False).values()):
+    own = {parse(pretrained).stem for pretrained in _pretrained()}
+    if spec.tag or spec.stem in own:
         preset = index.with_results(index.find(spec))
         name, input_shape, num_classes = (
             f"{spec.stem}.{preset.tag}",
@@ -87,6 +88,8 @@ def _weights(preset) -> dict[str, str]:
     found = [f for f in (package, *others) if preset.file and (f / file).is_file()]
     where = f"in {found[0]}" if found else preset.url or "in no known folder"
     where = "in the package" if package in found else where
+    if preset.withdrawn and not found:
+        where = f"withdrawn after commit {preset.withdrawn[:10]}"
     if preset.source:
         where = f"converted on first use, {where}"
     size = f"{preset.size / 1e6:.2f} MB, " if preset.size else ""
@@ -124,17 +127,23 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
 
     Args:
         pattern: With `*`, `?` and `[...]`, as of files.
-        pretrained: Whether to list those with weights, with their tags. Else it is each
-            architecture alone, with each single method, and with each of
-            `zoo.catalog.COMBINATIONS`; any other combination can be built too.
+        pretrained: Whether to list those with weights, with their tags; withdrawn ones
+            where their file is here. Else it is each architecture alone, with each
+            single method, and with each of `zoo.catalog.COMBINATIONS`; any other
+            combination can be built too.
 
     Example:
 
     >>> list_models("resnet18_smooth*")
     ['resnet18_smooth', 'resnet18_smooth_flipout', 'resnet18_smooth_mcdo']
     """
-    names = list(index.read(results=False)) if pretrained else _buildable()
+    names = _pretrained() if pretrained else _buildable()
     return sorted(fnmatch.filter(names, pattern))
+
+
+def _pretrained() -> list[str]:
+    presets = index.read(results=False).values()
+    return [preset.name for preset in presets if index.is_offered(preset)]
 
 
 def _buildable() -> list[str]:

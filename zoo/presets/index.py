@@ -119,6 +119,7 @@ def find(name: str | ModelSpec) -> Preset:
         architecture with the most of the methods and no other; without their results.
         Without a tag, the one of these that `presets.json` lists first and whose
         weights are here or may be downloaded; with a warning if that is not the first.
+        Withdrawn weights are meant by their tag alone, or where their file is here.
 
     Raises:
         ValueError: If there are none; the message has the nearest names.
@@ -143,12 +144,18 @@ def find(name: str | ModelSpec) -> Preset:
 def fitting(spec: ModelSpec, known: Mapping[str, Preset]) -> list[Preset]:
     """Returns the presets of a name, and the best of the converted ones, in order."""
     converted, stem = _converted(spec, known.values()), spec.stem
-    return [
+    named = [
         preset
         for preset in known.values()
         if (preset.stem == stem and spec.tag in (None, preset.tag))
         or preset is converted
     ]
+    return named if spec.tag else list(filter(is_offered, named))
+
+
+def is_offered(preset: Preset) -> bool:
+    """Returns whether weights may be had without their tag: they are not withdrawn."""
+    return not preset.withdrawn or is_here(preset)
 
 
 def is_at_hand(preset: Preset) -> bool:
@@ -167,6 +174,7 @@ def is_here(preset: Preset) -> bool:
 
 
 def _unknown(spec, known) -> ValueError:
+    known = {name: preset for name, preset in known.items() if is_offered(preset)}
     own = [preset.name for preset in known.values() if preset.stem == spec.stem]
     if not known:
         near = "No weights are published yet."
@@ -228,7 +236,8 @@ def locate(preset: Preset, folder: str | os.PathLike | None = None) -> pathlib.P
         folder: Where its file may lie, a path or a URL; by default in `folders()`.
 
     Raises:
-        FileNotFoundError: If the file is not there and the preset has no url.
+        FileNotFoundError: If the file is not there and the preset has no url, or is
+            withdrawn.
         ConnectionError: If it cannot be downloaded.
         ValueError: If what was downloaded is another file.
     """
@@ -240,6 +249,8 @@ def locate(preset: Preset, folder: str | os.PathLike | None = None) -> pathlib.P
     for place in places if preset.file else ():
         if (place / preset.file).is_file():
             return place / preset.file
+    if preset.withdrawn:
+        raise download.withdrawn(preset.name, preset.file, preset.withdrawn)
     if preset.url is None:
         raise download.lost(preset.name, preset.file, preset.size, places)
     return download.fetch_weights(preset.url, *fields)

@@ -25,6 +25,8 @@ class Preset:
             another function.
         file: Name of the weights file, in one of `folders()` or a published folder.
         url: Where to download it if the file is not there.
+        withdrawn: The last commit of this repository that has the file, if it is in
+            none any more; what was measured stays.
         rounding: What float16 weights changed, as `training.publishing.half_precision`
             found it.
         source: What `url` has, if that is a file of another library, which is converted
@@ -61,6 +63,7 @@ class Preset:
     layers: Mapping[str, Mapping] = dataclasses.field(default_factory=dict)
     file: str | None = None
     url: str | None = None
+    withdrawn: str | None = None
     rounding: Mapping = dataclasses.field(default_factory=dict)
     source: str | None = None
     license: str = "apache-2.0"

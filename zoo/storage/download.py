@@ -141,6 +141,16 @@ def lost(
     return FileNotFoundError(f"{text}.")
 
 
+def withdrawn(name: str, file: str, commit: str) -> FileNotFoundError:
+    """Returns the error of weights that the repository does not hold any more."""
+    return FileNotFoundError(
+        f"The weights of '{name}' are withdrawn: what was measured of them stays, and "
+        f"the file is in the repository up to commit {commit[:10]}. To use them, write "
+        f"it with `git show {commit[:10]}:weights/{file}` into a folder, and set "
+        "ZOO_WEIGHTS to that."
+    )
+
+
 def _check(url, part, sha256, size):
     try:
         files.check(part, sha256, size)

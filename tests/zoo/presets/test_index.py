@@ -129,6 +129,28 @@ def test_a_downloaded_file_carries_its_sum_in_its_name(folder):
         index.locate(preset)
 
 
+@pytest.mark.parametrize("place", ["own", None])
+def test_withdrawn_weights_are_those_of_a_file_of_the_user(folder, place, monkeypatch):
+    index.add(make_preset("resnet20.a", file="w", withdrawn="0123456789ab"))
+    index.add(make_preset("resnet20.b", file="v"))
+    if place:
+        (folder / place).mkdir()
+        (folder / place / "w").touch()
+        monkeypatch.setenv("ZOO_WEIGHTS", str(folder / place))
+        assert index.find("resnet20").name == "resnet20.a"
+        assert index.locate(index.find("resnet20.a")) == folder / place / "w"
+        assert zoo.list_models(pretrained=True) == ["resnet20.a", "resnet20.b"]
+        return
+    assert index.find("resnet20").name == "resnet20.b"
+    assert zoo.list_models(pretrained=True) == ["resnet20.b"]
+    with pytest.raises(ValueError, match=r"'resnet20.c'. The nearest .*: resnet20.b\."):
+        index.find("resnet20.c")
+    assert "withdrawn after commit 0123456789," in zoo.describe("resnet20.a")
+    message = "'resnet20.a' are withdrawn.*`git show 0123456789:weights/w`.*ZOO_WEIGHTS"
+    with pytest.raises(FileNotFoundError, match=message):
+        zoo.load("resnet20.a")
+
+
 def test_layer_settings_are_those_of_the_methods():
     model = zoo.build("resnet20_smooth_mcdo", SHAPE, 2)
     assert model_config.layer_settings(model) == {
@@ -154,7 +176,9 @@ def test_other_layer_settings_are_refused():
 
 
 @pytest.mark.parametrize(
-    "preset", [p for p in index.read().values() if p.file], ids=lambda p: p.name
+    "preset",
+    [p for p in index.read().values() if p.file and not p.withdrawn],
+    ids=lambda p: p.name,
 )
 def test_packaged_presets_are_whole(preset):
     path = index.locate(preset)
