@@ -18,7 +18,7 @@ import pathlib
 from absl import flags
 
 from benchmarks.results import benchmark_page, documents, passes_saved
-from training import report
+from training import metrics, report
 from training.cli import common
 from zoo.publishing import packaging
 
@@ -43,7 +43,7 @@ def main():
         print(f"The benchmark is in {page}, and drawn in {figure}")
     else:
         if _RESULTS.value:
-            names = packaging.renew(_rows(_RESULTS.value))
+            names = packaging.renew(_rows(_RESULTS.value), metrics=metrics.CARD)
             print(f"New results: {', '.join(names)}")
         documents.update(checkout := pathlib.Path(_CHECKOUT.value))
         print(f"The results are in {' and '.join(documents.blocks())} of {checkout}")

@@ -2,6 +2,7 @@
 
 import pathlib
 
+from training.metrics import METRICS
 from zoo import dataset_name, registry
 from zoo.presets import index
 from zoo.publishing import results
@@ -11,18 +12,14 @@ START, END = "<!-- results -->\n", "<!-- end of results -->\n"
 CORRUPTED = "<!-- corrupted -->\n", "<!-- end of corrupted -->\n"
 FEW = "<!-- few results -->\n", "<!-- end of few results -->\n"
 # What the first screen shows: names and passes.
-_SHOWN = {
+_FIRST_SCREEN = {
     "resnet18.fashion_mnist": 1,
     "resnet18_smooth.fashion_mnist": 1,
     "resnet18_mcdo.fashion_mnist": 30,
     "resnet18_smooth_mcdo.fashion_mnist": 2,
 }
-# Metric, title of the column, factor, decimals.
-METRICS = {
-    "nll": ("NLL (nats)", 1, 4),
-    "accuracy": ("accuracy (%)", 100, 2),
-    "ece": ("ECE (%)", 100, 2),
-}
+# The columns.
+SHOWN = tuple(METRICS[name] for name in ("nll", "accuracy", "ece"))
 
 
 def results_table(dataset: str = "fashion_mnist") -> str:
@@ -65,8 +62,8 @@ def _is_corrupted(row, dataset="fashion_mnist"):
 
 def _table(values, passes=None):
     lines = [
-        f"| model | passes | {' | '.join(title for title, *_ in METRICS.values())} |",
-        "|---|---:|" + "---:|" * len(METRICS),
+        f"| model | passes | {' | '.join(metric.heading for metric in SHOWN)} |",
+        "|---|---:|" + "---:|" * len(SHOWN),
     ]
     for name, cells in values.items():
         sizes = sorted({size for size, metric in cells if metric == "nll"})
@@ -76,8 +73,12 @@ def _table(values, passes=None):
             sizes = [size for size in sizes if size in passes]
         for size in sizes:
             texts = [
-                results.spread(list(cells.get((size, metric), {}).values()), *numbers)
-                for metric, (_, *numbers) in METRICS.items()
+                results.spread(
+                    list(cells.get((size, metric.name), {}).values()),
+                    metric.factor,
+                    metric.digits,
+                )
+                for metric in SHOWN
             ]
             lines.append(f"| `{name}` | {size} | {' | '.join(texts)} |")
     return "\n".join(lines) + "\n"
@@ -114,7 +115,7 @@ def commands() -> str:
 def few_results() -> str:
     """Returns four lines of the results as a Markdown table."""
     lines = results_table().splitlines(keepends=True)
-    starts = tuple(f"| `{name}` | {size} |" for name, size in _SHOWN.items())
+    starts = tuple(f"| `{name}` | {size} |" for name, size in _FIRST_SCREEN.items())
     return "".join([*lines[:2], *(line for line in lines if line.startswith(starts))])
 
 

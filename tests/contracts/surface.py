@@ -78,6 +78,8 @@ REASONS = {
         *("zoo.posterior.sample_loop", "zoo.posterior.graph_split"),
         *(
             "zoo.posterior.temperature.pooled",
+            "zoo.posterior.temperature.NoBestTemperatureError",
+            "training.metrics.table",
             "zoo.kept_weights",
             "zoo.registry.ModelSpec",
         ),

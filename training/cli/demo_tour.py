@@ -9,19 +9,11 @@ import numpy as np
 import zoo
 from training import export, metrics, report
 from training.evaluation import evaluate
-from training.metrics import display
 
 MODELS = ("resnet20", "resnet20_mcdo", "resnet20_smooth", "resnet20_smooth_mcdo")
 SIZES = (1, 2, 5, 10, 30, 50)
-# What is shown of each model, and how to read it.
-METRICS = {
-    "accuracy": "right answers",
-    "nll": "surprise at the true class, highest for confident mistakes",
-    "brier": "squared distance between probabilities and truth, from 0 to 2",
-    "ece": "gap between confidence and accuracy",
-    "unc_90": "mistakes that were not made with more than 90 % confidence",
-    "entropy": "spread of the mean prediction; ten equal classes have 2.30",
-}
+# What is shown of each model.
+METRICS = ("accuracy", "nll", "brier", "ece", "unc_90", "entropy")
 
 
 def classify(model, test, num_samples: int, seed: int = 0):
@@ -108,8 +100,8 @@ def explanations() -> list[str]:
     """Returns how to read each column of the table."""
     words = {1: " (higher is better)", -1: " (lower is better)", 0: ""}
     return [
-        f"{display.heading(name):15} {text}{words[display.better(name)]}"
-        for name, text in METRICS.items()
+        f"{metric.heading:15} {metric.meaning}{words[metric.better]}"
+        for metric in map(metrics.METRICS.get, METRICS)
     ]
 
 

@@ -26,7 +26,6 @@ from training.metrics.certainty import freq_90 as freq_90
 from training.metrics.certainty import iou as iou
 from training.metrics.certainty import iou_90 as iou_90
 from training.metrics.certainty import unc_90 as unc_90
-from training.metrics.detection import DETECTION as DETECTION
 from training.metrics.detection import aupr_in as aupr_in
 from training.metrics.detection import aupr_out as aupr_out
 from training.metrics.detection import auroc as auroc
@@ -53,33 +52,12 @@ from training.metrics.scores import entropy as entropy
 from training.metrics.scores import nll as nll
 from training.metrics.scores import top_5 as top_5
 from training.metrics.scores import top_k as top_k
-from training.metrics.sequences import SEQUENCES as SEQUENCES
 from training.metrics.sequences import cec as cec
 from training.metrics.sequences import consistency as consistency
 from training.metrics.sequences import flip_rate as flip_rate
-
-# Functions of (probs, labels).
-CLASSIFICATION = {
-    "accuracy": accuracy,
-    "nll": nll,
-    "brier": brier,
-    "ece": ece,
-    "acc_90": acc_90,
-    "unc_90": unc_90,
-    "freq_90": freq_90,
-    "entropy": entropy,
-    "top_5": top_5,
-    "brier_uncertainty": brier_uncertainty,
-    "brier_resolution": brier_resolution,
-    "brier_reliability": brier_reliability,
-    "brier_covariance": brier_covariance,
-    "signed_ece": signed_ece,
-    "adaptive_ece": adaptive_ece,
-    "class_wise_ece": class_wise_ece,
-    "rms_calibration_error": rms_calibration_error,
-    "maximum_calibration_error": maximum_calibration_error,
-    "iou": iou,
-    "iou_90": iou_90,
-    "aurc": aurc,
-    "raulc": raulc,
-}
+from training.metrics.table import CARD as CARD
+from training.metrics.table import CLASSIFICATION as CLASSIFICATION
+from training.metrics.table import DETECTION as DETECTION
+from training.metrics.table import METRICS as METRICS
+from training.metrics.table import SEQUENCES as SEQUENCES
+from training.metrics.table import Metric as Metric

@@ -124,12 +124,3 @@ def _score(name, values):
             f"`{name}` must not be NaN. Received: NaN in {bad} of {len(values)} images"
         )
     return values.astype("float64")
-
-
-# Functions of (scores_in, scores_out).
-DETECTION = {
-    "auroc": auroc,
-    "aupr_out": aupr_out,
-    "aupr_in": aupr_in,
-    "fpr_95": fpr_95,
-}

@@ -67,7 +67,3 @@ def _mean_over_pairs(probs, function: Callable) -> float:
         frames = np.concatenate([part for _, part in inputs.rows(sequence)])
         total += float(np.sum(function(frames[:-1], frames[1:])))
     return total / (shape[0] * (shape[1] - 1))
-
-
-# Functions of probs, of the shape (sequences, frames, num_classes).
-SEQUENCES = {"consistency": consistency, "flip_rate": flip_rate, "cec": cec}

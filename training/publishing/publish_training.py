@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 import zoo
-from training import data, report
+from training import data, metrics, report
 from training.data import fingerprint
 from training.publishing import half_precision
 from zoo import presets
@@ -57,7 +57,14 @@ def publish_training(
         # TensorFlow's; the rest runs on other backends too.
         from training.export import export_saved_model as export
     return publish.publish(
-        model, output, record, rows, export=export, rounding=found, **licenses
+        model,
+        output,
+        record,
+        rows,
+        export=export,
+        rounding=found,
+        metrics=metrics.CARD,
+        **licenses,
     )
 
 

@@ -62,7 +62,9 @@ def package(
 
 
 def renew(
-    rows: Iterable[Mapping], target: str | os.PathLike | None = None
+    rows: Iterable[Mapping],
+    target: str | os.PathLike | None = None,
+    metrics: results.CardMetrics = results.ALL_METRICS,
 ) -> list[str]:
     """Puts results of evaluations into the entries of packaged weights.
 
@@ -72,6 +74,7 @@ def renew(
     Args:
         rows: Of `zoo-evaluate`, of any models under their full names.
         target: By default the package's own folder `zoo/presets`.
+        metrics: Those that an entry keeps.
 
     Returns:
         The names of the entries that have new results.
@@ -81,7 +84,7 @@ def renew(
             an entry has none of its own.
     """
     rows = list(rows)
-    chosen = [_renewed(p, rows) for p in index.read(target).values()]
+    chosen = [_renewed(p, rows, metrics) for p in index.read(target).values()]
     chosen = [preset for preset in chosen if preset]
     if not chosen:
         models = sorted({row["model"] for row in rows})
@@ -93,7 +96,7 @@ def renew(
     return [preset.name for preset in chosen]
 
 
-def _renewed(preset, rows) -> presets.Preset | None:
+def _renewed(preset, rows, metrics) -> presets.Preset | None:
     """Returns an entry with new results, or None if there are none for it."""
     shared, _ = registry.split_seed(preset.name)
     new = [row for row in rows if registry.split_seed(row["model"])[0] == shared]
@@ -105,7 +108,8 @@ def _renewed(preset, rows) -> presets.Preset | None:
     ordered = sorted(
         [*kept, *new], key=lambda row: registry.split_seed(row["model"])[1]
     )
-    return dataclasses.replace(preset, **results.choose(ordered, preset.name))
+    chosen = results.choose(ordered, preset.name, metrics)
+    return dataclasses.replace(preset, **chosen)
 
 
 def _place(preset, places, target) -> pathlib.Path:

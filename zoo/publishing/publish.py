@@ -29,6 +29,7 @@ def publish(
     data_license: str | None = None,
     export: Callable[[keras.Model, pathlib.Path], object] | None = None,
     rounding: Mapping | None = None,
+    metrics: results.CardMetrics = results.ALL_METRICS,
 ) -> presets.Preset:
     """Writes weights, preset, model card and checksums into a folder, or nothing.
 
@@ -45,6 +46,7 @@ def publish(
         export: Writes a SavedModel of a model to a path.
         rounding: What `training.publishing.half_precision.round_weights` found out
             about the model; the weights are then written as float16, in which they are.
+        metrics: Those that the card has; all are in `results.jsonl`.
 
     Returns:
         The preset.
@@ -60,7 +62,7 @@ def publish(
     _check_record(model, record)
     rows = list(rows)
     fields = training_record.describe(record, license, data_license)
-    fields |= results.choose(rows, model.name)
+    fields |= results.choose(rows, model.name, metrics)
     fields["rounding"] = dict(rounding or {})
     options = model, record["seed"], fields, export
     if not urls.is_url(folder):

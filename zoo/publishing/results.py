@@ -5,19 +5,30 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from zoo import dataset_name
 from zoo.registry import join_seed, parse, split_seed
 
 FIELDS = ("dataset", "num_samples", "metric", "value", "num_examples", "seed")
 _OPTIONAL = ("selection",)  # Which images of a set were taken, if not all or the first.
-# What a card has of each data set; all the others stay in its `results.jsonl`.
-HEADLINES = ("accuracy", "nll", "brier", "ece")
-HEADLINES += ("acc_90", "unc_90", "freq_90", "entropy", "auroc/entropy")
-_RELATIVE = "mce/"  # And this one, whose name goes on with that of a reference.
-# Of sets that are made of another one, only their mean is kept, and of these metrics.
-MEANS = ("accuracy", "nll", "ece", "consistency", "flip_rate")
+
+
+@dataclasses.dataclass(frozen=True)
+class CardMetrics:
+    """Which metrics a card has; all the others stay in `results.jsonl`.
+
+    Attributes:
+        shows: From the name of a metric to whether a card has it of each data set.
+        shows_mean: The same of its mean over the sets that are derived from another
+            one, of which a card has nothing else.
+    """
+
+    shows: Callable[[str], bool]
+    shows_mean: Callable[[str], bool]
+
+
+ALL_METRICS = CardMetrics(lambda name: True, lambda name: True)
 
 
 def check_rows(rows: Iterable[Mapping]) -> list[dict]:
@@ -45,23 +56,23 @@ def check_rows(rows: Iterable[Mapping]) -> list[dict]:
     return kept
 
 
-def select(rows: Iterable[Mapping]) -> list[dict]:
+def select(rows: Iterable[Mapping], metrics: CardMetrics = ALL_METRICS) -> list[dict]:
     """Returns what a card has room for.
 
-    These are the rows of `HEADLINES`, but of corrupted, rotated, translated and
-    perturbed sets only the `means`. A selection is selected as it is.
+    Of corrupted, rotated, translated and perturbed sets these are only the `means`. A
+    selection is selected as it is.
 
     Args:
         rows: Of one model, with `FIELDS`.
+        metrics: Those of a card.
     """
     rows = list(rows)
     kept = [
         dict(row)
         for row in rows
-        if (row["metric"] in HEADLINES or row["metric"].startswith(_RELATIVE))
-        and not _is_shifted(row)
+        if (metrics.shows(row["metric"]) or is_mean(row)) and not _is_shifted(row)
     ]
-    return kept + means(rows)
+    return kept + means(rows, metrics)
 
 
 def _is_shifted(row) -> bool:
@@ -70,18 +81,21 @@ def _is_shifted(row) -> bool:
     return name.is_shifted and not name.is_mean
 
 
-def means(rows: Iterable[Mapping]) -> list[dict]:
+def means(rows: Iterable[Mapping], metrics: CardMetrics = ALL_METRICS) -> list[dict]:
     """Returns means over the sets that are derived from another one.
 
     Args:
         rows: Of one model, with `FIELDS`.
+        metrics: Those of a card.
 
     Returns:
         Rows whose `dataset` says over which sets and how many, `"d_c/*/* (95 sets)"`,
         and whose `num_examples` is the sum over them; for the largest number of passes
         also one for each corruption, `"d_c/fog/* (5 sets)"`.
     """
-    shifted = [row for row in rows if row["metric"] in MEANS and _is_shifted(row)]
+    shifted = [
+        row for row in rows if metrics.shows_mean(row["metric"]) and _is_shifted(row)
+    ]
     largest = max((row["num_samples"] for row in shifted), default=0)
     groups = {}
     for row in shifted:
@@ -196,12 +210,15 @@ def spread(values: Sequence[float], factor: float = 1, digits: int = 4) -> str:
     return f"{text} ± {deviation:.{digits}f} ({len(values)})"
 
 
-def choose(rows: Iterable[Mapping], name: str) -> dict[str, tuple[dict, ...]]:
+def choose(
+    rows: Iterable[Mapping], name: str, metrics: CardMetrics = ALL_METRICS
+) -> dict[str, tuple[dict, ...]]:
     """Returns the results for a preset: of this training, and of others.
 
     Args:
         rows: Of evaluations.
         name: Of the weights. Rows of the name without a tag are theirs, too.
+        metrics: Those of a card.
 
     Returns:
         The fields `results` and `others` of the preset.
@@ -227,9 +244,9 @@ def choose(rows: Iterable[Mapping], name: str) -> dict[str, tuple[dict, ...]]:
     for model in dict.fromkeys(row["model"] for row in others):
         rows = [row for row in others if row["model"] == model]
         _check_values(rows, model)
-        rows = select(check_rows(rows))
+        rows = select(check_rows(rows), metrics)
         chosen += [{"model": model, **row} for row in rows]
-    own = select(check_rows(own))
+    own = select(check_rows(own), metrics)
     return {"results": tuple(own), "others": tuple(chosen)}
 
 

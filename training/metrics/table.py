@@ -1,0 +1,193 @@
+"""The table of metrics: one row for each, with all that is known about it."""
+
+import dataclasses
+import fnmatch
+from collections.abc import Callable
+
+from training.metrics import calibration, certainty, detection, ranking, scores
+from training.metrics import sequences as frames
+from zoo.publishing.results import CardMetrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A metric, and how it is shown.
+
+    Attributes:
+        name: In rows. That of a row may go on with a slash and the name of a score or
+            of a reference, such as `auroc/entropy`.
+        heading: Words, with the unit that values are shown in.
+        function: Of `(probs, labels)`, `(scores_in, scores_out)` or `(probs,)` of
+            sequences; None for what is computed from other rows.
+        factor: From a value to the unit of the heading.
+        digits: Decimals that are shown.
+        better: 1 if more is better, -1 if less is, 0 if neither can be said.
+        card: The names of rows that a model card has of each data set, a pattern.
+        card_mean: Whether a card has its mean over shifted data sets.
+        meaning: How to read it, in half a line.
+    """
+
+    name: str
+    heading: str
+    function: Callable | None = None
+    factor: float = 1
+    digits: int = 4
+    better: int = 0
+    card: str | None = None
+    card_mean: bool = False
+    meaning: str = ""
+
+
+def _share(*args, **kwargs):
+    """Returns a metric in [0, 1] that is shown in percent."""
+    return Metric(*args, **{"factor": 100, "digits": 2, **kwargs})
+
+
+# Of (probs, labels).
+_CLASSIFICATION = (
+    _share(
+        "accuracy",
+        "Accuracy (%)",
+        scores.accuracy,
+        better=1,
+        card="accuracy",
+        card_mean=True,
+        meaning="right answers",
+    ),
+    Metric(
+        "nll",
+        "NLL (nats)",
+        scores.nll,
+        better=-1,
+        card="nll",
+        card_mean=True,
+        meaning="surprise at the true class, highest for confident mistakes",
+    ),
+    Metric(
+        "brier",
+        "Brier",
+        scores.brier,
+        better=-1,
+        card="brier",
+        meaning="squared distance between probabilities and truth, from 0 to 2",
+    ),
+    _share(
+        "ece",
+        "ECE (%)",
+        calibration.ece,
+        better=-1,
+        card="ece",
+        card_mean=True,
+        meaning="gap between confidence and accuracy",
+    ),
+    _share(
+        "acc_90",
+        "Acc-90 (%)",
+        certainty.acc_90,
+        better=1,
+        card="acc_90",
+        meaning="right answers among those with more than 90 % confidence",
+    ),
+    _share(
+        "unc_90",
+        "Unc-90 (%)",
+        certainty.unc_90,
+        better=1,
+        card="unc_90",
+        meaning="mistakes that were not made with more than 90 % confidence",
+    ),
+    _share(
+        "freq_90",
+        "Freq-90 (%)",
+        certainty.freq_90,
+        card="freq_90",
+        meaning="answers with more than 90 % confidence",
+    ),
+    Metric(
+        "entropy",
+        "Entropy (nats)",
+        scores.entropy,
+        card="entropy",
+        meaning="spread of the mean prediction; ten equal classes have 2.30",
+    ),
+    _share("top_5", "Top-5 accuracy (%)", scores.top_5, better=1),
+    Metric("brier_uncertainty", "Brier uncertainty", scores.brier_uncertainty),
+    Metric("brier_resolution", "Brier resolution", scores.brier_resolution, better=1),
+    Metric(
+        "brier_reliability", "Brier reliability", scores.brier_reliability, better=-1
+    ),
+    Metric("brier_covariance", "Brier covariance", scores.brier_covariance, better=1),
+    _share("signed_ece", "Signed ECE (%)", calibration.signed_ece),
+    _share("adaptive_ece", "Adaptive ECE (%)", calibration.adaptive_ece, better=-1),
+    _share(
+        "class_wise_ece", "Class-wise ECE (%)", calibration.class_wise_ece, better=-1
+    ),
+    _share(
+        "rms_calibration_error",
+        "RMS calibration error (%)",
+        calibration.rms_calibration_error,
+        better=-1,
+    ),
+    _share(
+        "maximum_calibration_error",
+        "Maximum calibration error (%)",
+        calibration.maximum_calibration_error,
+        better=-1,
+    ),
+    _share("iou", "IoU (%)", certainty.iou, better=1),
+    _share("iou_90", "IoU-90 (%)", certainty.iou_90, better=1),
+    _share("aurc", "AURC (%)", ranking.aurc, better=-1),
+    Metric("raulc", "rAULC", ranking.raulc, better=1),
+)
+# Of (scores_in, scores_out); the name behind a slash is that of the score.
+_DETECTION = (
+    _share("auroc", "AUROC (%)", detection.auroc, better=1, card="auroc/entropy"),
+    _share("aupr_out", "AUPR-out (%)", detection.aupr_out, better=1),
+    _share("aupr_in", "AUPR-in (%)", detection.aupr_in, better=1),
+    _share("fpr_95", "FPR95 (%)", detection.fpr_95, better=-1),
+)
+# Of probs of the shape (sequences, frames, num_classes).
+_SEQUENCES = (
+    _share(
+        "consistency", "Consistency (%)", frames.consistency, better=1, card_mean=True
+    ),
+    _share("flip_rate", "Flip rate (%)", frames.flip_rate, better=-1, card_mean=True),
+    Metric("cec", "CEC (nats)", frames.cec, better=-1),
+)
+# Over all corruptions; the name behind a slash is that of the reference.
+_AGGREGATES = (
+    _share("mean_error", "Mean error (%)", better=-1),
+    Metric("mean_nll", "Mean NLL (nats)", better=-1),
+    _share("mean_ece", "Mean ECE (%)", better=-1),
+    Metric("mce", "mCE (%)", digits=2, better=-1, card="mce/*"),
+    Metric("relative_mce", "Relative mCE (%)", digits=2, better=-1),
+    Metric("mcnll", "mCNLL (%)", digits=2, better=-1),
+    Metric("mcece", "mCECE (%)", digits=2, better=-1),
+)
+# All metrics by name.
+METRICS = {
+    metric.name: metric
+    for metric in (*_CLASSIFICATION, *_DETECTION, *_SEQUENCES, *_AGGREGATES)
+}
+
+
+def _functions(rows) -> dict[str, Callable]:
+    return {metric.name: metric.function for metric in rows}
+
+
+CLASSIFICATION = _functions(_CLASSIFICATION)
+DETECTION = _functions(_DETECTION)
+SEQUENCES = _functions(_SEQUENCES)
+
+
+def _is_on_card(name: str) -> bool:
+    metric = METRICS.get(name.partition("/")[0])
+    return bool(metric and metric.card and fnmatch.fnmatchcase(name, metric.card))
+
+
+def _has_mean_on_card(name: str) -> bool:
+    return name in METRICS and METRICS[name].card_mean
+
+
+# What a model card has room for; all the rest stays in its `results.jsonl`.
+CARD = CardMetrics(_is_on_card, _has_mean_on_card)
