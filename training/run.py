@@ -19,10 +19,11 @@ from training import data as datasets
 from training import distribution as distributions
 from training import initial_weights, recipes, trainer
 from training.batch_statistics import recalibrate as recalibrate_norms
-from training.data import fingerprint, loading
+from training.data import fingerprint, identities, loading
 from training.recipes.base import Recipe
 from training.versions import current_commit
 from zoo import registry
+from zoo.presets import training_images
 from zoo.presets.model_config import model_facts
 from zoo.presets.weight_file import save_weights
 from zoo.publishing import training_record
@@ -200,7 +201,8 @@ def run_training(
     Args:
         model: Name of the model.
         recipe: Name of the recipe.
-        workdir: Folder for `model.safetensors`, `recipe.json` and what
+        workdir: Folder for `model.safetensors`, `recipe.json`, the
+            `training_images.npy` of `zoo.presets.training_images` and what
             `training.trainer.train` writes.
         data_dir: Where the data lie; see `training.data.load`.
         dataset: Data set in place of the recipe's.
@@ -266,6 +268,9 @@ def run_training(
                     origin=facts,
                     seen={"images": len(train), "held_out": train.held_out},
                 )
+            # What is decoded is hashed when the training reads it.
+            images = identities.Recorded(train.images)
+            train = dataclasses.replace(train, images=images)
             rows = trainer.train(
                 network,
                 settings,
@@ -279,6 +284,8 @@ def run_training(
                 test=test,
             )
         save_weights(network, folder / "model.safetensors")
+        if not (folder / training_images.FILE).exists():
+            training_images.write(folder / training_images.FILE, images.identities())
     return rows[-1]
 
 

@@ -10,6 +10,7 @@ from zoo.storage import files
 
 START, END = "<!-- results -->\n", "<!-- end of results -->\n"
 CORRUPTED = "<!-- corrupted -->\n", "<!-- end of corrupted -->\n"
+CIFAR = "<!-- cifar100 -->\n", "<!-- end of cifar100 -->\n"
 FEW = "<!-- few results -->\n", "<!-- end of few results -->\n"
 # What the first screen shows: names and passes.
 _FIRST_SCREEN = {
@@ -34,12 +35,14 @@ def results_table(dataset: str = "fashion_mnist") -> str:
     Returns:
         Lines of Markdown.
     """
+    return _table(_values(lambda row: _is_clean(row, dataset)))
 
-    def is_clean(row):
-        name = dataset_name.base_dataset(row["dataset"])
-        return name == dataset and not results.is_mean(row)
 
-    return _table(_values(is_clean))
+def _is_clean(row, dataset):
+    name = dataset_name.base_dataset(row["dataset"])
+    return (
+        name == dataset and not results.is_mean(row) and not results.is_detection(row)
+    )
 
 
 def corrupted_table(dataset: str = "fashion_mnist", passes=(2, 10)) -> str:
@@ -121,17 +124,29 @@ def few_results() -> str:
 
 def blocks() -> dict[str, dict[tuple[str, str], str]]:
     """Returns what stands in the documents, by path and the two marks around it."""
-    counts = {
-        f"{row['num_examples']:,} images of `{row['dataset']}`": None
-        for row in filter(_is_corrupted, _rows())
-    }
+    cifar = "cifar100"
+    of_cifar = f"{results_table(cifar)}\n{_counts(_is_clean, cifar)}\n"
+    if any(_is_corrupted(row, cifar) for row in _rows()):
+        of_cifar += f"\n{corrupted_table(cifar, (1, 2, 5, 10))}\n"
+        of_cifar += f"{_counts(_is_corrupted, cifar)}\n"
     return {
         "README.md": {FEW: f"\n{few_results()}\n"},
         "docs/results.md": {
             (START, END): f"\n{results_table()}\n{_folded(commands())}\n",
-            CORRUPTED: f"\n{corrupted_table()}\n{', '.join(counts)}\n\n",
+            CORRUPTED: f"\n{corrupted_table()}\n{_counts(_is_corrupted)}\n\n",
+            CIFAR: f"\n{of_cifar}\n",
         },
     }
+
+
+def _counts(is_one, dataset="fashion_mnist"):
+    """Returns how many images the rows of a table are of."""
+    counts = {
+        f"{row['num_examples']:,} images of `{row['dataset']}`": None
+        for row in _rows()
+        if is_one(row, dataset)
+    }
+    return ", ".join(counts)
 
 
 def _folded(text):

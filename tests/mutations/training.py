@@ -726,9 +726,23 @@ MUTATIONS = [
     (
         "weights that saw the validation set may be calibrated on it in silence",
         "training/evaluation/seen.py",
-        'seen.get("held_out", 0) >= data.held_out > 0',
+        'trained.seen.get("held_out", 0) >= data.held_out > 0',
         "data.held_out > 0",
         "tests/training/evaluation/test_seen.py",
+    ),
+    (
+        "images that were in the training are left out of the clean images alone",
+        "training/evaluation/seen.py",
+        "np.repeat(~seen, data.frames)",
+        "np.tile(~seen, data.frames)",
+        "tests/training/evaluation/test_seen.py",
+    ),
+    (
+        "images are recorded at the places of a batch",
+        "training/data/identities.py",
+        "some = places[new]",
+        "some = np.flatnonzero(new)",
+        "tests/training/data/test_identities.py",
     ),
     (
         "images of several makers are averaged",

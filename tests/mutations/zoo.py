@@ -498,6 +498,13 @@ MUTATIONS = [
         "tests/training/test_arrays.py",
     ),
     (
+        "a name without a tag means weights that are withdrawn",
+        "zoo/presets/index.py",
+        "return not preset.withdrawn or is_here(preset)",
+        "return True",
+        "tests/zoo/presets/test_index.py",
+    ),
+    (
         "a graph passes no image on to its convolutions",
         "zoo/posterior/base.py",
         "tf.equal(batch, 0), lambda: tf.zeros(row, images.dtype)",

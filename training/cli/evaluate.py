@@ -22,6 +22,7 @@ flags.DEFINE_list("dataset", "fashion_mnist", "Names of test sets, with * for an
 flags.DEFINE_enum("split", "test", ["test", "all"], "Of folders without test/.")
 flags.DEFINE_list("ood", "", "Data sets to be told from the first test set.")
 flags.DEFINE_enum("suite", None, ["ovadia"], "Adds its models and data sets.")
+flags.DEFINE_bool("exclude_seen", False, "Whether to leave out training images.")
 flags.DEFINE_string("calibrate", None, "validation, a number, data: for temperatures.")
 flags.DEFINE_list("num_samples", "1,2,5,10,30,50", "Forward passes.")
 flags.DEFINE_integer("limit", None, "Only so many images.", lower_bound=1)

@@ -57,6 +57,7 @@ class ImageData:
         held_out: How many training images are for validation: these ones, or they are
             missing here.
         selection: Which of them were taken by `sample`, in words.
+        excluded: How many examples were left out, as models were trained on them.
     """
 
     name: str
@@ -67,6 +68,7 @@ class ImageData:
     source: str = ""
     held_out: int = 0
     selection: str = ""
+    excluded: int = 0
 
     def __post_init__(self):
         arrays.check_images(self.images, f"images of data set '{self.name}'")

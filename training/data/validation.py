@@ -1,16 +1,15 @@
 """The validation set: training images that no training sees unless it is told to."""
 
 import dataclasses
-import hashlib
 import os
 
 import numpy as np
 
+from training.data.identities import hash_bytes, of_pixels
 from training.data.image_data import ChosenImages, ImageData
 
 COUNT = 5_000  # Images for validation, or one in ten of less than 50,000.
 _SHARE = 10
-_CHUNK = 1000  # Images that are read at once.
 
 
 def part(data: ImageData, split: str, holdout: int = COUNT) -> ImageData:
@@ -57,23 +56,18 @@ def identities(images) -> np.ndarray:
 
     Args:
         images: uint8 array of shape `(images, height, width, channels)`, of which these
-            are the first 64 bits of SHA-256 over the bytes of an image, channels first;
-            or an object with `paths`, which are hashed in place of the pixels; or any
-            other, of which they are random.
+            are `training.data.identities.of_pixels`; or an object with `paths`, which
+            are hashed in place of the pixels; or any other, of which they are random.
 
     Returns:
         uint64 array of shape `(images,)`.
     """
     if isinstance(images, np.ndarray):
-        found = []
-        for start in range(0, len(images), _CHUNK):
-            block = np.moveaxis(images[start : start + _CHUNK], -1, 1)
-            found += [_hash(image) for image in np.ascontiguousarray(block)]
-    elif hasattr(images, "paths"):
-        found = [_hash(os.fsencode("/".join(p.parts[-2:]))) for p in images.paths]
-    else:
-        return np.random.default_rng(0).integers(2**64, size=len(images), dtype="u8")
-    return np.array(found, "uint64")
+        return of_pixels(images)
+    if hasattr(images, "paths"):
+        names = (os.fsencode("/".join(path.parts[-2:])) for path in images.paths)
+        return np.array([hash_bytes(name) for name in names], "uint64")
+    return np.random.default_rng(0).integers(2**64, size=len(images), dtype="u8")
 
 
 def choose(identities: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
@@ -110,7 +104,3 @@ def _quotas(counts, count):
     largest = np.argsort(quotas - exact, kind="stable")
     quotas[largest[: count - quotas.sum()]] += 1
     return np.minimum(quotas, np.maximum(counts - 1, 0))
-
-
-def _hash(content) -> int:
-    return int.from_bytes(hashlib.sha256(content).digest()[:8], "big")

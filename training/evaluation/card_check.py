@@ -86,7 +86,8 @@ def selection(cards: Iterable[tuple[str, str | None]], limit: int) -> str:
 
 def _key(row):
     """Returns what rows have in common that can be compared."""
-    return *(row[key] for key in _SAME), row.get("selection", "")
+    images = row.get("selection", ""), row.get("excluded", 0)
+    return *(row[key] for key in _SAME), *images
 
 
 def deviations(

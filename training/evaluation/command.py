@@ -35,6 +35,8 @@ class Settings:
         split: `"test"`; or `"all"`, for all images of folders that are not divided into
             training and test images, of which the model was trained on none.
         suite: A key of `training.evaluation.suites.SUITES`, or None.
+        exclude_seen: Whether to leave out images that one of the models was trained on,
+            where its training recorded them.
         calibrate: For a temperature of each model: `"validation"`, a number of training
             images, or the name of a data set.
         num_samples: The ensemble sizes.
@@ -63,6 +65,7 @@ class Settings:
     ood: Sequence[str] = ()
     split: str = "test"
     suite: str | None = None
+    exclude_seen: bool = False
     calibrate: str | None = None
     num_samples: Sequence[int] = (1, 2, 5, 10, 30, 50)
     limit: int | None = None
@@ -117,10 +120,19 @@ def run(settings: Settings) -> Outcome:
         return by(settings.limit)
 
     titles, said = shown_names.shown([*names, *ood]), set()
+    leaks = seen.Leaks(*_trainings(settings))
+
+    def load_whole(name):
+        split = settings.split if data.is_undivided(name) else "test"
+        return data.load(name, split, settings.data_dir, image_size)
 
     def load(name):
-        split = settings.split if data.is_undivided(name) else "test"
-        found = data.load(name, split, settings.data_dir, image_size)
+        found = load_whole(name)
+        clean = str(dataset_name.parse(name).clean)
+        if clean == name:
+            leaks.of(found)
+        if settings.exclude_seen:
+            found = leaks.without(found, found if clean == name else load_whole(clean))
         found = _said(take(found), name, said)
         return class_names.renamed(found, titles[name])
 
@@ -128,14 +140,18 @@ def run(settings: Settings) -> Outcome:
 
     def load_ood(name):
         found = data.load_ood(name, first.input_shape, data_dir=settings.data_dir)
+        leaks.of(found)
+        if settings.exclude_seen:
+            found = leaks.without(found, found)
         found = _said(take(found), name, said)
         return class_names.renamed(found, titles[name])
 
     calibration = None
     if calibrate:
         calibration, split = _fitted(names[0], calibrate, settings, image_size)
-        weights = settings.weights or [None] * len(settings.model)
-        for pair in zip(settings.model, weights, strict=True):
+        if settings.exclude_seen:
+            calibration = leaks.without(calibration, calibration)
+        for pair in zip(*_trainings(settings), strict=True):
             seen.warn(*pair, calibration, split)
     left_out = []
     rows = sweep.evaluate_all(
@@ -152,7 +168,19 @@ def run(settings: Settings) -> Outcome:
     missing = [*missing, *left_out, *_mixed(rows)]
     rows += aggregates(rows, settings.reference)
     deviations = _check(settings, models, rows) if settings.check else ()
-    return Outcome(rows, write(rows, folder), missing, deviations)
+    paths = [*write(rows, folder), *leaks.write(folder)]
+    return Outcome(rows, paths, missing, deviations)
+
+
+def _trainings(settings):
+    """Returns the names of all models, and weights or None of each."""
+    names = list(settings.model)
+    weights = list(settings.weights or [None] * len(names))
+    for entry in settings.ensemble or ():
+        is_file = candidates.is_file(entry)
+        names.append(names[0] if is_file else entry)
+        weights.append(entry if is_file else None)
+    return names, weights
 
 
 def _said(dataset, name, said):

@@ -14,6 +14,8 @@ from training.progress import track
 from zoo import arrays
 from zoo.posterior import Posterior
 
+_FACTS = ("source", "selection", "excluded", "data")  # Of the images of a row.
+
 
 def evaluate(
     model: keras.Model | Posterior,
@@ -45,9 +47,9 @@ def evaluate(
         One row per ensemble size and metric, a dict of `model` and `dataset` (names),
         `num_samples`, `metric`, `value`, `num_examples`, `seed` and `seconds`. These
         are the time of the whole pass, with all its samples. `source`, where the
-        images come from, and `selection`, which of them were taken, are there if the
-        data set says so; rows of stored predictions have `data`, which is another of
-        other images or labels.
+        images come from, `selection`, which of them were taken, and `excluded`, how
+        many were left out, are there if the data set says so; rows of stored
+        predictions have `data`, which is another of other images or labels.
 
     Raises:
         ValueError: If data set and model do not fit together, sizes are not positive
@@ -69,6 +71,7 @@ def evaluate(
         "frames": getattr(dataset, "frames", 1),
         "source": getattr(dataset, "source", ""),
         "selection": getattr(dataset, "selection", ""),
+        "excluded": getattr(dataset, "excluded", 0),
         "seconds": round(time.monotonic() - begin, 3),
     }
     labels = np.asarray(dataset.labels)
@@ -122,7 +125,7 @@ def rows(
         "num_examples": meta["count"],
         "seed": meta["seed"],
         "seconds": meta["seconds"],
-        **{k: meta[k] for k in ("source", "selection", "data") if meta.get(k)},
+        **{k: meta[k] for k in _FACTS if meta.get(k)},
     }
 
     def values(probs):

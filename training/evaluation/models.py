@@ -77,11 +77,14 @@ def members(entries: Sequence[str], architecture: str) -> list[keras.Model]:
         architecture: The name that these weights are for.
     """
     return [
-        zoo.load(architecture, weights=entry)
-        if "/" in entry or entry.endswith(".safetensors")
-        else zoo.load(entry)
+        zoo.load(architecture, weights=entry) if is_file(entry) else zoo.load(entry)
         for entry in entries
     ]
+
+
+def is_file(entry: str) -> bool:
+    """Returns whether a member of an ensemble is a path of weights, not a name."""
+    return "/" in entry or entry.endswith(".safetensors")
 
 
 def sibling(name: str, method: str, weights: str | None = None) -> keras.Model:

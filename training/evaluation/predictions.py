@@ -185,6 +185,7 @@ def _describe(passes, dataset):
         "frames": getattr(dataset, "frames", 1),
         "source": getattr(dataset, "source", ""),
         "selection": getattr(dataset, "selection", ""),
+        "excluded": getattr(dataset, "excluded", 0),
         "data": fingerprint.of_named(dataset, images)[:12],
         "done": 0,
         "seconds": 0.0,

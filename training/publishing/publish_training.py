@@ -8,7 +8,7 @@ from training import data, metrics, report
 from training.data import fingerprint
 from training.publishing import half_precision
 from zoo import presets
-from zoo.presets import index
+from zoo.presets import index, training_images
 from zoo.publishing import publish, training_record
 
 
@@ -64,6 +64,7 @@ def publish_training(
         export=export,
         rounding=found,
         metrics=metrics.CARD,
+        seen=training_images.beside(weights),
         **licenses,
     )
 

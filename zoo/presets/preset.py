@@ -40,7 +40,9 @@ class Preset:
         origin: What the training started from, as its record has it; empty if from
             scratch.
         seen: How many `images` the training saw, and how many of the training set were
-            `held_out`, as its record has it; empty if that is not known.
+            `held_out`, as its record has it; empty if that is not known. With the
+            `sha256` and the `bytes` of a file that says which ones; see
+            `zoo.presets.training_images`.
         seed: Of the training.
         epochs: Of the training.
         command: That trained the model.
@@ -73,7 +75,7 @@ class Preset:
     recipe: str | None = None
     settings: Mapping = dataclasses.field(default_factory=dict)
     origin: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    seen: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    seen: Mapping[str, object] = dataclasses.field(default_factory=dict)
     seed: int | None = None
     epochs: int | None = None
     command: str | None = None

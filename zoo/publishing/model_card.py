@@ -128,6 +128,11 @@ variance {{ p.variance | numbers }} per channel.
 The weights, `model.safetensors`, have {{ p.size }} bytes and the sha256
 `{{ p.sha256 }}`. `SHA256SUMS` has that of every
 file. Licence of the weights: {{ p.license }}.
+{% if "sha256" in p.seen %}
+`training_images.npy` has 64 bits of a hash of each image that the training saw:
+`zoo-evaluate` says which test images are among them, and `--exclude_seen` leaves them
+out.
+{% endif %}
 {% if p.rounding %}
 
 They were rounded from float32 to float16, which changed this, in one pass:

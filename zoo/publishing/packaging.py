@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 
 from zoo import loading, presets, registry
-from zoo.presets import index
+from zoo.presets import index, training_images
 from zoo.publishing import results
 from zoo.publishing.publish import check_published
 from zoo.storage import files, urls
@@ -54,6 +54,7 @@ def package(
     if place is not None:
         with files.replacing(place / file) as temporary:
             shutil.copyfile(index.locate(preset, folder), temporary)
+        _place_images(preset, pathlib.Path(folder), target)
     index.add(packaged, folder=target)
     for other in places:
         if other != place:
@@ -110,6 +111,15 @@ def _renewed(preset, rows, metrics) -> presets.Preset | None:
     )
     chosen = results.choose(ordered, preset.name, metrics)
     return dataclasses.replace(preset, **chosen)
+
+
+def _place_images(preset, folder, target):
+    """Copies what says which images the training saw, of several trainings once."""
+    if sha256 := preset.seen.get("sha256"):
+        place = training_images.place(target, sha256)
+        place.parent.mkdir(exist_ok=True)
+        with files.replacing(place) as temporary:
+            shutil.copyfile(folder / training_images.FILE, temporary)
 
 
 def _place(preset, places, target) -> pathlib.Path:

@@ -6,10 +6,11 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 
 import keras
+import numpy as np
 
 from zoo import outputs, presets
 from zoo.classifier import classes_of
-from zoo.presets import index
+from zoo.presets import index, training_images
 from zoo.presets.model_config import model_facts
 from zoo.presets.weight_file import save_weights
 from zoo.publishing import model_card, results, training_record
@@ -30,6 +31,7 @@ def publish(
     export: Callable[[keras.Model, pathlib.Path], object] | None = None,
     rounding: Mapping | None = None,
     metrics: results.CardMetrics = results.ALL_METRICS,
+    seen: np.ndarray | None = None,
 ) -> presets.Preset:
     """Writes weights, preset, model card and checksums into a folder, or nothing.
 
@@ -47,6 +49,7 @@ def publish(
         rounding: What `training.publishing.half_precision.round_weights` found out
             about the model; the weights are then written as float16, in which they are.
         metrics: Those that the card has; all are in `results.jsonl`.
+        seen: The training images; see `zoo.presets.training_images.write`.
 
     Returns:
         The preset.
@@ -64,7 +67,7 @@ def publish(
     fields = training_record.describe(record, license, data_license)
     fields |= results.choose(rows, model.name, metrics)
     fields["rounding"] = dict(rounding or {})
-    options = model, record["seed"], fields, export
+    options = model, record["seed"], fields, export, seen
     if not urls.is_url(folder):
         folder = pathlib.Path(folder)
         with files.replacing(folder) as temporary:
@@ -76,9 +79,14 @@ def publish(
     return preset
 
 
-def _fill(folder, name, rows, model, seed, fields, export) -> presets.Preset:
+def _fill(folder, name, rows, model, seed, fields, export, seen) -> presets.Preset:
     """Makes the folder, which the card calls `name`."""
     folder.mkdir()
+    if seen is not None:
+        images = folder / training_images.FILE
+        training_images.write(images, seen)
+        of_images = {"sha256": files.sha256(images), "bytes": images.stat().st_size}
+        fields = {**fields, "seen": {**fields["seen"], **of_images}}
     path = folder / index.WEIGHTS_FILE
     dtype = "float16" if fields["rounding"] else None
     save_weights(model, path, {"seed": seed}, dtype)

@@ -11,7 +11,8 @@ from zoo import dataset_name
 from zoo.registry import join_seed, parse, split_seed
 
 FIELDS = ("dataset", "num_samples", "metric", "value", "num_examples", "seed")
-_OPTIONAL = ("selection",)  # Which images of a set were taken, if not all or the first.
+# Which images of a set were taken, if not all or the first, and how many left out.
+_OPTIONAL = ("selection", "excluded")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +102,7 @@ def means(rows: Iterable[Mapping], metrics: CardMetrics = ALL_METRICS) -> list[d
     for row in shifted:
         for pattern in _patterns(row["dataset"], row["num_samples"] == largest):
             key = pattern, row["num_samples"], row["metric"], row["seed"]
-            key += (row.get("selection", ""),)
+            key += (tuple((k, row[k]) for k in _OPTIONAL if row.get(k)),)
             groups.setdefault(key, []).append(row)
     # Over all sets first, then over severities.
     ordered = sorted(groups.items(), key=lambda item: -str(item[0][0]).count("*"))
@@ -117,7 +118,7 @@ def _patterns(dataset, parted) -> list[dataset_name.DatasetName]:
     return patterns
 
 
-def _mean(pattern, num_samples, metric, seed, selection, rows) -> dict:
+def _mean(pattern, num_samples, metric, seed, optional, rows) -> dict:
     values = (
         str(dataclasses.replace(pattern, count=len({row["dataset"] for row in rows}))),
         num_samples,
@@ -126,8 +127,7 @@ def _mean(pattern, num_samples, metric, seed, selection, rows) -> dict:
         sum(row["num_examples"] for row in rows),
         seed,
     )
-    some = {"selection": selection} if selection else {}
-    return dict(zip(FIELDS, values, strict=True)) | some
+    return dict(zip(FIELDS, values, strict=True)) | dict(optional)
 
 
 def num_sets(row: Mapping) -> int:

@@ -14,7 +14,9 @@ import zoo
 from tests.helpers import processes
 from tests.helpers.data_sets import stripes, write_idx
 from training import initial_weights, run
+from training.data import identities, load
 from training.data.image_data import ImageData
+from zoo.presets import training_images
 from zoo.storage import files
 
 
@@ -85,6 +87,9 @@ def test_trains_by_names_and_leaves_all_files(data_dir, tmp_path):
     assert summary["settings"]["epochs"] == 2
     assert (summary["input_shape"], summary["num_classes"]) == ([28, 28, 1], 10)
     assert summary["seen"] == {"images": 144, "held_out": 16}
+    train = load("fashion_mnist", "train", data_dir)
+    expected = np.unique(identities.of_pixels(train.images))
+    np.testing.assert_array_equal(training_images.beside(workdir), expected)
     assert list((workdir / "tensorboard").iterdir())
     rows = [json.loads(x) for x in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [("val_loss" in row, "test_loss" in row) for row in rows] == [

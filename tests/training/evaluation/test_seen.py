@@ -6,12 +6,15 @@ import warnings
 
 import numpy as np
 import pytest
+from PIL import Image
 
+import zoo
 from tests.helpers import cifar_layouts
 from training import data
-from training.data import cifar_files
+from training.corruptions import table
+from training.data import ImageData, cifar_files, identities
 from training.evaluation import command, seen, sweep
-from zoo.presets import index
+from zoo.presets import index, training_images, weight_file
 
 COUNT = 8
 NAME = "resnet20.cifar10"
@@ -109,6 +112,102 @@ def test_an_evaluation_fits_temperatures_to_the_validation_set(
         command.run(dataclasses.replace(settings, calibrate="5"))
     assert len(given["calibration"]) == 5
     assert choose.asked == ["validation", "validation", "5"]
+
+
+def leaking(name="d", count=6):
+    """Random images; those of every set start alike."""
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3), np.uint8)
+    labels = np.arange(count) % 2
+    return ImageData(name, pixels, labels, ("a", "b"))
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """The folder of a training that saw the first, third and another image."""
+    record = {"dataset": "d", "seen": {"images": 9, "held_out": 3}}
+    record["input_shape"] = [16, 16, 3]
+    (tmp_path / "recipe.json").write_text(json.dumps(record))
+    images = identities.of_pixels(leaking().images[[0, 2]])
+    training_images.write(
+        tmp_path / training_images.FILE, np.append(images, np.uint64(7))
+    )
+    return str(tmp_path)
+
+
+def test_images_of_the_training_are_found_whatever_their_set_is_called(
+    recorded, caplog
+):
+    leaks = seen.Leaks([NAME, NAME], [recorded, None])
+    for name in ("d", "elsewhere", "d"):
+        found = leaks.of(leaking(name))
+        assert found.tolist() == [True, False, True, False, False, False]
+    lines = [f"Of the 6 images of '{n}', 2 were in the" for n in ("d", "elsewhere")]
+    assert [
+        x.getMessage()[: len(y)] for x, y in zip(caplog.records, lines, strict=True)
+    ] == lines
+    assert [(row["dataset"], row["image"]) for row in leaks.rows][:2] == [
+        ("d", 0),
+        ("d", 2),
+    ]
+    other = dataclasses.replace(leaking(), images=leaking().images[:, :8])
+    assert not leaks.of(dataclasses.replace(other, name="small")).any()
+
+
+def test_what_a_training_saw_is_left_out_of_all_that_is_made_of_it(recorded):
+    leaks, clean = seen.Leaks([NAME], [recorded]), leaking()
+    left = leaks.without(clean, clean)
+    np.testing.assert_array_equal(left.images, clean.images[[1, 3, 4, 5]])
+    assert (left.labels.tolist(), left.excluded) == ([1, 1, 0, 1], 2)
+    frames = dataclasses.replace(
+        clean,
+        images=np.repeat(clean.images, 2, axis=0),
+        labels=np.repeat(clean.labels, 2),
+        frames=2,
+    )
+    left = leaks.without(frames, clean)
+    np.testing.assert_array_equal(left.images[::2], clean.images[[1, 3, 4, 5]])
+    foreign = dataclasses.replace(clean, source=table.OTHER_ORDER)
+    with pytest.raises(ValueError, match="'d' are not those of 'd' one by one"):
+        leaks.without(foreign, clean)
+
+
+def test_a_fit_to_images_of_the_training_warns_by_their_content(recorded):
+    (text,) = says(recorded, leaking("mine"), "validation")
+    assert f"'{NAME}' was trained on 2 of these images" in text
+    rest = dataclasses.replace(leaking(), images=leaking().images[3:], labels=[1, 0, 1])
+    assert not says(recorded, rest, "train")
+
+
+def test_an_evaluation_says_how_many_images_it_left_out(recorded, tmp_path):
+    model = zoo.build("resnet20", (16, 16, 3), 2)
+    weight_file.save_weights(model, f"{recorded}/model.safetensors")
+    for split in ("train", "test"):
+        for label in "ab":
+            (tmp_path / "images" / split / label).mkdir(parents=True)
+    for number, (pixels, label) in enumerate(
+        zip(leaking().images, leaking().labels, strict=True)
+    ):
+        for split in ("train", "test"):
+            folder = tmp_path / "images" / split / "ab"[label]
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+    settings = command.Settings(
+        ["resnet20"],
+        str(tmp_path / "out"),
+        [recorded],
+        dataset=(f"{tmp_path}/images", f"{tmp_path}/images_c/fog/1"),
+        num_samples=[1],
+        exclude_seen=True,
+    )
+    outcome = command.run(settings)
+    assert {(r["num_examples"], r["excluded"]) for r in outcome.rows} == {(4, 2)}
+    lines = (tmp_path / "out" / "seen.jsonl").read_text().splitlines()
+    files = sorted(json.loads(line)["file"] for line in lines)
+    assert [file.rpartition("/")[2] for file in files] == ["0.png", "2.png"]
+    outcome = command.run(
+        dataclasses.replace(settings, exclude_seen=False, dataset=settings.dataset[:1])
+    )
+    assert {r["num_examples"] for r in outcome.rows} == {6}
+    assert not any("excluded" in row for row in outcome.rows)
 
 
 def _chosen(name):
