@@ -9,6 +9,7 @@
 #     make bench       measurements against other libraries
 #     make mutate      puts deliberate bugs in and checks that the tests see them
 #     make results     writes the results of the packaged models into the documents
+#     make docs        the documentation as a site, build/docs/index.html
 #     make setup       the environment .venv, which all of these make by themselves;
 #                      `make clean setup PYTHON=python3.12` takes that interpreter
 #     make clean       removes .venv and what else was made here, except runs/
@@ -21,7 +22,8 @@ JOBS = 2
 VENV = .venv
 BIN = $(VENV)/bin
 
-.PHONY: setup test slow-test full-size real-data lint bench mutate results demo clean
+.PHONY: setup test slow-test full-size real-data lint bench mutate results demo docs \
+  clean
 
 setup: $(VENV)/complete
 
@@ -40,7 +42,7 @@ $(VENV)/complete: setup.cfg constraints.txt
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-slow-test: setup
+slow-test: $(VENV)/docs
 	$(BIN)/python -m pytest -m slow -n $(JOBS) --dist loadfile $(ARGS)
 
 full-size: setup
@@ -72,6 +74,15 @@ results: setup
 demo: setup
 	$(BIN)/python -m training.cli.demo $(ARGS)
 
+docs: $(VENV)/docs
+	rm -rf build/docs docs/examples docs/reference
+	$(BIN)/python -m sphinx -E -W --keep-going -b html docs build/docs $(ARGS)
+
+# The packages of the extra `docs` are in .venv, too.
+$(VENV)/docs: $(VENV)/complete
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist demo .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) build dist demo docs/examples docs/reference .pytest_cache .ruff_cache *.egg-info
 	find layers zoo training tests -name __pycache__ -prune -exec rm -rf {} +
