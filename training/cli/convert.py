@@ -19,15 +19,33 @@ from training.versions import current_commit
 from zoo import convert
 
 _SOURCE = flags.DEFINE_string(
-    "source", None, "A file, a folder, or timm: and a name of timm.", required=True
+    "source",
+    None,
+    "Weights to convert: a file, a folder, or e.g. timm:resnet50.a1_in1k.",
+    required=True,
 )
-_MODEL = flags.DEFINE_string("model", None, "Name of the model.", required=True)
+_MODEL = flags.DEFINE_string(
+    "model",
+    None,
+    "Name of the model to put them into, e.g. resnet50_smooth.",
+    required=True,
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
-_LICENSE = flags.DEFINE_string("license", None, "Of the weights; known for many.")
-_DATA = flags.DEFINE_string("data", "imagenet-1k", "What they were trained on.")
-_DATA_LICENSE = flags.DEFINE_string("data_license", None, "Of the training data.")
-_MEAN = flags.DEFINE_list("mean", None, "Of pixels in [0, 1] in that training.")
-_STD = flags.DEFINE_list("std", None, "The standard deviation of these.")
+_LICENSE = flags.DEFINE_string(
+    "license", None, "License of the weights; known for many sources."
+)
+_DATA = flags.DEFINE_string(
+    "data", "imagenet-1k", "Data set that they were trained on."
+)
+_DATA_LICENSE = flags.DEFINE_string(
+    "data_license", None, "License of the training data."
+)
+_MEAN = flags.DEFINE_list(
+    "mean", None, "Mean of the pixels in that training, in [0, 1], for each channel."
+)
+_STD = flags.DEFINE_list(
+    "std", None, "Standard deviation of the pixels in that training, for each channel."
+)
 _SAVED_MODEL = flags.DEFINE_bool("saved_model", True, "Whether to write a SavedModel.")
 
 

@@ -15,8 +15,10 @@ import zoo
 from training import data, report
 from training.cli import common, demo_tour, quiet
 
-_OUTPUT = flags.DEFINE_string("output", "demo", "Folder for all files.")
-_LIMIT = flags.DEFINE_integer("limit", 1000, "Test images to use.", lower_bound=16)
+_OUTPUT = flags.DEFINE_string("output", "demo", "Folder to write to.")
+_LIMIT = flags.DEFINE_integer(
+    "limit", 1000, "Number of test images to use.", lower_bound=16
+)
 
 _NEXT = """
 Try next:

@@ -5,7 +5,7 @@ Example:
     zoo-evaluate --model=resnet20.fashion_mnist,resnet20_smooth_mcdo.fashion_mnist \
         --dataset=fashion_mnist,fashion_mnist_c/fog/* --num_samples=1,5 --output=runs/e
 
-The same command goes on where it was interrupted.
+The same command resumes where it was interrupted.
 """
 
 import dataclasses
@@ -15,28 +15,95 @@ from absl import flags, logging
 from training.cli import common
 from training.evaluation import card_check, command
 
-flags.DEFINE_list("model", None, "Names, .keras, SavedModels; a+b.", required=True)
-flags.DEFINE_list("weights", None, "A path or nothing for each model, or a+b.")
-flags.DEFINE_list("ensemble", None, "Models, or weights of the first, as one more.")
-flags.DEFINE_list("dataset", "fashion_mnist", "Names of test sets, with * for any.")
-flags.DEFINE_enum("split", "test", ["test", "all"], "Of folders without test/.")
-flags.DEFINE_list("ood", "", "Data sets to be told from the first test set.")
-flags.DEFINE_enum("suite", None, ["ovadia"], "Adds its models and data sets.")
-flags.DEFINE_bool("exclude_seen", False, "Whether to leave out training images.")
-flags.DEFINE_string("calibrate", None, "validation, a number, data: for temperatures.")
-flags.DEFINE_list("num_samples", "1,2,5,10,30,50", "Forward passes.")
-flags.DEFINE_integer("limit", None, "Only so many images.", lower_bound=1)
-flags.DEFINE_enum("selection", None, ["stratified", "first"], "How --limit takes.")
-flags.DEFINE_integer("batch_size", 100, "Images a step.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Of the forward passes.")
-flags.DEFINE_string("data_dir", None, "Where the data lie.")
-flags.DEFINE_string("output", None, "Folder to write to.", required=True)
-flags.DEFINE_enum("outputs", "logits", ["logits", "probs"], "Of models not of the zoo.")
-flags.DEFINE_list("input_range", "0,255", "Pixels of models not of the zoo.")
-flags.DEFINE_list("classes", "", "Their classes, in order, or a file of lines.")
-flags.DEFINE_string("reference", None, "The model that mCE is relative to.")
-flags.DEFINE_bool("check", False, "Whether to compare with the model cards.")
-flags.DEFINE_float("tolerance", card_check.TOLERANCE, "Largest difference to a card.")
+flags.DEFINE_list(
+    "model",
+    None,
+    "Models to evaluate: names, .keras files or SavedModels; a+b is an ensemble.",
+    required=True,
+)
+flags.DEFINE_list(
+    "weights",
+    None,
+    "Weights of each model, in the same order: a path, nothing, or a+b.",
+)
+flags.DEFINE_list(
+    "ensemble",
+    None,
+    "Members of one more model, an ensemble: names, or weights of the first model.",
+)
+flags.DEFINE_list(
+    "dataset",
+    "fashion_mnist",
+    "Test sets, e.g. fashion_mnist_c/fog/*; * matches any name.",
+)
+flags.DEFINE_enum(
+    "split",
+    "test",
+    ["test", "all"],
+    "Images to take from a folder that has no test split.",
+)
+flags.DEFINE_list(
+    "ood", "", "Out-of-distribution data sets, to detect against the first test set."
+)
+flags.DEFINE_enum(
+    "suite", None, ["ovadia"], "Benchmark whose models and data sets are added."
+)
+flags.DEFINE_bool(
+    "exclude_seen", False, "Whether to leave out images that a model was trained on."
+)
+flags.DEFINE_string(
+    "calibrate",
+    None,
+    "Images to fit temperatures to: validation, a number, or a data set.",
+)
+flags.DEFINE_list(
+    "num_samples", "1,2,5,10,30,50", "Numbers of forward passes to average."
+)
+flags.DEFINE_integer(
+    "limit",
+    None,
+    "Number of images to use of each set; default: all of them.",
+    lower_bound=1,
+)
+flags.DEFINE_enum(
+    "selection",
+    None,
+    ["stratified", "first"],
+    "How --limit chooses images: the same share of each class, or the first ones.",
+)
+flags.DEFINE_integer("batch_size", 100, "Number of images in a batch.", lower_bound=1)
+flags.DEFINE_integer("seed", 0, "Seed of the forward passes.")
+flags.DEFINE_string("data_dir", None, "Folder that holds the data sets.")
+flags.DEFINE_string(
+    "output",
+    None,
+    "Folder to write predictions, rows, tables and the report to.",
+    required=True,
+)
+flags.DEFINE_enum(
+    "outputs", "logits", ["logits", "probs"], "What models from outside the zoo return."
+)
+flags.DEFINE_list(
+    "input_range",
+    "0,255",
+    "Range of pixel values that models from outside the zoo take.",
+)
+flags.DEFINE_list(
+    "classes",
+    "",
+    "Class names of models from outside the zoo, in order, or a file with one a line.",
+)
+flags.DEFINE_string("reference", None, "Model that the mCE is normalized by.")
+flags.DEFINE_bool(
+    "check",
+    False,
+    "Whether to compare the results with the model cards; a difference is an error.",
+)
+flags.DEFINE_float(
+    "tolerance",
+    card_check.TOLERANCE,
+    "Largest difference from a model card that --check accepts.",
+)
 POSITIVE = "must be positive integers, for example --num_samples=1,2,5"
 flags.register_validator("num_samples", common.are_positive, POSITIVE)
 

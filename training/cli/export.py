@@ -13,41 +13,58 @@ from training.export import formats
 _MODEL = flags.DEFINE_string(
     "model", None, "Name of a model, or a .keras file.", required=True
 )
-_WEIGHTS = flags.DEFINE_string("weights", None, "Weights file, or folder of zoo-train.")
+_WEIGHTS = flags.DEFINE_string(
+    "weights", None, "Weights to load: a file, or a folder of zoo-train."
+)
 _FORMAT = flags.DEFINE_enum(
     "format",
     None,
     ["saved_model", "serving", "tflite", "onnx"],
-    "For servers, devices or ONNX Runtime.",
+    "Format to write: saved_model or serving for servers, tflite for devices, onnx.",
     required=True,
 )
 _OUTPUTS = flags.DEFINE_enum(
     "outputs", "logits", ["logits", "probs"], "What a .keras file returns."
 )
-_INPUT_RANGE = flags.DEFINE_list("input_range", "0,255", "The pixels that it takes.")
-_CLASSES = flags.DEFINE_list(
-    "classes", "", "Classes of a .keras file without, in order, or a file of lines."
+_INPUT_RANGE = flags.DEFINE_list(
+    "input_range", "0,255", "Range of pixel values that a .keras file takes."
 )
-_OUTPUT = flags.DEFINE_string("output", None, "What to write.", required=True)
+_CLASSES = flags.DEFINE_list(
+    "classes",
+    "",
+    "Class names of a .keras file that has none, in order, or a file with one a line.",
+)
+_OUTPUT = flags.DEFINE_string("output", None, "File or folder to write.", required=True)
 _OPTIONS = (
     flags.DEFINE_integer(
-        "num_samples", 10, "Forward passes of a stochastic model.", lower_bound=1
+        "num_samples",
+        10,
+        "Number of forward passes that a stochastic model averages.",
+        lower_bound=1,
     ),
-    flags.DEFINE_bool("overwrite", False, "Replace what lies at the output."),
+    flags.DEFINE_bool("overwrite", False, "Whether to replace an existing output."),
     flags.DEFINE_enum(
         "quantization",
         None,
         ["float16", "dynamic", "int8"],
-        "Smaller weights, in tflite; `int8` computes with 8 bits, too.",
+        "Precision of the weights in tflite; int8 also computes in 8 bits.",
     ),
     flags.DEFINE_string(
-        "calibration", None, "Data set whose images fix the ranges of `int8`."
+        "calibration",
+        None,
+        "Data set whose images calibrate the ranges of int8, e.g. fashion_mnist.",
     ),
     flags.DEFINE_integer(
-        "calibration_count", None, "So many of its images; 200, or all.", lower_bound=2
+        "calibration_count",
+        None,
+        "Number of calibration images; default: 200, or all if there are fewer.",
+        lower_bound=2,
     ),
     flags.DEFINE_enum(
-        "input_dtype", "float32", ["float32", "uint8"], "Of the images, in tflite."
+        "input_dtype",
+        "float32",
+        ["float32", "uint8"],
+        "Type of the pixels that a tflite model takes.",
     ),
 )
 

@@ -15,17 +15,35 @@ from training.publishing import publish_training
 from zoo.presets import index
 from zoo.publishing import packaging
 
-flags.DEFINE_string("model", None, "Its tag is by default data set and seed.")
-flags.DEFINE_string("weights", None, "Folder of a training, or its file.")
-flags.DEFINE_list("results", [], "JSON lines of zoo-evaluate, of other seeds too.")
-flags.DEFINE_string("output", None, "Folder, hf://owner/name or gs://bucket/folder.")
-flags.DEFINE_enum("dtype", "float16", ["float16", "float32"], "Of the weights.")
-flags.DEFINE_string("dataset", None, "Test images to check float16 with.")
-flags.DEFINE_string("data_dir", None, "Where the data lie.")
-flags.DEFINE_string("license", "apache-2.0", "Of the weights.")
-flags.DEFINE_string("data_license", None, "Of the training data.")
+flags.DEFINE_string(
+    "model",
+    None,
+    "Name of the model; without a tag it gets one from the data set and seed.",
+)
+flags.DEFINE_string("weights", None, "Folder of zoo-train, or its weights file.")
+flags.DEFINE_list(
+    "results",
+    [],
+    "Files rows.jsonl of zoo-evaluate for the model card, also of other seeds.",
+)
+flags.DEFINE_string(
+    "output", None, "Where to publish: a folder, hf://owner/name or gs://bucket/folder."
+)
+flags.DEFINE_enum(
+    "dtype", "float16", ["float16", "float32"], "Type to store the weights in."
+)
+flags.DEFINE_string(
+    "dataset", None, "Data set on whose test images float16 weights are checked."
+)
+flags.DEFINE_string("data_dir", None, "Folder that holds the data set.")
+flags.DEFINE_string("license", "apache-2.0", "License of the weights.")
+flags.DEFINE_string("data_license", None, "License of the training data.")
 flags.DEFINE_bool("saved_model", True, "Whether to write a SavedModel.")
-flags.DEFINE_list("package", [], "Published folders for the package.")
+flags.DEFINE_list(
+    "package",
+    [],
+    "Published folders to add to the package, in place of --model and the others.",
+)
 
 NEEDED = "model", "weights", "output"
 OTHERS = "results", "dtype", "dataset", "data_dir", "license", "data_license"

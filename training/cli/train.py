@@ -1,4 +1,4 @@
-r"""Trains a model by a recipe; the same command goes on where it was stopped.
+r"""Trains a model by a recipe; the same command resumes where it was stopped.
 
 Examples:
 
@@ -13,21 +13,58 @@ from absl import flags, logging
 from training.cli import common
 from training.run import run_training
 
-_MODEL = flags.DEFINE_string("model", None, "Name of the model.", required=True)
-_RECIPE = flags.DEFINE_string("recipe", None, "Name of the recipe.", required=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for all files.", required=True)
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data lie.")
-_DATASET = flags.DEFINE_string("dataset", None, "Data set in place of the recipe's.")
-_WEIGHTS = flags.DEFINE_string("weights", None, "Start: a name, folder, file or URL.")
+_MODEL = flags.DEFINE_string(
+    "model", None, "Name of the model, e.g. resnet20_smooth.", required=True
+)
+_RECIPE = flags.DEFINE_string(
+    "recipe", None, "Name of the recipe, e.g. fashion_mnist.", required=True
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir",
+    None,
+    "Folder that the training writes to; it resumes from there.",
+    required=True,
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder that holds the data set.")
+_DATASET = flags.DEFINE_string(
+    "dataset",
+    None,
+    "Data set to train on, e.g. path/to/folder; default: that of the recipe.",
+)
+_WEIGHTS = flags.DEFINE_string(
+    "weights", None, "Initial weights: a model name, a folder, a file or a URL."
+)
 _RECALIBRATE = flags.DEFINE_bool("recalibrate", False, "Set batch statistics first.")
-_DISTRIBUTION = flags.DEFINE_string("distribution", "one", "mirrored or data_parallel.")
-_EPOCHS = flags.DEFINE_integer("epochs", None, "Epochs in place of the recipe's.")
-_LIMIT = flags.DEFINE_integer("limit", None, "Train on so many images.")
-_SET = flags.DEFINE_multi_string("set", [], "Like batch_size=32, of the recipe.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of everything random.", lower_bound=0)
-_MIXED = flags.DEFINE_bool("mixed_precision", False, "Compute in 16 bits.")
-_JIT = flags.DEFINE_enum("jit_compile", "auto", ["auto", "true", "false"], "Use XLA.")
-_SECONDS = flags.DEFINE_float("checkpoint_seconds", 60, "Between checkpoints.")
+_DISTRIBUTION = flags.DEFINE_string(
+    "distribution",
+    "one",
+    "How to use several devices: mirrored (TensorFlow) or data_parallel (JAX).",
+)
+_EPOCHS = flags.DEFINE_integer(
+    "epochs", None, "Number of epochs; default: that of the recipe."
+)
+_LIMIT = flags.DEFINE_integer(
+    "limit", None, "Number of training images to use; default: all of them."
+)
+_SET = flags.DEFINE_multi_string(
+    "set", [], "Setting of the recipe to change, e.g. batch_size=32; may be repeated."
+)
+_SEED = flags.DEFINE_integer(
+    "seed",
+    0,
+    "Seed of the initialization, the data order and all random layers.",
+    lower_bound=0,
+)
+_MIXED = flags.DEFINE_bool("mixed_precision", False, "Whether to compute in 16 bits.")
+_JIT = flags.DEFINE_enum(
+    "jit_compile",
+    "auto",
+    ["auto", "true", "false"],
+    "Whether to compile with XLA; auto decides by the device.",
+)
+_SECONDS = flags.DEFINE_float(
+    "checkpoint_seconds", 60, "Seconds between two checkpoints."
+)
 
 
 def main():
