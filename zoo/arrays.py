@@ -71,7 +71,7 @@ def check_labels(labels, num_classes: int, name: str = "labels") -> np.ndarray:
         The labels as an array.
 
     Raises:
-        ValueError: If shape or type is another, or a label is none of a class.
+        ValueError: If a shape or type differs, or a label is not one of a class.
     """
     labels = np.asarray(labels)
     if labels.ndim != 1:

@@ -95,7 +95,7 @@ def _weights(preset) -> dict[str, str]:
     size = f"{preset.size / 1e6:.2f} MB, " if preset.size else ""
     return {
         "weights": f"{size}{where}, sha256 {preset.sha256 or 'as announced there'}",
-        "licence": preset.license,
+        "license": preset.license,
         "classes": ", ".join(preset.classes),
         "data": f"{preset.data} ({preset.data_license})",
         "training": seen_images(preset.seen) if preset.seen else "",

@@ -153,7 +153,7 @@ def _read_preset(name, path, input_shape) -> presets.Preset:
 
 
 def class_names(preset: presets.Preset) -> tuple[str, ...]:
-    """Returns the names of classes; the numbers of converted weights are none."""
+    """Returns the class names; numbers, as of converted weights, do not count."""
     numbers = tuple(str(number) for number in range(preset.num_classes))
     is_numbered = preset.recipe == CONVERTED and preset.classes == numbers
     return () if is_numbered else preset.classes

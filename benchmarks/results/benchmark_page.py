@@ -66,7 +66,7 @@ def by_group(rows: Iterable[Mapping], base: str) -> str:
         base: Name of the clean test set.
 
     Returns:
-        A line for each model and ensemble size; a model that draws nothing has one.
+        A line for each model and ensemble size; a deterministic model has one.
         The last columns are the AUROC of the entropy for out-of-distribution sets.
         What was not evaluated is a dash.
     """

@@ -59,7 +59,7 @@ MUTATIONS = [
         "tests/zoo/test_classifier.py",
     ),
     (
-        "images in a folder have the licence of the set that it is called as",
+        "images in a folder have the license of the set that it is called as",
         "zoo/publishing/training_record.py",
         'bool(facts.get("path") or facts.get("data_dir")) and not is_known',
         "False",

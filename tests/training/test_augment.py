@@ -67,7 +67,7 @@ def test_integer_images_stay_integer():
 
 
 def boxes(size, keys):
-    """Returns left, top, width and height of random parts, told from two ramps."""
+    """Returns left, top, width and height of random parts, read from two ramps."""
     ramps = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), axis=-1)
     images = np.broadcast_to(ramps.astype("float32"), (len(keys), *ramps.shape))
     parts = np.asarray(resized_crop(images, keys, smallest=0.25), "float64")

@@ -38,7 +38,7 @@ class Classes:
 
     Attributes:
         files: The images of each class, sorted; of some there may be none.
-        others: How many files are none of them, by their suffixes.
+        others: Number of files that are not images, by suffix.
         joined: The names of two or more folders that are inside of each class, and
             that somebody may have taken for the classes.
     """

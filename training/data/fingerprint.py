@@ -94,7 +94,7 @@ def of_data(data) -> str:
 
 
 def of_named(data, images: str | None = None) -> str:
-    """Returns the SHA-256 of a data set in which the order of the classes is none.
+    """Returns the SHA-256 of a data set that ignores the order of the classes.
 
     Args:
         data: With `images`, `labels` and `classes`.

@@ -31,7 +31,7 @@ def read(folder: str | os.PathLike) -> tuple[str, ...]:
 
 
 def names_in(path: str | os.PathLike) -> tuple[str, ...]:
-    """Returns the names in a text file, one in each line; blank lines are none."""
+    """Returns the names in a text file, one in each line; blank lines are skipped."""
     text = pathlib.Path(path).read_text(encoding="utf-8")
     return tuple(line.strip() for line in text.split("\n") if line.strip())
 

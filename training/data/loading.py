@@ -131,13 +131,13 @@ def load_ood(
     split: str = "test",
     data_dir: str | None = None,
 ) -> ImageData:
-    """Loads a data set to be told from that of a model, in the shape of its images.
+    """Loads an out-of-distribution data set in the shape of a model's images.
 
     Args:
         name: What `load` takes. `"digits"`, the 5,000 images of `"mnist"` and folders
             without folders of splits are taken whole, as no part of them was trained
             on.
-        image_shape: Of the model; see `adapt` for the rule.
+        image_shape: Shape of the model's images; see `adapt` for the rule.
         split: See `load`.
         data_dir: See `load`.
 
@@ -257,7 +257,7 @@ def check_names(datasets: Sequence[str]):
     """Checks names of data sets before anything is computed.
 
     Raises:
-        ValueError: If one looks like a known one and is none.
+        ValueError: If one looks like a known name but is not.
     """
     for name in datasets:
         base = (grids.split(name) or (name,))[0]

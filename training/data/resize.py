@@ -29,7 +29,7 @@ def adapt(dataset: ImageData, image_shape: tuple[int, int, int]) -> ImageData:
         itself if they have that shape.
 
     Raises:
-        ValueError: If the shape is none of gray or RGB images.
+        ValueError: If it is not a shape of gray or RGB images.
 
     Example:
 
@@ -91,7 +91,7 @@ def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageD
         The resized images with the same labels.
 
     Raises:
-        ValueError: If the size is none.
+        ValueError: If it is not a valid size.
     """
     _, kind, rest = grids.split(name)
     side = grids.KINDS[kind](rest)

@@ -81,7 +81,7 @@ def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageD
         The shifted images with the labels of the clean ones.
 
     Raises:
-        ValueError: If the angle or the number of pixels is none.
+        ValueError: If it is not a valid angle or number of pixels.
     """
     _, kind, rest = grids.split(name)
     amount = grids.KINDS[kind](rest)

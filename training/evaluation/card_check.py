@@ -100,7 +100,7 @@ def deviations(
         card: Rows of a preset. Those of another data set, number of images, ensemble
             size, metric, seed or selection of images have no counterpart and are not
             compared.
-        tolerance: The largest absolute difference that is none. For an accuracy, and
+        tolerance: Largest absolute difference that is accepted. For an accuracy, and
             for Acc-90, Unc-90 and Freq-90, which are shares of `m` examples, it is
             `tolerance * max(1, 1500 / m)`.
 

@@ -31,7 +31,7 @@ class Settings:
         weights: A path or nothing for each of them.
         ensemble: Names, or weights of the first model, that make an ensemble.
         dataset: Names or patterns of test sets; see `training.data.expand`.
-        ood: Names of data sets that are to be told from the first one.
+        ood: Names of out-of-distribution data sets, detected against the first one.
         split: `"test"`; or `"all"`, for all images of folders that are not divided into
             training and test images, of which the model was trained on none.
         suite: A key of `training.evaluation.suites.SUITES`, or None.

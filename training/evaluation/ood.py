@@ -1,4 +1,4 @@
-"""Rows of detection: images unlike those of the model's data set are told from them."""
+"""Out-of-distribution detection: AUROC, AUPR and FPR95 between stored predictions."""
 
 import numpy as np
 

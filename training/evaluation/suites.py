@@ -47,7 +47,7 @@ def ovadia(
     translations and out-of-distribution sets.
 
     Args:
-        model: The name of a model that draws nothing.
+        model: The name of a deterministic model.
         weights: Of the model, or None.
         dataset: The name of the clean test set.
         known: Names of all models of the evaluation.

@@ -42,7 +42,7 @@ def evaluate_all(
         num_samples: The ensemble sizes.
         seed: Of the samples.
         batch_size: Images per step.
-        ood: Data sets that are to be told from the first one.
+        ood: Out-of-distribution data sets, detected against the first one.
         calibration: A data set, of neither training nor test images, to which a
             temperature is fitted for each model and size; `<model>@temperature` is the
             model with it, which takes no passes of its own.

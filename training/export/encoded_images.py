@@ -24,8 +24,8 @@ def decode(files, image_shape: tuple[int, int, int]):
         image_shape: Height, width and channels, 1 or 3.
 
     Returns:
-        uint8 tensor of shape `(batch, *image_shape)`. A file that is none fails with
-        its number.
+        uint8 tensor of shape `(batch, *image_shape)`. A file that is not an
+        image fails with its number.
     """
     height, width, channels = image_shape
 

@@ -48,8 +48,8 @@ def export_version(
         As `training.export.export_saved_model`, with `name` and `version`.
 
     Raises:
-        ValueError: If the model cannot be exported, its name is none for a server, or
-            `models.config` cannot be read.
+        ValueError: If the model cannot be exported, its name is not one for a server,
+            or `models.config` cannot be read.
         ImportError: If the package `tensorflow-serving-api` is missing.
     """
     warmup.require_api()

@@ -61,7 +61,7 @@ def aggregate(rows: Iterable[Mapping], reference: str | None = None) -> list[dic
 
     Args:
         rows: As `training.evaluation.evaluate.evaluate` returns them.
-        reference: The name of a model among the rows that draws nothing; or
+        reference: The name of a deterministic model among the rows; or
             `alexnet_published`, whose errors on ImageNet-C alone are known. Without
             it, nothing is normalized.
 
@@ -208,10 +208,10 @@ def _reference(grids, clean, reference, dataset, metric):
     found = {_errors(key, grids[key]).tobytes(): key for key in keys}
     if len(found) != 1:
         reason = (
-            "draws samples: its values differ" if found else "is not among the rows"
+            "is stochastic: its values differ" if found else "is not among the rows"
         )
         raise ValueError(
-            f"The reference on '{dataset}' must be a model that draws nothing, with "
+            f"The reference on '{dataset}' must be a deterministic model with "
             f"rows of `{metric}`; '{reference}' {reason}. Received: "
             f"reference={reference}, rows of models "
             f"{sorted({key[0] for key in grids if key[1] == dataset})}"

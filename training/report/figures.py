@@ -82,7 +82,7 @@ def save_figure(figure, path: str | os.PathLike):
 
 
 def _reproducible(**settings):
-    """Makes equal figures equal files: with identifiers that are no dice."""
+    """Makes equal figures equal files, by deterministic identifiers."""
     import matplotlib
 
     return matplotlib.rc_context({"svg.hashsalt": "smoothzoo", **settings})

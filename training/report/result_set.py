@@ -5,7 +5,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping
 
-from training.report.rows import told_apart
+from training.report.rows import with_distinct_names
 from zoo import dataset_name
 
 
@@ -18,7 +18,7 @@ class DataSet:
         kind: `"clean"`, `"corruption"`, `"rotation"`, `"translation"`, `"sequence"`,
             `"aggregate"` (over all corruptions), or `"detection"` (a pair).
         base: The clean data set.
-        change: The corruption, the perturbation, or the data set that is told apart.
+        change: The corruption, the perturbation, or the out-of-distribution data set.
         amount: The severity, the degrees or the pixels.
     """
 
@@ -53,7 +53,7 @@ class Results:
     """
 
     def __init__(self, rows: Iterable[Mapping]):
-        self.rows = told_apart(rows)
+        self.rows = with_distinct_names(rows)
         self.models = _distinct(row["model"] for row in self.rows)
         self.metrics = _distinct(row["metric"] for row in self.rows)
         names = _distinct(row["dataset"] for row in self.rows)

@@ -44,7 +44,7 @@ def read_rows(path: str | os.PathLike) -> list[dict]:
     return rows
 
 
-def told_apart(rows: Iterable[Mapping]) -> list[Mapping]:
+def with_distinct_names(rows: Iterable[Mapping]) -> list[Mapping]:
     """Returns rows in which different data sets of one name have different names.
 
     Values of several trainings are averaged, those of several test sets never. What

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 
 from training.metrics import display
-from training.report.rows import told_apart, write_text
+from training.report.rows import with_distinct_names, write_text
 
 
 def write_table(rows: Iterable[Mapping], path: str | os.PathLike):
@@ -30,7 +30,7 @@ def table(rows: Iterable[Mapping]) -> list[list[str]]:
     >>> table([{**row, "value": 0.9325}])
     [['Model', 'N', 'Accuracy (%)'], ['m', '2', '93.25']]
     """
-    rows = told_apart(rows)
+    rows = with_distinct_names(rows)
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
     several = len({row["dataset"] for row in rows}) > 1
     heading = ["Dataset"] * several + ["Model", "N", *map(display.heading, metrics)]
@@ -63,7 +63,7 @@ def rich_table(rows: Iterable[Mapping]):
     from rich import table as rich_tables
 
     groups = {}
-    for row in told_apart(rows):
+    for row in with_distinct_names(rows):
         name = f"{row['model']} on {row['dataset']}"
         groups.setdefault(name, []).append(row)
     tables = []

@@ -79,21 +79,21 @@ def write(
         commit: Of this package.
         license: Of the weights; known for many tags of timm.
         data: Name of the data that they were trained on.
-        data_license: Its licence; known for ImageNet.
+        data_license: Its license; known for ImageNet.
         export: Writes a SavedModel of a model to a path.
 
     Raises:
-        ValueError: If a licence is not known.
+        ValueError: If a license is not known.
         FileExistsError: If there is something else in the folder.
     """
     license = license or source.license
     if license is None:
         raise ValueError(
-            f"The licence of the weights '{source.origin}' is not known here; give "
+            f"The license of the weights '{source.origin}' is not known here; give "
             "`license`. Received: license=None"
         )
     classes = source.config.get("label_names") or range(model.output_shape[-1])
-    # Where the files lay on that machine is nobody's business.
+    # Paths of this machine are removed.
     command = re.sub(
         r"(--(?:source|output)[= ])\S*?([^/\s]+)/?(?=\s|$)", r"\1\2", command
     )

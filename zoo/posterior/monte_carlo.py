@@ -184,7 +184,7 @@ class MonteCarlo(Posterior):
         return self._split.unknown
 
     def is_deterministic(self, images) -> bool:
-        """Returns whether the model draws nothing, as far as some images tell.
+        """Returns whether the model is deterministic, as far as some images tell.
 
         Args:
             images: Array of shape `(batch, height, width, channels)`.

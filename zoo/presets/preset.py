@@ -34,7 +34,7 @@ class Preset:
         license: Of the weights.
         data: Name of the training set.
         data_is_own: Whether these were files of the user, whatever they are called.
-        data_license: Its licence.
+        data_license: Its license.
         recipe: Name of the recipe.
         settings: The fields of the recipe.
         origin: What the training started from, as its record has it; empty if from

@@ -101,7 +101,7 @@ None were measured.
 
 ## Data
 
-`{{ p.data }}`, licence: {{ p.data_license }}. Classes, in the order of the logits:
+`{{ p.data }}`, license: {{ p.data_license }}. Classes, in the order of the logits:
 {{ classes }}.
 
 The training {{ seen }}. {{ fresh }}
@@ -127,7 +127,7 @@ variance {{ p.variance | numbers }} per channel.
 
 The weights, `model.safetensors`, have {{ p.size }} bytes and the sha256
 `{{ p.sha256 }}`. `SHA256SUMS` has that of every
-file. Licence of the weights: {{ p.license }}.
+file. License of the weights: {{ p.license }}.
 {% if "sha256" in p.seen %}
 `training_images.npy` has 64 bits of a hash of each image that the training saw:
 `zoo-evaluate` says which test images are among them, and `--exclude_seen` leaves them
@@ -282,7 +282,7 @@ def front_matter(preset: Preset) -> dict[str, object]:
 
 
 def _datasets(preset) -> dict[str, list[str]]:
-    """Returns the field of public data sets; a folder of the user is none of them."""
+    """Returns the field of public data sets; a folder of the user is not one."""
     is_public = preset.data and not preset.data_is_own
     return {"datasets": [dataset_name.base_dataset(preset.data)]} if is_public else {}
 

@@ -156,7 +156,7 @@ def table(rows: Iterable[Mapping]) -> list[list[str]]:
     """Returns a table of results: a heading, then a line for each number of passes.
 
     Where there are several values, of several trainings, a cell has their mean,
-    standard deviation and number. A model that draws nothing has one line, as its
+    standard deviation and number. A deterministic model has one line, as its
     passes agree.
 
     Args:

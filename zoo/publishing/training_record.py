@@ -88,7 +88,7 @@ def describe(
         data_license: Of the training data; known for some.
 
     Raises:
-        ValueError: If the licence of the data is not known.
+        ValueError: If the license of the data is not known.
     """
     own = is_of_folder(record)
     if data_license is None and not own:
@@ -96,10 +96,10 @@ def describe(
     if data_license is None:
         kind = "images in the folder" if own else "data set"
         raise ValueError(
-            f"The licence of the {kind} '{record['dataset']}' is not known here; "
+            f"The license of the {kind} '{record['dataset']}' is not known here; "
             "give `data_license`. Received: data_license=None"
         )
-    # Where folders lay on that machine is nobody's business.
+    # Paths of this machine are removed.
     command = re.sub(
         r"(--workdir[= ])\S*?([^/\s]+)/?(?=\s|$)", r"\1runs/\2", record["command"]
     )

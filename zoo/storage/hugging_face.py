@@ -24,7 +24,7 @@ def split(url: str) -> tuple[str, str | None, str]:
         Repository, revision and file; None and nothing if they are not named.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is not a valid address.
 
     Example:
 

@@ -58,7 +58,7 @@ def test_each_image_is_passed_once_per_model_and_then_never_again(tmp_path):
         key = "a", "twin", row["num_samples"], row["metric"]
         assert found[key] == pytest.approx(row["value"], abs=1e-5, nan_ok=True)
     assert ("b", "made_up vs other", 3, "auroc/energy") in found
-    # The samples of a model that draws nothing agree.
+    # The samples of a deterministic model agree.
     assert ("b", "made_up vs other", 3, "auroc/mutual_information") not in found
     assert ("a", "made_up vs other", 3, "auroc/mutual_information") in found
     assert ("a", "made_up vs other", 1, "auroc/mutual_information") not in found

@@ -150,7 +150,7 @@ def test_the_four_corruptions_for_validation_take_no_part(rows):
         (
             "plain",
             grid("plain", "accuracy", lambda c, s: 0.5, num_samples=2),
-            "draws nothing.*'plain' draws samples",
+            "deterministic.*'plain' is stochastic",
         ),
     ],
 )

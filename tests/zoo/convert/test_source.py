@@ -198,9 +198,9 @@ def test_a_plain_model_without_names_of_classes_has_a_short_card(
     assert 'license: "mit"' in text
 
 
-def test_an_unknown_licence_is_asked_for(folder, short, tmp_path):
+def test_an_unknown_license_is_asked_for(folder, short, tmp_path):
     (folder / "config.json").unlink()
     source = convert.read(folder)
     model = convert.convert(source, "resnet18", (64, 64, 3))
-    with pytest.raises(ValueError, match="licence of the weights 'model.safetensors'"):
+    with pytest.raises(ValueError, match="license of the weights 'model.safetensors'"):
         convert.write(source, model, tmp_path / "it", "zoo-convert", "0")

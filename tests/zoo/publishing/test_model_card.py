@@ -60,7 +60,7 @@ def test_the_metadata_of_the_card_are_those_of_the_hub():
 def test_a_folder_of_the_user_is_no_data_set_of_the_hub():
     own = dataclasses.replace(PRESET, data="cifar10", data_is_own=True)
     assert "datasets:" not in model_card.card(own, "it", saved_model=False)
-    assert "`cifar10`, licence: mit." in model_card.card(own, "it", saved_model=False)
+    assert "`cifar10`, license: mit." in model_card.card(own, "it", saved_model=False)
 
 
 def test_the_metadata_are_yaml():
@@ -80,7 +80,7 @@ def test_the_card_has_results_recipe_seed_command_and_data():
         "* Epochs: 3. Seed: 5. Commit: `0123abc`.\n",
         "* Versions: keras 3.15, smoothzoo 0.1.\n",
         "* Layers `MCDropout`: rate 0.3, channelwise False.\n",
-        "`toys`, licence: mit.",
+        "`toys`, license: mit.",
         "cat, dog: a, '[x]', e\u00e9.",
         "Test images: 9 of `toys`. Seed of the passes: 0.",
         "measured on `toys` and on nothing else",

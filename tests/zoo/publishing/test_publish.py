@@ -160,7 +160,7 @@ def test_rounded_weights_are_half_the_size(model, published, tmp_path):
 
 
 @pytest.mark.parametrize("facts", [{"path": "/photos"}, {"data_dir": "/mine"}])
-def test_the_licence_of_own_images_is_not_that_of_data_of_their_name(
+def test_the_license_of_own_images_is_not_that_of_data_of_their_name(
     model, tmp_path, facts
 ):
     record = {**RECORD, "dataset": "fashion_mnist", "data": {"test": "12", **facts}}
@@ -174,7 +174,7 @@ def test_the_licence_of_own_images_is_not_that_of_data_of_their_name(
     assert preset.data_license == "mit"
 
 
-def test_data_in_another_size_has_the_licence_of_the_data(model, tmp_path):
+def test_data_in_another_size_has_the_license_of_the_data(model, tmp_path):
     record = {**RECORD, "dataset": "fashion_mnist_size/64"}
     preset = publish.publish(model, tmp_path / "it", record)
     assert (preset.data, preset.data_license) == ("fashion_mnist_size/64", "mit")
