@@ -76,8 +76,13 @@ def _filter(x, taps: tuple[float, ...], strides: int):
     kernel = np.outer(taps, taps) / sum(taps) ** 2
     kernel = np.repeat(kernel[:, :, None, None], x.shape[-1], axis=2)
     kernel = ops.cast(kernel, x.dtype)
-    settings = strides, "valid", "channels_last"
-    return replicas.filled(lambda x: ops.depthwise_conv(x, kernel, *settings), x)
+
+    def convolve(x):
+        return ops.depthwise_conv(
+            x, kernel, strides=strides, padding="valid", data_format="channels_last"
+        )
+
+    return replicas.filled(convolve, x)
 
 
 def blur(x, taps: Sequence[float] = (1, 1), padding: str = "same", strides: int = 1):

@@ -46,11 +46,25 @@ class BatchNormalization(keras.layers.BatchNormalization):
         channels = inputs.shape[-1]
         gamma = ops.ones((channels,)) if self.gamma is None else self.gamma
         beta = ops.zeros((channels,)) if self.beta is None else self.beta
-        settings = inputs, gamma, beta
         if not (training and self.trainable):
-            moments = self.moving_mean, self.moving_variance
-            return _fused(*settings, *moments, self.epsilon, False)[0]
-        outputs, mean, variance = _fused(*settings, (), (), self.epsilon, True)
+            return _fused(
+                inputs,
+                gamma,
+                beta,
+                mean=self.moving_mean,
+                variance=self.moving_variance,
+                epsilon=self.epsilon,
+                training=False,
+            )[0]
+        outputs, mean, variance = _fused(
+            inputs,
+            gamma,
+            beta,
+            mean=(),
+            variance=(),
+            epsilon=self.epsilon,
+            training=True,
+        )
         # The kernel gives the unbiased variance; Keras keeps the biased one.
         count = ops.cast(ops.prod(ops.shape(inputs)[:-1]), "float32")
         variance = variance * (1 - 1 / count)
@@ -74,7 +88,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         )
 
 
-def _fused(inputs, gamma, beta, mean, variance, epsilon, training):
+def _fused(inputs, gamma, beta, *, mean, variance, epsilon, training):
     import tensorflow as tf
 
     return tf.raw_ops.FusedBatchNormV3(

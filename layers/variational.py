@@ -175,9 +175,16 @@ class DenseFlipout(GaussianKernel):
         prediction: str = "flipout",
         **kwargs,
     ):
-        initializers = kernel_initializer, bias_initializer
-        settings = prior_scale, initial_scale, seed, prediction
-        super().__init__(use_bias, *initializers, *settings, **kwargs)
+        super().__init__(
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            prior_scale=prior_scale,
+            initial_scale=initial_scale,
+            seed=seed,
+            prediction=prediction,
+            **kwargs,
+        )
         self.units = checks.check_count(units, "units")
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
 
@@ -235,9 +242,16 @@ class Conv2DFlipout(GaussianKernel):
         **kwargs,
     ):
         checks.check_channels_last(kwargs)
-        initializers = kernel_initializer, bias_initializer
-        settings = prior_scale, initial_scale, seed, prediction
-        super().__init__(use_bias, *initializers, *settings, **kwargs)
+        super().__init__(
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            prior_scale=prior_scale,
+            initial_scale=initial_scale,
+            seed=seed,
+            prediction=prediction,
+            **kwargs,
+        )
         self.filters = checks.check_count(filters, "filters")
         self.kernel_size = checks.check_pair(kernel_size, "kernel_size")
         self.strides = checks.check_pair(strides, "strides")
@@ -250,9 +264,18 @@ class Conv2DFlipout(GaussianKernel):
         return (*self.kernel_size, channels // self.groups, self.filters)
 
     def linear(self, inputs, kernel):
-        settings = self.strides, self.padding, "channels_last"
         kernel = ops.cast(kernel, inputs.dtype)
-        return replicas.filled(lambda x: ops.conv(x, kernel, *settings), inputs)
+
+        def convolve(x):
+            return ops.conv(
+                x,
+                kernel,
+                strides=self.strides,
+                padding=self.padding,
+                data_format="channels_last",
+            )
+
+        return replicas.filled(convolve, inputs)
 
     def compute_output_shape(self, input_shape):
         # Of one group, since `ops.conv` knows no others before there are values.

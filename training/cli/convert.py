@@ -58,10 +58,16 @@ def main():
         warnings.simplefilter("always", UserWarning)
         model = convert.convert(source, _MODEL.value)
     command = shlex.join(["zoo-convert", *sys.argv[1:]])
-    licenses = _LICENSE.value, _DATA.value, _DATA_LICENSE.value
-    export = export_saved_model if _SAVED_MODEL.value else None
     convert.write(
-        source, model, _OUTPUT.value, command, current_commit(), *licenses, export
+        source,
+        model,
+        _OUTPUT.value,
+        command=command,
+        commit=current_commit(),
+        license=_LICENSE.value,
+        data=_DATA.value,
+        data_license=_DATA_LICENSE.value,
+        export=export_saved_model if _SAVED_MODEL.value else None,
     )
     for warning in caught:
         print(f"Warning: {warning.message}", file=sys.stderr)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 
 from training import corruptions
+from training.corruptions import sequences
 from training.corruptions.sequences import PERTURBATIONS
 from zoo import dataset_name
 
@@ -183,7 +184,7 @@ GRIDS = {
     "corruptions": ("c", tuple(corruptions.CORRUPTIONS), corruptions.SEVERITIES),
     "rotations": ("rotation", ROTATIONS),
     "translations": ("translation", TRANSLATIONS),
-    "sequences": ("p", tuple(PERTURBATIONS)[:10]),
+    "sequences": ("p", sequences.BENCHMARK),
     "perturbations": ("p", tuple(PERTURBATIONS)),
     "sizes": ("size", SIDES),
 }

@@ -52,12 +52,22 @@ def round_weights(
         ValueError: If the accuracy falls or the NLL grows by more, or a weight is not
             in the range of float16. The model is then as it was.
     """
-    options = dataset, (1,), {k: CLASSIFICATION[k] for k in ("accuracy", "nll")}
-    before = evaluate.evaluate(model, *options, seed, batch_size)
+
+    def measure():
+        return evaluate.evaluate(
+            model,
+            dataset,
+            num_samples=(1,),
+            metrics={name: CLASSIFICATION[name] for name in ("accuracy", "nll")},
+            seed=seed,
+            batch_size=batch_size,
+        )
+
+    before = measure()
     named = weight_file.variables(model)
     kept = {name: ops.convert_to_numpy(v) for name, v in named.items()}
     _round(model)
-    after = evaluate.evaluate(model, *options, seed, batch_size)
+    after = measure()
     found = _compare(dataset, before, after)
     lost = found["correct_in_float32"] - found["correct"]
     further = found["nll"] - found["nll_in_float32"]

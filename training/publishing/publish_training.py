@@ -85,9 +85,9 @@ def _test_images(record, dataset, data_dir, image_size):
     """Returns the test images of a training, or those that are asked for."""
     facts = record.get("data") or {}
     name = dataset or facts.get("path") or record["dataset"]
-    where = data_dir or facts.get("data_dir"), image_size
+    data_dir = data_dir or facts.get("data_dir")
     try:
-        test = data.load(name, "test", *where)
+        test = data.load(name, "test", data_dir, image_size)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"The test images of the training are not found; say where they are by "

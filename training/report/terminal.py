@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from training import report
-from training.metrics import CLASSIFICATION
+from training.metrics import METRICS
 from zoo import dataset_name
 
 _MEDIANS = ("accuracy", "nll", "brier", "ece")
@@ -90,7 +90,7 @@ def main_rows(rows: Sequence[dict]) -> tuple[list[dict], int]:
     shifted = {name for name in found if dataset_name.parse(name).is_shifted}
     clean = found - shifted
     shown = clean if len(shifted) > _FEW and clean else clean | shifted
-    names = (*CLASSIFICATION,)[:8]
+    names = [name for name, metric in METRICS.items() if metric.card == name]
     main = [
         row
         for row in rows

@@ -67,14 +67,21 @@ def publish(
     fields = training_record.describe(record, license, data_license)
     fields |= results.choose(rows, model.name, metrics)
     fields["rounding"] = dict(rounding or {})
-    options = model, record["seed"], fields, export, seen
+    options = {
+        "rows": rows,
+        "model": model,
+        "seed": record["seed"],
+        "fields": fields,
+        "export": export,
+        "seen": seen,
+    }
     if not urls.is_url(folder):
         folder = pathlib.Path(folder)
         with files.replacing(folder) as temporary:
-            return _fill(temporary, folder.name, rows, *options)
+            return _fill(temporary, folder.name, **options)
     with tempfile.TemporaryDirectory() as parent:
         temporary = pathlib.Path(parent) / "published"
-        preset = _fill(temporary, str(folder), rows, *options)
+        preset = _fill(temporary, str(folder), **options)
         urls.upload(temporary, folder, last=SUMS_FILE)
     return preset
 
