@@ -21,7 +21,7 @@ def batch_normalizations(model: keras.Model) -> list:
     ]
 
 
-def recalibrate(
+def update_batch_statistics(
     model: keras.Model,
     images,
     batch_size: int = 128,
@@ -39,7 +39,7 @@ def recalibrate(
     Everything else is as in prediction: MC dropout and Gaussian weights are active,
     Keras' own `Dropout` is not. Weights and random counters stay as they are, and so
     do the statistics if there is an error. A frozen layer, one in a nested model, or
-    one that is called with `training=False` is recalibrated too.
+    one that is called with `training=False` is updated too.
 
     The images come in random order, as a batch of one class is not like the others, in
     batches of nearly equal size. The first normalization does not depend on the size of
@@ -66,7 +66,7 @@ def recalibrate(
     norms = batch_normalizations(model)
     if not norms:
         raise ValueError(
-            f"The model '{model.name}' has no batch normalization to recalibrate."
+            f"The model '{model.name}' has no batch normalization to update."
         )
     if not len(images) or min(batch_size, num_images) < 1:
         raise ValueError(
@@ -76,7 +76,7 @@ def recalibrate(
     order = np.random.default_rng(seed).permutation(len(images))[:num_images]
     step, noted = _compiled(model, norms, seed), [[] for _ in norms]
     start = 0
-    with track("Recalibration", len(order)) as progress:
+    with track("Batch statistics", len(order)) as progress:
         for index in np.array_split(order, -(-len(order) // batch_size)):
             batch = map(ops.convert_to_tensor, (images[index], np.int32(start)))
             for own, new in zip(noted, step(*batch), strict=True):

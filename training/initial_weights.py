@@ -18,7 +18,7 @@ from zoo.storage import files, urls
 
 
 @dataclasses.dataclass(frozen=True)
-class Origin:
+class InitialWeights:
     """Weights that are there already.
 
     Attributes:
@@ -40,7 +40,7 @@ class Origin:
     image_size: tuple[int, int] | None = None
 
 
-def find(weights: str) -> Origin:
+def find(weights: str) -> InitialWeights:
     """Finds weights.
 
     Args:
@@ -69,7 +69,7 @@ def find(weights: str) -> Origin:
     return _of_preset(preset, preset.name, loading.locate(preset))
 
 
-def _of_path(path) -> Origin:
+def _of_path(path) -> InitialWeights:
     name = path.resolve().name
     if (path / index.PRESET_FILE).is_file():
         preset = index.read_published(path)
@@ -82,13 +82,13 @@ def _of_path(path) -> Origin:
     classes = classes or training_record.classes_beside(file)
     sha256 = files.sha256(file)
     size = _image_size(metadata.get("input_shape"))
-    return Origin(name, file, model, sha256, num_classes, tuple(classes), size)
+    return InitialWeights(name, file, model, sha256, num_classes, tuple(classes), size)
 
 
-def _of_preset(preset, weights, file) -> Origin:
+def _of_preset(preset, weights, file) -> InitialWeights:
     files.check(file, preset.sha256)
     facts = preset.name, preset.sha256, preset.num_classes, preset.classes
-    return Origin(weights, file, *facts, _image_size(preset.input_shape))
+    return InitialWeights(weights, file, *facts, _image_size(preset.input_shape))
 
 
 def _image_size(input_shape):
@@ -97,7 +97,7 @@ def _image_size(input_shape):
 
 
 def load(
-    origin: Origin,
+    weights: InitialWeights,
     name: str,
     input_shape: tuple[int | None, int | None, int],
     classes: Sequence[str],
@@ -105,7 +105,7 @@ def load(
     """Loads weights into a model that is going to be trained.
 
     Args:
-        origin: The weights.
+        weights: The weights.
         name: Of the model, of the same architecture and with any methods.
         input_shape: `(height, width, channels)` of the images.
         classes: Names of the classes.
@@ -113,7 +113,7 @@ def load(
     Returns:
         The model, which normalizes pixels as that of the weights does and has a new
         head if its classes are others, not if they are in another order; and what a
-        record has to say of its origin.
+        record says of its initial weights.
 
     Raises:
         ValueError: If the weights do not fit.
@@ -121,30 +121,30 @@ def load(
     with warnings.catch_warnings():
         # That it is to be trained is what the warning says.
         warnings.filterwarnings("ignore", message=".* but were not trained in it")
-        model = zoo.load(name, input_shape, len(classes), origin.path)
-    order = _order(origin, classes)
+        model = zoo.load(name, input_shape, len(classes), weights.path)
+    order = _order(weights, classes)
     head = model.get_layer("head")
     if order is not None:
         for variable in head.weights:
             if keras.backend.is_float_dtype(variable.dtype):  # No random state.
                 value = ops.convert_to_numpy(variable)
                 variable.assign(np.take(value, order, axis=-1))
-    elif origin.num_classes == len(classes):
+    elif weights.num_classes == len(classes):
         fresh = type(head).from_config(head.get_config())
         fresh.build(head.input.shape)
         head.set_weights(fresh.get_weights())
     model.classes = classes
-    facts = {key: getattr(origin, key) for key in ("weights", "model", "sha256")}
+    facts = {key: getattr(weights, key) for key in ("weights", "model", "sha256")}
     return model, {**facts, "head": "new" if order is None else "kept"}
 
 
-def _order(origin, classes):
+def _order(weights, classes):
     """Returns which logit of the weights is that of each class, or None if none is."""
-    if origin.num_classes != len(classes):
+    if weights.num_classes != len(classes):
         return None
-    if not origin.classes:
+    if not weights.classes:
         return list(range(len(classes)))
     try:
-        return match(classes, origin.classes, "the data", "the weights")
+        return match(classes, weights.classes, "the data", "the weights")
     except ValueError:
         return None

@@ -15,10 +15,9 @@ import numpy as np
 from absl import logging
 
 import zoo
+from training import batch_statistics, initial_weights, recipes, trainer
 from training import data as datasets
 from training import distribution as distributions
-from training import initial_weights, recipes, trainer
-from training.batch_statistics import recalibrate as recalibrate_norms
 from training.data import fingerprint, identities, loading
 from training.recipes.base import Recipe
 from training.versions import current_commit
@@ -125,11 +124,11 @@ def measure_normalization(data: datasets.ImageData, limit: int = 10_000):
     return tuple(mean.round(2).tolist()), tuple(variance.round(2).tolist())
 
 
-def _image_size(recipe, name, model, origin):
+def _image_size(recipe, name, model, initial):
     """Returns the size of images that are resized, and in words what decided it."""
     found = (
         (recipe.image_size, "as the recipe says"),
-        (origin and origin.image_size, "as those of the weights"),
+        (initial and initial.image_size, "as those of the weights"),
         (datasets.own_size(name), "the size of all of them"),
         (registry.image_size(model), f"what {model} is made for"),
         (datasets.IMAGE_SIZE, "the size for images of several sizes"),
@@ -137,9 +136,9 @@ def _image_size(recipe, name, model, origin):
     return next((tuple(size), why) for size, why in found if size)
 
 
-def _load_data(recipe, dataset, data_dir, limit, model, origin):
+def _load_data(recipe, dataset, data_dir, limit, model, initial):
     name = dataset or recipe.dataset
-    size, why = _image_size(recipe, name, model, origin)
+    size, why = _image_size(recipe, name, model, initial)
     if pathlib.Path(datasets.base_of(name)).is_dir():
         logging.info("Images are resized to %d x %d: %s", *size, why)
 
@@ -186,7 +185,7 @@ def run_training(
     data_dir: str | None = None,
     dataset: str | None = None,
     weights: str | None = None,
-    recalibrate: bool = False,
+    update_batch_statistics: bool = False,
     distribution: str = "one",
     epochs: int | None = None,
     limit: int | None = None,
@@ -209,7 +208,7 @@ def run_training(
         weights: What to start from, as `training.initial_weights.find` takes it; by
             default from scratch. The model normalizes pixels as theirs does, and has a
             new head if the classes are others.
-        recalibrate: Whether to set the statistics of the batch normalizations to those
+        update_batch_statistics: Whether to set the batch statistics to those
             of the training set first.
         distribution: A key of `training.distribution.DISTRIBUTIONS`.
         epochs: Epochs in place of the recipe's; a warm-up that does not fit shrinks.
@@ -229,11 +228,13 @@ def run_training(
     """
     spec = zoo.parse(model)
     settings = change_recipe(load_recipe(recipe), changes, epochs)
-    if recalibrate and not weights:
-        raise ValueError("`recalibrate` needs `weights`. Received: weights=None")
-    origin = initial_weights.find(weights) if weights else None
+    if update_batch_statistics and not weights:
+        raise ValueError(
+            "`update_batch_statistics` needs `weights`. Received: weights=None"
+        )
+    initial = initial_weights.find(weights) if weights else None
     *sets, data_facts = _load_data(
-        settings, dataset, data_dir, limit, str(spec), origin
+        settings, dataset, data_dir, limit, str(spec), initial
     )
     train, validation, test = sets
     settings = dataclasses.replace(settings, image_size=train.input_shape[:2])
@@ -245,13 +246,15 @@ def run_training(
     folder = pathlib.Path(workdir)
     with files.claimed(folder):
         with distributions.scope(distribution):
-            network, normalization, facts = _start(spec, settings, train, origin)
-            if origin is not None:
+            network, normalization, facts = _start(spec, settings, train, initial)
+            if initial is not None:
                 settings = dataclasses.replace(settings, normalization=normalization)
-                facts["recalibrated"] = recalibrate
+                facts["updated_batch_statistics"] = update_batch_statistics
             is_new = not (folder / trainer.CHECKPOINT_FILE).exists()
-            if recalibrate and is_new:
-                recalibrate_norms(network, train.images, settings.batch_size, seed=seed)
+            if update_batch_statistics and is_new:
+                batch_statistics.update_batch_statistics(
+                    network, train.images, settings.batch_size, seed=seed
+                )
             if is_new or not (folder / training_record.FILE).exists():
                 _write_record(
                     folder,
@@ -265,7 +268,7 @@ def run_training(
                     num_classes=len(train.classes),
                     classes=train.classes,
                     normalization=normalization,
-                    origin=facts,
+                    initial_weights=facts,
                     seen={"images": len(train), "held_out": train.held_out},
                 )
             # What is decoded is hashed when the training reads it.
@@ -280,7 +283,7 @@ def run_training(
                 seed,
                 jit_compile,
                 checkpoint_seconds,
-                origin=facts,
+                initial_weights=facts,
                 test=test,
             )
         save_weights(network, folder / "model.safetensors")
@@ -289,14 +292,14 @@ def run_training(
     return rows[-1]
 
 
-def _start(spec, settings, train, origin):
-    """Returns a network, its normalization, and what a record says of its origin."""
+def _start(spec, settings, train, initial):
+    """Returns a network, its normalization, and what its record says of its start."""
     shape, classes = train.input_shape, train.classes
-    if origin is None:
+    if initial is None:
         normalization = settings.normalization or measure_normalization(train)
         network = zoo.build(str(spec), shape, len(classes), normalization, classes)
         return network, normalization, None
-    network, facts = initial_weights.load(origin, str(spec), shape, classes)
+    network, facts = initial_weights.load(initial, str(spec), shape, classes)
     found = model_facts(network)
     return network, (tuple(found["mean"]), tuple(found["variance"])), facts
 

@@ -11,7 +11,7 @@ from absl import logging
 
 import layers
 from training import batches, checkpoint, distribution, objective, optimizer, progress
-from training.batch_statistics import batch_normalizations, recalibrate
+from training.batch_statistics import batch_normalizations, update_batch_statistics
 from training.data import ImageData, fingerprint
 from training.data.image_data import Numbers
 from training.evaluation import class_names
@@ -130,7 +130,7 @@ def train(
     seed: int = 0,
     jit_compile="auto",
     checkpoint_seconds: float = 60.0,
-    origin: Mapping | None = None,
+    initial_weights: Mapping | None = None,
     test: ImageData | None = None,
 ) -> list[dict]:
     """Trains a model, or goes on with its training.
@@ -153,8 +153,8 @@ def train(
         seed: Of the random layers, the order of the examples and the augmentation.
         jit_compile: Whether to compile with XLA; "auto" leaves it to Keras.
         checkpoint_seconds: Time between checkpoints; there is one after each epoch too.
-        origin: What the model's weights are, if they are not drawn; a checkpoint is of
-            one origin alone.
+        initial_weights: Provenance of the model's weights, unless they are random; a
+            checkpoint with another one is refused.
         test: A set on which loss and accuracy are measured when the training has ended.
 
     Returns:
@@ -189,7 +189,7 @@ def train(
         "training data": fingerprint.of_data(data),
         "validation data": validation and fingerprint.of_data(validation),
         "test data": test and fingerprint.of_data(test),
-        "origin": origin,
+        "initial_weights": initial_weights,
     }
     if (workdir / CHECKPOINT_FILE).exists():
         checkpoint.check(workdir / CHECKPOINT_FILE, settings)
@@ -260,7 +260,7 @@ def _average(trained, data, batch_size, seed):
     """Gives a model its averaged weights, and the statistics that belong to them."""
     optimizer.average(trained)
     if batch_normalizations(trained):
-        recalibrate(trained, data.images, batch_size, seed=seed)
+        update_batch_statistics(trained, data.images, batch_size, seed=seed)
 
 
 def _resume(trained, workdir, settings, data, recipe):

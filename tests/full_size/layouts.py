@@ -25,7 +25,7 @@ def _photos(backend):
     weights = "--model=resnet18_mcdo --weights=run"
     lines = [
         f"{begin} --workdir=run {' '.join(recipes.EPOCH)}",
-        f"{other} --weights=run --recalibrate --workdir=other --epochs=2",
+        f"{other} --weights=run --update_batch_statistics --workdir=other --epochs=2",
         f"zoo-evaluate {weights} --dataset=images --output=evaluation",
         f"zoo-evaluate {weights} --dataset=images --num_samples=1 --calibrate=300 "
         "--output=calibrated",

@@ -19,7 +19,7 @@ RECORD = {
     "seed": 5,
     "command": "zoo-train --model=x --workdir=/home/me/runs/it "
     "--weights=/home/me/runs/body/ --dataset=toys_c/fog/3 --seed=5",
-    "origin": {"weights": "body", "sha256": "34" * 32, "head": "new"},
+    "initial_weights": {"weights": "body", "sha256": "34" * 32, "head": "new"},
     "commit": "0123abc",
     "classes": ["cat", "dog: a", "'[x]'", "e\u00e9"],
     "versions": {"keras": "3.15", "smoothzoo": "0.1"},

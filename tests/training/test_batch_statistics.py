@@ -1,4 +1,4 @@
-"""Recalibration against closed forms and a slow computation in float64."""
+"""Batch statistics against closed forms and a slow computation in float64."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ import layers
 import zoo
 from tests.helpers import processes
 from tests.helpers.commands import TWO_DEVICES, WITHOUT_TENSORFLOW
-from training.batch_statistics import recalibrate
+from training.batch_statistics import update_batch_statistics
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(3, [1, 5], (23, 4, 3, 2)).astype("float32") ** 2
@@ -75,7 +75,7 @@ def test_the_statistics_are_those_of_all_values(batch_size):
     gamma, beta = RNG.normal(size=(2, 2))
     model.get_layer("first").gamma.assign(gamma)
     model.get_layer("first").beta.assign(beta)
-    recalibrate(model, IMAGES, batch_size, seed=3)
+    update_batch_statistics(model, IMAGES, batch_size, seed=3)
     order = np.random.default_rng(3).permutation(23)
     batches = [order] if batch_size == 23 else [order[:8], order[8:16], order[16:]]
     expected = oracle(model, IMAGES, batches)
@@ -86,7 +86,7 @@ def test_the_statistics_are_those_of_all_values(batch_size):
 @pytest.mark.parametrize("batch_size", [1, 5, 23, 100])
 def test_the_first_normalization_does_not_depend_on_the_batches(batch_size):
     model = network()
-    recalibrate(model, IMAGES, batch_size)
+    update_batch_statistics(model, IMAGES, batch_size)
     pixels = IMAGES.astype("float64").reshape(-1, 2)
     mean, variance, *_ = statistics(model)
     np.testing.assert_allclose(mean, pixels.mean(0), rtol=1e-5)
@@ -95,7 +95,7 @@ def test_the_first_normalization_does_not_depend_on_the_batches(batch_size):
 
 def test_one_batch_of_all_images_normalizes_every_map():
     model = network()
-    recalibrate(model, IMAGES, 23)
+    update_batch_statistics(model, IMAGES, 23)
     for name in ("first", "second"):
         layer = model.get_layer(name)
         part = keras.Model(model.inputs[0], layer.output)
@@ -110,14 +110,14 @@ def test_one_batch_of_all_images_normalizes_every_map():
 def test_nothing_else_changes():
     model = network(rate=0.5)
     before = {w.path: np.array(w) for w in model.weights}
-    recalibrate(model, IMAGES, 8)
+    update_batch_statistics(model, IMAGES, 8)
     after = {w.path: np.array(w) for w in model.weights}
     changed = {k for k, w in after.items() if not np.array_equal(w, before[k])}
     assert changed == {k for k in after if "/moving_" in k}
     assert len(changed) == 4
     # Neither does the result depend on what was there, nor on calls in between.
     model(IMAGES, training=True)
-    recalibrate(model, IMAGES, 8)
+    update_batch_statistics(model, IMAGES, 8)
     for name in changed:
         (weight,) = [w for w in model.weights if w.path == name]
         np.testing.assert_array_equal(weight, after[name])
@@ -126,22 +126,22 @@ def test_nothing_else_changes():
 def test_random_layers_draw_as_in_prediction():
     found = []
     for rate, seed in ((0.5, 0), (0.5, 1), (0.0, 0)):
-        recalibrate(model := network(rate), IMAGES, 8, seed=seed)
+        update_batch_statistics(model := network(rate), IMAGES, 8, seed=seed)
         found.append(statistics(model)[3])
     assert np.all(found[0] != found[1])
     # Dropout of one half doubles the second moment of each value.
     assert np.mean(found[0]) > 1.5 * np.mean(found[2])
 
 
-def test_frozen_and_nested_layers_are_recalibrated():
+def test_frozen_and_nested_layers_are_with_updated_batch_statistics():
     body = network()
-    recalibrate(body, IMAGES, 23)
+    update_batch_statistics(body, IMAGES, 23)
     expected = statistics(body)
     inner = network()
     inner.trainable = False
     inputs = keras.Input((4, 3, 2))
     outer = keras.Model(inputs, inner(inputs, training=False))
-    recalibrate(outer, IMAGES, 23)
+    update_batch_statistics(outer, IMAGES, 23)
     for found, wanted in zip(statistics(outer), expected, strict=True):
         np.testing.assert_array_equal(found, wanted)
     assert not inner.get_layer("first").trainable
@@ -151,7 +151,7 @@ def test_a_layer_that_is_called_twice_has_the_statistics_of_both():
     norm = keras.layers.BatchNormalization()
     inputs = keras.Input((4, 3, 2))
     outputs = keras.layers.Add()([norm(inputs), norm(3 * inputs + 1)])
-    recalibrate(keras.Model(inputs, outputs), IMAGES, 10)
+    update_batch_statistics(keras.Model(inputs, outputs), IMAGES, 10)
     values = np.concatenate([IMAGES, 3 * IMAGES + 1]).astype("float64")
     np.testing.assert_allclose(norm.moving_mean, values.mean((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(norm.moving_variance, values.var((0, 1, 2)), rtol=1e-5)
@@ -162,15 +162,15 @@ def test_images_of_few_classes_in_order_are_mixed():
     images = np.repeat([[1.0], [100.0]], 64, axis=0) * np.ones((128, 4 * 3 * 2))
     images = images.reshape(-1, 4, 3, 2) + RNG.normal(size=(128, 4, 3, 2))
     mixed, whole = network(), network()
-    recalibrate(mixed, images.astype("float32"), 32)
-    recalibrate(whole, images.astype("float32"), 128)
+    update_batch_statistics(mixed, images.astype("float32"), 32)
+    update_batch_statistics(whole, images.astype("float32"), 128)
     found, wanted = statistics(mixed), statistics(whole)
     np.testing.assert_allclose(found[3], wanted[3], rtol=0.1)
 
 
 def test_some_of_the_images_are_drawn():
     model = network()
-    recalibrate(model, IMAGES, 4, num_images=9, seed=2)
+    update_batch_statistics(model, IMAGES, 4, num_images=9, seed=2)
     chosen = IMAGES[np.random.default_rng(2).permutation(23)[:9]]
     mean = chosen.astype("float64").mean((0, 1, 2))
     np.testing.assert_allclose(statistics(model)[0], mean, rtol=1e-5)
@@ -184,7 +184,7 @@ import numpy as np
 from tests.training import test_batch_statistics as t
 from training import distribution
 with distribution.scope({scope!r}):
-    t.recalibrate(model := t.network(0.5), t.IMAGES, 8)
+    t.update_batch_statistics(model := t.network(0.5), t.IMAGES, 8)
 np.savez({path!r}, *t.statistics(model))
 """
 
@@ -203,7 +203,7 @@ def test_other_backends_and_replicas_find_the_same(tmp_path, backend, scope, set
     environment = {**os.environ, "KERAS_BACKEND": backend}
     processes.run([sys.executable, "-c", script], env=environment, check=True)
     model = network(0.5)
-    recalibrate(model, IMAGES, 8)
+    update_batch_statistics(model, IMAGES, 8)
     arrays = np.load(path)
     for number, wanted in enumerate(statistics(model)):
         found = arrays[f"arr_{number}"]
@@ -217,7 +217,7 @@ def test_a_network_in_16_bits_measures_in_32():
     finally:
         keras.config.set_dtype_policy("float32")
     images = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 1), "uint8")
-    recalibrate(model, images, 6)
+    update_batch_statistics(model, images, 6)
     assert all(x.dtype == "float32" for x in statistics(model))
     assert np.isfinite(np.asarray(model(images), "float32")).all()
 
@@ -233,7 +233,7 @@ def test_a_network_in_16_bits_measures_in_32():
 def test_says_what_is_wrong(changes, message):
     arguments = {"model": network(), "images": IMAGES, "batch_size": 8, **changes}
     with pytest.raises(ValueError, match=message):
-        recalibrate(**arguments)
+        update_batch_statistics(**arguments)
 
 
 def test_an_error_leaves_the_statistics_as_they_were():
@@ -241,6 +241,6 @@ def test_an_error_leaves_the_statistics_as_they_were():
     before = statistics(model)
     model.get_layer("conv").kernel.assign(np.full((2, 2, 2, 4), np.inf, "float32"))
     with pytest.raises(FloatingPointError, match="'second' are not finite"):
-        recalibrate(model, IMAGES, 8)
+        update_batch_statistics(model, IMAGES, 8)
     for found, wanted in zip(statistics(model), before, strict=True):
         np.testing.assert_array_equal(found, wanted)

@@ -11,7 +11,7 @@ from PIL import Image
 import zoo
 from tests.helpers.publications import publish_preset
 from training import initial_weights, run, trainer
-from training.batch_statistics import recalibrate
+from training.batch_statistics import update_batch_statistics
 from zoo.presets import index, weight_file
 from zoo.publishing import publish, training_record
 from zoo.storage import files
@@ -66,7 +66,7 @@ def run_training(trained, pictures, workdir, **changes):
         "workdir": str(workdir),
         "dataset": str(pictures),
         "weights": str(trained[0]),
-        "recalibrate": True,
+        "update_batch_statistics": True,
         "epochs": 2,
         "changes": settings,
         **changes,
@@ -79,8 +79,8 @@ def started(monkeypatch):
     """What `run_training` hands to the training, which does not take place."""
     calls = []
 
-    def train(network, settings, data, workdir, *rest, origin, test):
-        calls.append((network, settings, data, origin))
+    def train(network, settings, data, workdir, *rest, initial_weights, test):
+        calls.append((network, settings, data, initial_weights))
         return [{"epoch": 1}]
 
     monkeypatch.setattr(trainer, "train", train)
@@ -191,7 +191,7 @@ def test_weights_that_do_not_fit(trained, name, shape, message):
         )
 
 
-def test_a_training_records_and_starts_from_recalibrated_weights(
+def test_a_training_records_and_starts_from_updated_batch_statistics(
     trained, pictures, tmp_path, started
 ):
     run_training(trained, pictures, tmp_path / "work")
@@ -200,12 +200,12 @@ def test_a_training_records_and_starts_from_recalibrated_weights(
         initial_weights.find(str(trained[0])), network.name, SHAPE, data.classes
     )
     keras_seeded = {"head"}  # Drawn anew here.
-    recalibrate(expected, data.images, 8, seed=0)
+    update_batch_statistics(expected, data.images, 8, seed=0)
     assert differing(network, expected) <= keras_seeded
     assert {"stem_norm", "stage3_block3_2_norm"} <= differing(network, trained[1])
     record = json.loads((tmp_path / "work" / "recipe.json").read_text())
-    assert record["origin"] == facts
-    assert (facts["head"], facts["recalibrated"]) == ("new", True)
+    assert record["initial_weights"] == facts
+    assert (facts["head"], facts["updated_batch_statistics"]) == ("new", True)
     assert np.allclose(record["normalization"], NORMALIZATION)
     assert np.allclose(settings.normalization, NORMALIZATION)
 
@@ -213,16 +213,16 @@ def test_a_training_records_and_starts_from_recalibrated_weights(
 def test_the_statistics_are_kept_where_nothing_was_asked(
     trained, pictures, tmp_path, started
 ):
-    run_training(trained, pictures, tmp_path, recalibrate=False)
+    run_training(trained, pictures, tmp_path, update_batch_statistics=False)
     assert differing(started[0][0], trained[1]) == {"head"}
-    assert started[0][-1]["recalibrated"] is False
+    assert started[0][-1]["updated_batch_statistics"] is False
 
 
-def test_a_training_that_goes_on_is_not_recalibrated_again(
+def test_a_training_that_goes_on_does_not_update_batch_statistics_again(
     trained, pictures, tmp_path, started, monkeypatch
 ):
     (tmp_path / trainer.CHECKPOINT_FILE).touch()
-    monkeypatch.setattr(run, "recalibrate_norms", None)
+    monkeypatch.setattr(run.batch_statistics, "update_batch_statistics", None)
     run_training(trained, pictures, tmp_path)
     assert started
 
@@ -230,7 +230,7 @@ def test_a_training_that_goes_on_is_not_recalibrated_again(
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"weights": None}, "`recalibrate` needs `weights`"),
+        ({"weights": None}, "`update_batch_statistics` needs `weights`"),
         ({"dataset": None}, "no folder 'path/to/folder'"),
     ],
 )
@@ -279,6 +279,8 @@ def test_fine_tuning_goes_on_bit_for_bit_after_a_stop(
     run_training(trained, pictures, **stopped)
     found = [tmp_path / name / "model.safetensors" for name in ("whole", "stopped")]
     assert found[0].read_bytes() == found[1].read_bytes()
-    with pytest.raises(ValueError, match="another training: origin.*was.*True"):
-        run_training(trained, pictures, **stopped, recalibrate=False)
+    with pytest.raises(
+        ValueError, match="another training: initial_weights.*was.*True"
+    ):
+        run_training(trained, pictures, **stopped, update_batch_statistics=False)
     assert pathlib.Path(tmp_path / "stopped" / "recipe.json").exists()

@@ -157,9 +157,11 @@ def test_refuses_the_checkpoint_of_other_settings(tmp_path):
         fit(tmp_path, seed=1)
 
 
-def test_refuses_the_checkpoint_of_another_origin(tmp_path):
-    fit(tmp_path, origin={"sha256": "12"})
-    with pytest.raises(ValueError, match=r"origin.sha256 was '12' and is not set now"):
+def test_refuses_the_checkpoint_of_other_initial_weights(tmp_path):
+    fit(tmp_path, initial_weights={"sha256": "12"})
+    with pytest.raises(
+        ValueError, match=r"initial_weights.sha256 was '12' and is not set now"
+    ):
         fit(tmp_path)
 
 

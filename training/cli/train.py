@@ -4,8 +4,9 @@ Examples:
 
     zoo-train --model=resnet20_smooth_mcdo --recipe=fashion_mnist \
         --workdir=runs/resnet20_smooth_mcdo
-    zoo-train --model=resnet20_smooth --weights=resnet20.fashion_mnist --recalibrate \
-        --recipe=finetune --dataset=path/to/folder --workdir=runs/finetuned
+    zoo-train --model=resnet20_smooth --weights=resnet20.fashion_mnist \
+        --update_batch_statistics --recipe=finetune --dataset=path/to/folder \
+        --workdir=runs/finetuned
 """
 
 from absl import flags, logging
@@ -34,7 +35,9 @@ _DATASET = flags.DEFINE_string(
 _WEIGHTS = flags.DEFINE_string(
     "weights", None, "Initial weights: a model name, a folder, a file or a URL."
 )
-_RECALIBRATE = flags.DEFINE_bool("recalibrate", False, "Set batch statistics first.")
+_UPDATE_BATCH_STATISTICS = flags.DEFINE_bool(
+    "update_batch_statistics", False, "Set batch statistics first."
+)
 _DISTRIBUTION = flags.DEFINE_string(
     "distribution",
     "one",
@@ -77,7 +80,7 @@ def main():
         data_dir=_DATA_DIR.value,
         dataset=_DATASET.value,
         weights=_WEIGHTS.value,
-        recalibrate=_RECALIBRATE.value,
+        update_batch_statistics=_UPDATE_BATCH_STATISTICS.value,
         distribution=_DISTRIBUTION.value,
         epochs=_EPOCHS.value,
         limit=_LIMIT.value,

@@ -77,31 +77,31 @@ def glass_blur(image, severity, rng):
     """
     sigma, reach, repetitions = constants(_GLASS, image, severity)
     start = to_bytes(gaussian(image, sigma))
-    origin = None
+    source = None
     for _ in range(repetitions):
         step = _neighbors(*image.shape[:2], reach, rng)
-        origin = step if origin is None else origin[step]
-    moved = start.reshape(-1, image.shape[2])[origin].reshape(image.shape)
+        source = step if source is None else source[step]
+    moved = start.reshape(-1, image.shape[2])[source].reshape(image.shape)
     return to_bytes(gaussian(moved, sigma))
 
 
 def _neighbors(height, width, reach, rng):
     """Returns for each pixel the one whose content it shows after one pass."""
-    origin = np.arange(height * width, dtype=np.int32)
+    source = np.arange(height * width, dtype=np.int32)
     inner = np.s_[reach + 1 : height - reach + 1, reach + 1 : width - reach + 1]
-    places = origin.reshape(height, width)[inner]
+    places = source.reshape(height, width)[inner]
     down, right = rng.integers(-reach, reach, (2, *places.shape), np.int32)
     places += down * np.int32(width) + right
     # A neighbor behind the pixel was replaced before: go on from there.
-    pixels = np.flatnonzero(origin > np.arange(height * width))
-    ahead = origin[pixels]
-    table = origin.copy()
+    pixels = np.flatnonzero(source > np.arange(height * width))
+    ahead = source[pixels]
+    table = source.copy()
     while pixels.size:
         following = table[ahead]
-        origin[pixels] = following
+        source[pixels] = following
         going = following > ahead
         pixels, ahead = pixels[going], following[going]
-    return origin
+    return source
 
 
 def zoom_blur(image, severity, rng=None):

@@ -55,8 +55,10 @@ def scale(
         "sizes": list(by),
         "temperatures": list(by.values()),
     }
-    origin = {"of": stored.meta["fingerprint"], "temperatures": list(by.values())}
-    meta["fingerprint"] = origin
+    meta["fingerprint"] = {
+        "of": stored.meta["fingerprint"],
+        "temperatures": list(by.values()),
+    }
     places = [stored.index(size) for size in by]
     divisors = np.array(list(by.values()), "float64")[:, None, None]
 

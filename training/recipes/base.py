@@ -28,7 +28,7 @@ class Recipe:
             is added to the gradient before the momentum.
         ema_momentum: Where it is not zero, the weights at the end are moving averages
             over the updates: each update moves them by `1 - ema_momentum` of the way to
-            the current weights. Batch normalizations are recalibrated for them.
+            the current weights. Batch statistics are updated for them.
         label_smoothing: Probability spread over all classes.
         augmentations: Keys of `training.augment.AUGMENTATIONS`.
         normalization: Mean and variance of the pixels per channel, in units of

@@ -46,15 +46,15 @@ def convert(
 ) -> keras.Model:
     """Like `load`, from weights that were read already."""
     spec = parse(name)
-    classes = num_classes(source.state, source.origin)
+    classes = num_classes(source.state, source.name)
     model = build(
         name if spec.tag else f"{name}.{source.tag}",
         input_shape or (*source.image_size, 3),
         classes,
         source.normalization,
     )
-    load_state(model, source.state, source.origin)
-    warn_unlike(name, source.network, source.origin)
+    load_state(model, source.state, source.name)
+    warn_unlike(name, source.network, source.name)
     return model
 
 
@@ -89,7 +89,7 @@ def write(
     license = license or source.license
     if license is None:
         raise ValueError(
-            f"The license of the weights '{source.origin}' is not known here; give "
+            f"The license of the weights '{source.name}' is not known here; give "
             "`license`. Received: license=None"
         )
     classes = source.config.get("label_names") or range(model.output_shape[-1])
@@ -98,7 +98,7 @@ def write(
         r"(--(?:source|output)[= ])\S*?([^/\s]+)/?(?=\s|$)", r"\1\2", command
     )
     settings = {
-        "source": source.origin,
+        "source": source.name,
         "sha256": source.sha256,
         "network": source.network,
     }

@@ -117,17 +117,17 @@ def _fetch(preset, record, record_path) -> dict[str, object]:
     )
     if path.is_file():
         found, size, commit = files.sha256(path), path.stat().st_size, None
-        origin = f"'{path}' has"
+        described = f"'{path}' has"
     elif preset.sha256 and preset.size:
         found, size, commit = preset.sha256, preset.size, None
-        origin = f"{url} has"
+        described = f"{url} has"
     else:
         announced = announce(url, path)
         url, found, size = announced.url, announced.sha256, announced.size
-        commit, origin = announced.commit, f"{url} is announced with"
+        commit, described = announced.commit, f"{url} is announced with"
     if known and found != known:
         raise ValueError(
-            f"{origin} the sha256 {found}, which is not the one that {whose}."
+            f"{described} the sha256 {found}, which is not the one that {whose}."
         )
     if not path.is_file():
         download.fetch(url, path, found, size)

@@ -42,13 +42,13 @@ class Source:
     """Weights of another library.
 
     Attributes:
-        origin: What it was read from: a name of the hub, or that of a file.
+        name: What it was read from: a name of the hub, or that of a file.
         sha256: Of the weights file, or of each of several; None if there was none.
         state: Arrays by their names there.
         config: What timm says about them, its `pretrained_cfg`; may be empty.
     """
 
-    origin: str
+    name: str
     sha256: str | None
     state: Mapping[str, np.ndarray]
     config: Mapping[str, object] = dataclasses.field(default_factory=dict)
@@ -56,15 +56,15 @@ class Source:
     @property
     def tag(self) -> str:
         """How the weights are called, for the name of the model."""
-        _, _, tag = self.origin.removeprefix(PREFIX).partition(".")
-        named = tag if self.origin.startswith(PREFIX) else ""
+        _, _, tag = self.name.removeprefix(PREFIX).partition(".")
+        named = tag if self.name.startswith(PREFIX) else ""
         return self.config.get("tag") or named or "converted"
 
     @property
     def network(self) -> str | None:
         """Our name of the network that was trained, if it is known."""
-        name, _, _ = self.origin.removeprefix(PREFIX).partition(".")
-        named = name if self.origin.startswith(PREFIX) else ""
+        name, _, _ = self.name.removeprefix(PREFIX).partition(".")
+        named = name if self.name.startswith(PREFIX) else ""
         name = ours(self.config.get("architecture") or named)
         try:
             return parse(name).stem
@@ -129,18 +129,18 @@ def read(
         state, config, sums = keras_hub_format.read_folder(pathlib.Path(source))
         return Source(pathlib.Path(source).name, sums, state, {**config, **pixels})
     if str(source).startswith(PREFIX):
-        name = str(source).removeprefix(PREFIX)
+        repository = str(source).removeprefix(PREFIX)
         path, config = (
-            _download(name, file) for file in (WEIGHTS_FILES[0], CONFIG_FILE)
+            _download(repository, file) for file in (WEIGHTS_FILES[0], CONFIG_FILE)
         )
-        origin = str(source)
+        name = str(source)
     else:
         path = _find(pathlib.Path(source))
-        config, origin = path.with_name(CONFIG_FILE), path.name
+        config, name = path.with_name(CONFIG_FILE), path.name
     read_file = _read_safetensors if path.suffix == ".safetensors" else read_pth
     state = _unwrapped(read_file(path), path)
     config = {**padded_shortcuts.config(state), **_read_config(config), **pixels}
-    return Source(origin, files.sha256(path), state, config)
+    return Source(name, files.sha256(path), state, config)
 
 
 def _read_keras(source, pixels) -> Source:

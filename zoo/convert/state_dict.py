@@ -59,7 +59,7 @@ class _Target:
 
 
 def load_state(
-    model: keras.Model, state: Mapping[str, np.ndarray], origin: str = "the state dict"
+    model: keras.Model, state: Mapping[str, np.ndarray], source: str = "the state dict"
 ):
     """Loads the state of a network of another library; all of it or nothing.
 
@@ -70,7 +70,7 @@ def load_state(
     Args:
         model: From `zoo.build`.
         state: Arrays by their names there.
-        origin: Where they come from, for messages.
+        source: Where they come from, for messages.
 
     Raises:
         ValueError: If a weight is missing, left over, of another shape or not finite.
@@ -78,7 +78,7 @@ def load_state(
     state = padded_shortcuts.reorder(state)
     theirs = library(state)
     targets = _targets(model, state, theirs)
-    refused = f"The weights of '{origin}' do not fit the model '{model.name}'"
+    refused = f"The weights of '{source}' do not fit the model '{model.name}'"
     _check_classifier(targets, state, model, refused)
     for target in targets:
         _check(target, state, refused)
@@ -93,7 +93,7 @@ def load_state(
         target.variable.assign(ops.cast(target.convert(state), target.variable.dtype))
 
 
-def num_classes(state: Mapping[str, np.ndarray], origin: str) -> int:
+def num_classes(state: Mapping[str, np.ndarray], source: str) -> int:
     """Returns the number of logits of a network of another library.
 
     Raises:
@@ -106,7 +106,7 @@ def num_classes(state: Mapping[str, np.ndarray], origin: str) -> int:
         if key in state:
             return state[key].shape[0 if theirs.transposed else -1]
     raise ValueError(
-        f"'{origin}' has no classifier of a network of {theirs.name} that is known "
+        f"'{source}' has no classifier of a network of {theirs.name} that is known "
         f"here. Expected {' or '.join(keys)}, found {_some(state)}."
     )
 

@@ -69,13 +69,13 @@ def layer_settings(model: keras.Model) -> dict[str, dict]:
     return settings
 
 
-def check_layers(model: keras.Model, settings: Mapping[str, Mapping], origin: str):
+def check_layers(model: keras.Model, settings: Mapping[str, Mapping], source: str):
     """Checks that a model has the layers that its weights were trained with.
 
     Args:
         model: Keras model.
         settings: As `layer_settings` gave them.
-        origin: What the weights are, for the message.
+        source: What the weights are, for the message.
 
     Raises:
         ValueError: If a setting differs: the same weights are then another function.
@@ -85,6 +85,6 @@ def check_layers(model: keras.Model, settings: Mapping[str, Mapping], origin: st
         for key, value in config.items():
             if key not in found.get(kind, {}) or found[kind][key] != value:
                 raise ValueError(
-                    f"'{origin}' was trained with {kind} of {key}={value}, and the "
+                    f"'{source}' was trained with {kind} of {key}={value}, and the "
                     f"model '{model.name}' has {found.get(kind, 'none')}."
                 )

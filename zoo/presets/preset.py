@@ -37,8 +37,8 @@ class Preset:
         data_license: Its license.
         recipe: Name of the recipe.
         settings: The fields of the recipe.
-        origin: What the training started from, as its record has it; empty if from
-            scratch.
+        initial_weights: Provenance of the weights that the training started from, as in
+            its record; empty if it started from scratch.
         seen: How many `images` the training saw, and how many of the training set were
             `held_out`, as its record has it; empty if that is not known. With the
             `sha256` and the `bytes` of a file that says which ones; see
@@ -74,7 +74,7 @@ class Preset:
     data_license: str | None = None
     recipe: str | None = None
     settings: Mapping = dataclasses.field(default_factory=dict)
-    origin: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    initial_weights: Mapping[str, str] = dataclasses.field(default_factory=dict)
     seen: Mapping[str, object] = dataclasses.field(default_factory=dict)
     seed: int | None = None
     epochs: int | None = None
@@ -114,13 +114,13 @@ class Preset:
         }
 
 
-def from_json(name: str, entry: Mapping, origin: str | os.PathLike) -> Preset:
+def from_json(name: str, entry: Mapping, path: str | os.PathLike) -> Preset:
     """Returns the preset of an entry.
 
     Args:
         name: With its tag.
         entry: As `Preset.to_json` gives it.
-        origin: The file of the entry, for messages.
+        path: The file of the entry, for messages.
 
     Raises:
         ValueError: If a field is missing or not known.
@@ -131,7 +131,7 @@ def from_json(name: str, entry: Mapping, origin: str | os.PathLike) -> Preset:
     for odd in sorted((entry.keys() - fields.keys()) | (needed - entry.keys())):
         verb = "does not know" if odd in entry else "needs"
         raise ValueError(
-            f"The entry '{name}' of '{origin}' is of another version of smoothzoo: "
+            f"The entry '{name}' of '{path}' is of another version of smoothzoo: "
             f"this one {verb} the field '{odd}'."
         )
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}

@@ -36,17 +36,17 @@ def unlike(name: str, trained: str | None = None) -> str:
     )
 
 
-def warn_unlike(name: str, trained: str | None, origin: str):
+def warn_unlike(name: str, trained: str | None, source: str):
     """Warns if a model is not what its weights were trained in.
 
     Args:
         name: Of the model.
         trained: As `unlike` takes it.
-        origin: What the weights are.
+        source: What the weights are.
     """
     if difference := unlike(name, trained):
         warnings.warn(
-            f"'{origin}' was trained {difference}: '{name}' has its weights, but is "
+            f"'{source}' was trained {difference}: '{name}' has its weights, but is "
             "not a model that was trained that way. Train it on or evaluate it before "
             "you rely on it.",
             stacklevel=3,

@@ -75,7 +75,7 @@ None were measured.
 
 {% endif %}
 {% if converted %}
-## Origin
+## Provenance
 
     {{ p.command }}
 
@@ -88,8 +88,8 @@ None were measured.
 
     {{ p.command }}
 
-{% if p.origin %}
-* It did not start from scratch, but from: {{ p.origin | listed }}.
+{% if p.initial_weights %}
+* It did not start from scratch, but from: {{ p.initial_weights | listed }}.
 {% endif %}
 * Recipe `{{ p.recipe }}`: {{ p.settings | listed }}.
 * Epochs: {{ p.epochs }}. Seed: {{ p.seed }}. Commit: `{{ p.commit }}`.

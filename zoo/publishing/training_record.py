@@ -112,7 +112,7 @@ def describe(
         "data_license": data_license,
         "recipe": record["recipe"],
         "settings": record["settings"],
-        "origin": record.get("origin") or {},
+        "initial_weights": record.get("initial_weights") or {},
         "seen": record.get("seen") or {},
         "epochs": record["settings"].get("epochs"),
         "seed": record["seed"],

@@ -45,7 +45,9 @@ def test_the_size_of_images_is_that_of_weights_images_or_family(tmp_path):
             image = Image.new("RGB", (size, 40))
             image.save(tmp_path / folder / "ant" / f"{i}.png")
     recipe = run.load_recipe("finetune")
-    weights = initial_weights.Origin("w", tmp_path, "resnet18", "", 2, (), (64, 64))
+    weights = initial_weights.InitialWeights(
+        "w", tmp_path, "resnet18", "", 2, (), (64, 64)
+    )
     same, mixed = str(tmp_path / "same"), str(tmp_path / "mixed")
 
     def size(name, model, weights=None, changes=()):

@@ -39,7 +39,7 @@ def test_weights_of_keras_hub_are_those_of_timm_in_another_layout(
         convert.convert(source, "resnet18", (64, 64, 3)),
         convert.convert(expected, "resnet18", (64, 64, 3)),
     )
-    assert source.origin == path.name
+    assert source.name == path.name
     assert len(source.sha256.split(", ")) == (2 if kind == "preset" else 1)
 
 
@@ -178,7 +178,7 @@ def test_a_name_is_loaded_by_the_package(package):
     assert package == ["resnet_50_imagenet"]
     assert (source.network, source.tag) == ("resnet50", "imagenet")
     assert (source.license, source.sha256) == ("apache-2.0", None)
-    assert source.origin == "keras_hub:resnet_50_imagenet"
+    assert source.name == "keras_hub:resnet_50_imagenet"
     assert source.state.keys() == {
         "conv1_conv/kernel",
         "predictions/kernel",

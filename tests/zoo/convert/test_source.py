@@ -98,7 +98,7 @@ def test_a_name_of_timm_comes_from_the_hub(hub, folder):
     files = "model.safetensors", "config.json"
     assert hub == [("timm/resnet18.mine_in1k", file, False) for file in files]
     assert source.tag == "mine_in1k"
-    assert source.origin == "timm:resnet18.mine_in1k"
+    assert source.name == "timm:resnet18.mine_in1k"
     assert source.sha256 == zoo.storage.files.sha256(folder / "model.safetensors")
 
 
@@ -175,7 +175,7 @@ def test_a_converted_model_is_published_as_what_it_is(folder, short, tmp_path):
     assert preset.settings == {**settings, "network": "resnet18"}
     assert preset.classes == ("ant", "bee", "cat", "dog", "eel")
     text = (output / "README.md").read_text(encoding="utf-8")
-    assert "## Origin\n\n    zoo-convert --x\n" in text
+    assert "## Provenance\n\n    zoo-convert --x\n" in text
     assert "**They were trained without smooth, mcdo.**" in text
     assert "## Training" not in text
     assert "None" not in text.replace("None were measured.", "")

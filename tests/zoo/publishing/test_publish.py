@@ -68,7 +68,7 @@ def test_the_entry_says_how_the_weights_came_about(published):
     assert (preset.recipe, preset.epochs, preset.seed) == ("quick", 3, 5)
     assert preset.mean + preset.variance == (70.0, 8000.25)
     assert preset.classes == tuple(RECORD["classes"])
-    assert preset.origin == RECORD["origin"]
+    assert preset.initial_weights == RECORD["initial_weights"]
     assert preset.layers["MCDropout"]["rate"] == 0.3
     expected = [row.copy() for row in make_rows()]
     for row in expected:
