@@ -5,8 +5,8 @@ from training.data.fashion_mnist import read_idx as read_idx
 from training.data.grids import expand as expand
 from training.data.grids import grid as grid
 from training.data.image_data import ImageData as ImageData
+from training.data.loading import DERIVED as DERIVED
 from training.data.loading import IMAGE_SIZE as IMAGE_SIZE
-from training.data.loading import MADE as MADE
 from training.data.loading import NAMED as NAMED
 from training.data.loading import SPLITS as SPLITS
 from training.data.loading import base_of as base_of

@@ -10,7 +10,7 @@ import numpy as np
 from training import corruptions
 from training.corruptions.table import OTHER_ORDER
 from training.data import cifar_files, folders, grids, tfds
-from training.data.image_data import ImageData, MadeImages, Numbers, kept, read_npy
+from training.data.image_data import DerivedImages, ImageData, Numbers, cached, read_npy
 
 # Counts the changes of the corruptions' pixels, so that older files are not used.
 _EDITION = 2
@@ -42,7 +42,7 @@ def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageD
       images of 224 x 224 pixels are taken as they are;
     * `cifar10_corrupted` or `imagenet2012_corrupted` as TensorFlow Datasets prepared
       them, the same;
-    * images that are made from the clean ones and kept in `corrupted/` of the cache,
+    * images that are derived from the clean ones and cached in `corrupted/`,
       `ZOO_CACHE` or `~/.cache/smoothzoo`, unless they take more than 2 GB.
 
     Args:
@@ -74,11 +74,13 @@ def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageD
         config = f"{builder}/{renamed.get(corruption, corruption)}_{severity}"
         if tfds.is_prepared(config, data_dir):
             check_split(split)
-            made = tfds.load(config, split, data_dir)
-            return dataclasses.replace(made, name=name)
+            prepared = tfds.load(config, split, data_dir)
+            return dataclasses.replace(prepared, name=name)
     data = clean()
     images = _corrupted(data.images, corruption, severity)
-    images = kept(images, f"corrupted/{data.name}-{split}", f"{corruption}-{severity}")
+    images = cached(
+        images, f"corrupted/{data.name}-{split}", f"{corruption}-{severity}"
+    )
     source = f"{corruption} made here"
     if corruption == "frost":
         source += f" of {corruptions.frost_source()} textures"
@@ -91,7 +93,7 @@ def _corrupted(images, corruption, severity):
     source = corruptions.frost_source() if corruption == "frost" else ""
     make = functools.partial(_corrupt, name=corruption, severity=severity)
     key = f"{_EDITION} {source} {corruption} {severity}"
-    return MadeImages(images, make, key, scattered=True)
+    return DerivedImages(images, make, key, scattered=True)
 
 
 def _corrupt(images, first, name, severity):

@@ -15,7 +15,7 @@ from layers import RandomLayer, keras_internals
 from zoo.storage import download, files
 
 _CHUNK = 1000  # Images or files that are read at once.
-_LARGE = 2**26  # Digests of files with more bytes are kept.
+_LARGE = 2**26  # Digests of files with more bytes are cached.
 
 
 def of_posterior(posterior: keras.layers.Layer) -> str:
@@ -64,7 +64,7 @@ def _renamed(config, names):
 
 
 def of_images(images) -> str:
-    """Returns the SHA-256 of images, or of what they are made from.
+    """Returns the SHA-256 of images, or of what they are derived from.
 
     Args:
         images: An array; or an object that gives arrays when it is sliced. If it has a
@@ -112,9 +112,9 @@ def of_named(data, images: str | None = None) -> str:
 def of_files(paths: Iterable[str | os.PathLike]) -> str:
     """Returns the SHA-256 of the contents of files, in their order.
 
-    Neither their names nor the folders that they lie in belong to it. That of many
-    bytes is kept in `fingerprints/` of the cache, `ZOO_CACHE` or `~/.cache/smoothzoo`,
-    until the files change.
+    Their names and folders do not matter. For large files it is stored in
+    `fingerprints/` of the cache, `ZOO_CACHE` or `~/.cache/smoothzoo`, until the files
+    change.
     """
     paths = [pathlib.Path(path).absolute() for path in paths]
     states = [os.stat(path) for path in paths]
@@ -124,12 +124,12 @@ def of_files(paths: Iterable[str | os.PathLike]) -> str:
     for path, found in zip(paths, states, strict=True):
         text = f"{path} {found.st_size} {found.st_mtime_ns}\n"
         state.update(text.encode("utf-8", "surrogateescape"))
-    kept = download.cache_folder() / "fingerprints" / state.hexdigest()[:24]
-    if not kept.exists():
+    cached = download.cache_folder() / "fingerprints" / state.hexdigest()[:24]
+    if not cached.exists():
         content = _of_contents(paths)
-        with files.replacing(kept) as temporary:
+        with files.replacing(cached) as temporary:
             temporary.write_text(content)
-    return kept.read_text()
+    return cached.read_text()
 
 
 def _of_contents(paths):

@@ -1,4 +1,4 @@
-"""The names of data sets that are made of another one, and lists of them."""
+"""The names of data sets that are derived from another one, and lists of them."""
 
 import difflib
 import fnmatch
@@ -34,7 +34,7 @@ def split(name: str) -> tuple[str, str, str] | None:
 
 
 def grid(base: str, kind: str) -> list[str]:
-    """Lists the data sets that can be made of one.
+    """Lists the data sets that can be derived from one.
 
     Args:
         base: The name of the clean set, for example `"fashion_mnist"`.

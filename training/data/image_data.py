@@ -1,4 +1,4 @@
-"""A labeled set of images, and images that are made from others when they are read."""
+"""A labeled set of images, and images that are derived from others when read."""
 
 import dataclasses
 import hashlib
@@ -11,7 +11,7 @@ from training.data import fingerprint
 from zoo import arrays
 from zoo.storage import download, files
 
-# Larger sets are made when they are read and not kept, in bytes.
+# Larger sets are derived when they are read and not cached, in bytes.
 LARGEST = 2**31
 _CHUNK = 4096
 STRATIFIED = "stratified"  # What a sample of each class is called in results.
@@ -200,8 +200,8 @@ class ChosenImages:
         return f"{fingerprint.of_images(self._images)} {places}"
 
 
-class MadeImages:
-    """Images that are made from others when they are indexed.
+class DerivedImages:
+    """Images that are derived from others when they are indexed.
 
     Args:
         images: uint8 array of shape `(examples, height, width, channels)`, or an object
@@ -209,10 +209,10 @@ class MadeImages:
         make: A function of consecutive images and the number of the first of them, to
             a uint8 array of `frames` times as many images.
         key: What the function does, in words that change when its pixels do.
-        frames: How many images are made of each.
-        image_shape: Of the made images, if it is another one.
+        frames: Number of images derived from each.
+        image_shape: Shape of the derived images, if it differs.
         scattered: Whether the function also takes any images, and the numbers of all,
-            so that images in another order are made together.
+            so that images in another order are derived together.
     """
 
     def __init__(
@@ -249,7 +249,7 @@ class MadeImages:
             places = [range(len(self))[int(i)] for i in index]
             return self._make(np.asarray(self._images[places]), places)
         index = [range(len(self))[int(i)] for i in index]
-        # Frames of an example are made together.
+        # Frames of an example are derived together.
         breaks = np.flatnonzero(np.diff(index) != 1) + 1
         runs = np.split(np.array(index), breaks)
         return np.concatenate([self._range(run[0], run[-1] + 1) for run in runs])
@@ -258,17 +258,17 @@ class MadeImages:
         if start == stop:
             return np.empty((0, *self.shape[1:]), np.uint8)
         first, last = start // self._frames, -(-stop // self._frames)
-        made = self._make(np.asarray(self._images[first:last]), first)
+        derived = self._make(np.asarray(self._images[first:last]), first)
         skipped = first * self._frames
-        return made[start - skipped : stop - skipped]
+        return derived[start - skipped : stop - skipped]
 
     def fingerprint(self) -> str:
         """Returns what changes when the images do."""
         return f"{self._key} {fingerprint.of_images(self._images)}"
 
 
-def kept(images: MadeImages, folder: str, stem: str):
-    """Returns made images from a file, which is written first if it is not there.
+def cached(images: DerivedImages, folder: str, stem: str):
+    """Returns derived images from a file, which is written first if it is not there.
 
     Args:
         images: The images.

@@ -78,10 +78,10 @@ def load(
         raise ValueError(
             f"`split` must be one of {', '.join(SPLITS)}, all. Received: split={split}"
         )
-    if made := grids.split(name):
-        base, kind, _ = made
+    if derived := grids.split(name):
+        base, kind, _ = derived
         clean = functools.partial(load, base, split, data_dir, image_size, holdout)
-        return MADE[kind](name, split, data_dir, clean)
+        return DERIVED[kind](name, split, data_dir, clean)
     if split in ("test", "all") or _publishes_validation(name, data_dir):
         return _load_published(name, split, data_dir, image_size)
     whole = _load_published(name, "train", data_dir, image_size)
@@ -120,8 +120,8 @@ def _check_name(name):
     """Tells a folder that is not there from a set of TensorFlow Datasets."""
     if ("/" in name or "\\" in name) and not tfds.is_known(name):
         raise FileNotFoundError(
-            f"There is no folder '{name}' to take images from. What is made of a data "
-            f"set is named {', '.join(f'<data set>_{kind}/...' for kind in MADE)}."
+            f"There is no folder '{name}' to take images from. Derived data sets are "
+            f"named {', '.join(f'<data set>_{kind}/...' for kind in DERIVED)}."
         )
 
 
@@ -150,9 +150,9 @@ def load_ood(
 
 
 def base_of(name: str) -> str:
-    """Returns the name of the set that others are made of, `"a"` of `"a_c/fog/3"`."""
-    while made := grids.split(name):
-        name = made[0]
+    """Returns the name of the set that one is derived from, `"a"` of `"a_c/fog/3"`."""
+    while derived := grids.split(name):
+        name = derived[0]
     return name
 
 
@@ -181,8 +181,8 @@ def absolute(name: str) -> str | None:
         name: What `load` takes.
 
     Returns:
-        The name with the absolute path, also of what is made of a folder; None for a
-        data set that is no folder.
+        The name with the absolute path, also of a set derived from a folder; None for
+        a data set that is not a folder.
 
     Example:
 
@@ -238,9 +238,9 @@ NAMED = {
     **{n: functools.partial(_load_cifar, name=n) for n in cifar_files.NAMES},
     **small.SMALL,
 }
-# Sets that are made of another one, by what follows its name; see
+# Sets that are derived from another one, by what follows its name; see
 # `training.data.grids`.
-MADE = {
+DERIVED = {
     "c": corrupted.load,
     "rotation": shifted.load,
     "translation": shifted.load,

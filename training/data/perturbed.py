@@ -9,7 +9,7 @@ import numpy as np
 
 from training.corruptions import sequences as perturbations
 from training.data import corrupted, grids
-from training.data.image_data import ImageData, MadeImages, read_npy
+from training.data.image_data import DerivedImages, ImageData, read_npy
 
 
 def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageData:
@@ -17,7 +17,7 @@ def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageD
 
     If `data_dir` holds the file of CIFAR-10-P or CIFAR-100-P (`brightness.npy` of shape
     `(examples, frames, height, width, channels)`), the frames are its own. Otherwise
-    they are made from the clean images when they are indexed.
+    they are derived from the clean images when they are indexed.
 
     Args:
         name: `<data set>_p/<perturbation>`; see `training.corruptions.sequences`.
@@ -42,7 +42,7 @@ def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageD
     return dataclasses.replace(
         data,
         name=f"{data.name}_p/{rest}",
-        images=MadeImages(data.images, make, f"perturbed {rest}", frames),
+        images=DerivedImages(data.images, make, f"perturbed {rest}", frames),
         labels=np.repeat(data.labels, frames),
         frames=frames,
         source=f"{rest} made here",

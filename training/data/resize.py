@@ -8,7 +8,7 @@ import numpy as np
 
 from training.corruptions.common import LUMINANCE
 from training.data import grids, image_files
-from training.data.image_data import ImageData, MadeImages
+from training.data.image_data import DerivedImages, ImageData
 from training.data.small import NoiseImages
 
 
@@ -50,7 +50,7 @@ def adapt(dataset: ImageData, image_shape: tuple[int, int, int]) -> ImageData:
     else:
         make = functools.partial(_adapt, image_shape=shape)
         key = f"adapted to {shape}"
-        images = MadeImages(
+        images = DerivedImages(
             dataset.images, make, key, image_shape=shape, scattered=True
         )
     return dataclasses.replace(dataset, images=images)

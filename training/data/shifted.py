@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from training.data import grids
-from training.data.image_data import ImageData, MadeImages
+from training.data.image_data import DerivedImages, ImageData
 from zoo import arrays
 
 
@@ -69,7 +69,7 @@ def translate(images: np.ndarray, pixels: int) -> np.ndarray:
 
 
 def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageData:
-    """Loads a shifted data set, whose images are made when they are indexed.
+    """Loads a shifted data set, whose images are derived when they are indexed.
 
     Args:
         name: `<data set>_rotation/<degrees>` or `<data set>_translation/<pixels>`.
@@ -87,7 +87,7 @@ def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageD
     amount = grids.KINDS[kind](rest)
     data = clean()
     make = functools.partial(_SHIFTS[kind], amount)
-    images = MadeImages(data.images, make, f"{kind} {amount}")
+    images = DerivedImages(data.images, make, f"{kind} {amount}")
     return dataclasses.replace(
         data, name=f"{data.name}_{kind}/{rest}", images=images, source=f"{kind} of it"
     )

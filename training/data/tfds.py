@@ -71,7 +71,7 @@ def load(
     Images of one size stay as they are. Others are resized and cropped as those of a
     folder. What would take more than 2 GB, and images of different sizes, are decoded
     when they are indexed. The first time, that takes a pass over the files for the
-    labels and positions, which are kept in `records/` of the cache.
+    labels and positions, which are cached in `records/` of the cache.
 
     Args:
         name: Of the data set, possibly with a configuration.

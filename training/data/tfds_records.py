@@ -102,7 +102,7 @@ def load(
     """Opens the record files of a split.
 
     The first time, this takes a pass over the files for the labels and the positions,
-    which are kept in `records/` of the cache, `ZOO_CACHE` or `~/.cache/smoothzoo`.
+    which are cached in `records/` of the cache, `ZOO_CACHE` or `~/.cache/smoothzoo`.
 
     Args:
         paths: The files.
@@ -120,12 +120,12 @@ def load(
     states = [(path, os.stat(path)) for path in paths]
     state = "\n".join(f"{path} {s.st_size} {s.st_mtime_ns}" for path, s in states)
     state = hashlib.sha256(state.encode()).hexdigest()
-    kept = download.cache_folder() / "records" / f"{state[:24]}.npy"
-    if not kept.exists():
+    cached = download.cache_folder() / "records" / f"{state[:24]}.npy"
+    if not cached.exists():
         places = _scan(paths, keys) if source is None else _labels(source, keys)
-        with files.replacing(kept) as temporary, open(temporary, "wb") as file:
+        with files.replacing(cached) as temporary, open(temporary, "wb") as file:
             np.save(file, places)
-    places = image_data.read_npy(kept)
+    places = image_data.read_npy(cached)
     if source is None:
         opened = TFRecords(paths, places[:, :2], keys)
     else:

@@ -31,7 +31,7 @@ def test_its_own_size_changes_nothing():
 def test_a_resized_set_can_be_corrupted(tmp_path, monkeypatch):
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
     large = data.load("fashion_mnist_size/40", "test").take(4)
-    made = data.MADE["c"](
+    made = data.DERIVED["c"](
         "fashion_mnist_size/40_c/contrast/2", "test", None, lambda: large
     )
     expected = corruptions.corrupt_all(large.images[:], "contrast", 2)

@@ -91,7 +91,7 @@ def test_a_shifted_set_can_be_corrupted():
     turned = data.load("fashion_mnist_rotation/30", "test").take(4)
     names = data.expand("fashion_mnist_rotation/30_c/contrast/[2]")
     assert names == ["fashion_mnist_rotation/30_c/contrast/2"]
-    corrupted = data.MADE["c"](names[0], "test", None, lambda: turned)
+    corrupted = data.DERIVED["c"](names[0], "test", None, lambda: turned)
     expected = corruptions.corrupt_all(turned.images, "contrast", 2)
     np.testing.assert_array_equal(corrupted.images, expected)
 

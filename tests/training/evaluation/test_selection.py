@@ -73,7 +73,7 @@ def test_made_frames_are_made_once_for_each_example():
         return np.repeat(part, 3, axis=0)
 
     pixels = np.arange(8, dtype="uint8")[:, None, None, None]
-    frames = image_data.MadeImages(pixels, make, "key", frames=3)
+    frames = image_data.DerivedImages(pixels, make, "key", frames=3)
     index = np.array([3, 4, 5, 9, 10, 11, -1])
     np.testing.assert_array_equal(frames[index].ravel(), [1, 1, 1, 3, 3, 3, 7])
     assert made == [(1, 1), (3, 1), (7, 1)]
