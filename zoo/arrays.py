@@ -63,7 +63,8 @@ def check_labels(labels, num_classes: int, name: str = "labels") -> np.ndarray:
     """Checks that an array holds the numbers of classes.
 
     Args:
-        labels: Integer array of shape `(examples,)`.
+        labels: Integer array of shape `(examples,)`, or `(examples, height, width)`
+            with one for each pixel.
         num_classes: The number of classes.
         name: What an error calls it.
 
@@ -74,9 +75,10 @@ def check_labels(labels, num_classes: int, name: str = "labels") -> np.ndarray:
         ValueError: If a shape or type differs, or a label is not one of a class.
     """
     labels = np.asarray(labels)
-    if labels.ndim != 1:
+    if labels.ndim not in (1, 3):
         raise ValueError(
-            f"`{name}` must have the shape (examples,). Received: shape={labels.shape}"
+            f"`{name}` must have the shape (examples,), or (examples, height, width) "
+            f"with one for each pixel. Received: shape={labels.shape}"
         )
     if not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(

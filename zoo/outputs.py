@@ -1,4 +1,8 @@
-"""What a classifier must return: one logit for each of two or more classes.
+"""What a model must return: one logit for each of two or more classes.
+
+A classifier does so for each image, of shape `(batch, num_classes)`, and a model for
+segmentation for each pixel, of shape `(batch, height, width, num_classes)`. Whatever
+takes logits or probabilities reduces their last axis and keeps those before it.
 
 A softmax of probabilities is a nearly uniform distribution that looks like a modest
 one, so whatever takes a model or logits asks here.
@@ -22,11 +26,12 @@ _SILENT = {"Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze"}
 
 
 def check_model(model: keras.Model) -> None:
-    """Checks that a model returns logits of shape `(batch, num_classes)`.
+    """Checks that a model returns logits for each image, or for each of its pixels.
 
     Raises:
-        ValueError: If it is no built Keras model, has another kind of output, fewer
-            than two classes, or ends with a softmax or a sigmoid.
+        ValueError: If it is no built Keras model, has another kind of output or one of
+            unknown height or width, fewer than two classes, or ends with a softmax or a
+            sigmoid.
     """
     if not isinstance(model, keras.Model) or not model.built:
         raise ValueError(
@@ -45,12 +50,13 @@ def check_model(model: keras.Model) -> None:
             f"model={model.name} with input_shape={model.input_shape}"
         )
     shape = model.output_shape
-    if not isinstance(shape, tuple) or len(shape) != 2:
+    if not isinstance(shape, tuple) or len(shape) not in (2, 4) or None in shape[1:-1]:
         raise ValueError(
-            "`model` must return logits of shape (batch, num_classes). "
+            "`model` must return logits of shape (batch, num_classes), or (batch, "
+            "height, width, num_classes) with a known height and width. "
             f"Received: model={model.name} with output_shape={shape}"
         )
-    check_num_classes(shape[1], f"model={model.name} with output_shape={shape}")
+    check_num_classes(shape[-1], f"model={model.name} with output_shape={shape}")
     operation, kind = _ending(model)
     if kind in _PROBABILITIES:
         raise ValueError(
@@ -82,10 +88,11 @@ def check_logits(logits, name: str = "`logits`", are_different: bool = False) ->
     Their numbers are looked at where they are known, not in compiled functions.
 
     Args:
-        logits: Array or tensor of shape `(samples, batch, num_classes)`.
+        logits: Array or tensor of shape `(samples, batch, ..., num_classes)`.
         name: What they are called in an error.
         are_different: Whether all rows are of different images; equal ones then are
-            those of a model that is sure, and else say no more than one.
+            those of a model that is sure, and else say no more than one, as those of
+            different pixels do.
 
     Raises:
         ValueError: If the shape is another, there are no samples or fewer than two
@@ -93,14 +100,19 @@ def check_logits(logits, name: str = "`logits`", are_different: bool = False) ->
             probabilities.
     """
     shape = check_numbers(logits, name)
-    if len(shape) != 3 or shape[0] == 0 or (shape[2] is not None and shape[2] < 2):
+    if (
+        len(shape) not in (3, 5)
+        or shape[0] == 0
+        or (shape[-1] is not None and shape[-1] < 2)
+    ):
         raise ValueError(
-            f"{name} must have the shape (samples, batch, num_classes), with one "
-            f"sample and two classes at least. Received: shape={shape}"
+            f"{name} must have the shape (samples, batch, num_classes), or (samples, "
+            "batch, height, width, num_classes), with one sample and two classes at "
+            f"least. Received: shape={shape}"
         )
     if tracing.is_known(logits):
-        rows = ops.convert_to_numpy(logits).astype("float64").reshape(-1, shape[2])
-        _check_values(rows, name, are_different)
+        rows = ops.convert_to_numpy(logits).astype("float64").reshape(-1, shape[-1])
+        _check_values(rows, name, are_different and len(shape) == 3)
 
 
 def check_numbers(values, name: str) -> tuple:
@@ -122,27 +134,26 @@ def check_numbers(values, name: str) -> tuple:
     return tuple(values.shape)
 
 
-def check_labels(labels, count: int, num_classes: int) -> np.ndarray:
+def check_labels(labels, shape: tuple[int, ...]) -> np.ndarray:
     """Checks the labels of some predictions.
 
     Args:
-        labels: Array of integers in `[0, num_classes)`, of shape `(count,)`.
-        count: The number of predictions.
-        num_classes: The number of their classes.
+        labels: Array of integers in `[0, num_classes)`, one for each prediction.
+        shape: The shape of the predictions, `(..., num_classes)`.
 
     Returns:
-        The labels as an array.
+        The labels of all predictions, as an array of one axis.
 
     Raises:
         ValueError: If their shape, their type or their range is another.
     """
     labels = np.asarray(labels)
-    if labels.shape != (count,):
+    if labels.shape != shape[:-1]:
         raise ValueError(
-            f"`labels` must have the shape ({count},), one for each prediction. "
+            f"`labels` must have the shape {shape[:-1]}, one for each prediction. "
             f"Received: labels.shape={labels.shape}"
         )
-    return arrays.check_labels(labels, num_classes)
+    return arrays.check_labels(labels, shape[-1]).reshape(-1)
 
 
 def _check_values(rows, name, are_different):

@@ -1,9 +1,11 @@
 """What sampled logits say: the mean prediction and how uncertain it is.
 
 Every function takes logits of shape `(samples, batch, num_classes)`, as a posterior
-returns them, of any float type, and computes in float32. Other shapes, NaN, and
-probabilities in place of logits are a ValueError, where the numbers are known: not in
-compiled functions. Uncertainties are in nats:
+returns them, or `(samples, batch, height, width, num_classes)`, one row for each pixel,
+of any float type, and computes in float32. What it returns has the axes between those
+of the samples and of the classes. Other shapes, NaN, and probabilities in place of
+logits are a ValueError, where the numbers are known: not in compiled functions.
+Uncertainties are in nats:
 
     entropy = expected_entropy + mutual_information
 

@@ -49,7 +49,8 @@ class ImageData:
         name: For example `"fashion_mnist"`.
         images: uint8 array of shape `(images, height, width, channels)`, or an object
             that gives such arrays when it is indexed.
-        labels: Integer array of shape `(images,)`.
+        labels: Integer array of shape `(images,)`, or `(images, height, width)` with
+            one for each pixel.
         classes: The names of the classes, by label; `Numbers` if they are not known.
         frames: How many consecutive images are frames of one example: image `i` is
             frame `i % frames` of example `i // frames`.
@@ -127,7 +128,10 @@ class ImageData:
             raise ValueError(f"`count` must be positive. Received: count={count}")
         if count is None or count * self.frames >= len(self):
             return self
-        chosen = stratified(self.labels[:: self.frames], count, seed)
+        labels = self.labels[:: self.frames]
+        if labels.ndim > 1:  # Every image has pixels of many classes.
+            labels = np.zeros(len(labels), labels.dtype)
+        chosen = stratified(labels, count, seed)
         index = (chosen[:, None] * self.frames + np.arange(self.frames)).ravel()
         is_array = isinstance(self.images, np.ndarray)
         images = self.images[index] if is_array else ChosenImages(self.images, index)
@@ -162,8 +166,8 @@ def stratified(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
 
 
 def _counts(classes, labels):
-    """Returns how many images there are of each class, in words."""
-    counts = np.bincount(labels, minlength=len(classes)).tolist()
+    """Returns how many images, or pixels, there are of each class, in words."""
+    counts = np.bincount(labels.ravel(), minlength=len(classes)).tolist()
     if len(classes) <= _FEW_CLASSES:
         pairs = zip(classes, counts, strict=True)
         return ", ".join(f"{count} of {name}" for name, count in pairs)

@@ -96,11 +96,11 @@ def predict(
         batch_size: Images per step.
 
     Returns:
-        float32 array of shape `(len(num_samples), examples, num_classes)`.
+        float32 array of shape `(len(num_samples), examples, ..., num_classes)`.
     """
     passes = Passes(posterior, num_samples, seed, batch_size)
     if not len(images):
-        shape = len(passes.sizes), 0, posterior.num_classes
+        shape = len(passes.sizes), 0, *posterior.map_shape, posterior.num_classes
         return np.zeros(shape, "float32")
     return _collect(passes, images, lambda count: None)["probs"]
 
@@ -182,7 +182,13 @@ def check_dataset(passes: Passes, dataset, labeled: bool = True):
             f"one. Received: {count} images, {len(dataset.labels)} labels"
         )
     name = f"labels of data set '{dataset.name}'"
-    arrays.check_labels(dataset.labels, len(dataset.classes), name)
+    labels = arrays.check_labels(dataset.labels, len(dataset.classes), name)
+    if labeled and labels.shape[1:] != tuple(passes.posterior.map_shape):
+        raise ValueError(
+            f"Model '{passes.name}' needs {name} of shape "
+            f"{('images', *passes.posterior.map_shape)}. Received: "
+            f"labels.shape={labels.shape}"
+        )
     return class_names.matched(dataset, passes) if labeled else dataset
 
 

@@ -178,6 +178,7 @@ def _describe(passes, dataset):
         "dataset": dataset.name,
         "classes": list(map(str, dataset.classes)),
         "num_classes": passes.posterior.num_classes,
+        "map_shape": list(passes.posterior.map_shape),
         "sizes": list(passes.sizes),
         "seed": passes.seed,
         "batch_size": passes.batch_size,
@@ -200,7 +201,8 @@ def _describe(passes, dataset):
 
 def _layout(meta):
     """Returns the shape and type of each array."""
-    shape, float32 = (len(meta["sizes"]), meta["count"]), np.dtype("float32")
+    shape = len(meta["sizes"]), meta["count"], *meta.get("map_shape", ())
+    float32 = np.dtype("float32")
     return {
         "labels": (shape[1:], np.dtype("int32")),
         "probs": ((*shape, meta["num_classes"]), float32),

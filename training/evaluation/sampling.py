@@ -70,7 +70,7 @@ class Passes:
             probabilities, of shape `(len(sizes), batch, num_classes)`; and of shape
             `(len(sizes), batch)` the `mutual_information`, the `energy`, which is
             `-logsumexp(logits)`, and the `max_logit`, the two of them means over the
-            samples.
+            samples. With logits for each pixel all have its axes behind the batch.
 
         Raises:
             ValueError: If the model gives NaN or infinity, or no logits.
@@ -96,6 +96,7 @@ class Passes:
 
     def _check(self, values, first):
         finite = np.all([np.isfinite(values[name][-1]) for name in SCORES], axis=0)
+        finite = finite.reshape(len(finite), -1).all(axis=1)
         if not finite.all():
             raise ValueError(
                 f"Model '{self.name}' gives NaN or infinity in "
@@ -171,11 +172,11 @@ def _compile(posterior, sizes):
 def _summary(sizes):
     """Returns a function from sampled logits to what is kept of them."""
     last = np.asarray(sizes, "int32") - 1
-    counts = np.asarray(sizes, "float32")[:, None]
+    counts = np.asarray(sizes, "float32")
 
     def means(values):
         sums = ops.take(ops.cumsum(values, axis=0), last, axis=0)
-        return sums / (counts[..., None] if len(values.shape) == 3 else counts)
+        return sums / counts.reshape(-1, *[1] * (len(values.shape) - 1))
 
     def entropy(probs):
         logs = ops.log(ops.where(probs > 0, probs, 1.0))  # 0 log 0 is 0.

@@ -1,5 +1,10 @@
-"""Checks of predictions, and their passage in chunks through little memory."""
+"""Checks of predictions, and their passage in chunks through little memory.
 
+Every pixel with a prediction of its own is an example: axes between those of the images
+and of the classes are folded into the first one.
+"""
+
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,8 +19,8 @@ def chunks(probs, labels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields checked probabilities in float64 and their labels, part by part.
 
     Args:
-        probs: Array of shape `(examples, num_classes)`; it may be a memory map.
-        labels: Integer array of shape `(examples,)`.
+        probs: Array of shape `(examples, ..., num_classes)`; it may be a memory map.
+        labels: Integer array of shape `(examples, ...)`.
 
     Raises:
         ValueError: If shapes or types do not fit, there are no examples, labels are no
@@ -28,16 +33,19 @@ def chunks(probs, labels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 def rows(probs) -> Iterator[tuple[int, np.ndarray]]:
     """Yields the first index and the checked probabilities in float64 of each part."""
-    step = max(1, _CHUNK // check_shape(probs)[1])
-    for start in range(0, len(probs), step):
+    count, num_classes = check_shape(probs)
+    probs = np.reshape(probs, (count, num_classes))  # A view, also of a memory map.
+    step = max(1, _CHUNK // num_classes)
+    for start in range(0, count, step):
         part = np.asarray(probs[start : start + step]).astype("float64")
         _check_probs(part, start)
         yield start, part
 
 
 def check_labels(probs, labels) -> np.ndarray:
-    """Returns labels that fit to probabilities, or raises a ValueError."""
-    return outputs.check_labels(labels, *check_shape(probs))
+    """Returns the labels of all examples, or raises a ValueError if they do not fit."""
+    check_shape(probs)
+    return outputs.check_labels(labels, np.shape(probs))
 
 
 def check_positive(**numbers: int):
@@ -51,19 +59,23 @@ def check_positive(**numbers: int):
 
 
 def check_shape(probs) -> tuple[int, int]:
-    """Returns the shape of probabilities; raises a ValueError if it is another."""
+    """Returns the numbers of examples and classes of probabilities.
+
+    Raises:
+        ValueError: If their shape is another.
+    """
     shape = outputs.check_numbers(probs, "`probs`")
-    if len(shape) != 2:
+    if len(shape) not in (2, 4):
         raise ValueError(
-            "`probs` must have the shape (examples, num_classes). Received: "
-            f"probs.shape={shape}"
+            "`probs` must have the shape (examples, num_classes), or (examples, "
+            f"height, width, num_classes). Received: probs.shape={shape}"
         )
-    if shape[0] < 1 or shape[1] < 2:
+    if 0 in shape[:-1] or shape[-1] < 2:
         raise ValueError(
             "`probs` must have one example and two classes at least. Received: "
             f"probs.shape={shape}"
         )
-    return shape
+    return math.prod(shape[:-1]), shape[-1]
 
 
 def _check_probs(part, start):

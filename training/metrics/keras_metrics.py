@@ -79,10 +79,15 @@ class Classification(keras.metrics.Metric):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         labels, probs = self._convert(y_true, y_pred)
-        weights = ops.ones_like(probs[:, 0])
+        weights = ops.ones_like(probs[..., 0])
         if sample_weight is not None:
             given = ops.cast(ops.convert_to_tensor(sample_weight), "float32")
-            weights = weights * ops.reshape(given, (-1,))
+            if math.prod(given.shape[1:]) == 1:  # One for all pixels of an image.
+                given = ops.reshape(given, (-1, *[1] * (len(weights.shape) - 1)))
+            weights = weights * given
+        # Every pixel is an example.
+        labels, weights = ops.reshape(labels, (-1,)), ops.reshape(weights, (-1,))
+        probs = ops.reshape(probs, (-1, probs.shape[-1]))
 
         num_classes = probs.shape[1]
         is_class = ops.logical_and(labels >= 0, labels < num_classes)
@@ -100,20 +105,21 @@ class Classification(keras.metrics.Metric):
         for name, values in (("y_true", y_true), ("y_pred", y_pred)):
             outputs.check_numbers(values, f"`{name}`")
         labels, probs = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-        fits = len(labels.shape) == 1 or labels.shape[1:] == (1,)
-        if len(probs.shape) != 2 or probs.shape[1] in (0, 1) or not fits:
+        sides = tuple(probs.shape[1:-1])
+        fits = tuple(labels.shape[1:]) in (sides, (*sides, 1))
+        if len(probs.shape) not in (2, 4) or probs.shape[-1] in (0, 1) or not fits:
             raise ValueError(
                 f"Metric '{self.name}' takes predictions of shape (batch, num_classes) "
                 "for two or more classes, and integer labels of shape (batch,) or "
-                f"(batch, 1). Received: y_true.shape={labels.shape}, "
-                f"y_pred.shape={probs.shape}"
+                "(batch, 1); or both with a height and a width behind the batch. "
+                f"Received: y_true.shape={labels.shape}, y_pred.shape={probs.shape}"
             )
         if None not in (sizes := {labels.shape[0], probs.shape[0]}) and len(sizes) > 1:
             raise ValueError(
                 f"Metric '{self.name}' needs a label for each prediction. Received: "
                 f"y_true.shape={labels.shape}, y_pred.shape={probs.shape}"
             )
-        count = probs.shape[1]
+        count = probs.shape[-1]
         if self.num_classes not in (None, count) or self._options.get("k", 1) > count:
             raise ValueError(
                 f"Predictions of metric '{self.name}' have {count} classes. Received: "
@@ -121,7 +127,7 @@ class Classification(keras.metrics.Metric):
             )
         probs = ops.cast(probs, "float32")
         probs = ops.softmax(probs, axis=-1) if self.from_logits else probs
-        return ops.reshape(ops.cast(labels, "int32"), (-1,)), probs
+        return ops.cast(labels, "int32"), probs
 
     def _sums(self, probs, labels, weights):
         cells, values = self._definition.collect(ops, probs, labels, **self._options)

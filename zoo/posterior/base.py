@@ -21,8 +21,9 @@ class Posterior(layers.RandomLayer):
     does not matter then, and no state is read or written. Without a seed every call
     draws a new one, from the state that the `seed` of the constructor starts.
 
-    Subclasses set `num_samples`, `num_classes`, `image_shape` and, if they are known,
-    the names of the `classes`, and implement `sample(images, key, offset)`.
+    Subclasses set `num_samples`, `num_classes`, `image_shape`, for models with logits
+    for each pixel the `map_shape` and, if they are known, the names of the `classes`,
+    and implement `sample(images, key, offset)`.
 
     Args:
         seed: Makes the calls without a seed reproducible.
@@ -34,11 +35,12 @@ class Posterior(layers.RandomLayer):
 
     Input shape: `(batch, *image_shape)`; a batch may hold no image.
 
-    Output shape: `(num_samples, batch, num_classes)`, of float32 logits.
+    Output shape: `(num_samples, batch, *map_shape, num_classes)`, of float32 logits.
     """
 
     stochastic = False  # The layers inside may be.
     classes: tuple[str, ...] = ()
+    map_shape: tuple[int, ...] = ()  # Height and width of what has logits by pixel.
     takes_bytes = False  # Whether it is known to take pixels in [0, 255].
 
     def __init__(self, seed: int | None = None, **kwargs):
@@ -101,7 +103,7 @@ class Posterior(layers.RandomLayer):
         """
 
     def compute_output_shape(self, input_shape):
-        return self.num_samples, input_shape[0], self.num_classes
+        return self.num_samples, input_shape[0], *self.map_shape, self.num_classes
 
     def compute_output_spec(self, images, seed=None, offset=0):
         return keras.KerasTensor(self.compute_output_shape(images.shape), "float32")

@@ -55,6 +55,7 @@ class DeepEnsemble(Posterior):
             for member in members
         ]
         self.num_classes = _common(self.members, "num_classes")
+        self.map_shape = _common(self.members, "map_shape")
         self.image_shape = _common(self.members, "image_shape")
         self.num_samples = sum(member.num_samples for member in self.members)
         self.takes_bytes = all(member.takes_bytes for member in self.members)

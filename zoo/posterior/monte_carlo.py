@@ -91,7 +91,7 @@ class MonteCarlo(Posterior):
         self.model = model
         self.num_samples = layers.checks.check_count(num_samples, "num_samples")
         self.prediction = prediction
-        self.num_classes = model.output_shape[-1]
+        *self.map_shape, self.num_classes = model.output_shape[1:]
         self.image_shape = tuple(model.input_shape[1:])
         with layers.stream(0, prediction=prediction):
             self._split = Split(model)
@@ -240,11 +240,12 @@ class MonteCarlo(Posterior):
     def _draw(self, images, key, offset, num_samples, tolerance=None, step=None):
         """Returns samples, and how many of them were drawn; see `sample_until`."""
         batch = ops.shape(images)[0]
-        values, shape = self._split.prefix(images), (num_samples, batch)
+        values = self._split.prefix(images)
+        shape = (num_samples, batch, *self.map_shape, self.num_classes)
         if self.repeats_itself:
             logits = ops.cast(self._split.suffix(values), "float32")
             count = num_samples if tolerance is None else 1
-            return ops.broadcast_to(logits, (*shape, self.num_classes)), count
+            return ops.broadcast_to(logits, shape), count
         settings = offset, self.prediction, _prepare(self.model)
 
         def passes(keys, values):
@@ -262,16 +263,13 @@ class MonteCarlo(Posterior):
             else:
                 keys = keys[0]
             logits = passes(keys, tiled)
-            return ops.reshape(
-                logits, (numbers.shape[0] or -1, batch, self.num_classes)
-            )
+            return ops.reshape(logits, (numbers.shape[0] or -1, *shape[1:]))
 
         if keras.backend.backend() == "jax" and not self._split.is_known:
             # In a traced loop these would draw once, and lose their state.
             samples = [run(ops.array([n], "int32")) for n in range(num_samples)]
             return ops.concatenate(samples), num_samples
         chunk = self._chunk(batch, num_samples, step)
-        shape = (*shape, self.num_classes)
         return run_all(run, shape, chunk, tolerance, step)
 
     def _chunk(self, batch, num_samples, step):

@@ -72,7 +72,7 @@ def run_all(
     Args:
         run: From the numbers of some passes, a tensor of shape `(chunk,)`, to their
             logits, of shape `(chunk, batch, num_classes)`.
-        shape: Of the logits of all, `(num_samples, batch, num_classes)`.
+        shape: Of the logits of all, `(num_samples, batch, ..., num_classes)`.
         chunk: The number of passes at a time.
         tolerance: The standard error of a mean probability at which to stop.
         step: How many passes lie between two looks at it, a multiple of the chunk.
@@ -91,7 +91,7 @@ def run_all(
         place = numbers - start  # Those beyond the count are left out.
         here = ops.logical_and(place >= 0, place < chunk)
         moved = ops.take(logits, ops.clip(place, 0, chunk - 1), axis=0)
-        return start + chunk, ops.where(here[:, None, None], moved, samples)
+        return start + chunk, ops.where(_by_sample(here, samples), moved, samples)
 
     def goes_on(start, samples):
         if tolerance is None:
@@ -105,9 +105,14 @@ def run_all(
     return samples, ops.minimum(end, count)
 
 
+def _by_sample(values, samples):
+    """Returns one value for each sample with axes that broadcast with theirs."""
+    return values[(slice(None), *[None] * (len(samples.shape) - 1))]
+
+
 def _standard_error(samples, drawn, count):
     """Returns the largest standard error of a mean probability."""
-    weights = ops.cast(drawn, "float32")[:, None, None]
+    weights = _by_sample(ops.cast(drawn, "float32"), samples)
     probs = ops.softmax(samples, axis=-1)
     mean = ops.sum(weights * probs, axis=0) / ops.maximum(count, 1)
     squares = ops.sum(weights * ops.square(probs - mean), axis=0)

@@ -71,6 +71,7 @@ class Temperature(Posterior):
         self.posterior = posterior
         self.num_samples = 1
         self.num_classes = posterior.num_classes
+        self.map_shape = posterior.map_shape
         self.image_shape = posterior.image_shape
         self.takes_bytes = posterior.takes_bytes
         self.repeats_itself = getattr(posterior, "repeats_itself", False)
@@ -132,10 +133,10 @@ def pooled(samples):
     """Returns logits of the mean prediction, of the level of the samples' logits.
 
     Args:
-        samples: Logits of shape `(samples, batch, num_classes)`.
+        samples: Logits of shape `(samples, batch, ..., num_classes)`.
 
     Returns:
-        Logits of shape `(batch, num_classes)`; of a single sample they are its own.
+        Logits of shape `(batch, ..., num_classes)`, of a single sample its own.
     """
     level = ops.mean(ops.logsumexp(samples, axis=-1, keepdims=True), axis=0)
     return predictive.log_probs(samples) + level
@@ -148,9 +149,11 @@ def best_temperature(logits, labels) -> float:
     steps, halved into the interval that must hold it, find it in float64.
 
     Args:
-        logits: Array of shape `(examples, num_classes)`.
-        labels: Integer array of shape `(examples,)`.
+        logits: Array of shape `(examples, ..., num_classes)`.
+        labels: Integer array of shape `(examples, ...)`.
 
+    Raises:
+        ValueError: If these are no logits and labels, or the
     Raises:
         ValueError: If these are no logits and labels.
         NoBestTemperatureError: A `ValueError` too: if every label is the most probable
@@ -158,13 +161,14 @@ def best_temperature(logits, labels) -> float:
     """
     outputs.check_numbers(logits, "`logits`")
     logits = np.asarray(logits, "float64")
-    if logits.ndim != 2 or not len(logits):
+    if logits.ndim not in (2, 4) or not len(logits):
         raise ValueError(
             "`logits` must have the shape (examples, num_classes), with one example at "
             f"least. Received: logits.shape={logits.shape}"
         )
     outputs.check_logits(logits[None])
-    labels = outputs.check_labels(labels, *logits.shape)
+    labels = outputs.check_labels(labels, logits.shape)
+    logits = logits.reshape(len(labels), -1)
     logits = logits - logits.max(axis=1, keepdims=True)
     of_labels = logits[np.arange(len(labels)), labels].mean()
     low, high, inverse = 1 / _LIMIT, _LIMIT, 1.0
