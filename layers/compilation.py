@@ -36,7 +36,7 @@ def pays(shape) -> bool:
     """Returns whether an elementwise operation is to be compiled here; see `fused`.
 
     Args:
-        shape: Of its outputs, without the axes of the examples.
+        shape: Shape of its outputs, without the axes of the examples.
     """
     known = _FUSED.get() and all(isinstance(size, int) for size in shape)
     return known and math.prod(shape) >= _WORTH_FUSING
@@ -63,7 +63,7 @@ class Compiled:
     on CPUs, its convolutions are the faster ones.
 
     Args:
-        function: Of tensors and then settings, which are hashable and known
+        function: Function of tensors and then settings, which are hashable and known
             beforehand.
         owner: The layer whose variables it reads.
         pure: Whether it changes no variables. On JAX, others are not compiled.

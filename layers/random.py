@@ -157,7 +157,7 @@ def normal(key, shape, dtype: str = "float32"):
     Args:
         key: uint32 tensor whose shape is a prefix of `shape`.
         shape: Tuple of integers or integer tensors.
-        dtype: Of the result.
+        dtype: Type of the result.
 
     Returns:
         Tensor of that shape.

@@ -52,7 +52,7 @@ def update_batch_statistics(
             gives such arrays when it is indexed by an array of integers.
         batch_size: The largest batch.
         num_images: So many images are drawn if there are more.
-        seed: Of the order of the images, and of random layers.
+        seed: Seed of the order of the images, and of random layers.
 
     Raises:
         ValueError: If the model has no batch normalization, or one that it does not

@@ -110,7 +110,7 @@ def train_batches(
         data: The training set.
         batch_size: Examples per batch; a last smaller batch is left out.
         augmentations: Keys of `training.augment.AUGMENTATIONS`.
-        seed: Of the order and the augmentation.
+        seed: Seed of the order and the augmentation.
         epoch: The number of the epoch, from 0.
         start: The number of the first batch.
         replicas: How many share a batch. Where they cannot do so evenly, the batch is

@@ -23,10 +23,10 @@ class InitialWeights:
 
     Attributes:
         weights: What they were asked for by, without the folders of this machine.
-        path: Of their file.
+        path: Path of their file.
         model: The model that they are of.
-        sha256: Of the file.
-        num_classes: Of their head.
+        sha256: SHA-256 of the file.
+        num_classes: Number of classes of their head.
         classes: Names of these; empty where nothing says them.
         image_size: Height and width of the images of their training, if they are known.
     """
@@ -106,7 +106,7 @@ def load(
 
     Args:
         weights: The weights.
-        name: Of the model, of the same architecture and with any methods.
+        name: Name of the model, of the same architecture and with any methods.
         input_shape: `(height, width, channels)` of the images.
         classes: Names of the classes.
 

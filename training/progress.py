@@ -143,7 +143,7 @@ class Bar(keras.callbacks.Callback):
     On a terminal as a bar, else as a line every `period` seconds.
 
     Args:
-        total_steps: Of the whole training.
+        total_steps: Number of steps of the whole training.
         first_step: Steps that were done before.
         batch_size: Images per step.
         period: Seconds between lines.

@@ -214,7 +214,7 @@ def run_training(
         epochs: Epochs in place of the recipe's; a warm-up that does not fit shrinks.
         limit: Train, validate and test on so many images, of each class its share.
         changes: Other settings in place of the recipe's; see `change_recipe`.
-        seed: Of everything random.
+        seed: Seed of everything random.
         mixed_precision: Compute in bfloat16, or with TensorFlow on a GPU in float16.
         jit_compile: Whether to compile with XLA; "auto" leaves it to Keras.
         checkpoint_seconds: Time between checkpoints.

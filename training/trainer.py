@@ -150,7 +150,7 @@ def train(
             mean `nll` of the labels and the `accuracy` are beside it.
         validation: A set on which the three are measured after each epoch, with one
             forward pass; with an `ema_momentum`, also of the averaged weights.
-        seed: Of the random layers, the order of the examples and the augmentation.
+        seed: Seed of the random layers, the order of the examples and the augmentation.
         jit_compile: Whether to compile with XLA; "auto" leaves it to Keras.
         checkpoint_seconds: Time between checkpoints; there is one after each epoch too.
         initial_weights: Provenance of the model's weights, unless they are random; a

@@ -182,7 +182,7 @@ def image_size(name: str) -> tuple[int, int] | None:
     """Returns the height and width that a family is made for, if it is for one alone.
 
     Args:
-        name: Of a model; see `parse`.
+        name: Name of a model; see `parse`.
 
     Example:
 

@@ -188,7 +188,7 @@ REASONS = {
             "zoo.publishing.results",
             "zoo.presets.weight_file",
         ),
-        *("zoo.storage.unpickling",),
+        *("zoo.storage.unpickling", "zoo.presets.training_images"),
         *(
             "training.evaluation.external_models.is_external",
             "training.data.fingerprint.of_images",

@@ -39,7 +39,7 @@ def load_model(
     """Returns the Keras model of a name of the zoo or of a `.keras` file.
 
     Args:
-        name: Of the model, or the path of the file.
+        name: Name of the model, or the path of the file.
         weights: A file or folder, of a model of the zoo alone.
         outputs: What that in the file returns; see
             `training.evaluation.external_models`.

@@ -23,7 +23,7 @@ def classify(model, test, num_samples: int, seed: int = 0):
         model: From images to logits.
         test: The images, a `training.data.ImageData`.
         num_samples: Forward passes per image.
-        seed: Of the passes.
+        seed: Seed of the passes.
 
     Returns:
         Arrays of the mean probabilities, shape `(examples, classes)`, the predictive
@@ -50,7 +50,7 @@ def plot_certainty(test, probs, entropy, path: pathlib.Path, columns: int = 8):
         test: The images.
         probs: Array of shape `(examples, classes)`.
         entropy: Array of shape `(examples,)`, in nats.
-        path: Of the PNG file.
+        path: Path of the PNG file.
         columns: Images in each of the two rows.
     """
     matplotlib.use("Agg")

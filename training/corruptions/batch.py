@@ -36,7 +36,7 @@ def corrupt_all(
             mapped from a file.
         name: One of `CORRUPTIONS`.
         severity: From 1 to 5.
-        seed: Of the random numbers.
+        seed: Seed of the random numbers.
         workers: How many cores to use; 0 for all that this process may use. Many
             images are shared among processes, which stay for the next call, a few
             large ones among threads.

@@ -70,7 +70,7 @@ def normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     The probabilities are exact up to 2**-17, and no number is beyond 4.33.
 
     Args:
-        shape: Of the result.
+        shape: Shape of the result.
         rng: The source of random numbers.
 
     Returns:

@@ -35,7 +35,7 @@ def perturb(image: np.ndarray, name: str, seed: int = 0, index: int = 0) -> np.n
         image: uint8 array of shape `(height, width, channels)`, gray (one channel) or
             RGB, at least 8 pixels high and wide.
         name: One of `PERTURBATIONS`.
-        seed: Of the random numbers.
+        seed: Seed of the random numbers.
         index: The number of the image in its data set; each has its own numbers.
 
     Returns:

@@ -21,7 +21,7 @@ def corrupt(
         name: One of `CORRUPTIONS`.
         severity: From 1 to 5. Its constants are the published ones for 32 or 224
             pixels, whichever is nearer to the shorter side on a logarithmic scale.
-        seed: Of the random numbers.
+        seed: Seed of the random numbers.
         index: The number of the image in its data set; each has its own numbers.
 
     Returns:

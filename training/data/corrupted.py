@@ -49,7 +49,7 @@ def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageD
         name: `<data set>_c/<corruption>/<severity>`, for example
             `"fashion_mnist_c/fog/3"` or `"path/to/folder_c/frost/1"`.
         split: `"train"` or `"test"`; published sets have test images alone.
-        data_dir: Of the published files, or of the clean data set.
+        data_dir: Folder of the published files, or of the clean data set.
         clean: Loads the clean data set.
 
     Returns:

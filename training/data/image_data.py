@@ -122,7 +122,7 @@ class ImageData:
 
         Args:
             count: The number of examples.
-            seed: Of the draw.
+            seed: Seed of the draw.
         """
         if count is not None and count < 1:
             raise ValueError(f"`count` must be positive. Received: count={count}")
@@ -145,9 +145,9 @@ def stratified(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """Returns the sorted numbers of `count` examples in which each class has its share.
 
     Args:
-        labels: Of all examples.
+        labels: Labels of all examples.
         count: How many are drawn.
-        seed: Of the draw.
+        seed: Seed of the draw.
 
     Example:
 

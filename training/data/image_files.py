@@ -23,7 +23,7 @@ def decoded(decode, index, shape) -> np.ndarray:
     Args:
         decode: A function of the number of an image.
         index: A number, a slice, or an array of numbers.
-        shape: Of all images together.
+        shape: Shape of all images together.
 
     Returns:
         One image, or an array of them.

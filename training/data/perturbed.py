@@ -22,7 +22,7 @@ def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageD
     Args:
         name: `<data set>_p/<perturbation>`; see `training.corruptions.sequences`.
         split: `"train"` or `"test"`; published sets have test images alone.
-        data_dir: Of the published files, or of the clean data set.
+        data_dir: Folder of the published files, or of the clean data set.
         clean: Loads the clean data set.
 
     Returns:

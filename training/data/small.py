@@ -18,7 +18,7 @@ class NoiseImages:
     Args:
         count: How many images.
         image_shape: Height, width and channels.
-        seed: Of the random numbers.
+        seed: Seed of the random numbers.
     """
 
     def __init__(self, count: int, image_shape: tuple[int, int, int], seed: int = 0):

@@ -74,7 +74,7 @@ def load(
     labels and positions, which are cached in `records/` of the cache.
 
     Args:
-        name: Of the data set, possibly with a configuration.
+        name: Name of the data set, possibly with a configuration.
         split: `"train"`, `"test"`, or `"validation"` where it is published. Without a
             test set, or with one that has no labels as for ImageNet, the validation set
             is for testing.

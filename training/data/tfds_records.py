@@ -20,9 +20,9 @@ class RecordImages:
 
     Args:
         records: Gives the encoded image and the label of an example when it is indexed.
-        image_shape: Of the decoded images.
+        image_shape: Shape of the decoded images.
         resize: Whether the images have other shapes, and become RGB of this one.
-        paths: Of the files.
+        paths: Paths of the files.
     """
 
     def __init__(self, records, image_shape, resize: bool, paths):
@@ -108,7 +108,7 @@ def load(
         paths: The files.
         source: Gives their examples, undecoded; None for TFRecord files.
         keys: The names of the image and the label in an example.
-        image_shape: Of the images.
+        image_shape: Shape of the images.
         resize: Whether the images in the files have other shapes.
 
     Returns:

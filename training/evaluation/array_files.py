@@ -52,8 +52,8 @@ class ArrayFile:
 
     Args:
         file: Open, as `create` made it.
-        shape: Of the array.
-        dtype: Of the array.
+        shape: Shape of the array.
+        dtype: Type of the array.
     """
 
     def __init__(self, file, shape: tuple[int, ...], dtype: np.dtype):

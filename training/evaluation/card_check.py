@@ -54,7 +54,7 @@ def folders(
     """Returns where the cards of models are: folders, URLs, or None for the package.
 
     Args:
-        names: Of the models, or their URLs.
+        names: Names of the models, or their URLs.
         weights: A published folder or nothing for each of them.
     """
     weights = weights or [None] * len(names)
@@ -96,7 +96,7 @@ def deviations(
     """Compares the rows of one model with its published results.
 
     Args:
-        rows: Of an evaluation.
+        rows: Rows of an evaluation.
         card: Rows of a preset. Those of another data set, number of images, ensemble
             size, metric, seed or selection of images have no counterpart and are not
             compared.
@@ -163,7 +163,8 @@ def check(
     """Compares rows with the cards of several models.
 
     Args:
-        rows: Of an evaluation. Means over sets are compared like those of the card.
+        rows: Rows of an evaluation. Means over sets are compared like those of the
+            card.
         weights: A published folder, or None for `presets.json`, by the model's name.
         tolerance: See `deviations`.
 

@@ -44,14 +44,14 @@ class Settings:
         selection: `"stratified"`, of each class its share, or `"first"`. By default
             stratified, but to compare with a model card as that was made.
         batch_size: Images per step.
-        seed: Of the samples.
+        seed: Seed of the samples.
         data_dir: See `training.data.load`.
         output: Folder for the results: a new one, or one of an earlier call.
-        outputs: Of models that are not of the zoo; see
+        outputs: What models from outside the zoo return; see
             `training.evaluation.external_models`.
-        input_range: Of the same.
-        classes: Of the same: the names in the order of the outputs, or the path of a
-            text file with one in each line.
+        input_range: Range of pixel values that these models take.
+        classes: Class names of these models in the order of the outputs, or the path of
+            a text file with one in each line.
         reference: A model, for the mCE of the others.
         check: Whether to compare with the model cards.
         tolerance: See `training.evaluation.card_check`.
@@ -263,7 +263,7 @@ def aggregates(rows: Sequence[dict], reference: str | None) -> list[dict]:
     """Returns means over corruptions of the sets that have all of them.
 
     Args:
-        rows: Of an evaluation.
+        rows: Rows of an evaluation.
         reference: See `training.metrics.aggregate`.
     """
     names = [dataset_name.parse(row["dataset"]) for row in rows]

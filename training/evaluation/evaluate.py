@@ -39,7 +39,7 @@ def evaluate(
             matched by the names of the classes, where the model knows its own.
         num_samples: The ensemble sizes `n`.
         metrics: Functions of `(probs, labels)` by name.
-        seed: Of the samples.
+        seed: Seed of the samples.
         batch_size: Images per step, which are passed one sample after the other.
         progress: Whether to show it, on a terminal or in the log.
 
@@ -92,7 +92,7 @@ def predict(
         images: Array of shape `(examples, height, width, channels)`, or an object that
             gives such arrays when it is sliced.
         num_samples: The ensemble sizes `n`.
-        seed: Of the samples.
+        seed: Seed of the samples.
         batch_size: Images per step.
 
     Returns:
@@ -154,7 +154,7 @@ def check_dataset(passes: Passes, dataset, labeled: bool = True):
     """Checks that a model takes the images of a data set, and matches their labels.
 
     Args:
-        passes: Of the model.
+        passes: Passes of the model.
         dataset: With `images`, `labels`, `classes` and `name`.
         labeled: Whether the labels mean something to the model.
 

@@ -38,7 +38,7 @@ def load(
     runs once. The draws of a SavedModel do not follow a seed.
 
     Args:
-        path: Of a `.keras` file, or of a folder of a SavedModel with the signature
+        path: Path of a `.keras` file, or of a folder of a SavedModel with the signature
             `serving_default` of one input.
         num_samples: Forward passes, if it draws.
         outputs: `"logits"` or `"probs"`, what it returns.

@@ -28,10 +28,10 @@ def load(
         weights: A file or folder, or nothing, for each name, if any. Several ones
             joined by `+` are an ensemble of a name.
         num_samples: Forward passes of models that are not of the zoo.
-        outputs: Of models that are not of the zoo; see
+        outputs: What models from outside the zoo return; see
             `training.evaluation.external_models`.
-        input_range: Of the same.
-        classes: Of the same.
+        input_range: Range of pixel values that these models take.
+        classes: Class names of these models.
 
     Returns:
         Models and posteriors by name; of equal names, the second one gets a `#2`.

@@ -45,9 +45,9 @@ class Predictions:
 
     Attributes:
         meta: What the predictions are of; see the module.
-        labels: Of shape `(count,)`.
-        probs: Of shape `(sizes, count, classes)`.
-        mutual_information: Of shape `(sizes, count)`, like the others.
+        labels: Array of shape `(count,)`.
+        probs: Array of shape `(sizes, count, classes)`.
+        mutual_information: Array of shape `(sizes, count)`, like the others.
         energy, max_logit: See the module.
     """
 
@@ -124,7 +124,8 @@ def store(
     Args:
         passes: The model and its settings.
         dataset: With `images`, `labels`, `classes` and `name`.
-        folder: Of model and data set; another process that writes to it is waited for.
+        folder: Folder of model and data set; another process that writes to it is
+            waited for.
         advance: Called with a number of images that are done, and whether that took
             passes now.
         period: Seconds from one chunk to the next, at least; a chunk is of whole
@@ -150,7 +151,7 @@ def write(
 
     Args:
         meta: What they are of; see the module.
-        labels: Of all examples.
+        labels: Labels of all examples.
         batches: Gives, from the number of an example on, the number of the first
             example of each batch and its values, as
             `training.evaluation.sampling.Passes.batches`.

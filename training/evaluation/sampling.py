@@ -29,9 +29,9 @@ class Passes:
     Args:
         model: From images to logits; or a posterior, which limits `n` to its samples.
         sizes: The ensemble sizes `n`.
-        seed: Of the samples.
+        seed: Seed of the samples.
         batch_size: Images per step.
-        name: Of the model in results; by default its own.
+        name: Name of the model in results; by default its own.
 
     Raises:
         ValueError: If sizes are not positive or too large.

@@ -28,7 +28,7 @@ class Trained:
     """What a training saw, as far as it is recorded.
 
     Attributes:
-        name: Of the model.
+        name: Name of the model.
         base: The data set.
         seen: How many of it; see `zoo.presets.Preset`.
         images: Sorted hashes of these images, or None.
@@ -53,7 +53,7 @@ def find(name: str, weights: str | None = None) -> list[Trained]:
     """Returns the trainings of a model, or of the members of an ensemble.
 
     Args:
-        name: Of the model, or a URL; several ones may be joined by `+`.
+        name: Name of the model, or a URL; several ones may be joined by `+`.
         weights: As `zoo.load` takes it, for each of them; or None.
 
     Returns:
@@ -104,7 +104,7 @@ def warn(name: str, weights: str | None, data: ImageData, split: str):
     Else the name of the data set and the number of images that were held out decide.
 
     Args:
-        name: Of the model, or a URL; several ones may be joined by `+`.
+        name: Name of the model, or a URL; several ones may be joined by `+`.
         weights: As `zoo.load` takes it, for each of them; or None.
         data: The images; its name may end in `_validation` or `_train/...`.
         split: Which ones of their data set: `"train"`, `"validation"` or another.
@@ -136,7 +136,7 @@ class Leaks:
     """Finds images of data sets that models of an evaluation were trained on.
 
     Args:
-        names: Of the models, as `find` takes them.
+        names: Names of the models, as `find` takes them.
         weights: A path or nothing for each of them.
     """
 
@@ -188,7 +188,7 @@ class Leaks:
         """Writes `seen.jsonl`, a line for each image that a training saw.
 
         Args:
-            folder: Of the evaluation.
+            folder: Folder of the evaluation.
 
         Returns:
             Its path, if there are such images.

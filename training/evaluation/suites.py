@@ -48,7 +48,7 @@ def ovadia(
 
     Args:
         model: The name of a deterministic model.
-        weights: Of the model, or None.
+        weights: Weights of the model, or None.
         dataset: The name of the clean test set.
         known: Names of all models of the evaluation.
         has_ensemble: Whether there is an ensemble among them.

@@ -38,9 +38,9 @@ def evaluate_all(
         datasets: Data sets with the classes of the models, or an object with a length
             that loads them one by one when it is iterated. Of two different ones of one
             name, the second gets a `#2`.
-        folder: Of the predictions.
+        folder: Folder of the predictions.
         num_samples: The ensemble sizes.
-        seed: Of the samples.
+        seed: Seed of the samples.
         batch_size: Images per step.
         ood: Out-of-distribution data sets, detected against the first one.
         calibration: A data set, of neither training nor test images, to which a

@@ -41,8 +41,8 @@ def scale(
     Args:
         stored: Predictions of a model.
         by: The temperature of each ensemble size.
-        name: Of the model with these temperatures.
-        folder: Of that name and the data set.
+        name: Name of the model with these temperatures.
+        folder: Folder of that name and the data set.
 
     Returns:
         The predictions, whose samples agree: they are one.

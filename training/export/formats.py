@@ -38,7 +38,7 @@ def export_as(
         model: From images to logits.
         path: What to write.
         options: By name; without one, the default of the format.
-        name: Of the model or of its file, for a server.
+        name: Name of the model or of its file, for a server.
 
     Returns:
         What `training.export.export_saved_model` returns.

@@ -55,8 +55,8 @@ def export_tflite(
         images: As in `export_saved_model`; by default some of `calibration`, if given.
         calibration: For `"int8"`, some hundred images as the model will see, of shape
             `(count, height, width, channels)`; they fix the ranges of activations.
-        input_dtype: Of `images`: `"float32"`, or `"uint8"`, as cameras and decoders
-            give pixels.
+        input_dtype: Type of `images`: `"float32"`, or `"uint8"`, as cameras and
+            decoders give pixels.
 
     Returns:
         As `export_saved_model`.

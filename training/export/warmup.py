@@ -33,8 +33,8 @@ def write(folder: str | os.PathLike, name: str, images, num_samples: int):
     """Writes requests for each signature, of one image and of all.
 
     Args:
-        folder: Of a SavedModel of `training.export.saved_model`.
-        name: Of the model on the server.
+        folder: Folder of a SavedModel of `training.export.saved_model`.
+        name: Name of the model on the server.
         images: Array of shape `(count, height, width, channels)`.
         num_samples: What the requests to `sample` ask for.
 
@@ -84,7 +84,7 @@ def replay(folder: str | os.PathLike) -> list[tuple[str, dict[str, np.ndarray]]]
     """Makes the calls of the stored requests, as the server does when it loads.
 
     Args:
-        folder: Of a SavedModel.
+        folder: Folder of a SavedModel.
 
     Returns:
         Of each request its signature and what came out.

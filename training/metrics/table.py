@@ -17,8 +17,8 @@ class Metric:
         name: In rows. That of a row may go on with a slash and the name of a score or
             of a reference, such as `auroc/entropy`.
         heading: Words, with the unit that values are shown in.
-        function: Of `(probs, labels)`, `(scores_in, scores_out)` or `(probs,)` of
-            sequences; None for what is computed from other rows.
+        function: Function of `(probs, labels)`, `(scores_in, scores_out)` or `(probs,)`
+            of sequences; None for what is computed from other rows.
         factor: From a value to the unit of the heading.
         digits: Decimals that are shown.
         better: 1 if more is better, -1 if less is, 0 if neither can be said.

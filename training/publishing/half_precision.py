@@ -41,7 +41,7 @@ def round_weights(
         dataset: Test images.
         tolerance: The largest loss of accuracy; three images may always be lost. More
             images that are right are no loss.
-        seed: Of the passes.
+        seed: Seed of the passes.
         batch_size: Images per step.
 
     Returns:

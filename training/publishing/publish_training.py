@@ -26,14 +26,14 @@ def publish_training(
     """Publishes the weights of a training.
 
     Args:
-        name: Of the model; its tag is by default that of the data set, and of the seed
-            if that is not zero.
+        name: Name of the model; its tag is by default that of the data set, and of the
+            seed if that is not zero.
         weights: The folder of the training, or the weights file in it.
         output: See `zoo.publishing.publish.publish`.
         results: Files of rows. Those of this training are under its name, and those of
             trainings with other seeds under theirs.
-        dtype: Of the published weights, `"float16"`, if the accuracy on the test images
-            stays, or `"float32"`.
+        dtype: Type of the published weights, `"float16"`, if the accuracy on the test
+            images stays, or `"float32"`.
         dataset: Name of the test images, by default of those of the training.
         data_dir: See `training.data.load`.
         saved_model: Whether to write a SavedModel.

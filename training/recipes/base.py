@@ -22,7 +22,7 @@ class Recipe:
         milestones: For `"step"`, the epochs after the warm-up at which the learning
             rate is multiplied by `decay`; with none it is constant.
         decay: See `milestones`.
-        momentum: Of the gradient descent.
+        momentum: Momentum of the gradient descent.
         nesterov: Whether it is Nesterov's.
         weight_decay: In the convention of PyTorch: the coefficient of the weights that
             is added to the gradient before the momentum.

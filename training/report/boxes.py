@@ -39,7 +39,7 @@ def plot_severity(rows: Iterable[Mapping], base: str, path: str | os.PathLike):
     Args:
         rows: As `training.evaluation.evaluate.evaluate` returns them.
         base: Name of the clean data set, severity 0.
-        path: Of a PNG or an SVG file, which appears whole or not at all.
+        path: Path of a PNG or an SVG file, which appears whole or not at all.
 
     Raises:
         ValueError: If there are no corrupted sets, or the path ends otherwise.

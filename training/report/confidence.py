@@ -21,7 +21,7 @@ class Stored:
 
     Args:
         results: The values.
-        folder: Of the predictions; see `training.evaluation.predictions`.
+        folder: Folder of the predictions; see `training.evaluation.predictions`.
     """
 
     def __init__(self, results: Results, folder: str | os.PathLike):

@@ -34,7 +34,7 @@ def plot_ensemble_size(rows: Iterable[Mapping], path: str | os.PathLike):
     Args:
         rows: As `training.evaluation.evaluate.evaluate` returns them, of one data set.
             Values of several seeds are averaged.
-        path: Of a PNG or an SVG file, which appears whole or not at all.
+        path: Path of a PNG or an SVG file, which appears whole or not at all.
 
     Raises:
         ValueError: If there are several data sets or none, or the path ends otherwise.
@@ -99,7 +99,7 @@ def new_figure(labels: Sequence[str], height: float = 2.9):
 
     Args:
         labels: The entries of the legend, for which there is room below.
-        height: Of the rest, in inches.
+        height: Height of the rest, in inches.
     """
     from matplotlib import figure as figures
 

@@ -48,7 +48,7 @@ def html(
     Args:
         rows: As `training.evaluation.evaluate.evaluate` returns them.
         predictions: The folder of the stored predictions, or None.
-        path: Of the page, which appears whole or not at all.
+        path: Path of the page, which appears whole or not at all.
         images: The data sets from which the mistakes are shown, one
             `training.data.ImageData` or several. By default they are loaded by name.
         command: What made the rows; by default the command of this process.

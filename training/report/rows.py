@@ -18,7 +18,7 @@ def write_rows(rows: Iterable[Mapping], path: str | os.PathLike):
 
     Args:
         rows: As `training.evaluation.evaluate.evaluate` returns them.
-        path: Of the file.
+        path: Path of the file.
     """
     lines = []
     for row in rows:

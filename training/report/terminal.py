@@ -17,7 +17,7 @@ def by_severity(rows: Iterable[Mapping]) -> list[list[str]]:
     """Returns a table of medians over corruptions, a line for each model and severity.
 
     Args:
-        rows: Of an evaluation. The largest ensemble of each model is taken.
+        rows: Rows of an evaluation. The largest ensemble of each model is taken.
 
     Returns:
         A heading and lines of model, passes, severity (0 is the clean set) and the
@@ -46,7 +46,7 @@ class Outcome:
     """What came out.
 
     Attributes:
-        rows: Of all models and data sets.
+        rows: Rows of all models and data sets.
         files: That were written.
         missing: What a suite left out.
         deviations: From the model cards, one line each.
@@ -80,7 +80,7 @@ def main_rows(rows: Sequence[dict]) -> tuple[list[dict], int]:
     """Returns the rows that a terminal has room for.
 
     Args:
-        rows: Of an evaluation.
+        rows: Rows of an evaluation.
 
     Returns:
         Those of the main metrics, and of clean data alone if there are many others; and

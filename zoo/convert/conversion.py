@@ -76,8 +76,8 @@ def write(
         model: From `convert`.
         folder: To write.
         command: That converts it.
-        commit: Of this package.
-        license: Of the weights; known for many tags of timm.
+        commit: Commit of this package.
+        license: License of the weights; known for many tags of timm.
         data: Name of the data that they were trained on.
         data_license: Its license; known for ImageNet.
         export: Writes a SavedModel of a model to a path.

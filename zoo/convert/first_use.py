@@ -35,10 +35,10 @@ class Announcement:
     """What the hub says of a file before it sends it.
 
     Attributes:
-        url: Of the file in that commit.
-        sha256: Of its content.
+        url: URL of the file in that commit.
+        sha256: SHA-256 of its content.
         size: In bytes.
-        commit: Of the repository there, if it is told.
+        commit: Commit of the repository there, if it is told.
     """
 
     url: str
@@ -170,7 +170,7 @@ def announce(url: str, path: pathlib.Path) -> Announcement:
     """Asks the hub for the sum of a file without downloading it.
 
     Args:
-        url: Of the file, `{hub}/{repository}/resolve/{revision}/{name}`.
+        url: URL of the file, `{hub}/{repository}/resolve/{revision}/{name}`.
         path: Where the file would go, for messages.
 
     Raises:

@@ -89,8 +89,8 @@ def read_folder(
     """Returns the same of a preset's folder, or of a file of Keras' weights.
 
     Args:
-        path: Of a folder of `save_to_preset`, or of a file of `save_weights`. Only a
-            folder of an old Keras, which does not name layers, needs keras_hub.
+        path: Path of a folder of `save_to_preset`, or of a file of `save_weights`. Only
+            a folder of an old Keras, which does not name layers, needs keras_hub.
 
     Returns:
         Arrays, facts, and the sha256 of each weights file.

@@ -69,8 +69,8 @@ def ours(name: str) -> str:
     """Returns our name of a network of theirs.
 
     Args:
-        name: Of timm, or of keras_hub without the data; one that is not known comes
-            back as it is.
+        name: Name of timm, or of keras_hub without the data; one that is not known
+            comes back as it is.
 
     Example:
 

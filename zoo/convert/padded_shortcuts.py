@@ -33,7 +33,7 @@ def reorder(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns the state with the channels in the order in which they are here.
 
     Args:
-        state: Of such a network; another one is returned as it is.
+        state: State dict of such a network; another one is returned as it is.
 
     Returns:
         The same with the names of torchvision.

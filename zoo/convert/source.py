@@ -43,7 +43,8 @@ class Source:
 
     Attributes:
         name: What it was read from: a name of the hub, or that of a file.
-        sha256: Of the weights file, or of each of several; None if there was none.
+        sha256: SHA-256 of the weights file, or of each of several; None if there was
+            none.
         state: Arrays by their names there.
         config: What timm says about them, its `pretrained_cfg`; may be empty.
     """
@@ -108,8 +109,8 @@ def read(
             of timm's beside the weights is read too. Of keras_hub, a classifier; a
             folder of its `save_to_preset`; a `.weights.h5` file; or `keras_hub:` and
             the name of a preset, such as `keras_hub:resnet_50_imagenet`.
-        mean: Of the pixels in `[0, 1]` per channel, in their training; by default what
-            that file says, or else ImageNet's.
+        mean: Mean of the pixels in `[0, 1]` per channel, in their training; by default
+            what that file says, or else ImageNet's.
         std: Their standard deviation.
 
     Raises:

@@ -27,7 +27,7 @@ def max_pooled(
     Args:
         x: Feature map.
         pool_size: Side of the windows.
-        name: Of the layer.
+        name: Name of the layer.
         padding: Rows and columns on each side.
         downsample: Subsamples behind the pooling, which then has stride 1.
 

@@ -72,7 +72,7 @@ def run_all(
     Args:
         run: From the numbers of some passes, a tensor of shape `(chunk,)`, to their
             logits, of shape `(chunk, batch, num_classes)`.
-        shape: Of the logits of all, `(num_samples, batch, ..., num_classes)`.
+        shape: Shape of the logits of all, `(num_samples, batch, ..., num_classes)`.
         chunk: The number of passes at a time.
         tolerance: The standard error of a mean probability at which to stop.
         step: How many passes lie between two looks at it, a multiple of the chunk.

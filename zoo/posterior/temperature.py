@@ -105,7 +105,7 @@ class Temperature(Posterior):
                 first are known too well, the second would no longer test.
             labels: Integer array of shape `(examples,)`.
             batch_size: Images per step.
-            seed: Of the samples.
+            seed: Seed of the samples.
 
         Raises:
             ValueError: If no temperature is the best one.

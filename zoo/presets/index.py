@@ -111,8 +111,8 @@ def find(name: str | ModelSpec) -> Preset:
     """Returns the preset of a name.
 
     Args:
-        name: Of a model, `architecture[_method...][.tag]`, or what `zoo.parse` makes of
-            it.
+        name: Name of a model, `architecture[_method...][.tag]`, or what `zoo.parse`
+            makes of it.
 
     Returns:
         That of the same name, or else that of converted weights for the same

@@ -13,12 +13,13 @@ class Preset:
 
     Attributes:
         name: With its tag, for example `"resnet20_smooth_mcdo.fashion_mnist"`.
-        sha256: Of the weights file; None if it is not known before the first download.
-        size: Of the weights file, in bytes; likewise.
+        sha256: SHA-256 of the weights file; None if it is not known before the first
+            download.
+        size: Size of the weights file, in bytes; likewise.
         input_shape: `(height, width, channels)` of the training images.
         num_classes: The number of logits.
-        mean: Of the pixels per channel, in units of `[0, 255]`.
-        variance: Of the pixels per channel.
+        mean: Mean of the pixels per channel, in units of `[0, 255]`.
+        variance: Variance of the pixels per channel.
         classes: Names of the classes, in the order of the logits.
         layers: Settings of the layers that methods put in, as
             `zoo.presets.model_config.layer_settings` has them; with others it is
@@ -31,7 +32,7 @@ class Preset:
             found it.
         source: What `url` has, if that is a file of another library, which is converted
             on first use; for example `"timm:resnet50.a1_in1k"`.
-        license: Of the weights.
+        license: License of the weights.
         data: Name of the training set.
         data_is_own: Whether these were files of the user, whatever they are called.
         data_license: Its license.
@@ -43,11 +44,11 @@ class Preset:
             `held_out`, as its record has it; empty if that is not known. With the
             `sha256` and the `bytes` of a file that says which ones; see
             `zoo.presets.training_images`.
-        seed: Of the training.
-        epochs: Of the training.
+        seed: Seed of the training.
+        epochs: Number of epochs of the training.
         command: That trained the model.
-        commit: Of this package at that time.
-        versions: Of the packages that trained it.
+        commit: Commit of this package at that time.
+        versions: Versions of the packages that trained it.
         results: Rows with `dataset`, `num_samples`, `metric`, `value`,
             `num_examples` and `seed`.
         others: Such rows of other trainings of the same model, whose names they have

@@ -13,7 +13,7 @@ def unlike(name: str, trained: str | None = None) -> str:
     """Says how the training of weights differs from that of a model with them.
 
     Args:
-        name: Of the model.
+        name: Name of the model.
         trained: Our name of the network that was trained; by default it has those of
             the model's methods that networks of other libraries may have.
 
@@ -40,7 +40,7 @@ def warn_unlike(name: str, trained: str | None, source: str):
     """Warns if a model is not what its weights were trained in.
 
     Args:
-        name: Of the model.
+        name: Name of the model.
         trained: As `unlike` takes it.
         source: What the weights are.
     """

@@ -16,7 +16,7 @@ def write(path: str | os.PathLike, identities: np.ndarray):
     """Writes a file of images; it is whole or not there.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         identities: uint64 array of any order, the hashes of the images as
             `training.data.identities` has them. Those of equal images are kept once.
 
@@ -59,7 +59,7 @@ def place(folder: str | os.PathLike, sha256: str) -> pathlib.Path:
 
     Args:
         folder: That of `presets.json`.
-        sha256: Of the file.
+        sha256: SHA-256 of the file.
     """
     return pathlib.Path(folder) / "training_images" / f"{sha256[:16]}.npy"
 

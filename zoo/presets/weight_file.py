@@ -91,7 +91,7 @@ def save_weights(
 
     Args:
         model: Keras model.
-        path: Of the safetensors file; an older one is replaced.
+        path: Path of the safetensors file; an older one is replaced.
         metadata: What else to write into the file, as `json` takes it; the facts of
             `zoo.presets.model_config.model_facts` are always there.
         dtype: `"float16"` halves the file. By default that of the weights.
@@ -125,7 +125,7 @@ def read_metadata(path: str | os.PathLike) -> dict[str, object]:
     """Returns what `save_weights` wrote besides the weights.
 
     Args:
-        path: Of a safetensors file.
+        path: Path of a safetensors file.
 
     Returns:
         For example `{"name": "resnet20", "input_shape": [28, 28, 1], ...}`; empty for
@@ -191,8 +191,8 @@ def load_weights(
 
     Args:
         model: Keras model.
-        path: Of a safetensors file of 16-, 32- or 64-bit floats.
-        sha256: Of the file, if it is known.
+        path: Path of a safetensors file of 16-, 32- or 64-bit floats.
+        sha256: SHA-256 of the file, if it is known.
         skip: Names of layers that keep their weights, such as `"head"`.
 
     Raises:

@@ -73,7 +73,7 @@ def renew(
     with other seeds become the spread, beside the ones that it has already.
 
     Args:
-        rows: Of `zoo-evaluate`, of any models under their full names.
+        rows: Rows of `zoo-evaluate`, of any models under their full names.
         target: By default the package's own folder `zoo/presets`.
         metrics: Those that an entry keeps.
 

@@ -43,8 +43,8 @@ def publish(
         rows: Results of evaluations. Those of trainings with other seeds, which have
             names as `zoo.publishing.results` tells them, become a spread. Rows of other
             models are left out.
-        license: Of the weights.
-        data_license: Of the training data; known for some.
+        license: License of the weights.
+        data_license: License of the training data; known for some.
         export: Writes a SavedModel of a model to a path.
         rounding: What `training.publishing.half_precision.round_weights` found out
             about the model; the weights are then written as float16, in which they are.

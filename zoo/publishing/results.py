@@ -64,7 +64,7 @@ def select(rows: Iterable[Mapping], metrics: CardMetrics = ALL_METRICS) -> list[
     selection is selected as it is.
 
     Args:
-        rows: Of one model, with `FIELDS`.
+        rows: Rows of one model, with `FIELDS`.
         metrics: Those of a card.
     """
     rows = list(rows)
@@ -86,7 +86,7 @@ def means(rows: Iterable[Mapping], metrics: CardMetrics = ALL_METRICS) -> list[d
     """Returns means over the sets that are derived from another one.
 
     Args:
-        rows: Of one model, with `FIELDS`.
+        rows: Rows of one model, with `FIELDS`.
         metrics: Those of a card.
 
     Returns:
@@ -192,8 +192,8 @@ def spread(values: Sequence[float], factor: float = 1, digits: int = 4) -> str:
     """Returns the mean of values, and if there are several their deviation and number.
 
     Args:
-        values: Of several trainings; of none, it is a dash.
-        factor: Of the values in the text.
+        values: Values of several trainings; of none, it is a dash.
+        factor: Factor of the values in the text.
         digits: Behind the point.
 
     Example:
@@ -216,8 +216,8 @@ def choose(
     """Returns the results for a preset: of this training, and of others.
 
     Args:
-        rows: Of evaluations.
-        name: Of the weights. Rows of the name without a tag are theirs, too.
+        rows: Rows of evaluations.
+        name: Name of the weights. Rows of the name without a tag are theirs, too.
         metrics: Those of a card.
 
     Returns:

@@ -27,7 +27,7 @@ def read(path: str | os.PathLike) -> dict:
     """Returns what a training wrote beside its weights.
 
     Args:
-        path: Of the weights or of their folder.
+        path: Path of the weights or of their folder.
 
     Raises:
         FileNotFoundError: If there is no record.
@@ -84,8 +84,8 @@ def describe(
 
     Args:
         record: As `read` returns it.
-        license: Of the weights.
-        data_license: Of the training data; known for some.
+        license: License of the weights.
+        data_license: License of the training data; known for some.
 
     Raises:
         ValueError: If the license of the data is not known.

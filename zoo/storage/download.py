@@ -42,7 +42,7 @@ def fetch(url: str, path: pathlib.Path, sha256: str, size: int) -> pathlib.Path:
             (`hf://owner/name/file`), or in a file system that TensorFlow knows, such as
             `gs://bucket/file`.
         path: Where it goes.
-        sha256: Of its content.
+        sha256: SHA-256 of its content.
         size: In bytes.
 
     Returns:

@@ -19,7 +19,7 @@ def check(path: str | os.PathLike, expected: str, size: int | None = None):
     """Checks that a file is the one that was published.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         expected: Its SHA-256, 64 hexadecimal digits.
         size: In bytes.
 
@@ -51,7 +51,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     was written and leaves an older `path` as it was.
 
     Args:
-        path: Of a file or a folder. A folder takes the place of an older one.
+        path: Path of a file or a folder. A folder takes the place of an older one.
 
     Yields:
         A path where nothing is; the block makes a file or a folder there.
@@ -111,7 +111,7 @@ def locked(path: str | os.PathLike) -> Iterator[None]:
     The system frees the lock of a process that ends, however it ends.
 
     Args:
-        path: Of a file that is made for the purpose, and stays.
+        path: Path of a file that is made for the purpose, and stays.
     """
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab") as file:

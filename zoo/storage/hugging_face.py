@@ -18,7 +18,7 @@ def split(url: str) -> tuple[str, str | None, str]:
     """Takes a URL apart.
 
     Args:
-        url: Of a repository or of a file in it.
+        url: URL of a repository or of a file in it.
 
     Returns:
         Repository, revision and file; None and nothing if they are not named.
@@ -44,7 +44,7 @@ def download(url: str, folder: pathlib.Path) -> pathlib.Path:
     """Downloads a file into a folder; an interrupted download goes on later.
 
     Args:
-        url: Of the file.
+        url: URL of the file.
         folder: For the file, and what the hub's client needs beside it.
 
     Returns:
@@ -82,7 +82,7 @@ def upload(source: pathlib.Path, url: str):
 
     Args:
         source: The folder.
-        url: Of the repository.
+        url: URL of the repository.
 
     Raises:
         OSError: If it cannot be written.

@@ -41,7 +41,8 @@ def load(
             `"numpy.dtype"`: a function that is called in its place, or a string.
         persistent: A function of a persistent identifier to what it stands for; by
             default there must be none.
-        encoding: Of the strings of Python 2; `"bytes"` leaves them as they are.
+        encoding: Encoding of the strings of Python 2; `"bytes"` leaves them as they
+            are.
 
     Returns:
         Numbers, strings, bytes, lists, tuples, dicts and sets, and what the stand-ins

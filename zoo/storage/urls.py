@@ -32,7 +32,7 @@ def opened(url: str, start: int = 0) -> Iterator[tuple[object, bool]]:
     """Opens a file for reading.
 
     Args:
-        url: Of the file; not of the hub.
+        url: URL of the file; not of the hub.
         start: The number of bytes to leave out.
 
     Yields:
