@@ -23,7 +23,7 @@ _FIRST_SCREEN = {
 SHOWN = tuple(METRICS[name] for name in ("nll", "accuracy", "ece"))
 
 
-def results_table(dataset: str = "fashion_mnist") -> str:
+def results_table(dataset: str = "fashion_mnist", images: bool = False) -> str:
     """Returns the results of all presets on their test set as a Markdown table.
 
     Trainings that differ in the seed are one line, with mean, standard deviation and
@@ -31,11 +31,13 @@ def results_table(dataset: str = "fashion_mnist") -> str:
 
     Args:
         dataset: Name of the test set; in another size it counts, too.
+        images: Whether a column says of how many images the values are.
 
     Returns:
         Lines of Markdown.
     """
-    return _table(_values(lambda row: _is_clean(row, dataset)))
+    values = _values(lambda row: _is_clean(row, dataset))
+    return _table(values, images=_images(dataset) if images else None)
 
 
 def _is_clean(row, dataset):
@@ -63,10 +65,20 @@ def _is_corrupted(row, dataset="fashion_mnist"):
     return name.base == dataset and name.shift == ("c", "*/*")
 
 
-def _table(values, passes=None):
+def _images(dataset) -> dict[tuple[str, int], int]:
+    """Returns the number of clean test images by name and passes."""
+    return {
+        (registry.split_seed(row["model"])[0], row["num_samples"]): row["num_examples"]
+        for row in _rows()
+        if _is_clean(row, dataset)
+    }
+
+
+def _table(values, passes=None, images=None):
+    headings = [metric.heading for metric in SHOWN] + ["images"] * bool(images)
     lines = [
-        f"| model | passes | {' | '.join(metric.heading for metric in SHOWN)} |",
-        "|---|---:|" + "---:|" * len(SHOWN),
+        f"| model | passes | {' | '.join(headings)} |",
+        "|---|---:|" + "---:|" * len(headings),
     ]
     for name, cells in values.items():
         sizes = sorted({size for size, metric in cells if metric == "nll"})
@@ -83,6 +95,8 @@ def _table(values, passes=None):
                 )
                 for metric in SHOWN
             ]
+            if images:
+                texts.append(f"{images[name, size]:,}")
             lines.append(f"| `{name}` | {size} | {' | '.join(texts)} |")
     return "\n".join(lines) + "\n"
 
@@ -125,7 +139,7 @@ def few_results() -> str:
 def blocks() -> dict[str, dict[tuple[str, str], str]]:
     """Returns what stands in the documents, by path and the two marks around it."""
     cifar = "cifar100"
-    of_cifar = f"{results_table(cifar)}\n{_counts(_is_clean, cifar)}\n"
+    of_cifar = results_table(cifar, images=True)
     if any(_is_corrupted(row, cifar) for row in _rows()):
         of_cifar += f"\n{corrupted_table(cifar, (1, 2, 5, 10))}\n"
         of_cifar += f"{_counts(_is_corrupted, cifar)}\n"

@@ -12,7 +12,7 @@ import zoo
 from tests.helpers import cifar_layouts
 from training import data
 from training.data import validation
-from training.evaluation import evaluate
+from training.evaluation import evaluate, seen
 
 pytestmark = pytest.mark.slow
 # Means and standard deviations of the training images in [0, 1], as published.
@@ -91,6 +91,24 @@ def test_the_other_layouts_have_the_same_images(parts, tmp_path):
         loaded = data.load(name, "test", str(place))
         np.testing.assert_array_equal(loaded.images, images)
         np.testing.assert_array_equal(loaded.labels, found["test"].labels)
+
+
+SEEN = {
+    ("cifar100", "test"): 7,
+    ("cifar100", "validation"): 4478,
+    ("cifar10", "test"): 1,
+}
+
+
+@pytest.mark.parametrize("name", zoo.list_models("*.cifar100", pretrained=True))
+def test_packaged_networks_saw_as_many_images_as_were_counted(name, data_dir):
+    leaks = seen.Leaks([name])
+    for (dataset, split), count in SEEN.items():
+        images = data.load(dataset, split, str(data_dir))
+        assert leaks.of(images).sum() == count
+        rest = leaks.without(images, images)
+        assert (len(rest), rest.excluded) == (len(images) - count, count)
+    assert len(leaks.rows) == sum(SEEN.values())
 
 
 @pytest.mark.parametrize("name", ERRORS)
