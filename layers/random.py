@@ -18,8 +18,9 @@ from layers import compilation
 
 # The multipliers of `lowbias32` (Wellons, 2018, https://nullprogram.com/blog/
 # 2018/07/31), a bijection of 32-bit integers, and the golden ratio times 2**32.
-_MULTIPLIERS = 0x7FEB352D, 0x846CA68B
-_GOLDEN = 0x9E3779B1
+# Scalars of NumPy: each becomes a tensor in the operation itself.
+_MULTIPLIERS = np.uint32(0x7FEB352D), np.uint32(0x846CA68B)
+_GOLDEN = np.uint32(0x9E3779B1)
 _ANGLE_BITS = 12
 
 
@@ -51,15 +52,15 @@ def uint32(value):
 
 
 def _xor_shift(x, shift: int):
-    return ops.bitwise_xor(x, ops.right_shift(x, uint32(shift)))
+    return ops.bitwise_xor(x, ops.right_shift(x, np.uint32(shift)))
 
 
 def _hash(x, second_key=None):
-    x = _xor_shift(x, 16) * uint32(_MULTIPLIERS[0])
+    x = _xor_shift(x, 16) * _MULTIPLIERS[0]
     x = _xor_shift(x, 15)
     if second_key is not None:
         x = x + second_key
-    return _xor_shift(x * uint32(_MULTIPLIERS[1]), 16)
+    return _xor_shift(x * _MULTIPLIERS[1], 16)
 
 
 def fold(key, value):
@@ -72,7 +73,7 @@ def fold(key, value):
     Returns:
         A uint32 tensor. For one key, different values give different keys.
     """
-    return _hash(uint32(key) + _hash(uint32(value) + uint32(_GOLDEN)))
+    return _hash(uint32(key) + _hash(uint32(value) + _GOLDEN))
 
 
 def bits(key, count):
@@ -88,14 +89,14 @@ def bits(key, count):
     key = ops.expand_dims(uint32(key), -1)
     position = ops.cast(ops.arange(count, dtype="int32"), "uint32")
     # The second key keeps two streams from being shifted copies of each other.
-    return _hash(position * uint32(_GOLDEN) + key, _hash(key + uint32(_GOLDEN)))
+    return _hash(position * _GOLDEN + key, _hash(key + _GOLDEN))
 
 
 def _split(x):
     """Returns the upper and the lower 16 bits as int32 tensors."""
     # LiteRT has no bitwise and, but its products of uint32 wrap.
-    lower = ops.right_shift(x * uint32(1 << 16), uint32(16))
-    upper = ops.right_shift(x, uint32(16))
+    lower = ops.right_shift(x * np.uint32(1 << 16), np.uint32(16))
+    upper = ops.right_shift(x, np.uint32(16))
     return ops.cast(upper, "int32"), ops.cast(lower, "int32")
 
 
