@@ -18,7 +18,7 @@ def images(*shape):
 def sampler(layer, shape=SHAPE):
     """Returns a compiled function from the first number to 500 samples of masks."""
 
-    @tf.function
+    @tf.function(autograph=False)
     def sample(start):
         def masks(number):
             with stream(number):

@@ -18,7 +18,7 @@ def sampled(request):
     layer.build(shape)
     scale = random_scales(layer)
 
-    @tf.function
+    @tf.function(autograph=False)
     def sample():
         def outputs(key):
             with stream(key):

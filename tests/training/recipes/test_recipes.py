@@ -19,8 +19,8 @@ NAMES = [m.name for m in pkgutil.iter_modules(recipes.__path__) if m.name != "ba
 def test_every_recipe_loads_and_ends_with_a_smaller_rate(name):
     recipe = load_recipe(name)
     rate = optimizer.learning_rate(recipe, 10)
-    first, last = float(rate(0)), float(rate(recipe.epochs * 10 - 1))
-    highest = max(float(rate(step)) for step in range(0, recipe.epochs * 10))
+    rates = np.asarray(rate(np.arange(recipe.epochs * 10)))
+    first, last, highest = rates[0], rates[-1], rates.max()
     np.testing.assert_allclose(highest, recipe.learning_rate, rtol=1e-3)
     assert 0 < first < highest
     assert last < highest / 10

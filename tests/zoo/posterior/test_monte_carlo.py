@@ -63,13 +63,18 @@ def test_samples_are_independent_and_have_the_moments_of_dropout():
     assert_mean_close(centered[:, 0] * centered[:, 1], 0)  # Examples.
 
 
+@pytest.fixture(scope="module")
+def ensemble():
+    """Of a posterior and a model; tests leave it as it is."""
+    return DeepEnsemble([MonteCarlo(mc_network(), 3), mc_network(seed=1)])
+
+
 @pytest.mark.parametrize("split", [1, 3, 5])
 @pytest.mark.parametrize("offset", [0, 100])
-def test_samples_of_a_seed_do_not_depend_on_the_batch_split(split, offset):
-    posterior = DeepEnsemble([MonteCarlo(mc_network(), 3), mc_network(seed=1)])
-    whole = as_numpy(posterior(IMAGES, seed=9, offset=offset))
+def test_samples_of_a_seed_do_not_depend_on_the_batch_split(ensemble, split, offset):
+    whole = as_numpy(ensemble(IMAGES, seed=9, offset=offset))
     parts = [
-        posterior(IMAGES[start : start + split], seed=9, offset=offset + start)
+        ensemble(IMAGES[start : start + split], seed=9, offset=offset + start)
         for start in range(0, len(IMAGES), split)
     ]
     parts = np.concatenate([as_numpy(part) for part in parts], axis=1)
@@ -174,7 +179,7 @@ def test_the_number_of_samples_may_be_a_tensor_of_the_graph(model):
         np.testing.assert_allclose(samples, expected, atol=1e-5)
 
 
-def test_samples_on_jax_equal_those_on_tensorflow(tmp_path):
+def test_samples_on_jax_equal_those_on_tensorflow(ensemble, tmp_path):
     pytest.importorskip("jax")
     script = f"""
 import sys
@@ -188,10 +193,9 @@ np.save(r"{tmp_path}/samples.npy", as_numpy(posterior(IMAGES, seed=6, offset=2))
 """
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
     processes.run([sys.executable, "-c", script], check=True, env=environment)
-    posterior = DeepEnsemble([MonteCarlo(mc_network(), 3), mc_network(seed=1)])
     np.testing.assert_allclose(
         np.load(tmp_path / "samples.npy"),
-        posterior(IMAGES, seed=6, offset=2),
+        ensemble(IMAGES, seed=6, offset=2),
         rtol=1e-4,
         atol=1e-4,
     )

@@ -1,5 +1,6 @@
 """Passes that share what they can are still the passes of a loop."""
 
+import functools
 import itertools
 import os
 import sys
@@ -44,17 +45,24 @@ def hand_made(model, images, seed, count, **kwargs):
 
 
 @pytest.mark.parametrize("memory", [1, 2000, 2**26])
-@pytest.mark.parametrize("split", [1, 3, 7])
-def test_masks_are_those_of_a_loop_bit_for_bit(memory, split):
+def test_masks_are_those_of_a_loop_bit_for_bit(memory):
     model, x = masks_only(), np.random.default_rng(0).normal(size=(7, 64))
     x = x.astype("float32")
     expected = hand_made(model, x, 5, 11)
     posterior = MonteCarlo(model, 11, memory=memory)
-    parts = [
-        as_numpy(posterior(x[start : start + split], seed=5, offset=start))
-        for start in range(0, 7, split)
-    ]
-    np.testing.assert_array_equal(np.concatenate(parts, axis=1), expected)
+    for split in (7, 3, 1):
+        parts = [
+            as_numpy(posterior(x[start : start + split], seed=5, offset=start))
+            for start in range(0, 7, split)
+        ]
+        np.testing.assert_array_equal(np.concatenate(parts, axis=1), expected)
+
+
+@functools.cache
+def passes_of_gaussian(prediction):
+    """A model, and five passes of it."""
+    model = gaussian()
+    return model, hand_made(model, IMAGES, 3, 5, prediction=prediction)
 
 
 @pytest.mark.parametrize(
@@ -67,8 +75,7 @@ def test_masks_are_those_of_a_loop_bit_for_bit(memory, split):
     ],
 )
 def test_gaussian_weights_are_those_of_a_loop(memory, prediction):
-    model = gaussian()
-    expected = hand_made(model, IMAGES, 3, 5, prediction=prediction)
+    model, expected = passes_of_gaussian(prediction)
     posterior = MonteCarlo(model, 5, prediction=prediction, memory=memory)
     samples = as_numpy(posterior(IMAGES, seed=3))
     np.testing.assert_allclose(samples, expected, atol=1e-5)
@@ -198,11 +205,17 @@ def errors(samples):
     return np.max(np.std(probs, axis=0, ddof=1)) / np.sqrt(len(probs))
 
 
+@functools.cache
+def samples_of(memory):
+    """A posterior, and all of its samples."""
+    posterior = MonteCarlo(mc_network(), 57, memory=memory)
+    return posterior, as_numpy(posterior(IMAGES, seed=2))
+
+
 @pytest.mark.parametrize("memory", [1, 2**26])
 @pytest.mark.parametrize("tolerance", [0.3, 0.05, 0.03, 0.0])
 def test_samples_are_drawn_until_the_mean_is_known(memory, tolerance):
-    posterior = MonteCarlo(mc_network(), 57, memory=memory)
-    every = as_numpy(posterior(IMAGES, seed=2))
+    posterior, every = samples_of(memory)
     drawn = as_numpy(posterior.sample_until(IMAGES, tolerance, seed=2))
     counts = [*range(5, 57, 5), 57]
     expected = next((n for n in counts if errors(every[:n]) <= tolerance), 57)
@@ -259,7 +272,7 @@ ON_JAX = """
 import sys
 import keras
 import numpy as np
-from tests.zoo.test_fast_prediction import *
+from tests.zoo.posterior.test_sample_loop import *
 from tests.helpers.networks import UnknownNoise, network
 assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
 x = np.random.default_rng(0).normal(size=(7, 64)).astype("float32")
