@@ -1,6 +1,7 @@
 #     make demo        see the product work
 #     make test        the default tests; `make test ARGS=tests/layers` runs some
-#     make slow-test   the tests that need minutes, a network or whole data sets
+#     make slow-test   the tests that need minutes, a network or whole data sets;
+#                      failures are printed when they happen
 #     make full-size   every recipe and documented command at the true number of images,
 #                      on one to eight devices; `make full-size ARGS="--only=cifar"`
 #     make real-data DATA=folder WEIGHTS=folder   the tests on CIFAR itself, which are
@@ -43,7 +44,7 @@ test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 slow-test: $(VENV)/docs
-	$(BIN)/python -m pytest -m slow -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -v -m slow -n $(JOBS) --dist loadfile $(ARGS)
 
 full-size: setup
 	$(BIN)/python -m tests.full_size $(ARGS)
