@@ -22,8 +22,9 @@ from layers.estimators import ESTIMATORS
 
 
 class _Stream:
-    def __init__(self, key, offset, prediction, prepared):
+    def __init__(self, key, offset, prediction, prepared, number):
         self.key, self.offset, self.calls = key, offset, {}
+        self.number = number
         self.prediction, self.prepared = prediction, prepared or {}
         self.trace = tracing.current()
 
@@ -33,6 +34,7 @@ class _Stream:
         return random.fold(random.fold(self.key, zlib.crc32(name.encode())), call)
 
 
+_MEMBER = zlib.crc32(b"member")  # In place of the name of a layer.
 _STREAM = contextvars.ContextVar("stream", default=None)
 _COUNTING = threading.Lock()
 
@@ -48,7 +50,13 @@ def _active() -> _Stream | None:
 
 
 @contextlib.contextmanager
-def stream(key, offset=0, prediction: str | None = None, prepared: dict | None = None):
+def stream(
+    key,
+    offset=0,
+    prediction: str | None = None,
+    prepared: dict | None = None,
+    number=None,
+):
     """Makes every random layer called inside draw from `key`.
 
     A draw then depends on the key, on the layer's name, on how often the layer was
@@ -66,6 +74,9 @@ def stream(key, offset=0, prediction: str | None = None, prepared: dict | None =
         offset: The number of the first example of the batch.
         prediction: In place of that of the layers with Gaussian weights.
         prepared: What `prepare` gave, by layer.
+        number: Which sample this is, an integer or a scalar integer tensor, for layers
+            with several members: it is that of member `number % num_members` in all of
+            them. In several streams it has the shape of `key`.
 
     Example:
 
@@ -79,7 +90,7 @@ def stream(key, offset=0, prediction: str | None = None, prepared: dict | None =
     """
     if prediction is not None:
         check_choice(prediction, "prediction", ESTIMATORS)
-    token = _STREAM.set(_Stream(key, offset, prediction, prepared))
+    token = _STREAM.set(_Stream(key, offset, prediction, prepared, number))
     try:
         yield
     finally:
@@ -215,6 +226,44 @@ class RandomLayer(keras.layers.Layer):
             return random.fold(key, self._rows(num_rows, active.offset))
         rows = self._rows(num_rows // ops.shape(key)[0], active.offset)
         return ops.reshape(random.fold(key[:, None], rows), (num_rows,))
+
+    def row_members(self, num_members: int, num_rows):
+        """Returns which member of an implicit ensemble each example is of.
+
+        An implicit ensemble is one network in which layers hold several small sets of
+        weights, such as biases; a member is the network with those of one number. All
+        layers of a pass agree on it, for it depends neither on the layer nor on how
+        often it was called. A layer that uses it has `by_row = True`.
+
+        In a `stream` with a `number`, as `zoo.posterior.MonteCarlo` opens one for each
+        sample, all examples are of member `number % num_members`, so that as many
+        samples as there are members are the ensemble. In a stream without, the member
+        is drawn for each example from key, example number and nothing else. Elsewhere,
+        as in `fit`, it is the place in the batch modulo the number of members: of
+        shuffled examples each has a member at random, and in each batch every member
+        has its share.
+
+        Args:
+            num_members: The number of members.
+            num_rows: The number of examples in the batch, of all streams together.
+
+        Returns:
+            An int32 tensor of shape `(num_rows,)` in `[0, num_members)`.
+        """
+        rows = ops.arange(num_rows, dtype="int32")
+        if (active := _active()) is None:
+            return rows % num_members
+        if active.number is None:
+            keys = self.row_keys(random.fold(active.key, _MEMBER), num_rows)
+            # LiteRT has no remainder of uint32.
+            return ops.cast(ops.right_shift(keys, random.uint32(16)), "int32") % (
+                num_members
+            )
+        numbers = ops.cast(ops.convert_to_tensor(active.number), "int32")
+        numbers = ops.reshape(numbers, (-1,)) % num_members
+        # Examples of one stream come after another.
+        count = ops.shape(numbers)[0]
+        return ops.take(numbers, rows // (num_rows // count))
 
     def _rows(self, num_rows, offset):
         rows = random.uint32(ops.arange(num_rows, dtype="int32"))

@@ -102,7 +102,14 @@ def _weights(preset) -> dict[str, str]:
         "recipe": f"{preset.recipe}{'' if preset.epochs is None else trained}",
         "command": preset.command,
         "commit": preset.commit,
+        **{f"@{key}": _learned(entry) for key, entry in preset.posteriors.items()},
     }
+
+
+def _learned(entry) -> str:
+    facts = {**entry["values"], **entry["settings"]}
+    values = ", ".join(f"{key} {value:.4g}" for key, value in facts.items())
+    return f"{values}, of {entry['images']:,} images of {entry['dataset']}"
 
 
 def _results(preset) -> list[str]:

@@ -1,4 +1,4 @@
-"""Pretrained models by name, from the package, a folder or a URL."""
+"""Pretrained models and posteriors by name, from the package, a folder or a URL."""
 
 import dataclasses
 import os
@@ -10,11 +10,18 @@ import keras
 from zoo import presets
 from zoo.convert import first_use
 from zoo.models.blocks import is_small
-from zoo.presets import index, weight_file
+from zoo.posterior import Posterior
+from zoo.presets import index, posterior_file, weight_file
 from zoo.presets.model_config import check_layers
 from zoo.presets.provenance import CONVERTED, warn_unlike
 from zoo.publishing import training_record
-from zoo.registry import build, default_normalization, parse
+from zoo.registry import (
+    ModelSpec,
+    build,
+    default_normalization,
+    parse,
+    split_posterior,
+)
 from zoo.storage import urls
 
 
@@ -23,44 +30,45 @@ def load(
     input_shape: tuple[int | None, int | None, int] | None = None,
     num_classes: int | None = None,
     weights: str | os.PathLike | None = None,
-) -> keras.Model:
-    """Loads a pretrained model.
+    **settings,
+) -> keras.Model | Posterior:
+    """Loads a pretrained model, or a posterior of it.
 
     Args:
-        name: `architecture[_method...][.tag]`; without a tag, the first weights
-            in `presets.json` for that name or, converted from another library, for
-            its architecture, with a warning that they were trained without the
+        name: `architecture[_method...][.tag][@posterior]`; without a tag, the first
+            weights in `presets.json` for that name or, converted from another library,
+            for its architecture, with a warning that they were trained without the
             methods; offline, the first that are here. Or the URL of a published
-            folder: `hf://owner/name`, `gs://bucket/folder` or `https://...`.
+            folder: `hf://owner/name`, `gs://bucket/folder` or `https://...`, with the
+            posterior behind it. Posteriors are those of `zoo.posterior.POSTERIORS`.
         input_shape: `(height, width, channels)`, by default that of the training. The
             channels must be the same, and so must be the kind of the stem.
         num_classes: The number of logits. Another than in the training puts a new head
             on the pretrained body.
         weights: A safetensors file, or a folder that `zoo-train` or `zoo-publish`
             wrote, in place of published weights; a published one may be a URL.
+        **settings: Arguments of the posterior, such as `num_samples`, the forward
+            passes of a model that draws.
 
     Returns:
         A functional model from images in `[0, 255]` to logits. It is called by its full
         name, or without the tag if its head is new; if not, it has the names of its
-        `classes`.
+        `classes`. With a posterior in its name, a `zoo.posterior.Posterior`: where what
+        it has learned is published with the weights it knows that, else call its
+        `adapt`.
 
     Raises:
         ValueError: If there are no weights for that name, or they do not fit.
         FileNotFoundError: If the weights file is not there.
         ConnectionError: If it cannot be downloaded.
     """
-    if isinstance(name, str) and urls.is_url(name):
-        weights = weights or name
-        name = index.read_published(weights).name
-    spec = parse(name)
-    if weights is None:
-        preset = index.find(spec)
-        spec = dataclasses.replace(spec, tag=preset.tag)
-        path = _locate(preset, spec)
-        if preset.stem != spec.stem:
-            warn_unlike(str(spec), preset.stem, preset.name)
-    else:
-        preset, path = _open(spec, weights, input_shape)
+    spec, preset, path, where = _find(name, weights, input_shape)
+    if settings and not spec.posterior:
+        raise ValueError(
+            "These are settings of a posterior, and the name has none, such as "
+            f"'{spec}@mc'. Received: name={name}, "
+            f"{', '.join(f'{key}={value}' for key, value in settings.items())}"
+        )
     shape = tuple(preset.input_shape if input_shape is None else input_shape)
     if shape[-1] != preset.input_shape[-1]:
         raise ValueError(
@@ -69,7 +77,7 @@ def load(
         )
     new_head = num_classes not in (None, preset.num_classes)
     model = build(
-        dataclasses.replace(spec, tag=None) if new_head else spec,
+        dataclasses.replace(spec.of_model, tag=None) if new_head else spec.of_model,
         shape,
         num_classes if new_head else preset.num_classes,
         (preset.mean, preset.variance),
@@ -78,7 +86,41 @@ def load(
     if spec.stem == preset.stem:
         check_layers(model, preset.layers, preset.name)
     _load_into(model, path, preset, ("head",) if new_head else ())
-    return model
+    if spec.posterior is None:
+        return model
+    published = None if new_head else preset.posteriors.get(spec.posterior)
+    return posterior_file.restore(model, spec, preset, published, where, settings)
+
+
+def find(
+    name: str, weights: str | os.PathLike | None = None
+) -> tuple[ModelSpec, presets.Preset]:
+    """Returns what a name means, with its tag, and the preset of its weights.
+
+    Args:
+        name: As `load` takes it.
+        weights: As `load` takes it.
+    """
+    return _find(name, weights, None)[:2]
+
+
+def _find(name, weights, input_shape):
+    """Returns what a name means, its preset, the path of the weights, their folder."""
+    if isinstance(name, str) and urls.is_url(name):
+        url, posterior = split_posterior(name)
+        weights = weights or url
+        name = index.read_published(weights).name
+        name = f"{name}@{posterior}" if posterior else name
+    spec = parse(name)
+    if weights is not None:
+        preset, path, where = _open(spec, weights, input_shape)
+        return spec, preset, path, where
+    preset = index.find(spec)
+    spec = dataclasses.replace(spec, tag=preset.tag)
+    path = _locate(preset, spec)
+    if preset.stem != spec.stem:
+        warn_unlike(str(spec), preset.stem, preset.name)
+    return spec, preset, path, None
 
 
 def locate(
@@ -111,23 +153,23 @@ def _locate(preset, spec):
 
 
 def _open(spec, path, input_shape):
-    """Returns what a file or folder of the user holds, and the path of its weights."""
-    is_url = urls.is_url(path)
+    """Returns what a file or folder of the user holds, its weights, and its place."""
+    is_url, where = urls.is_url(path), None
     path = path if is_url else pathlib.Path(path)
     if is_url or (path / index.PRESET_FILE).is_file():
-        preset = index.read_published(path)
+        preset, where = index.read_published(path), path
         path = locate(preset, path)
     else:
         path = path / index.WEIGHTS_FILE if path.is_dir() else path
-        preset = _read_preset(str(spec), path, input_shape)
+        preset = _read_preset(str(spec.of_model), path, input_shape)
     if preset.stem != spec.stem:
         warnings.warn(
-            f"'{path}' holds weights of '{preset.name}'. They load into '{spec}' by "
-            "the names of the layers, but were not trained in it: train or evaluate it "
-            "before you rely on it.",
-            stacklevel=3,
+            f"'{path}' holds weights of '{preset.name}'. They load into "
+            f"'{spec.of_model}' by the names of the layers, but were not trained in "
+            "it: train or evaluate it before you rely on it.",
+            stacklevel=4,
         )
-    return preset, path
+    return preset, path, where
 
 
 def _read_preset(name, path, input_shape) -> presets.Preset:

@@ -15,6 +15,7 @@ from zoo.classifier import Classifier, named
 from zoo.models import alexnet, preresnet, resnet, vgg
 from zoo.models.methods import METHODS
 from zoo.models.parts import combine
+from zoo.posterior import POSTERIORS
 
 ARCHITECTURES = {
     **resnet.ARCHITECTURES,
@@ -39,33 +40,42 @@ class ModelSpec:
         architecture: A key of `ARCHITECTURES`.
         methods: Keys of `METHODS`, in the order of the name.
         tag: Names the weights, or None.
+        posterior: A key of `zoo.posterior.POSTERIORS`, or None for the model itself.
     """
 
     architecture: str
     methods: tuple[str, ...] = ()
     tag: str | None = None
+    posterior: str | None = None
 
     @property
     def stem(self) -> str:
-        """The name without the tag."""
+        """The name without tag and posterior."""
         return "_".join((self.architecture, *self.methods))
 
+    @property
+    def of_model(self) -> "ModelSpec":
+        """The specification of the model alone."""
+        return dataclasses.replace(self, posterior=None)
+
     def __str__(self):
-        return f"{self.stem}.{self.tag}" if self.tag else self.stem
+        name = f"{self.stem}.{self.tag}" if self.tag else self.stem
+        return f"{name}@{self.posterior}" if self.posterior else name
 
 
 def parse(name: str | ModelSpec) -> ModelSpec:
     """Parses a model name; a specification is returned as it is.
 
     Args:
-        name: `architecture[_method...][.tag]`, for example
-            `"resnet50_smooth_mcdo.imagenet"`.
+        name: `architecture[_method...][.tag][@posterior]`, for example
+            `"resnet50_smooth_mcdo.imagenet@temperature"`.
 
     Returns:
         Its specification.
 
     Raises:
-        ValueError: If the architecture or a method is unknown or named twice.
+        ValueError: If the architecture, a method or the posterior is unknown, or a
+            method is named twice.
 
     Example:
 
@@ -74,12 +84,16 @@ def parse(name: str | ModelSpec) -> ModelSpec:
     """
     if isinstance(name, ModelSpec):
         return name
-    stem, dot, tag = str(name).partition(".")
-    if not isinstance(name, str) or (dot and not tag):
+    of_model, at, posterior = str(name).partition("@")
+    stem, dot, tag = of_model.partition(".")
+    if not isinstance(name, str) or (dot and not tag) or (at and not posterior):
         raise ValueError(
             "A model name must be a string such as 'resnet20_mcdo', with a tag behind "
-            f"a dot if there is one. Received: name={name}"
+            "a dot and a posterior behind an @ if there are any. "
+            f"Received: name={name}"
         )
+    if at and posterior not in POSTERIORS:
+        raise _unknown("posterior", posterior, POSTERIORS, name)
     matches = [a for a in ARCHITECTURES if f"{stem}_".startswith(f"{a}_")]
     if not matches:
         raise _unknown("architecture", _first_words(stem), ARCHITECTURES, name)
@@ -93,7 +107,27 @@ def parse(name: str | ModelSpec) -> ModelSpec:
                 f"The model name '{name}' has the method '{method}' twice; "
                 "name each method once."
             )
-    return ModelSpec(architecture, methods, tag or None)
+    return ModelSpec(architecture, methods, tag or None, posterior or None)
+
+
+def split_posterior(name: str) -> tuple[str, str | None]:
+    """Takes the posterior off what names a model, an ensemble, a file or a URL.
+
+    Args:
+        name: Several models are joined by `+`; a posterior is that of them together.
+
+    Returns:
+        What is before the @, and a key of `zoo.posterior.POSTERIORS` or None.
+
+    Example:
+
+    >>> split_posterior("runs/me@home/model.keras@temperature")
+    ('runs/me@home/model.keras', 'temperature')
+    >>> split_posterior("hf://owner/name@v1")
+    ('hf://owner/name@v1', None)
+    """
+    of_model, _, posterior = name.rpartition("@")
+    return (of_model, posterior) if posterior in POSTERIORS else (name, None)
 
 
 def _first_words(stem: str) -> str:
@@ -165,6 +199,12 @@ def build(
     (None, 100)
     """
     spec = parse(name)
+    if spec.posterior:
+        raise ValueError(
+            f"An untrained model has no posterior; build '{spec.of_model}', and make "
+            "one by the classes of `zoo.posterior`. Received: "
+            f"name={spec}"
+        )
     _check_sizes(input_shape, num_classes)
     layers.checks.check_channels_last({})
     parts = combine({method: METHODS[method] for method in spec.methods})

@@ -62,6 +62,8 @@ REASONS = {
         *("training.export.saved_model.functions", "training.export.saved_model.spec"),
         *("training.export.saved_model.scalars", "training.export.saved_model.save"),
         *("training.metrics.display", "zoo.loading.locate"),
+        *("zoo.loading.find", "zoo.registry.split_posterior"),
+        *("zoo.posterior.monte_carlo.as_posterior", "zoo.presets.posterior_file"),
         *("zoo.registry.split_seed", "zoo.registry.join_seed"),
         *("layers.normalization", "layers.random", "layers.tracing", "zoo.outputs"),
         *("layers.replicas", "zoo.arrays"),
@@ -77,8 +79,8 @@ REASONS = {
         *("zoo.posterior.pixels", "training.data.label_files"),
         *("zoo.posterior.sample_loop", "zoo.posterior.graph_split"),
         *(
-            "zoo.posterior.temperature.pooled",
-            "zoo.posterior.temperature.NoBestTemperatureError",
+            "zoo.posterior.scaler",
+            "zoo.posterior.examples",
             "training.metrics.table",
             "zoo.kept_weights",
             "zoo.registry.ModelSpec",
@@ -95,6 +97,7 @@ REASONS = {
         *(
             "training.evaluation.evaluate.check_dataset",
             "training.export.checked.posterior_of",
+            "training.export.checked.probabilities",
         ),
         *(
             "training.export.checked.write_checked",
@@ -236,7 +239,9 @@ REASONS = {
             "training.run",
         ),
         *(
-            "training.evaluation.temperature",
+            "training.evaluation.scaling",
+            "training.evaluation.shared_passes",
+            "training.evaluation.adaptation",
             "training.evaluation.suites",
             "training.evaluation.sweep",
         ),

@@ -368,9 +368,9 @@ MUTATIONS = [
     ),
     (
         "a device has one seed",
-        "training/export/litert.py",
-        "posterior.sample(images, seed, 0, may_be_empty=False)",
-        "posterior.sample(images, 0 * seed, 0, may_be_empty=False)",
+        "training/export/checked.py",
+        "posterior.sample(images, 0 if seed is None else seed, 0)",
+        "posterior.sample(images, 0, 0)",
         "tests/training/export/test_saved_model.py",
     ),
     (
@@ -522,9 +522,16 @@ MUTATIONS = [
     ),
     (
         "scaled energies are of unscaled logits",
-        "training/evaluation/temperature.py",
-        "energy[..., None]\n            logits /= divisors",
-        "0 * energy[..., None]\n            logits /= divisors",
+        "training/evaluation/scaling.py",
+        "np.log(probs) - stored.energy",
+        "np.log(probs) - 0 * stored.energy",
+        "tests/training/evaluation/test_sweep.py",
+    ),
+    (
+        "a scaler takes the passes of a model with other weights",
+        "training/evaluation/shared_passes.py",
+        "if same is not None and not _is_same(same.passes, inner, asked):",
+        "if False:",
         "tests/training/evaluation/test_sweep.py",
     ),
     (

@@ -2,6 +2,7 @@
 
 import functools
 import logging as python_logging
+import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
@@ -35,22 +36,43 @@ def load_model(
     outputs: str = "logits",
     input_range: Sequence[float] = (0.0, 255.0),
     classes: Sequence[str] = (),
+    num_samples: int = 10,
+    adapt: str | None = None,
 ):
-    """Returns the Keras model of a name of the zoo or of a `.keras` file.
+    """Returns the model of a name of the zoo or of a `.keras` file, or a posterior.
 
     Args:
-        name: Name of the model, or the path of the file.
+        name: Name of the model, or the path of the file; an ensemble or a posterior as
+            `training.evaluation.models` takes it. A posterior that has to learn from
+            data adapts to the validation set of its weights' training.
         weights: A file or folder, of a model of the zoo alone.
         outputs: What that in the file returns; see
             `training.evaluation.external_models`.
         input_range: What it takes; see there.
         classes: Names of the classes of a file that does not know them, or the path of
             a text file with one in each line.
+        num_samples: Forward passes of a posterior of a model that draws.
+        adapt: Name of a data set whose validation set a posterior adapts to in place
+            of that of the training.
     """
     import zoo  # Takes seconds, and nothing else here needs it.
     from training.data import label_files
-    from training.evaluation import external_models
+    from training.evaluation import adaptation, external_models, models
+    from zoo.registry import split_posterior
 
+    of_models, kind = split_posterior(name)
+    if kind or ("+" in name and not pathlib.Path(name).exists()):
+        settings = num_samples, outputs, input_range, label_files.given(classes)
+        ((_, posterior),) = models.load([name], [weights], *settings).items()
+        if not posterior.is_adapted:
+            first = adapt or models.trained_on(of_models, weights)
+            adaptation.adapt(posterior, name, weights, first)
+        return posterior
+    if adapt:
+        raise ValueError(
+            f"`--adapt` is for posteriors that learn from data, such as "
+            f"'{name}@temperature'. Received: adapt={adapt}"
+        )
     if not name.endswith(".keras"):
         if classes:
             raise ValueError(

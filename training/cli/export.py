@@ -11,7 +11,7 @@ from training.cli import common, quiet
 from training.export import formats
 
 _MODEL = flags.DEFINE_string(
-    "model", None, "Name of a model, or a .keras file.", required=True
+    "model", None, "A name, a .keras file, a+b, any of them @posterior.", required=True
 )
 _WEIGHTS = flags.DEFINE_string(
     "weights", None, "Weights to load: a file, or a folder of zoo-train."
@@ -33,6 +33,9 @@ _CLASSES = flags.DEFINE_list(
     "classes",
     "",
     "Class names of a .keras file that has none, in order, or a file with one a line.",
+)
+_ADAPT = flags.DEFINE_string(
+    "adapt", None, "Data set whose validation images a posterior adapts to."
 )
 _OUTPUT = flags.DEFINE_string("output", None, "File or folder to write.", required=True)
 _OPTIONS = (
@@ -74,7 +77,10 @@ def main():
     given = {flag.name: flag.value for flag in _OPTIONS if flag.present}
     formats.check_options(_FORMAT.value, given)
     foreign = _OUTPUTS.value, _INPUT_RANGE.value, _CLASSES.value
-    model = common.load_model(_MODEL.value, _WEIGHTS.value, *foreign)
+    passes = given.get("num_samples", 10)
+    model = common.load_model(
+        _MODEL.value, _WEIGHTS.value, *foreign, passes, _ADAPT.value
+    )
     path, name = _OUTPUT.value, _MODEL.value
     with quiet.without_chatter():
         report = formats.export_as(_FORMAT.value, model, path, given, name)

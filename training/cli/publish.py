@@ -5,6 +5,7 @@ Examples:
     zoo-publish --model=resnet20_smooth_mcdo --weights=runs/resnet20_smooth_mcdo \
         --results=evaluation/rows.jsonl --output=published/resnet20_smooth_mcdo
     zoo-publish --model=resnet20 --weights=runs/resnet20 --output=hf://owner/resnet20
+    zoo-publish --model=resnet20@temperature --weights=runs/resnet20 --output=scaled
     zoo-publish --package=published/resnet20,published/resnet20_smooth_mcdo
 """
 
@@ -18,7 +19,14 @@ from zoo.publishing import packaging
 flags.DEFINE_string(
     "model",
     None,
-    "Name of the model; without a tag it gets one from the data set and seed.",
+    "Name of the model, of which @posterior is published too; without a tag it gets "
+    "one from the data set and seed.",
+)
+flags.DEFINE_integer(
+    "num_samples",
+    10,
+    "Number of forward passes of a posterior, of a stochastic model.",
+    lower_bound=1,
 )
 flags.DEFINE_string("weights", None, "Folder of zoo-train, or its weights file.")
 flags.DEFINE_list(
@@ -47,6 +55,7 @@ flags.DEFINE_list(
 
 NEEDED = "model", "weights", "output"
 OTHERS = "results", "dtype", "dataset", "data_dir", "license", "data_license"
+OTHERS += ("num_samples",)
 
 
 def main():
@@ -66,6 +75,9 @@ def main():
             print(
                 "Rounding:", ", ".join(f"{k} {v}" for k, v in preset.rounding.items())
             )
+        for key, entry in preset.posteriors.items():
+            values = ", ".join(f"{k} {v:.4g}" for k, v in entry["values"].items())
+            print(f"{preset.name}@{key}: {values}, of {entry['dataset']}")
         print(f"{preset.name}: weights, preset, card and checksums in {needed[-1]}")
 
 

@@ -7,6 +7,7 @@ from training import metrics
 from training.data import image_data
 from zoo.presets import index
 from zoo.publishing import results
+from zoo.registry import split_posterior
 from zoo.storage import urls
 
 # Of an evaluation with the same seed, images and ensemble size: what the rounding of
@@ -35,17 +36,22 @@ def published(model: str, weights: str | None = None) -> tuple[Mapping, ...]:
     Raises:
         ValueError: If there is no card with results.
     """
+    of_model, posterior = split_posterior(model)
     if weights is not None:
         preset = index.read_published(weights)
     else:
-        preset = index.read().get(model)
-    if preset is None or not preset.results:
+        preset = index.read().get(of_model)
+    rows = preset.results if preset else ()
+    if preset and posterior:
+        name = f"{preset.name}@{posterior}"
+        rows = tuple(row for row in preset.of_posteriors if row["model"] == name)
+    if not rows:
         known = ", ".join(n for n, p in index.read().items() if p.results)
         raise ValueError(
             f"There are no published results of '{model}' to compare with. Models that "
             f"have some: {known}."
         )
-    return preset.results
+    return rows
 
 
 def folders(

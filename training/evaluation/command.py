@@ -5,17 +5,23 @@ import itertools
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
 from absl import logging
 
 from training import corruptions, data, metrics, report
 from training.corruptions import table
 from training.data import ImageData, label_files, loading, shown_names
-from training.evaluation import card_check, class_names, seen, suites, sweep
+from training.evaluation import (
+    adaptation,
+    card_check,
+    class_names,
+    seen,
+    suites,
+    sweep,
+)
 from training.evaluation import models as candidates
 from training.report.terminal import Outcome
 from zoo import dataset_name
-from zoo.posterior import Posterior
+from zoo.posterior import Posterior, Scaler, Temperature
 
 # What an evaluation writes into its folder.
 _FILES = ("predictions", "rows.jsonl", "table.md", "ensemble_size.png", "report.html")
@@ -37,8 +43,9 @@ class Settings:
         suite: A key of `training.evaluation.suites.SUITES`, or None.
         exclude_seen: Whether to leave out images that one of the models was trained on,
             where its training recorded them.
-        calibrate: For a temperature of each model: `"validation"`, a number of training
-            images, or the name of a data set.
+        calibrate: Gives each model a temperature too. It says what posteriors adapt to
+            that have not yet: `"validation"`, which is the default, a number of
+            training images, or the name of a data set.
         num_samples: The ensemble sizes.
         limit: Takes only so many images of each set.
         selection: `"stratified"`, of each class its share, or `"first"`. By default
@@ -148,7 +155,9 @@ def run(settings: Settings) -> Outcome:
 
     calibration = None
     if calibrate:
-        calibration, split = _fitted(names[0], calibrate, settings, image_size)
+        where = settings.data_dir, image_size
+        calibration, split = adaptation.images(names[0], calibrate, *where)
+        _said(calibration, calibrate, set())
         if settings.exclude_seen:
             calibration = leaks.without(calibration, calibration)
         for pair in zip(*_trainings(settings), strict=True):
@@ -231,32 +240,24 @@ def _choose(settings):
         names += suite.datasets
         ood, calibrate = ood or suite.ood, calibrate or suite.calibrate
         missing = suite.missing
+    if calibrate:
+        models = _with_temperatures(models, max(settings.num_samples))
+    elif any(not getattr(model, "is_adapted", True) for model in models.values()):
+        calibrate = "validation"
     names = list(dict.fromkeys(names))
     if not names:
         raise ValueError("No data set is named. Received: dataset=[]")
     return models, names, ood, calibrate, missing
 
 
-def _fitted(name, calibrate, settings, image_size):
-    """Returns the data set that temperatures are fitted to, and its split."""
-    where = settings.data_dir, image_size
-    if calibrate == "validation":
-        found = data.load(name, "validation", *where)
-        return dataclasses.replace(found, name=f"{found.name}_validation"), calibrate
-    if not str(calibrate).isdecimal():
-        split = "all" if data.is_undivided(calibrate) else "test"
-        return _said(data.load(calibrate, split, *where), calibrate, set()), split
-    count, train = int(calibrate), data.load(name, "train", *where)
-    if not 0 < count <= len(train):
-        raise ValueError(
-            f"Data set '{name}' has {len(train)} training images for a temperature; "
-            f"`--calibrate` says how many to take. Received: calibrate={count}"
-        )
-    index = np.arange(count) * len(train) // count  # Evenly spread, as some are sorted.
-    images, labels = train.images[index], train.labels[index]
-    name = f"{train.name}_train/{count}"
-    chosen = dataclasses.replace(train, name=name, images=images, labels=labels)
-    return chosen, "train"
+def _with_temperatures(models, num_samples):
+    """Adds a temperature to each model that is no scaler."""
+    found = dict(models)
+    for name, model in models.items():
+        if not isinstance(model, Scaler) and f"{name}@temperature" not in found:
+            scaled = Temperature.from_models([model], num_samples)
+            found[f"{name}@temperature"] = scaled
+    return found
 
 
 def aggregates(rows: Sequence[dict], reference: str | None) -> list[dict]:

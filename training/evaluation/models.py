@@ -6,10 +6,12 @@ from collections.abc import Sequence
 import keras
 
 import zoo
-from training.evaluation import external_models
+from training.evaluation import external_models, seen
 from zoo import loading
-from zoo.posterior import DeepEnsemble, Posterior
+from zoo.posterior import POSTERIORS, DeepEnsemble, Posterior
+from zoo.posterior.base import layer_name
 from zoo.presets import index
+from zoo.registry import split_posterior
 
 
 def load(
@@ -24,10 +26,12 @@ def load(
 
     Args:
         names: Names of the zoo, `.keras` files or folders of SavedModels. Several ones
-            joined by `+` are an ensemble of one pass each.
+            joined by `+` are an ensemble of one pass each. A posterior of them all may
+            follow: `a@temperature`, `a+b@temperature`.
         weights: A file or folder, or nothing, for each name, if any. Several ones
             joined by `+` are an ensemble of a name.
-        num_samples: Forward passes of models that are not of the zoo.
+        num_samples: Forward passes of posteriors and of models that are not of the
+            zoo; not of a posterior that is published with the weights.
         outputs: What models from outside the zoo return; see
             `training.evaluation.external_models`.
         input_range: Range of pixel values that these models take.
@@ -106,7 +110,49 @@ def sibling(name: str, method: str, weights: str | None = None) -> keras.Model:
     return model
 
 
+def trained_on(names: str, weights: str | None = None) -> str:
+    """Returns the name of the data set that the weights of a model were trained on.
+
+    Args:
+        names: Of the model, or of several joined by `+`, of which the first counts.
+        weights: As `load` takes it.
+
+    Raises:
+        ValueError: If that is not known.
+    """
+    name, path = names.split("+")[0], (weights or "").split("+")[0]
+    found = seen.find(name, path or None)
+    if not (found and found[0].base):
+        raise ValueError(
+            f"Which images '{name}' was trained on is not known; name a data set for "
+            "the posterior to adapt to. Received: adapt=None"
+        )
+    return found[0].base
+
+
 def _load(name, weights, settings):
+    of_models, kind = split_posterior(name)
+    if kind and _is_published(name, weights):
+        posterior = zoo.load(name, weights=weights or None)
+        return str(loading.find(name, weights or None)[0]), posterior
+    own, loaded = _load_models(of_models, weights, settings)
+    if kind is None:
+        return own, ensemble(loaded)[1] if len(loaded) > 1 else loaded[0]
+    name = f"{own}@{kind}"
+    options = {"num_samples": settings[0], "name": layer_name(name)}
+    return name, POSTERIORS[kind].from_models(loaded, **options)
+
+
+def _is_published(name, weights):
+    of_model, _ = split_posterior(name)
+    if "+" in f"{of_model}{weights}" or external_models.is_external(of_model):
+        return False
+    spec, preset = loading.find(name, weights or None)
+    return spec.posterior in preset.posteriors
+
+
+def _load_models(name, weights, settings):
+    """Returns a name for one or more models together, and these."""
     names = name.split("+")
     of_names = weights.split("+") if weights else [None]
     if len(names) > 1 and len(of_names) == 1:
@@ -119,7 +165,7 @@ def _load(name, weights, settings):
             f"model={name}, weights={weights}"
         )
     loaded = [_one(*pair, settings) for pair in zip(names, of_names, strict=True)]
-    return ensemble(loaded) if len(loaded) > 1 else (loaded[0].name, loaded[0])
+    return ensemble(loaded)[0] if len(loaded) > 1 else loaded[0].name, loaded
 
 
 def _one(name, weights, settings):

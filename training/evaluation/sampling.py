@@ -1,6 +1,5 @@
 """Passes of images through a posterior: what it predicts at several ensemble sizes."""
 
-import re
 from collections.abc import Iterator, Sequence
 
 import keras
@@ -10,6 +9,7 @@ from keras import ops
 import layers
 from zoo import arrays
 from zoo.posterior import MonteCarlo, Posterior
+from zoo.posterior.base import layer_name
 
 # What is kept of each image and ensemble size, beside the mean probabilities.
 SCORES = ("mutual_information", "energy", "max_logit")
@@ -49,7 +49,7 @@ class Passes:
         self.sizes = check_sizes(sizes)
         self.posterior = _as_posterior(model, self.sizes)
         self.seed, self.batch_size = seed, batch_size
-        once = getattr(self.posterior, "repeats_itself", False)
+        once = self.posterior.repeats_itself
         self.per_image = 1 if once else self.sizes[-1]
         # Means of equal samples would differ in their last digits.
         self._distinct = (1,) if once else self.sizes
@@ -122,9 +122,8 @@ def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
 
 def _as_posterior(model, sizes):
     if not isinstance(model, Posterior):
-        name = re.sub(r"[^\w.]", "_", model.name)  # Keras refuses others.
-        return MonteCarlo(model, sizes[-1], seed=0, name=name)
-    if sizes[-1] > model.num_samples:
+        return MonteCarlo(model, sizes[-1], seed=0, name=layer_name(model.name))
+    if sizes[-1] > model.num_samples and not model.repeats_itself:
         raise ValueError(
             f"The posterior '{model.name}' draws {model.num_samples} samples, so no "
             f"larger ensemble can be evaluated. Received: num_samples={sizes}"

@@ -18,6 +18,7 @@ from zoo import dataset_name
 from zoo.presets import index, training_images
 from zoo.presets.provenance import seen_images
 from zoo.publishing import training_record
+from zoo.registry import split_posterior
 from zoo.storage import files, urls
 
 _SHOWN = 3  # So many file names in a line.
@@ -60,7 +61,7 @@ def find(name: str, weights: str | None = None) -> list[Trained]:
         Those of which there is a record.
     """
     of_names = weights.split("+") if weights else [None]
-    names = name.split("+")
+    names = split_posterior(name)[0].split("+")
     count = max(len(names), len(of_names))
     names, of_names = (x * (count if len(x) == 1 else 1) for x in (names, of_names))
     pairs = zip(names, of_names, strict=False)

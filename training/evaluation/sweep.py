@@ -7,12 +7,18 @@ import keras
 from absl import logging
 
 from training.data import fingerprint
-from training.evaluation import class_names, evaluate, predictions, temperature
+from training.evaluation import (
+    class_names,
+    evaluate,
+    predictions,
+    scaling,
+    shared_passes,
+)
 from training.evaluation import ood as detect
-from training.evaluation.sampling import Passes, check_sizes
+from training.evaluation.sampling import check_sizes
 from training.progress import track
-from zoo.posterior import Posterior
-from zoo.posterior.temperature import NoBestTemperatureError
+from zoo.posterior import Posterior, Scaler
+from zoo.posterior.scaler import NoBestFitError
 
 
 def evaluate_all(
@@ -43,28 +49,27 @@ def evaluate_all(
         seed: Seed of the samples.
         batch_size: Images per step.
         ood: Out-of-distribution data sets, detected against the first one.
-        calibration: A data set, of neither training nor test images, to which a
-            temperature is fitted for each model and size; `<model>@temperature` is the
-            model with it, which takes no passes of its own.
-        left_out: Gets a line for each model that no temperature is the best for; it is
-            evaluated as it is alone.
+        calibration: A data set, of neither training nor test images, that posteriors
+            adapt to which have not yet. A scaler, such as a temperature, is fitted to
+            stored predictions for each ensemble size, and takes no passes of its own.
+        left_out: Gets a line for each posterior that nothing fits best.
 
     Returns:
         Rows as those of `evaluate`, data set by data set, then those of
         `training.evaluation.ood`.
+
+    Raises:
+        ValueError: If something does not fit together, there is nothing to adapt to,
+            or every model is left out.
     """
     sizes = check_sizes(num_samples)
-    members = [
-        Passes(model, _sizes_for(model, sizes), seed, batch_size, name)
-        for name, model in models.items()
-    ]
+    models, failed = _adapted(models, calibration, seed, batch_size)
+    members = shared_passes.group(models, sizes, seed, batch_size)
     found, inside = [], {}
     with track("evaluate", 0, unit="passes") as progress:
         store = _Store(members, folder, progress, len(datasets) + len(ood))
-        if calibration is not None:
-            failed = store.calibrate(calibration)
-            if left_out is not None:
-                left_out += failed
+        if any(member.unfitted for member in members):
+            failed += store.fit(calibration)
         for dataset in datasets:
             for name, of, stored in store(dataset):
                 inside.setdefault(name, stored)
@@ -72,42 +77,68 @@ def evaluate_all(
         for dataset in ood:
             for name, of, stored in store(dataset, labeled=False):
                 found += detect.rows(inside[name], stored, of)
+    if failed and not found:
+        raise ValueError(f"No model is left to evaluate. {' '.join(failed)}")
+    if left_out is not None:
+        left_out += failed
     return found
 
 
+def _adapted(models, calibration, seed, batch_size):
+    """Adapts posteriors that are no scalers; returns the models, and what failed."""
+    kept, failed = {}, []
+    for name, model in models.items():
+        if not getattr(model, "is_adapted", True):
+            if calibration is None:
+                raise ValueError(
+                    f"The posterior '{name}' has not learned yet what it needs to "
+                    "know; give images for that. Received: calibration=None"
+                )
+            if not isinstance(model, Scaler):
+                try:
+                    model.adapt(calibration, batch_size=batch_size, seed=seed)
+                except NoBestFitError as error:
+                    failed.append(_said(name, error))
+                    continue
+        kept[name] = model
+    return kept, failed
+
+
+def _said(name, error):
+    logging.warning("No %s: %s", name, error)
+    return f"{name}: {error}"
+
+
 class _Store:
-    """Makes the predictions of several models, which may get temperatures."""
+    """Makes the predictions of several models, and scales them."""
 
     def __init__(self, members, folder, progress, num_datasets):
         self.members, self.folder, self.progress = members, folder, progress
-        self.left, self.temperatures = num_datasets, {}
+        self.left = num_datasets
         self.known = {}  # By the name of a data set, what it is.
 
-    def calibrate(self, dataset):
-        """Fits the temperatures; returns a line for each model that has none."""
+    def fit(self, dataset):
+        """Fits the scalers that are not; returns a line for each that cannot be."""
         self.left += 1
-        left_out = []
-        for passes, stored in self._predictions(dataset):
-            try:
-                best = temperature.temperatures(stored, passes.sizes)
-            except NoBestTemperatureError as error:
-                left_out.append(f"temperature of {passes.name}: {error}")
-                logging.warning("No %s", left_out[-1])
-                continue
-            self.temperatures[passes.name] = best
-            text = ", ".join(f"{best[n]:.3f} at N = {n}" for n in best)
-            logging.info("%s: temperature %s", passes.name, text)
+        members, left_out = [m for m in self.members if m.unfitted], []
+        for member, stored in self._predictions(dataset, members=members):
+            for name in member.unfitted:
+                try:
+                    member.fit(name, stored)
+                except NoBestFitError as error:
+                    left_out.append(_said(name, error))
+        self.members = [m for m in self.members if m.sizes or m.learned]
         return left_out
 
     def __call__(self, dataset, labeled=True):
         """Yields name, ensemble sizes and predictions of each model."""
-        for passes, stored in self._predictions(dataset, labeled):
-            name = passes.name
-            yield name, passes.sizes, stored
-            if best := self.temperatures.get(name):
-                name = f"{name}@temperature"
+        for member, stored in self._predictions(dataset, labeled):
+            if member.sizes:
+                yield member.passes.name, member.sizes, stored
+            for name, by in member.learned.items():
                 folder = predictions.folder_of(self.folder, name, dataset.name)
-                yield name, passes.sizes, temperature.scale(stored, best, name, folder)
+                scaler = member.scalers[name]
+                yield name, tuple(by), scaling.scale(scaler, stored, by, name, folder)
 
     def _distinct(self, dataset):
         """Returns a data set with a number behind the name if another one has it."""
@@ -117,21 +148,24 @@ class _Store:
             name = f"{dataset.name}#{count}"
         return class_names.renamed(dataset, name)
 
-    def _predictions(self, dataset, labeled=True):
+    def _predictions(self, dataset, labeled=True, members=None):
         dataset = self._distinct(dataset)
+        members = self.members if members is None else members
         matched = [
-            evaluate.check_dataset(passes, dataset, labeled) for passes in self.members
+            evaluate.check_dataset(member.passes, dataset, labeled)
+            for member in members
         ]
-        per_image = sum(passes.per_image for passes in self.members)
+        per_image = sum(member.passes.per_image for member in members)
         # The data sets that are not loaded yet are taken to be like this one.
         self.progress.expect(len(dataset.labels) * per_image * self.left)
         self.left -= 1
-        for passes, dataset in zip(self.members, matched, strict=True):
+        for member, dataset in zip(members, matched, strict=True):
+            passes = member.passes
             name, weight = passes.name, passes.per_image
             self.progress.describe(f"{name} on {dataset.name}")
             folder = predictions.folder_of(self.folder, name, dataset.name)
             yield (
-                passes,
+                member,
                 predictions.store(
                     passes,
                     dataset,
@@ -141,10 +175,3 @@ class _Store:
                     ),
                 ),
             )
-
-
-def _sizes_for(model, sizes):
-    """Returns the sizes that a posterior has samples for, and that of all of them."""
-    if not isinstance(model, Posterior) or model.num_samples >= sizes[-1]:
-        return sizes
-    return (*(n for n in sizes if n < model.num_samples), model.num_samples)

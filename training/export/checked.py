@@ -7,27 +7,42 @@ import tempfile
 import time
 
 import keras
+from keras import ops
 
 from training.export import parity
-from zoo.posterior import MonteCarlo
+from zoo import predictive
+from zoo.posterior import Posterior
+from zoo.posterior.base import never_empty
+from zoo.posterior.monte_carlo import as_posterior
 
 
-def posterior_of(model: keras.Model, num_samples: int) -> MonteCarlo:
+def posterior_of(model: keras.Model | Posterior, num_samples: int) -> Posterior:
     """Returns the posterior to export; a deterministic model has one pass.
 
+    Args:
+        model: From images to logits, or a posterior, which has its own samples.
+        num_samples: Forward passes of a model.
+
     Raises:
-        ValueError: If there is no way to export the model, or it returns no logits.
+        ValueError: If there is no way to export it, it returns no logits, or it has
+            not learned yet what it needs to know.
     """
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Models are exported with KERAS_BACKEND=tensorflow; weight files are the "
             f"same for all backends. Received: KERAS_BACKEND={keras.backend.backend()}"
         )
-    posterior = MonteCarlo(model, num_samples)  # Checks both.
-    if not isinstance(model.input_shape, tuple) or len(model.input_shape) != 4:
+    posterior = as_posterior(model, num_samples)  # Checks both.
+    shape = (None, *posterior.image_shape)
+    if len(shape) != 4:
         raise ValueError(
             "`model` must take images of shape (batch, height, width, channels). "
-            f"Received: model={model.name} with input_shape={model.input_shape}"
+            f"Received: model={model.name} with input_shape={shape}"
+        )
+    if not posterior.is_adapted:
+        raise ValueError(
+            "The posterior has not learned yet what it needs to know: call its "
+            f"`adapt` with labeled images. Received: model={model.name}"
         )
     if not posterior.is_deterministic(parity.check_images(None, posterior.image_shape)):
         if names := posterior.unknown_layers:
@@ -37,9 +52,23 @@ def posterior_of(model: keras.Model, num_samples: int) -> MonteCarlo:
                 f"Received: layers that may draw: {', '.join(names)}"
             )
         return posterior
-    posterior = MonteCarlo(model, 1)
-    posterior.repeats_itself = True
-    return posterior
+    return posterior.settled()
+
+
+def probabilities(posterior: Posterior, images, seed=None):
+    """Returns the mean probabilities, in as few operators as it takes.
+
+    Args:
+        posterior: What to export.
+        images: Tensor of one image at least, of shape `(batch, *image_shape)`.
+        seed: Scalar integer tensor, of a posterior that draws.
+    """
+    # The mean of one sample would be two operators more.
+    if seed is None and posterior.num_samples == 1:
+        return ops.softmax(posterior.logits(images))
+    with never_empty():
+        logits = posterior.sample(images, 0 if seed is None else seed, 0)
+    return predictive.probs(logits)
 
 
 def write_checked(posterior, path, write, tolerance, overwrite, images) -> dict:

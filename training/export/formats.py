@@ -7,6 +7,8 @@ import keras
 
 from training import data
 from training.export import litert, onnx, saved_model, serving
+from zoo.posterior import Posterior
+from zoo.posterior.monte_carlo import as_posterior
 
 
 def check_options(kind: str, options: Collection[str]):
@@ -29,13 +31,17 @@ def check_options(kind: str, options: Collection[str]):
 
 
 def export_as(
-    kind: str, model: keras.Model, path: str, options: dict, name: str = ""
+    kind: str,
+    model: keras.Model | Posterior,
+    path: str,
+    options: dict,
+    name: str = "",
 ) -> dict:
     """Exports a model in a format.
 
     Args:
         kind: A key of `OPTIONS`.
-        model: From images to logits.
+        model: From images to logits, or a posterior.
         path: What to write.
         options: By name; without one, the default of the format.
         name: Name of the model or of its file, for a server.
@@ -48,7 +54,7 @@ def export_as(
     """
     check_options(kind, options)
     if kind == "serving":  # The name on the server is without the tag.
-        name = pathlib.PurePath(name).stem
+        name = pathlib.PurePath(name.partition("@")[0]).stem
         return serving.export_version(model, path, name=name, **options)
     if kind == "onnx":
         return onnx.export_onnx(model, path, **options)
@@ -56,7 +62,7 @@ def export_as(
         return saved_model.export_saved_model(model, path, **options)
     options = dict(options)
     if dataset := options.get("calibration"):
-        size = model.input_shape[1:3]
+        size = as_posterior(model).image_shape[:2]
         size = data.IMAGE_SIZE if None in size else size
         count = options.pop("calibration_count", None)
         options["calibration"] = litert.calibration_images(dataset, count, size)

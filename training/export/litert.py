@@ -16,7 +16,7 @@ from layers.variational import GaussianKernel
 from training import data
 from training.data import label_files, loading
 from training.export import checked, flatbuffer, parity, saved_model
-from zoo import predictive
+from zoo.posterior import Posterior
 
 DTYPES = ("float32", "uint8")
 # Among 8-bit integers these stay in floating point: an integer holds no probability
@@ -27,7 +27,7 @@ CALIBRATION_COUNT = 200  # By default; of a smaller set it is all images.
 
 
 def export_tflite(
-    model: keras.Model,
+    model: keras.Model | Posterior,
     path: str | os.PathLike,
     num_samples: int = 10,
     quantization: str | None = None,
@@ -45,9 +45,10 @@ def export_tflite(
     with `labels.txt`, which has them; see `training.data.label_files`.
 
     Args:
-        model: From images to logits.
+        model: From images to logits, or a posterior.
         path: The file to write.
-        num_samples: Forward passes at each call; a deterministic model has one.
+        num_samples: Forward passes of a model at each call; a deterministic one has
+            one.
         quantization: `"float16"` keeps the weights in half precision, `"dynamic"` in 8
             bits, and then quantizes activations as they come; `"int8"` computes with 8
             bits throughout, but for the probabilities.
@@ -67,9 +68,9 @@ def export_tflite(
     """
     _check(quantization, calibration, input_dtype)
     posterior = checked.posterior_of(model, num_samples)
-    check_precision(model)
+    check_precision(posterior)
     if calibration is not None:
-        _check_kernels(model)
+        _check_kernels(posterior)
         calibration = parity.check_images(
             calibration, posterior.image_shape, "calibration"
         )
@@ -123,8 +124,8 @@ def calibration_images(
     return np.asarray(images[np.arange(count) * len(images) // count])
 
 
-def check_precision(model: keras.Model):
-    """Checks that a model computes in float32, as interpreters on devices do.
+def check_precision(model: keras.Layer):
+    """Checks that all layers compute in float32, as interpreters on devices do.
 
     Raises:
         ValueError: If a layer does not.
@@ -170,16 +171,12 @@ def _draws_kernel(layer):
 
 def _device_function(posterior, input_dtype):
     specs = [saved_model.spec(posterior, input_dtype)]
-    if not posterior.repeats_itself:
+    if posterior.draws:
         specs += saved_model.scalars("seed")
 
     def classify(images, seed=None):
         images = ops.cast(images, "float32")
-        if seed is None:  # The mean of one sample would be two operators more.
-            logits = posterior.model(images, training=False)
-            return {"probabilities": ops.softmax(ops.cast(logits, "float32"))}
-        logits = posterior.sample(images, seed, 0, may_be_empty=False)
-        return {"probabilities": predictive.probs(logits)}
+        return {"probabilities": checked.probabilities(posterior, images, seed)}
 
     return tf.function(classify, specs)
 

@@ -9,22 +9,26 @@ import numpy as np
 from keras import ops
 
 from training.export import checked, litert, parity
-from zoo.classifier import classes_of
+from zoo.posterior import Posterior
 
 _OUTPUT = "probabilities"
 
 
 def export_onnx(
-    model: keras.Model, path: str | os.PathLike, overwrite: bool = False, images=None
+    model: keras.Model | Posterior,
+    path: str | os.PathLike,
+    overwrite: bool = False,
+    images=None,
 ) -> dict:
-    """Exports a deterministic model to ONNX and checks its parity in ONNX Runtime.
+    """Exports a model that draws nothing to ONNX, and checks its parity.
 
-    The graph takes `images`, raw pixels in float32 and in any batch size, and gives
-    `probabilities`. If the model knows the names of its `classes`, they are in the
-    metadata of the file under that name, as a list in JSON.
+    It is run by ONNX Runtime. The graph takes `images`, raw pixels in float32 and in
+    any batch size, and gives `probabilities`. If the model knows the names of its
+    `classes`, they are in the metadata of the file under that name, as a list in JSON.
 
     Args:
-        model: From images to logits.
+        model: From images to logits; or a posterior in which nothing draws, such as an
+            ensemble of such models.
         path: The file to write.
         overwrite: Whether to replace what lies at `path`.
         images: As in `training.export.export_saved_model`.
@@ -38,19 +42,19 @@ def export_onnx(
         FileExistsError: If something lies at `path`.
     """
     posterior = checked.posterior_of(model, 1)
-    if not posterior.repeats_itself:
+    if posterior.draws:
         raise ValueError(
             "A stochastic model cannot be exported to ONNX: its masks are made by "
             "`bitwise_xor` of unsigned integers, which tf2onnx does not convert. "
             f"Export it as saved_model or tflite. Received: model={model.name}"
         )
 
-    litert.check_precision(model)
+    litert.check_precision(posterior)
 
     def write(target):
         # Both fail with exceptions of many types, and log what they do not know.
         try:
-            _convert(model, target)
+            _convert(posterior, target)
             return _runner(target)
         except ImportError as error:
             raise ImportError(
@@ -63,14 +67,28 @@ def export_onnx(
     return checked.write_checked(posterior, path, write, tolerance, overwrite, images)
 
 
-def _convert(model, target):
+class _Probabilities(keras.layers.Layer):
+    """The mean probabilities of a posterior, as a layer of a graph."""
+
+    def __init__(self, posterior):
+        super().__init__(autocast=False)
+        self.posterior = posterior
+
+    def call(self, images):
+        return checked.probabilities(self.posterior, images)
+
+    def compute_output_spec(self, images):
+        shape = images.shape[0], self.posterior.num_classes
+        return keras.KerasTensor(shape, "float32")
+
+
+def _convert(posterior, target):
     import onnx
 
-    body = keras.models.clone_model(model, clone_function=_clone)
-    body.set_weights(model.get_weights())
-    probs = ops.softmax(ops.cast(body.output, "float32"), axis=-1)
-    whole = keras.Model(body.input, probs)
-    whole(np.zeros((1, *(side or 64 for side in model.input_shape[1:])), "float32"))
+    images = keras.Input(posterior.image_shape, name="images")
+    whole = keras.Model(images, _Probabilities(posterior.settled(_copy))(images))
+    shape = (1, *(side or 64 for side in posterior.image_shape))
+    whole(np.zeros(shape, "float32"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # Keras asks for `np.object`.
         whole.export(os.fspath(target), format="onnx", verbose=False)
@@ -79,9 +97,16 @@ def _convert(model, target):
     for node in file.graph.node:
         node.output[:] = [_OUTPUT if n == output else n for n in node.output]
     file.graph.output[0].name = _OUTPUT
-    if classes := classes_of(model):
+    if classes := posterior.classes:
         onnx.helper.set_model_props(file, {"classes": json.dumps(classes)})
     onnx.save(file, os.fspath(target))
+
+
+def _copy(model):
+    """Returns a model that an exported graph can hold."""
+    body = keras.models.clone_model(model, clone_function=_clone)
+    body.set_weights(model.get_weights())
+    return body
 
 
 def _clone(layer):

@@ -11,10 +11,11 @@ from training.data import label_files
 from training.export import encoded_images, parity
 from training.export.checked import posterior_of, write_checked
 from zoo import predictive
+from zoo.posterior import Posterior
 
 
 def export_saved_model(
-    model: keras.Model,
+    model: keras.Model | Posterior,
     path: str | os.PathLike,
     num_samples: int = 10,
     overwrite: bool = False,
@@ -33,9 +34,11 @@ def export_saved_model(
     `(num_samples, batch, num_classes)`, and the same ones for the same seed.
 
     Args:
-        model: From images to logits.
+        model: From images to logits; or a posterior, whose samples are those of its
+            own. The signature `sample` gives all or the first of them.
         path: The folder to write.
-        num_samples: Forward passes at each call; a deterministic model has one.
+        num_samples: Forward passes of a model at each call; a deterministic one has
+            one.
         overwrite: Whether to replace what lies at `path`.
         images: At least two images for the check, of shape `(count, height, width,
             channels)`; random ones by default.
@@ -68,13 +71,13 @@ def functions(posterior) -> dict:
     call draws new noise. A network that can draw also has `sample`, which takes a seed.
 
     Args:
-        posterior: A `zoo.posterior.MonteCarlo`.
+        posterior: A `zoo.posterior.Posterior`.
 
     Returns:
         Functions of TensorFlow.
     """
     sample, draw = _samplers(posterior)
-    stochastic = not posterior.repeats_itself
+    stochastic = posterior.draws
 
     def serve(images):
         images = tf.cast(images, tf.float32)
@@ -107,8 +110,13 @@ def _samplers(posterior):
     @tf.function(input_signature=[images, *scalars_, *scalars("offset")])
     def draw(images, num_samples, seed, offset):
         tf.debugging.assert_positive(num_samples, "`num_samples` must be positive.")
-        logits = posterior.sample(images, seed, offset, num_samples)
-        keras_internals.clear_losses(posterior.model)  # They are tensors of the graph.
+        if posterior.max_samples is not None:
+            limit, said = posterior.max_samples, "`num_samples` can at most be"
+            check = tf.debugging.Assert(num_samples <= limit, [said, limit])
+            with tf.control_dependencies([check]):
+                images = tf.identity(images)
+        logits = posterior.first(images, seed, offset, num_samples)
+        keras_internals.clear_losses(posterior)  # They are tensors of the graph.
         found = _outputs(logits, posterior.classes)
         return {**found, "samples": ops.softmax(logits, axis=-1)}
 

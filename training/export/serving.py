@@ -11,8 +11,8 @@ import shutil
 
 import keras
 
-from training.export import parity, saved_model, warmup
-from zoo import outputs
+from training.export import checked, parity, saved_model, warmup
+from zoo.posterior import Posterior
 from zoo.storage import files
 
 CONFIG = "models.config"
@@ -24,7 +24,7 @@ _NUM_VERSIONS = 2
 
 
 def export_version(
-    model: keras.Model,
+    model: keras.Model | Posterior,
     root: str | os.PathLike,
     num_samples: int = 10,
     name: str | None = None,
@@ -38,9 +38,10 @@ def export_version(
     stay; `compose.yaml` is written if it is missing.
 
     Args:
-        model: From images to logits.
+        model: From images to logits, or a posterior.
         root: The folder of the server.
-        num_samples: Forward passes at each call; a deterministic model has one.
+        num_samples: Forward passes of a model at each call; a deterministic one has
+            one.
         name: By which clients call the model; by default the model's, without the tag.
         images: As in `training.export.export_saved_model`; also for the warm-up.
 
@@ -53,7 +54,7 @@ def export_version(
         ImportError: If the package `tensorflow-serving-api` is missing.
     """
     warmup.require_api()
-    outputs.check_model(model)
+    posterior = checked.posterior_of(model, num_samples)
     root = pathlib.Path(root)
     name = model.name.partition(".")[0] if name is None else name
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII):
@@ -66,9 +67,9 @@ def export_version(
         path = root / name / str(_last_version(root / name) + 1)
         with files.replacing(path) as folder:
             report = saved_model.export_saved_model(
-                model, folder, num_samples, images=images
+                posterior, folder, num_samples, images=images
             )
-            images = parity.check_images(images, model.input_shape[1:])
+            images = parity.check_images(images, posterior.image_shape)
             warmup.write(folder, name, images, report["num_samples"])
             warmup.replay(folder)
             size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 import zoo
 from training import data, metrics, report
 from training.data import fingerprint
+from training.evaluation import adaptation
 from training.publishing import half_precision
-from zoo import presets
+from zoo import presets, registry
+from zoo.posterior import POSTERIORS
 from zoo.presets import index, training_images
 from zoo.publishing import publish, training_record
 
@@ -21,13 +23,16 @@ def publish_training(
     dataset: str | None = None,
     data_dir: str | None = None,
     saved_model: bool = True,
+    num_samples: int = 10,
     **licenses: str | None,
 ) -> presets.Preset:
     """Publishes the weights of a training.
 
     Args:
         name: Name of the model; its tag is by default that of the data set, and of the
-            seed if that is not zero.
+            seed if that is not zero. A posterior in it, as in `resnet20@temperature`,
+            adapts to the validation set of the training and is published with the
+            weights.
         weights: The folder of the training, or the weights file in it.
         output: See `zoo.publishing.publish.publish`.
         results: Files of rows. Those of this training are under its name, and those of
@@ -36,7 +41,9 @@ def publish_training(
             images stays, or `"float32"`.
         dataset: Name of the test images, by default of those of the training.
         data_dir: See `training.data.load`.
-        saved_model: Whether to write a SavedModel.
+        saved_model: Whether to write a SavedModel, which is that of the posterior if
+            there is one.
+        num_samples: Forward passes of a posterior of a model that draws.
         **licenses: See `zoo.publishing.publish.publish`.
 
     Raises:
@@ -45,6 +52,7 @@ def publish_training(
         FileExistsError: If there is something else in the folder.
     """
     record = training_record.read(weights)
+    name, kind = registry.split_posterior(name)
     full_name = name if "." in name else _full_name(name, record)
     model = zoo.load(full_name, weights=weights)
     rows = [row for path in results for row in report.read_rows(path)]
@@ -56,6 +64,9 @@ def publish_training(
     if saved_model:
         # TensorFlow's; the rest runs on other backends too.
         from training.export import export_saved_model as export
+    adapted = {}
+    if kind:
+        adapted[kind] = _adapted(kind, model, num_samples, record, weights, data_dir)
     return publish.publish(
         model,
         output,
@@ -65,8 +76,29 @@ def publish_training(
         rounding=found,
         metrics=metrics.CARD,
         seen=training_images.beside(weights),
+        posteriors=adapted,
         **licenses,
     )
+
+
+def _adapted(kind, model, num_samples, record, weights, data_dir):
+    """Returns an adapted posterior of a model, and what is written of it."""
+    own = POSTERIORS[kind].from_models([model], num_samples)
+    if own.is_adapted:
+        raise ValueError(
+            f"The posterior '{kind}' learns nothing that could be published with the "
+            f"weights. Received: model={model.name}@{kind}"
+        )
+    facts = record.get("data") or {}
+    dataset = facts.get("path") or record["dataset"]
+    where = data_dir or facts.get("data_dir")
+    found = adaptation.adapt(own, model.name, weights, dataset, data_dir=where)
+    settings = {"num_samples": num_samples} if own.draws else {}
+    return own, {
+        "settings": settings,
+        "dataset": found.name,
+        "images": len(found.labels),
+    }
 
 
 def _full_name(stem, record):

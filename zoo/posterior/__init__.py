@@ -3,4 +3,12 @@
 from zoo.posterior.base import Posterior as Posterior
 from zoo.posterior.deep_ensemble import DeepEnsemble as DeepEnsemble
 from zoo.posterior.monte_carlo import MonteCarlo as MonteCarlo
+from zoo.posterior.scaler import Scaler as Scaler
 from zoo.posterior.temperature import Temperature as Temperature
+
+# What `model@name` means; see `Posterior.from_models`.
+POSTERIORS = {
+    "mc": MonteCarlo,
+    "ensemble": DeepEnsemble,
+    "temperature": Temperature,
+}

@@ -1,7 +1,11 @@
 """What every posterior is: a layer from images to sampled logits."""
 
+import contextlib
+import contextvars
 import inspect
 import numbers
+import re
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -23,7 +27,8 @@ class Posterior(layers.RandomLayer):
 
     Subclasses set `num_samples`, `num_classes`, `image_shape`, for models with logits
     for each pixel the `map_shape` and, if they are known, the names of the `classes`,
-    and implement `sample(images, key, offset)`.
+    and implement `sample(images, key, offset)`. One that learns from data names its
+    weights in `adapted_weights` and implements `adapt`.
 
     Args:
         seed: Makes the calls without a seed reproducible.
@@ -42,10 +47,14 @@ class Posterior(layers.RandomLayer):
     classes: tuple[str, ...] = ()
     map_shape: tuple[int, ...] = ()  # Height and width of what has logits by pixel.
     takes_bytes = False  # Whether it is known to take pixels in [0, 255].
+    repeats_itself = False  # Whether all samples are known to be equal.
+    # Names of attributes: the weights that `adapt` sets.
+    adapted_weights: tuple[str, ...] = ()
 
     def __init__(self, seed: int | None = None, **kwargs):
         # The model casts the images itself; half precision could not hold them.
         super().__init__(seed, autocast=False, **kwargs)
+        self._is_fitted = False
         self.built = True
 
     def __call__(self, images, *args, **kwargs):
@@ -66,6 +75,88 @@ class Posterior(layers.RandomLayer):
     def sample(self, images, key, offset):
         """Returns the samples of one key; see the class."""
         raise NotImplementedError
+
+    @classmethod
+    def from_models(cls, models: Sequence, num_samples: int = 10, **settings):
+        """Returns a posterior of this kind, as `model@name` means it.
+
+        Args:
+            models: A Keras model from images to logits, or a posterior; several ones
+                are an ensemble.
+            num_samples: Forward passes of a single model that draws.
+            **settings: Further arguments of the constructor.
+
+        Raises:
+            ValueError: If it is not made of so many models.
+        """
+        if len(models) != 1:
+            raise ValueError(
+                f"A {cls.__name__} is made of one model. Received: {len(models)} models"
+            )
+        return cls(models[0], num_samples=num_samples, **settings)
+
+    def adapt(self, dataset, labels=None, batch_size: int = 100, seed: int = 0):
+        """Learns from labeled images what the posterior needs to know; here nothing.
+
+        Args:
+            dataset: With `images` and `labels`, as `training.data.load` gives it; where
+                its `classes` and those of the model are known, labels are matched by
+                their names. Or an array of images of shape
+                `(examples, *image_shape)`, or an object that gives such arrays when it
+                is sliced. Or a pair of such images and labels, or batches of both, for
+                example a `tf.data.Dataset`. They should be neither training nor test
+                images: the first are known too well, and the second would no longer
+                test.
+            labels: Integer array of shape `(examples,)`, for an array of images.
+            batch_size: Images per step, of images that are no batches.
+            seed: Of the samples.
+
+        Raises:
+            ValueError: If these are no images and labels, or nothing can be learned
+                from them.
+        """
+
+    @property
+    def is_adapted(self) -> bool:
+        """Whether nothing is left to learn: `adapt` was called, or is not needed."""
+        return self._is_fitted or not self.adapted_weights
+
+    def values(self) -> dict[str, keras.Variable]:
+        """Returns the weights that `adapt` sets, by the names of their attributes."""
+        return {name: getattr(self, name) for name in self.adapted_weights}
+
+    def assign(self, values: Mapping[str, object]):
+        """Sets the weights that `adapt` would set."""
+        for name, variable in self.values().items():
+            variable.assign(values[name])
+        self._is_fitted = True
+
+    @property
+    def draws(self) -> bool:
+        """Whether anything inside may draw, so that a seed makes a difference."""
+        return not self.repeats_itself
+
+    @property
+    def max_samples(self) -> int | None:
+        """Of how many samples `first` knows; None if there is no end."""
+        return self.num_samples
+
+    @property
+    def unknown_layers(self) -> list[str]:
+        """The names of layers inside that may draw, but not by a seed."""
+        return []
+
+    def first(self, images, key, offset, num_samples):
+        """Returns the first ones of the samples of one key; see `sample`.
+
+        Args:
+            images: Tensor of shape `(batch, *image_shape)`.
+            key: Integer or scalar integer tensor.
+            offset: The number of the first image.
+            num_samples: Not more than there are; in TensorFlow graphs it may be a
+                scalar integer tensor.
+        """
+        return self.sample(images, key, offset)[:num_samples]
 
     def predict(self, images, batch_size: int = 128, seed: int = 0) -> np.ndarray:
         """Returns the samples of any number of images, which a call has in memory.
@@ -102,11 +193,46 @@ class Posterior(layers.RandomLayer):
             ValueError: If a model returns no logits, or its draws cannot be compiled.
         """
 
+    def is_deterministic(self, images) -> bool:
+        """Returns whether nothing draws, as far as some images tell; see MonteCarlo.
+
+        Args:
+            images: Array of shape `(batch, *image_shape)`.
+
+        Raises:
+            ValueError: As `probe_once`.
+        """
+        return not self.draws
+
+    def settled(self, change: Callable = lambda model: model) -> "Posterior":
+        """Returns the same posterior, of which it is known that nothing in it draws.
+
+        Args:
+            change: From each Keras model inside to one in its place.
+        """
+        raise NotImplementedError
+
+    def logits(self, images):
+        """Returns the logits of a posterior that draws nothing and has one sample.
+
+        Args:
+            images: Tensor of shape `(batch, *image_shape)`.
+
+        Returns:
+            Tensor of shape `(batch, num_classes)`, of float32.
+        """
+        return self.sample(images, 0, 0)[0]
+
     def compute_output_shape(self, input_shape):
         return self.num_samples, input_shape[0], *self.map_shape, self.num_classes
 
     def compute_output_spec(self, images, seed=None, offset=0):
         return keras.KerasTensor(self.compute_output_shape(images.shape), "float32")
+
+
+def layer_name(name: str) -> str:
+    """Returns a name that Keras takes for the layer of what has this name."""
+    return re.sub(r"[^\w.]", "_", name)
 
 
 def check_images(images, image_shape: tuple):
@@ -249,6 +375,22 @@ def _is_key(value):
     return "int" in dtype and not len(value.shape)
 
 
+_MAY_BE_EMPTY = contextvars.ContextVar("may_be_empty", default=True)
+
+
+@contextlib.contextmanager
+def never_empty():
+    """Makes TensorFlow graphs that are built inside for one image at least.
+
+    Serving a batch of none takes a condition, which LiteRT files are better without.
+    """
+    token = _MAY_BE_EMPTY.set(False)
+    try:
+        yield
+    finally:
+        _MAY_BE_EMPTY.reset(token)
+
+
 def at_least_one(images):
     """Returns images, or one of zeros where there is none.
 
@@ -260,7 +402,7 @@ def at_least_one(images):
     batch, *sides = ops.shape(images)
     if isinstance(batch, int):
         return images if batch else ops.zeros((1, *sides), images.dtype)
-    if keras.backend.backend() != "tensorflow":
+    if keras.backend.backend() != "tensorflow" or not _MAY_BE_EMPTY.get():
         return images  # JAX takes the unknown size of an export to be positive.
     import tensorflow as tf
 

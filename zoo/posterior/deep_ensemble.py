@@ -8,7 +8,7 @@ from keras import ops
 from layers.random import fold
 from zoo.classifier import match
 from zoo.posterior.base import Posterior
-from zoo.posterior.monte_carlo import MonteCarlo
+from zoo.posterior.monte_carlo import as_posterior
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -50,10 +50,7 @@ class DeepEnsemble(Posterior):
         **kwargs,
     ):
         super().__init__(seed, **kwargs)
-        self.members = [
-            member if isinstance(member, Posterior) else MonteCarlo(member, 1)
-            for member in members
-        ]
+        self.members = [as_posterior(member) for member in members]
         self.num_classes = _common(self.members, "num_classes")
         self.map_shape = _common(self.members, "map_shape")
         self.image_shape = _common(self.members, "image_shape")
@@ -73,9 +70,41 @@ class DeepEnsemble(Posterior):
         ]
         return ops.concatenate(samples, axis=0)
 
+    @classmethod
+    def from_models(cls, models: Sequence, num_samples: int = 10, **settings):
+        if len(models) < 2:
+            raise ValueError(
+                "An ensemble is made of several models, for example 'a+b@ensemble'. "
+                f"Received: {len(models)} models"
+            )
+        return cls(models, **settings)
+
+    def adapt(self, dataset, labels=None, batch_size: int = 100, seed: int = 0):
+        for member in self.members:
+            member.adapt(dataset, labels, batch_size, seed)
+
+    @property
+    def is_adapted(self) -> bool:
+        return all(member.is_adapted for member in self.members)
+
+    @property
+    def draws(self) -> bool:
+        return any(member.draws for member in self.members)
+
+    @property
+    def unknown_layers(self) -> list[str]:
+        return [name for member in self.members for name in member.unknown_layers]
+
     def probe_once(self, images):
         for member in self.members:
             member.probe_once(images)
+
+    def is_deterministic(self, images) -> bool:
+        return all([member.is_deterministic(images) for member in self.members])
+
+    def settled(self, change=lambda model: model):
+        members = [member.settled(change) for member in self.members]
+        return DeepEnsemble(members, name=self.name)
 
     def get_config(self):
         members = [keras.saving.serialize_keras_object(m) for m in self.members]

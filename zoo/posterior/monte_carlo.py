@@ -46,8 +46,9 @@ class MonteCarlo(Posterior):
     do not follow the seed.
 
     What comes before the first random layer is computed once, and the rest in batches
-    of several passes where it can be; the samples are those of single passes. Where it
-    is called with values, rather than inside of a compiled function, it is compiled.
+    of several passes where it can be; the samples are those of single passes. In layers
+    with `M` members, sample `s` is that of member `s % M`. Where it is called with
+    values, rather than inside of a compiled function, it is compiled.
 
     It is called as `posterior(images, seed=None, offset=0)`; `zoo.posterior.Posterior`
     says what these mean.
@@ -111,8 +112,11 @@ class MonteCarlo(Posterior):
         """The names of the classes in the order of the logits; empty if not known."""
         return classes_of(self.model)
 
-    def sample(self, images, key, offset, num_samples=None, may_be_empty=True):
-        """Returns the samples of one key; see `zoo.posterior.Posterior`.
+    def sample(self, images, key, offset):
+        return self.first(images, key, offset, self.num_samples)
+
+    def first(self, images, key, offset, num_samples):
+        """Returns the first ones of the samples of one key, of which there is no end.
 
         Args:
             images: Tensor of shape `(batch, height, width, channels)`.
@@ -120,18 +124,14 @@ class MonteCarlo(Posterior):
             offset: The number of the first image.
             num_samples: In place of that of the layer; in TensorFlow graphs it may be
                 a scalar integer tensor.
-            may_be_empty: Whether a TensorFlow graph for batches of any size serves
-                those without an image too. It takes a condition, which LiteRT files
-                are better without.
 
         Returns:
             Tensor of shape `(num_samples, batch, num_classes)`.
         """
         check_images(images, self.image_shape)
-        num_samples = self.num_samples if num_samples is None else num_samples
         with contextlib.suppress(TypeError):  # A tensor of a graph stays one.
             num_samples = operator.index(num_samples)
-        rows = at_least_one(images) if may_be_empty else images
+        rows = at_least_one(images)
         self.probe_once(rows)
         version = self._noise_settings()
         samples, _ = self._compiled((rows, key, offset), (num_samples,), version)
@@ -179,6 +179,10 @@ class MonteCarlo(Posterior):
         return samples[: int(count), : ops.shape(images)[0]]
 
     @property
+    def max_samples(self) -> None:
+        """There is no end of passes."""
+
+    @property
     def unknown_layers(self) -> list[str]:
         """The names of layers that may draw, but not by a seed."""
         return self._split.unknown
@@ -224,6 +228,14 @@ class MonteCarlo(Posterior):
             )
         return False
 
+    def settled(self, change=lambda model: model):
+        posterior = MonteCarlo(change(self.model), 1, name=self.name)
+        posterior.repeats_itself = True
+        return posterior
+
+    def logits(self, images):
+        return ops.cast(self.model(images, training=False), "float32")
+
     def probe_once(self, images):
         """Probes the first few images of the first call, where it is called eagerly."""
         if not self._is_probed and tracing.current() is None:
@@ -248,8 +260,8 @@ class MonteCarlo(Posterior):
             return ops.broadcast_to(logits, shape), count
         settings = offset, self.prediction, _prepare(self.model)
 
-        def passes(keys, values):
-            with layers.stream(keys, *settings):
+        def passes(keys, values, numbers):
+            with layers.stream(keys, *settings, numbers):
                 return ops.cast(self._split.suffix(values), "float32")
 
         if self._split.has_small_maps and self._split.is_known:
@@ -257,12 +269,12 @@ class MonteCarlo(Posterior):
 
         def run(numbers):
             # A loop traces this once, so each pass opens a stream of its own.
-            keys, tiled = layers.random.fold(key, numbers), values
+            keys, tiled, of = layers.random.fold(key, numbers), values, numbers
             if self._split.by_row:
                 tiled = [_tile(value, ops.shape(numbers)[0]) for value in values]
             else:
-                keys = keys[0]
-            logits = passes(keys, tiled)
+                keys, of = keys[0], numbers[0]
+            logits = passes(keys, tiled, of)
             return ops.reshape(logits, (numbers.shape[0] or -1, *shape[1:]))
 
         if keras.backend.backend() == "jax" and not self._split.is_known:
@@ -296,6 +308,19 @@ class MonteCarlo(Posterior):
     def from_config(cls, config):
         model = keras.saving.deserialize_keras_object(config["model"])
         return cls(**{**config, "model": model})
+
+
+def as_posterior(model: keras.Model | Posterior, num_samples: int = 1) -> Posterior:
+    """Returns a posterior as it is, and a model as so many passes of it.
+
+    A model that draws nothing has one.
+    """
+    if isinstance(model, Posterior):
+        return model
+    posterior = MonteCarlo(model, num_samples)
+    if posterior.repeats_itself:
+        posterior.num_samples = 1
+    return posterior
 
 
 def _prepare(model):

@@ -5,19 +5,15 @@ import numpy as np
 from keras import ops
 
 import layers
-from zoo import outputs, predictive
+from zoo import outputs
 from zoo.posterior.base import Posterior
-from zoo.posterior.monte_carlo import MonteCarlo
+from zoo.posterior.scaler import NoBestFitError, Scaler
 
 _LIMIT = 100.0  # Temperatures lie between its inverse and itself.
 
 
-class NoBestTemperatureError(ValueError):
-    """The NLL falls without end, as the temperature goes to zero or infinity."""
-
-
 @keras.saving.register_keras_serializable(package="zoo")
-class Temperature(Posterior):
+class Temperature(Scaler):
     """Divides logits by a temperature that fits data which the model has not seen.
 
     It does not change which class is the most probable. Samples are pooled first, for a
@@ -32,7 +28,7 @@ class Temperature(Posterior):
 
     Args:
         posterior: A model from images to logits, or a posterior.
-        temperature: Positive; `adapt` sets it.
+        temperature: Positive. By default `adapt` sets it, and it is 1 before that.
         seed: Makes the calls without a seed reproducible.
 
     Input shape: `(batch, height, width, channels)`.
@@ -53,93 +49,42 @@ class Temperature(Posterior):
         https://arxiv.org/abs/2007.08792) (Rahaman and Thiery, 2021), for the order.
     """
 
+    adapted_weights = ("temperature",)
+
     def __init__(
         self,
         posterior: keras.Model | Posterior,
-        temperature: float = 1.0,
+        temperature: float | None = None,
         seed: int | None = None,
         **kwargs,
     ):
-        super().__init__(seed, **kwargs)
-        if not (layers.checks.is_number(temperature) and 0 < temperature < np.inf):
+        is_given = temperature is not None
+        value = temperature if is_given else 1.0
+        if not (layers.checks.is_number(value) and 0 < value < np.inf):
             raise ValueError(
                 "`temperature` divides the logits and must be positive. "
                 f"Received: temperature={temperature}"
             )
-        if not isinstance(posterior, Posterior):
-            posterior = MonteCarlo(posterior, 1)
-        self.posterior = posterior
-        self.num_samples = 1
-        self.num_classes = posterior.num_classes
-        self.map_shape = posterior.map_shape
-        self.image_shape = posterior.image_shape
-        self.takes_bytes = posterior.takes_bytes
-        self.repeats_itself = getattr(posterior, "repeats_itself", False)
+        super().__init__(posterior, seed, **kwargs)
+        self._is_fitted = is_given
         self.temperature = self.add_weight(
             shape=(),
-            initializer=keras.initializers.Constant(temperature),
+            initializer=keras.initializers.Constant(value),
             dtype="float32",
             trainable=False,
             autocast=False,
             name="temperature",
         )
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the classes in the order of the logits; empty if not known."""
-        return self.posterior.classes
+    def fit(self, logits, labels) -> dict[str, float]:
+        return {"temperature": best_temperature(logits, labels)}
 
-    def sample(self, images, key, offset):
-        samples = self.posterior(images, seed=key, offset=offset)
-        return (pooled(samples) / self.temperature)[None]
-
-    def probe_once(self, images):
-        self.posterior.probe_once(images)
-
-    def adapt(self, images, labels, batch_size: int = 100, seed: int = 0):
-        """Sets the temperature that minimizes the mean NLL of labeled images.
-
-        Args:
-            images: Array of shape `(examples, *image_shape)`, or an object that gives
-                such arrays when it is sliced. Neither training nor test images: the
-                first are known too well, the second would no longer test.
-            labels: Integer array of shape `(examples,)`.
-            batch_size: Images per step.
-            seed: Seed of the samples.
-
-        Raises:
-            ValueError: If no temperature is the best one.
-        """
-        if not len(images):
-            raise ValueError("A temperature needs images. Received: 0 images")
-        samples = self.posterior.sampled(images, batch_size, seed)
-        logits = [ops.convert_to_numpy(pooled(batch)) for batch in samples]
-        self.temperature.assign(best_temperature(np.concatenate(logits), labels))
+    def scale(self, logits, values):
+        return logits / values["temperature"]
 
     def get_config(self):
-        config = {
-            "posterior": keras.saving.serialize_keras_object(self.posterior),
-            "temperature": float(ops.convert_to_numpy(self.temperature)),
-        }
-        return {**super().get_config(), **config}
-
-    @classmethod
-    def from_config(cls, config):
-        posterior = keras.saving.deserialize_keras_object(config["posterior"])
-        return cls(**{**config, "posterior": posterior})
-
-
-def pooled(samples):
-    """Returns logits of the mean prediction, of the level of the samples' logits.
-
-    Args:
-        samples: Logits of shape `(samples, batch, ..., num_classes)`.
-
-    Returns:
-        Logits of shape `(batch, ..., num_classes)`, of a single sample its own.
-    """
-    level = ops.mean(ops.logsumexp(samples, axis=-1, keepdims=True), axis=0)
-    return predictive.log_probs(samples) + level
+        temperature = float(ops.convert_to_numpy(self.temperature))
+        return {**super().get_config(), "temperature": temperature}
 
 
 def best_temperature(logits, labels) -> float:
@@ -153,10 +98,8 @@ def best_temperature(logits, labels) -> float:
         labels: Integer array of shape `(examples, ...)`.
 
     Raises:
-        ValueError: If these are no logits and labels, or the
-    Raises:
         ValueError: If these are no logits and labels.
-        NoBestTemperatureError: A `ValueError` too: if every label is the most probable
+        NoBestFitError: A `ValueError` too: if every label is the most probable
             class, or the labels are no better than chance.
     """
     outputs.check_numbers(logits, "`logits`")
@@ -174,7 +117,7 @@ def best_temperature(logits, labels) -> float:
     low, high, inverse = 1 / _LIMIT, _LIMIT, 1.0
     for end, sign in ((low, -1), (high, 1)):
         if not sign * _derivatives(logits, of_labels, end)[0] > 0:
-            raise NoBestTemperatureError(
+            raise NoBestFitError(
                 "No temperature is the best: the NLL goes on falling at "
                 f"temperature={1 / end:g}. Are these {len(labels)} images those of the "
                 "training, are there too few, or are the labels of another data set?"

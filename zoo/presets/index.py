@@ -97,6 +97,8 @@ def add(*added: Preset, folder: str | os.PathLike | None = None):
             place = _results_file(preset, folder)
             place.parent.mkdir(exist_ok=True)
             rows = {"results": preset.results, "others": preset.others}
+            if preset.of_posteriors:
+                rows["of_posteriors"] = preset.of_posteriors
             with files.replacing(place) as temporary:
                 temporary.write_text(as_text(rows), encoding="utf-8")
         presets = read(folder, results=False) | {
@@ -134,8 +136,8 @@ def find(name: str | ModelSpec) -> Preset:
     chosen = next((preset for preset in found if is_at_hand(preset)), first)
     if chosen is not first:
         warnings.warn(
-            f"'{spec}' means the weights '{first.name}', which are not here and may "
-            f"not be downloaded now, so these are '{chosen.name}'.",
+            f"'{spec.of_model}' means the weights '{first.name}', which are not here "
+            f"and may not be downloaded now, so these are '{chosen.name}'.",
             stacklevel=2,
         )
     return chosen
@@ -182,8 +184,8 @@ def _unknown(spec, known) -> ValueError:
         words = own or _nearest(spec.stem, spec.tag, known)
         near = f"The nearest that have some: {', '.join(words)}."
     return ValueError(
-        f"There are no weights for '{spec}'. {near} `zoo.build('{spec.stem}')` gives "
-        "an untrained model."
+        f"There are no weights for '{spec.of_model}'. {near} "
+        f"`zoo.build('{spec.stem}')` gives an untrained model."
     )
 
 

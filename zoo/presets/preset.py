@@ -49,10 +49,15 @@ class Preset:
         command: That trained the model.
         commit: Commit of this package at that time.
         versions: Versions of the packages that trained it.
+        posteriors: By the key of `zoo.posterior.POSTERIORS`, what `adapt` has learned:
+            the `file` beside the weights with its `sha256` and `size`, the `settings`
+            of the constructor, the `dataset` and the number of `images`, and the
+            `values` that are single numbers.
         results: Rows with `dataset`, `num_samples`, `metric`, `value`,
             `num_examples` and `seed`.
         others: Such rows of other trainings of the same model, whose names they have
             as `model`.
+        of_posteriors: Such rows of the `posteriors`, whose names they have as `model`.
     """
 
     name: str
@@ -82,8 +87,10 @@ class Preset:
     command: str | None = None
     commit: str | None = None
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    posteriors: Mapping[str, Mapping] = dataclasses.field(default_factory=dict)
     results: tuple[Mapping, ...] = ()
     others: tuple[Mapping, ...] = ()
+    of_posteriors: tuple[Mapping, ...] = ()
 
     @property
     def stem(self) -> str:
@@ -103,11 +110,12 @@ class Preset:
         """
         entry = dataclasses.asdict(self)
         del entry["name"]
-        for field in ("others", "data_is_own"):
+        for field in ("others", "of_posteriors", "data_is_own"):
             if not entry[field]:
                 del entry[field]
         if not results:
-            entry = {k: v for k, v in entry.items() if k not in ("results", "others")}
+            measured = "results", "others", "of_posteriors"
+            entry = {k: v for k, v in entry.items() if k not in measured}
         return {
             k: v
             for k, v in entry.items()

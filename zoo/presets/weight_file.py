@@ -99,18 +99,47 @@ def save_weights(
     Raises:
         ValueError: If a weight is not finite, or is not in `dtype`.
     """
-    arrays = {}
-    for name, variable in variables(model).items():
-        array = _to_numpy(variable, dtype)
+    arrays = {k: _to_numpy(v, dtype) for k, v in variables(model).items()}
+    whose = f"the model '{model.name}'" + (f" as {dtype}" if dtype else "")
+    save_arrays(arrays, path, {**model_facts(model), **(metadata or {})}, whose)
+
+
+def save_arrays(
+    arrays: Mapping[str, np.ndarray],
+    path: str | os.PathLike,
+    metadata: Mapping[str, object],
+    whose: str,
+):
+    """Saves arrays of floats by name, or nothing; see `save_weights`.
+
+    Args:
+        arrays: By name.
+        path: Of the safetensors file; an older one is replaced.
+        metadata: What else to write into the file, as `json` takes it.
+        whose: What the arrays are weights of, for an error.
+
+    Raises:
+        ValueError: If a number is not finite.
+    """
+    for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(
-                f"The weight '{name}' of the model '{model.name}' is not finite"
-                f"{f' as {dtype}' if dtype else ''}, so '{path}' was not written."
+                f"The weight '{name}' of {whose} is not finite, so '{path}' was not "
+                "written."
             )
-        arrays[name] = array
-    text = json.dumps({**model_facts(model), **(metadata or {})}, sort_keys=True)
+    text = json.dumps(metadata, sort_keys=True)
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     with files.replacing(path) as temporary:
         safetensors.numpy.save_file(arrays, temporary, {_METADATA: text})
+
+
+def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Returns the arrays of a file by name; raises as `read_metadata`."""
+    _read_header(pathlib.Path(path))
+    try:
+        return safetensors.numpy.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"The weights file '{path}' is damaged: {error}.") from error
 
 
 def _to_numpy(variable, dtype):

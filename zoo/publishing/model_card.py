@@ -26,6 +26,9 @@ folder = "{{ folder }}"  # Where this file lies.
 model = zoo.load("{{ p.name }}", weights=folder)
 posterior = zoo.posterior.MonteCarlo(model, num_samples=10)
 probs = zoo.predictive.probs(posterior(images))  # (batch, {{ p.num_classes }})
+{% for name in p.posteriors %}
+{{ name }} = zoo.load("{{ p.name }}@{{ name }}", weights=folder)
+{% endfor %}
 ```
 
 `images` are pixels in [0, 255] of shape `(batch, {{ p.input_shape | join(", ") }})`.
@@ -95,6 +98,11 @@ None were measured.
 * Epochs: {{ p.epochs }}. Seed: {{ p.seed }}. Commit: `{{ p.commit }}`.
 * Versions: {{ p.versions | listed }}.
 {% endif %}
+{% for name, entry in p.posteriors.items() %}
+* `@{{ name }}` was fitted to {{ "{:,}".format(entry.images) }} images of
+  `{{ entry.dataset }}`: {{ entry["values"] | listed }}
+{%- if entry.settings %}, {{ entry.settings | listed }}{% endif %}.
+{% endfor %}
 {% for name, settings in p.layers.items() %}
 * Layers `{{ name }}`: {{ settings | listed }}.
 {% endfor %}
@@ -196,6 +204,9 @@ def tables(preset: Preset) -> list[tuple[str, list[list[str]]]]:
         "How well the entropy tells images of other data sets.": outside,
         "Means over sets that are made of the test images.": made,
     }
+    for model in dict.fromkeys(row["model"] for row in preset.of_posteriors):
+        own = [row for row in preset.of_posteriors if row["model"] == model]
+        named[f"Of the posterior `{model}`."] = own
     return [(text, _table(own)) for text, own in named.items() if own]
 
 

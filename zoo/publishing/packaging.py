@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 
 from zoo import loading, presets, registry
-from zoo.presets import index, training_images
+from zoo.presets import index, posterior_file, training_images
 from zoo.publishing import results
 from zoo.publishing.publish import check_published
 from zoo.storage import files, urls
@@ -51,14 +51,23 @@ def package(
         packaged = dataclasses.replace(preset, file=file)
         place = _place(packaged, places, target)
     loading.load(preset.name, weights=folder)
+    copies = {file: index.locate(preset, folder)} if place is not None else {}
+    for key, entry in preset.posteriors.items() if place is not None else ():
+        loading.load(f"{preset.name}@{key}", weights=folder)
+        own = posterior_file.file_name(f"{preset.name}@{key}")
+        copies[own] = posterior_file.locate(preset, key, folder)
+        changed = {**packaged.posteriors, key: {**entry, "file": own}}
+        packaged = dataclasses.replace(packaged, posteriors=changed)
+    for name, path in copies.items():
+        with files.replacing(place / name) as temporary:
+            shutil.copyfile(path, temporary)
     if place is not None:
-        with files.replacing(place / file) as temporary:
-            shutil.copyfile(index.locate(preset, folder), temporary)
         _place_images(preset, pathlib.Path(folder), target)
     index.add(packaged, folder=target)
     for other in places:
-        if other != place:
-            (other / file).unlink(missing_ok=True)
+        for path in (other / file, *other.glob(f"{preset.name}@*.safetensors")):
+            if other != place or path.name not in copies:
+                path.unlink(missing_ok=True)
     return packaged
 
 
@@ -100,16 +109,22 @@ def renew(
 def _renewed(preset, rows, metrics) -> presets.Preset | None:
     """Returns an entry with new results, or None if there are none for it."""
     shared, _ = registry.split_seed(preset.name)
-    new = [row for row in rows if registry.split_seed(row["model"])[0] == shared]
+    new = [
+        row
+        for row in rows
+        if registry.split_seed(row["model"])[0] == shared
+        or row["model"].startswith(f"{preset.name}@")
+    ]
     if not new:
         return None
     old = [{"model": preset.name, **row} for row in preset.results]
     models = {row["model"] for row in new}
-    kept = [row for row in [*old, *preset.others] if row["model"] not in models]
+    old += [*preset.others, *preset.of_posteriors]
+    kept = [row for row in old if row["model"] not in models]
     ordered = sorted(
         [*kept, *new], key=lambda row: registry.split_seed(row["model"])[1]
     )
-    chosen = results.choose(ordered, preset.name, metrics)
+    chosen = results.choose(ordered, preset.name, metrics, preset.posteriors)
     return dataclasses.replace(preset, **chosen)
 
 

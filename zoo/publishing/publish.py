@@ -10,7 +10,8 @@ import numpy as np
 
 from zoo import outputs, presets
 from zoo.classifier import classes_of
-from zoo.presets import index, training_images
+from zoo.posterior import Posterior
+from zoo.presets import index, posterior_file, training_images
 from zoo.presets.model_config import model_facts
 from zoo.presets.weight_file import save_weights
 from zoo.publishing import model_card, results, training_record
@@ -28,10 +29,11 @@ def publish(
     rows: Iterable[Mapping] = (),
     license: str = "apache-2.0",
     data_license: str | None = None,
-    export: Callable[[keras.Model, pathlib.Path], object] | None = None,
+    export: Callable[[keras.Model | Posterior, pathlib.Path], object] | None = None,
     rounding: Mapping | None = None,
     metrics: results.CardMetrics = results.ALL_METRICS,
     seen: np.ndarray | None = None,
+    posteriors: Mapping[str, tuple[Posterior, Mapping]] | None = None,
 ) -> presets.Preset:
     """Writes weights, preset, model card and checksums into a folder, or nothing.
 
@@ -45,11 +47,14 @@ def publish(
             models are left out.
         license: License of the weights.
         data_license: License of the training data; known for some.
-        export: Writes a SavedModel of a model to a path.
+        export: Writes a SavedModel of a model, or of the first of the posteriors, to a
+            path.
         rounding: What `training.publishing.half_precision.round_weights` found out
             about the model; the weights are then written as float16, in which they are.
         metrics: Those that the card has; all are in `results.jsonl`.
         seen: The training images; see `zoo.presets.training_images.write`.
+        posteriors: By the key of `zoo.posterior.POSTERIORS`, adapted posteriors of the
+            model, with the facts that `zoo.presets.posterior_file.save` takes.
 
     Returns:
         The preset.
@@ -65,7 +70,7 @@ def publish(
     _check_record(model, record)
     rows = list(rows)
     fields = training_record.describe(record, license, data_license)
-    fields |= results.choose(rows, model.name, metrics)
+    fields |= results.choose(rows, model.name, metrics, posteriors or ())
     fields["rounding"] = dict(rounding or {})
     options = {
         "rows": rows,
@@ -74,6 +79,7 @@ def publish(
         "fields": fields,
         "export": export,
         "seen": seen,
+        "posteriors": posteriors or {},
     }
     if not urls.is_url(folder):
         folder = pathlib.Path(folder)
@@ -86,7 +92,9 @@ def publish(
     return preset
 
 
-def _fill(folder, name, rows, model, seed, fields, export, seen) -> presets.Preset:
+def _fill(
+    folder, name, rows, model, seed, fields, export, seen, posteriors
+) -> presets.Preset:
     """Makes the folder, which the card calls `name`."""
     folder.mkdir()
     if seen is not None:
@@ -103,9 +111,14 @@ def _fill(folder, name, rows, model, seed, fields, export, seen) -> presets.Pres
     }
     size, sha256 = path.stat().st_size, files.sha256(path)
     fields |= {"file": path.name, "size": size, "sha256": sha256}
+    fields["posteriors"] = {
+        key: posterior_file.save(posterior, folder, key, sha256, of)
+        for key, (posterior, of) in posteriors.items()
+    }
     preset = presets.Preset(**{**facts, **fields})
     if export is not None:
-        export(model, folder / "saved_model")
+        exported = [posterior for posterior, _ in posteriors.values()] or [model]
+        export(exported[0], folder / "saved_model")
     if lines := results.json_lines(rows, model.name):
         _write(folder / RESULTS_FILE, lines)
     _write(folder / index.PRESET_FILE, index.dumps([preset]))

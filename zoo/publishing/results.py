@@ -211,7 +211,10 @@ def spread(values: Sequence[float], factor: float = 1, digits: int = 4) -> str:
 
 
 def choose(
-    rows: Iterable[Mapping], name: str, metrics: CardMetrics = ALL_METRICS
+    rows: Iterable[Mapping],
+    name: str,
+    metrics: CardMetrics = ALL_METRICS,
+    posteriors: Iterable[str] = (),
 ) -> dict[str, tuple[dict, ...]]:
     """Returns the results for a preset: of this training, and of others.
 
@@ -219,35 +222,49 @@ def choose(
         rows: Rows of evaluations.
         name: Name of the weights. Rows of the name without a tag are theirs, too.
         metrics: Those of a card.
+        posteriors: What is published with the weights.
 
     Returns:
-        The fields `results` and `others` of the preset.
+        The fields `results`, `others` and `of_posteriors` of the preset.
 
     Raises:
         ValueError: If there are rows but none of these weights, or two values of one
             thing.
     """
     rows, own, others = list(rows), [], []
+    adapted = {f"{name}@{key}": [] for key in posteriors}
     for row in rows:
         model = row.get("model", name)
         if _is_own(model, name):
             own.append(row)
         elif _is_other(model, name):
             others.append(row)
+        elif model in adapted:
+            adapted[model].append(row)
     if rows and not own:
         found = sorted({row["model"] for row in rows})
         raise ValueError(
             f"None of the results is of '{name}'; they are of {', '.join(found)}."
         )
     _check_values(own, name)
+    by_model = {}
+    for row in others:
+        by_model.setdefault(row["model"], []).append(row)
+    return {
+        "results": tuple(select(check_rows(own), metrics)),
+        "others": _named(by_model, metrics),
+        "of_posteriors": _named(adapted, metrics),
+    }
+
+
+def _named(by_model, metrics) -> tuple[dict, ...]:
+    """Returns a selection of the rows of several models, which keep their names."""
     chosen = []
-    for model in dict.fromkeys(row["model"] for row in others):
-        rows = [row for row in others if row["model"] == model]
+    for model, rows in by_model.items():
         _check_values(rows, model)
-        rows = select(check_rows(rows), metrics)
-        chosen += [{"model": model, **row} for row in rows]
-    own = select(check_rows(own), metrics)
-    return {"results": tuple(own), "others": tuple(chosen)}
+        kept = select(check_rows(rows), metrics)
+        chosen += [{"model": model, **row} for row in kept]
+    return tuple(chosen)
 
 
 def _is_own(model, name):
@@ -256,7 +273,11 @@ def _is_own(model, name):
 
 def _is_other(model, name):
     """Returns whether a name is that of a training with another seed."""
-    return model != name and split_seed(model)[0] == split_seed(name)[0]
+    return (
+        "@" not in model
+        and model != name
+        and split_seed(model)[0] == split_seed(name)[0]
+    )
 
 
 def _check_values(rows, name):
@@ -282,7 +303,8 @@ def json_lines(rows: Iterable[Mapping], name: str) -> str:
     text = []
     for row in rows:
         model, value = row.get("model", name), row["value"]
-        if _is_own(model, name) or _is_other(model, name):
+        of_posterior = model.startswith(f"{name}@")
+        if _is_own(model, name) or _is_other(model, name) or of_posterior:
             names = {"model": name if _is_own(model, name) else model}
             defined = value is not None and math.isfinite(value)
             whole = {**row, **names, "value": value if defined else None}

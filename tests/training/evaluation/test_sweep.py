@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 
 from tests.helpers.data_sets import Data, Slices
-from tests.helpers.networks import IMAGES, mc_network, network
+from tests.helpers.networks import IMAGES, as_numpy, mc_network, network
 from training import metrics
 from training.data.image_data import ImageData
-from training.evaluation import evaluate, predictions, sweep, temperature
+from training.evaluation import evaluate, predictions, scaling, sweep
 from training.evaluation import ood as detect
 from training.evaluation.sampling import Passes
+from zoo import predictive
 from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature
 
 OTHER = np.random.default_rng(1).integers(0, 256, size=(5, 8, 8, 1)).astype("uint8")
@@ -93,8 +94,9 @@ def test_scaled_predictions_are_those_of_the_posterior(tmp_path, size):
     model = mc_network()
     passes = Passes(MonteCarlo(model, size), (size,), seed=3)
     stored = predictions.store(passes, Data(), tmp_path / "plain")
-    scaled = temperature.scale(stored, {size: 2.5}, "scaled", tmp_path / "scaled")
     posterior = Temperature(MonteCarlo(model, size), 2.5)
+    by = {size: {"temperature": 2.5}}
+    scaled = scaling.scale(posterior, stored, by, "scaled", tmp_path / "scaled")
     made = Passes(posterior, (1,), seed=3)
     direct = predictions.store(made, Data(), tmp_path / "direct")
     for name in ("probs", "energy", "max_logit", "mutual_information"):
@@ -102,14 +104,15 @@ def test_scaled_predictions_are_those_of_the_posterior(tmp_path, size):
             getattr(scaled, name), getattr(direct, name), atol=3e-5, err_msg=name
         )
     assert scaled.meta["model"] == "scaled"
-    assert scaled.meta["temperatures"] == [2.5]
+    assert scaled.meta["learned"] == [{"temperature": 2.5}]
 
 
 def test_a_temperature_is_fitted_to_the_calibration_images_alone(tmp_path):
     model = network()
     calibration = Data(IMAGES[::-1], np.array([2, 2, 0, 1, 0, 0, 1]), name="held_out")
+    models = {"m": model, "m@temperature": Temperature(model)}
     rows = sweep.evaluate_all(
-        {"m": model}, [Data()], tmp_path, (1,), ood=[other()], calibration=calibration
+        models, [Data()], tmp_path, (1,), ood=[other()], calibration=calibration
     )
     posterior = Temperature(model)
     posterior.adapt(calibration.images, calibration.labels)
@@ -129,18 +132,62 @@ def test_a_model_without_a_best_temperature_is_evaluated_as_it_is(tmp_path):
     model = network()
     right = model.predict(IMAGES, verbose=0).argmax(axis=1)
     calibration = Data(IMAGES[::-1], right[::-1], name="held_out")
-    left_out = []
-    rows = sweep.evaluate_all(
-        {"m": model},
-        [Data()],
-        tmp_path,
-        (1,),
-        calibration=calibration,
-        left_out=left_out,
-    )
+    scaled, left_out = {"m@temperature": Temperature(model)}, []
+    options = [Data()], tmp_path, (1,)
+    known = {"calibration": calibration, "left_out": left_out}
+    rows = sweep.evaluate_all({"m": model, **scaled}, *options, **known)
     assert {row["model"] for row in rows} == {"m"}
     (line,) = left_out
-    assert line.startswith("temperature of m: No temperature is the best")
+    assert line.startswith("m@temperature: No temperature is the best")
+    with pytest.raises(ValueError, match="No model is left.*No temperature"):
+        sweep.evaluate_all(scaled, *options, **known)
+    with pytest.raises(ValueError, match="'m@temperature' has not learned.*=None"):
+        sweep.evaluate_all(scaled, *options)
+
+
+def test_scalers_take_no_passes_beside_those_of_their_model(tmp_path, monkeypatch):
+    batches, passed = Passes.batches, []
+
+    def counted(self, images, start=0):
+        for first, values in batches(self, images, start):
+            passed.append((self.name, self.sizes, values["probs"].shape[1]))
+            yield first, values
+
+    monkeypatch.setattr(Passes, "batches", counted)
+    calibration = Data(IMAGES[::-1], np.array([2, 2, 0, 1, 0, 0, 1]), name="held_out")
+    model = mc_network()
+    models = {
+        "m@temperature": Temperature.from_models([model], 4),
+        "m": model,
+        "again@temperature": Temperature.from_models([mc_network(name="other")], 2),
+        "fixed@temperature": Temperature(MonteCarlo(model, 3), 2.5),
+    }
+    rows = sweep.evaluate_all(
+        models, [Data()], tmp_path, (1, 2, 4), calibration=calibration
+    )
+    assert passed == [
+        *(("m", (1, 2, 4), 7), ("again", (1, 2), 7)),
+        *(("m", (1, 2, 4), 7), ("again", (1, 2), 7), ("fixed", (3,), 7)),
+    ]
+    found = by_key(rows)
+    sizes = {"m": (1, 2, 4), "m@temperature": (1, 2, 4), "again@temperature": (1, 2)}
+    sizes |= {"fixed@temperature": (3,)}
+    asked = {(n, size) for n, of in sizes.items() for size in of}
+    assert {(name, size) for name, _, size, _ in found} == asked
+    expected = Temperature(MonteCarlo(model, 3), 2.5).predict(IMAGES, seed=0)
+    probs = predictions.load(tmp_path / "fixed@temperature" / "made_up").probs
+    expected = as_numpy(predictive.probs(expected))
+    np.testing.assert_allclose(probs[0], expected, atol=3e-5)
+
+
+def test_a_scaler_of_other_weights_has_passes_of_its_own(tmp_path):
+    models = {"m": network(), "m@temperature": Temperature(network(), 2.0)}
+    models["m"].layers[-1].bias.assign([3.0, 0.0, 0.0])
+    rows = by_key(sweep.evaluate_all(models, [Data()], tmp_path, (1,)))
+    direct = evaluate.evaluate(models["m@temperature"], Data(), (1,), progress=False)
+    for row in direct:
+        value = rows["m@temperature", "made_up", 1, row["metric"]]
+        assert value == pytest.approx(row["value"], abs=1e-4, nan_ok=True)
 
 
 def test_a_model_that_gives_nan_is_named_with_the_first_image(tmp_path):

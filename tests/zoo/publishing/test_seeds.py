@@ -32,7 +32,8 @@ def test_the_rows_of_a_training_are_under_its_name_or_without_a_tag():
     assert all("model" not in row for row in chosen["results"])
     assert [row["model"] for row in chosen["others"]] == [first] * 4 + [NAME] * 4
     bare = results.choose(make_rows("resnet20_smooth_mcdo", 3), second)
-    assert bare == {"results": chosen["results"], "others": ()}
+    empty = {"others": (), "of_posteriors": ()}
+    assert bare == {"results": chosen["results"], **empty}
 
 
 def test_equal_values_may_come_twice_and_different_ones_not():

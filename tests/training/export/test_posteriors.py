@@ -1,0 +1,99 @@
+"""Ensembles and scaled posteriors are exported as models are."""
+
+import keras
+import numpy as np
+import pytest
+
+from tests.helpers.exports import IMAGES, call, calls, dropout_model, invoke, softmax
+from tests.helpers.exports import tiny as network
+from training import export
+from training.export import onnx
+from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature
+
+
+def tiny(scale=1.0):
+    model = network()
+    head = model.get_layer("head").kernel
+    head.assign(scale * np.random.default_rng(int(100 * scale)).normal(size=head.shape))
+    return model
+
+
+def logits(model):
+    return keras.ops.convert_to_numpy(model(IMAGES)).astype("float64")
+
+
+def exported(kind, posterior, path):
+    if kind == "saved_model":
+        export.export_saved_model(posterior, path)
+        return call(path, images=IMAGES)["probabilities"]
+    if kind == "tflite":
+        export.export_tflite(posterior, path)
+        return invoke(path, images=IMAGES)
+    onnxruntime = pytest.importorskip("onnxruntime")
+    onnx.export_onnx(posterior, path)
+    session = onnxruntime.InferenceSession(str(path))
+    return session.run(None, {"images": IMAGES})[0]
+
+
+KINDS = pytest.mark.parametrize("kind", ["saved_model", "tflite", "onnx"])
+
+
+@KINDS
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_an_export_of_an_ensemble_gives_the_mean_of_its_members(kind, tmp_path):
+    members = [tiny(0.1), tiny(0.3)]
+    found = exported(kind, DeepEnsemble(members), tmp_path / "out")
+    expected = np.mean([softmax(logits(member)) for member in members], axis=0)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    single = softmax(logits(members[0]))
+    assert np.abs(expected - single).max() > 0.01  # And of no single one.
+
+
+@KINDS
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_an_export_with_a_temperature_divides_the_logits(kind, tmp_path):
+    model = tiny(0.1)
+    found = exported(kind, Temperature(model, 2.5), tmp_path / "out")
+    expected = softmax(logits(model) / 2.5)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(expected - softmax(logits(model))).max() > 0.01
+
+
+def test_a_device_divides_once_and_has_no_other_operator_for_a_temperature(tmp_path):
+    for name, posterior in (("a", tiny()), ("b", Temperature(tiny(), 2.5))):
+        export.export_tflite(posterior, tmp_path / name)
+    more = calls(tmp_path / "b") - calls(tmp_path / "a")
+    assert sum(more.values()) <= 1
+
+
+def test_posteriors_that_draw_take_a_seed_and_know_their_samples(tmp_path):
+    members = [tiny(1.0), MonteCarlo(dropout_model(), 3)]
+    posterior = Temperature(DeepEnsemble(members), 2.0)
+    samples = DeepEnsemble(members)
+    for number, of in enumerate((posterior, samples)):
+        expected = keras.ops.convert_to_numpy(of(IMAGES, seed=7))
+        expected = softmax(expected)
+        path = tmp_path / f"saved{number}"
+        export.export_saved_model(of, path)
+        scalars = {"seed": np.int32(7), "num_samples": np.int32(of.num_samples)}
+        found = call(path, "sample", images=IMAGES, **scalars)
+        np.testing.assert_allclose(found["samples"], expected, atol=1e-5)
+        scalars["num_samples"] += 1
+        with pytest.raises(Exception, match=f"at most be.*{of.num_samples}"):
+            call(path, "sample", images=IMAGES, **scalars)
+    scalars["num_samples"] = np.int32(2)
+    found = call(path, "sample", images=IMAGES, **scalars)
+    np.testing.assert_allclose(found["samples"], expected[:2], atol=1e-5)
+    export.export_tflite(posterior, tmp_path / "lite")
+    found = invoke(tmp_path / "lite", images=IMAGES, seed=np.int32(7))
+    expected = softmax(keras.ops.convert_to_numpy(posterior(IMAGES, seed=7)))
+    np.testing.assert_allclose(found, expected[0], atol=1e-5)
+
+
+def test_a_posterior_that_has_learned_nothing_is_refused(tmp_path):
+    posterior = Temperature(tiny())
+    for function in (export.export_saved_model, export.export_tflite):
+        with pytest.raises(ValueError, match="call its `adapt`"):
+            function(posterior, tmp_path / "out")
+    posterior.assign({"temperature": 2.0})
+    export.export_tflite(posterior, tmp_path / "out")

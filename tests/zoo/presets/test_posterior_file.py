@@ -1,0 +1,94 @@
+"""What a posterior has learned lies beside the weights, and is of these alone."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import zoo
+from tests.helpers.publications import NAME, RECORD, make_rows
+from zoo.posterior import Temperature
+from zoo.presets import index, posterior_file
+from zoo.publishing import packaging, publish
+
+SCALED = f"{NAME}@temperature"
+FACTS = {"settings": {"num_samples": 3}, "dataset": "toys_validation", "images": 9}
+
+
+@pytest.fixture(scope="module")
+def published(toy_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("published") / "it"
+    posterior = Temperature.from_models([toy_model], 3)
+    posteriors = {"temperature": (posterior, FACTS)}
+    options = {"data_license": "mit", "posteriors": posteriors}
+    with pytest.raises(ValueError, match="'temperature' has not learned"):
+        publish.publish(toy_model, folder, RECORD, **options)
+    assert not folder.exists()
+    posterior.assign({"temperature": 1.625})
+    rows = [*make_rows(), *make_rows(SCALED, 0.5), *make_rows(f"{NAME}@other", 2)]
+    preset = publish.publish(toy_model, folder, RECORD, rows, **options)
+    return folder, preset
+
+
+@pytest.fixture
+def folder(published, tmp_path):
+    return shutil.copytree(published[0], tmp_path / "copy")
+
+
+def test_a_published_posterior_loads_with_what_it_has_learned(published):
+    posterior = zoo.load(SCALED, weights=published[0])
+    assert posterior.is_adapted
+    assert float(posterior.temperature.numpy()) == 1.625
+    assert posterior.posterior.num_samples == 3
+    assert zoo.load(SCALED, weights=published[0], num_samples=3).is_adapted
+    with pytest.raises(ValueError, match="adapted with num_samples=3.*num_samples=9"):
+        zoo.load(SCALED, weights=published[0], num_samples=9)
+    assert not isinstance(zoo.load(NAME, weights=published[0]), Temperature)
+
+
+def test_the_card_has_the_results_of_a_posterior_and_what_it_was_fitted_to(published):
+    folder, preset = published
+    assert index.read_published(folder) == preset
+    assert {row["model"] for row in preset.of_posteriors} == {SCALED}
+    assert [r["value"] for r in preset.of_posteriors if r["num_samples"] == 1] == (
+        [0.25, 0.375]
+    )
+    card = (folder / "README.md").read_text()
+    assert f"Of the posterior `{SCALED}`." in card
+    text = (
+        "fitted to 9 images of\n  `toys_validation`: temperature 1.625, num_samples 3."
+    )
+    assert text in card
+    assert f'zoo.load("{SCALED}", weights=folder)' in card
+    assert "temperature.safetensors" in (folder / "SHA256SUMS").read_text()
+
+
+def test_a_posterior_of_other_weights_or_an_altered_one_is_refused(folder):
+    posterior = zoo.load(SCALED, weights=folder)
+    path = folder / "temperature.safetensors"
+    with pytest.raises(ValueError, match="learned with other weights"):
+        posterior_file.load(posterior, path, "ab" * 32)
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ValueError, match="was altered: expected sha256"):
+        zoo.load(SCALED, weights=folder)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="temperature.safetensors"):
+        zoo.load(SCALED, weights=folder)
+    zoo.load(NAME, weights=folder)
+
+
+def test_a_packaged_posterior_lies_beside_its_weights(folder, tmp_path, monkeypatch):
+    target = tmp_path / "zoo" / "presets"
+    target.mkdir(parents=True)
+    packaging.package(folder, target)
+    names = {path.name for path in (target / "pretrained").iterdir()}
+    assert names == {f"{NAME}.safetensors", f"{SCALED}.safetensors"}
+    monkeypatch.setattr(index, "FOLDER", target)
+    posterior = zoo.load(SCALED)
+    assert float(posterior.temperature.numpy()) == 1.625
+    assert "@temperature" in zoo.describe(NAME)
+    text = (target / "presets.json").read_text()
+    assert "of_posteriors" not in text
+    assert len(index.read()[NAME].of_posteriors) == 4
+    np.testing.assert_equal(zoo.parse(SCALED).posterior, "temperature")

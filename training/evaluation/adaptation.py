@@ -1,0 +1,77 @@
+"""The labeled images that posteriors adapt to, and a warning where they are known."""
+
+import dataclasses
+import os
+
+import numpy as np
+
+from training import data
+from training.data import ImageData
+from training.evaluation import seen
+from zoo.posterior import Posterior
+
+
+def images(
+    dataset: str,
+    chosen: str = "validation",
+    data_dir: str | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> tuple[ImageData, str]:
+    """Returns labeled images to adapt to, and of which split they are.
+
+    Args:
+        dataset: Name of a data set.
+        chosen: `"validation"` for its validation set; a number, for so many of its
+            training images; or the name of another data set, whose test images these
+            are then, or all of a folder that is not divided.
+        data_dir: See `training.data.load`.
+        image_size: See there.
+
+    Raises:
+        ValueError: If there are not so many.
+        FileNotFoundError: If the images are not on this machine.
+    """
+    where = data_dir, image_size
+    if chosen == "validation":
+        found = data.load(dataset, "validation", *where)
+        return dataclasses.replace(found, name=f"{found.name}_validation"), chosen
+    if not str(chosen).isdecimal():
+        split = "all" if data.is_undivided(chosen) else "test"
+        return data.load(chosen, split, *where), split
+    count, train = int(chosen), data.load(dataset, "train", *where)
+    if not 0 < count <= len(train):
+        raise ValueError(
+            f"Data set '{dataset}' has {len(train)} training images for a temperature; "
+            f"`--calibrate` says how many to take. Received: calibrate={count}"
+        )
+    index = np.arange(count) * len(train) // count  # Evenly spread, as some are sorted.
+    pixels, labels = train.images[index], train.labels[index]
+    name = f"{train.name}_train/{count}"
+    return dataclasses.replace(train, name=name, images=pixels, labels=labels), "train"
+
+
+def adapt(
+    posterior: Posterior,
+    name: str,
+    weights: str | os.PathLike | None,
+    dataset: str,
+    chosen: str = "validation",
+    data_dir: str | None = None,
+    batch_size: int = 100,
+) -> ImageData:
+    """Adapts a posterior, warns if its weights know the images, and returns these.
+
+    Args:
+        posterior: The posterior.
+        name: Of its model, as `training.evaluation.seen.warn` takes it.
+        weights: Likewise.
+        dataset: See `images`.
+        chosen: See `images`.
+        data_dir: See `images`.
+        batch_size: Images per step.
+    """
+    size = posterior.image_shape[:2]
+    found, split = images(dataset, chosen, data_dir, None if None in size else size)
+    seen.warn(name, os.fspath(weights) if weights else None, found, split)
+    posterior.adapt(found, batch_size=batch_size)
+    return found

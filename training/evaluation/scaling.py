@@ -1,0 +1,100 @@
+"""Scalers of stored predictions, without passing an image again."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from keras import ops
+
+from training.evaluation import predictions
+from training.evaluation.predictions import Predictions
+from training.evaluation.sampling import SCORES
+from zoo.posterior import Scaler
+
+_CHUNK = 4096
+_TINY = np.finfo("float32").tiny  # In place of probabilities that are zero.
+
+
+def fit(
+    scaler: Scaler, stored: Predictions, sizes: Sequence[int]
+) -> dict[int, dict[str, np.ndarray]]:
+    """Returns what a scaler learns at each ensemble size.
+
+    Args:
+        scaler: Of any model; it stays as it is.
+        stored: Predictions of neither training nor test images.
+        sizes: The ensemble sizes.
+
+    Raises:
+        NoBestFitError: If nothing fits best; see `zoo.posterior.Scaler`.
+    """
+    found = {}
+    for size in sizes:
+        rows = [stored.index(size)], slice(None)
+        found[size] = scaler.fit(_logits(stored, *rows)[0], np.asarray(stored.labels))
+    return found
+
+
+def scale(
+    scaler: Scaler,
+    stored: Predictions,
+    by: Mapping[int, Mapping[str, object]],
+    name: str,
+    folder: str | os.PathLike,
+) -> Predictions:
+    """Writes the predictions of a scaler of what is stored.
+
+    The logits are known from the probabilities and the energy, up to rounding; where a
+    probability was zero in float32, its logarithm is taken to be -87.3.
+
+    Args:
+        scaler: Of the model.
+        stored: Predictions of a model.
+        by: What the scaler has learned, by ensemble size.
+        name: Of the scaler.
+        folder: Of that name and the data set.
+
+    Returns:
+        The predictions, whose samples agree: they are one.
+    """
+    learned = [
+        {key: np.asarray(value).tolist() for key, value in values.items()}
+        for values in by.values()
+    ]
+    meta = {
+        **stored.meta,
+        "model": name,
+        "done": 0,
+        "seconds": 0.0,
+        "sizes": list(by),
+        "learned": learned,
+    }
+    origin = {"of": stored.meta["fingerprint"], "kind": type(scaler).__name__}
+    meta["fingerprint"] = {**origin, "learned": learned}
+    places = [stored.index(size) for size in by]
+
+    def batches(start):
+        for first in range(start, meta["count"], _CHUNK):
+            logits = _logits(stored, places, slice(first, first + _CHUNK))
+            pairs = zip(logits, by.values(), strict=True)
+            scaled = [ops.convert_to_numpy(scaler.scale(*pair)) for pair in pairs]
+            logits = np.stack(scaled).astype("float64")
+            largest = logits.max(axis=-1)
+            exps = np.exp(logits - largest[..., None])
+            sums = exps.sum(axis=-1)
+            scores = np.zeros_like(sums), -largest - np.log(sums), largest
+            yield (
+                first,
+                {
+                    "probs": exps / sums[..., None],
+                    **dict(zip(SCORES, scores, strict=True)),
+                },
+            )
+
+    return predictions.write(meta, stored.labels, batches, folder)
+
+
+def _logits(stored, places, rows):
+    """Returns those that `zoo.posterior.scaler.pooled` gives, in float64."""
+    probs = np.maximum(stored.probs[places, rows], _TINY, dtype="float64")
+    return np.log(probs) - stored.energy[places, rows].astype("float64")[..., None]

@@ -1,0 +1,135 @@
+"""What an evaluation passes images through, and what it scales of that."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+from absl import logging
+from keras import ops
+
+from training.data import fingerprint
+from training.evaluation import scaling
+from training.evaluation.predictions import Predictions
+from training.evaluation.sampling import Passes
+from zoo.posterior import POSTERIORS, Posterior, Scaler
+
+
+@dataclasses.dataclass
+class Candidate:
+    """A model that images are passed through, and the scalers of it.
+
+    Attributes:
+        passes: Of the model.
+        sizes: The ensemble sizes that the model itself is evaluated at; none if it is
+            there for its scalers alone.
+        scalers: By name.
+        asked: At which ensemble sizes each of them is evaluated.
+        learned: Of each scaler what it has learned, by ensemble size.
+    """
+
+    passes: Passes
+    sizes: tuple[int, ...] = ()
+    scalers: dict[str, Scaler] = dataclasses.field(default_factory=dict)
+    asked: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    learned: dict[str, dict] = dataclasses.field(default_factory=dict)
+
+    @property
+    def unfitted(self) -> list[str]:
+        """The names of scalers that have not been fitted."""
+        return [name for name in self.scalers if not self.scalers[name].is_adapted]
+
+    def fit(self, name: str, stored: Predictions):
+        """Fits a scaler to labeled predictions, for each of its ensemble sizes.
+
+        Raises:
+            NoBestFitError: If nothing fits best.
+        """
+        found = scaling.fit(self.scalers[name], stored, self.asked[name])
+        self.learned[name] = found
+        for size, values in found.items():
+            text = ", ".join(f"{k} {np.round(v, 3)}" for k, v in values.items())
+            logging.info("%s at N = %d: %s", name, size, text)
+
+
+def group(
+    models: Mapping[str, keras.Model | Posterior],
+    sizes: Sequence[int],
+    seed: int = 0,
+    batch_size: int = 100,
+) -> list[Candidate]:
+    """Returns what to pass images through, each once.
+
+    Scalers of a model that is itself evaluated share its passes. One that was adapted
+    before is evaluated at the number of passes that it was adapted with.
+
+    Args:
+        models: Models and posteriors by name.
+        sizes: The ensemble sizes.
+        seed: Of the samples.
+        batch_size: Images per step.
+    """
+    found = {}
+    for name, model in models.items():
+        if isinstance(model, Scaler):
+            continue
+        asked = _sizes_for(model, sizes)
+        more = [
+            s.posterior.num_samples
+            for n, s in models.items()
+            if isinstance(s, Scaler) and unscaled(n) == name and s.is_adapted
+        ]
+        is_limited = isinstance(model, Posterior) and not model.repeats_itself
+        limit = model.num_samples if is_limited else float("inf")
+        every = {*asked, *(n for n in more if n <= limit)}
+        passes = Passes(model, sorted(every), seed, batch_size, name)
+        found[name] = Candidate(passes, asked)
+    for name, scaler in models.items():
+        if isinstance(scaler, Scaler):
+            own = _of_scaler(name, scaler, found, sizes, (seed, batch_size))
+            own.scalers[name] = scaler
+    return list(found.values())
+
+
+def unscaled(name: str) -> str:
+    """Returns the name of the model of a scaler; that of the second ends in `#2`."""
+    for key, kind in POSTERIORS.items():
+        if issubclass(kind, Scaler):
+            name = name.replace(f"@{key}", "")
+    return name
+
+
+def _of_scaler(name, scaler, found, sizes, settings):
+    """Returns the candidate of a scaler, which may be a new one."""
+    inner, base = scaler.posterior, unscaled(name)
+    asked = _sizes_for(inner, sizes)
+    if scaler.is_adapted and not inner.repeats_itself:
+        asked = (inner.num_samples,)
+    same = found.get(base)
+    if same is not None and not _is_same(same.passes, inner, asked):
+        base, same = f"{name} without", None
+    if same is None:
+        same = found[base] = Candidate(Passes(inner, asked, *settings, base))
+    same.asked[name] = asked
+    if scaler.is_adapted:
+        values = {k: ops.convert_to_numpy(v) for k, v in scaler.values().items()}
+        same.learned[name] = {size: values for size in asked}
+    return same
+
+
+def _is_same(passes, posterior, sizes):
+    """Returns whether passes are of a posterior, at the ensemble sizes."""
+    if not {*sizes} <= {*passes.sizes}:
+        return False
+    return fingerprint.of_posterior(passes.posterior) == fingerprint.of_posterior(
+        posterior
+    )
+
+
+def _sizes_for(model, sizes):
+    """Returns the sizes that a posterior has samples for, and that of all of them."""
+    if not isinstance(model, Posterior) or model.repeats_itself:
+        return tuple(sizes)
+    if model.num_samples >= sizes[-1]:
+        return tuple(sizes)
+    return (*(n for n in sizes if n < model.num_samples), model.num_samples)

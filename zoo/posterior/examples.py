@@ -1,0 +1,96 @@
+"""Labeled images in the forms that users have them, as batches."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from keras import ops
+
+from zoo import arrays
+from zoo.classifier import match
+
+
+def batches(
+    dataset, labels, batch_size: int, classes: Sequence[str], num_classes: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields batches of images and their labels.
+
+    Args:
+        dataset: See `zoo.posterior.Posterior.adapt`.
+        labels: See there.
+        batch_size: Images in a batch, where these are none yet.
+        classes: Of the model, in the order of its logits; empty if not known.
+        num_classes: The number of logits.
+
+    Yields:
+        Arrays of shape `(batch, *image_shape)`, and of integers in `[0, num_classes)`
+        of shape `(batch,)`, or `(batch, height, width)` with one for each pixel.
+
+    Raises:
+        ValueError: If there are no images, no label for each of them, or labels that
+            are no classes.
+    """
+    count = 0
+    for batch in _batches(dataset, labels, batch_size, classes):
+        images, own = map(_as_numpy, batch)
+        if own.shape[:1] != images.shape[:1]:
+            raise ValueError(
+                "There must be one integer label for each image. Received: "
+                f"{len(images)} images, labels of shape {own.shape}"
+            )
+        yield arrays.check_pixels(images), arrays.check_labels(own, num_classes)
+        count += len(images)
+    if not count:
+        raise ValueError("A posterior adapts to labeled images. Received: 0 images")
+
+
+def _batches(dataset, labels, batch_size, classes):
+    is_pair = isinstance(dataset, tuple) and len(dataset) == 2
+    if labels is None and is_pair and hasattr(dataset[0], "shape"):
+        dataset, labels = dataset
+    if labels is not None:
+        return _slices(dataset, labels, batch_size)
+    if hasattr(dataset, "images") and hasattr(dataset, "labels"):
+        return _slices(dataset.images, _matched(dataset, classes), batch_size)
+    if hasattr(dataset, "shape") or not isinstance(dataset, Iterable):
+        raise ValueError(
+            "`dataset` must have `images` and `labels`, or be batches of both; with an "
+            "array of images, give `labels` too. Received: dataset of type "
+            f"{type(dataset).__name__}, labels=None"
+        )
+    return _pairs(dataset)
+
+
+def _slices(images, labels, batch_size):
+    labels = _as_numpy(labels)
+    if not labels.ndim or len(labels) != len(images):
+        raise ValueError(
+            "`labels` must have one integer for each image. Received: "
+            f"{len(images)} images, labels.shape={labels.shape}"
+        )
+    for start in range(0, len(images), batch_size):
+        rows = slice(start, start + batch_size)
+        yield images[rows], labels[rows]
+
+
+def _pairs(dataset):
+    for batch in dataset:
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            raise ValueError(
+                "Batches must be pairs `(images, labels)`. Received: "
+                f"a batch of type {type(batch).__name__}"
+            )
+        yield tuple(batch)
+
+
+def _matched(dataset, classes):
+    """Returns labels in the order of the logits, where the names of both are known."""
+    given = tuple(map(str, getattr(dataset, "classes", ())))
+    numbered = given == tuple(map(str, range(len(given))))
+    if not classes or numbered or given == tuple(classes):
+        return dataset.labels
+    places = match(given, classes, "the data set", "the model")
+    return np.array(places, "int32")[_as_numpy(dataset.labels)]
+
+
+def _as_numpy(values):
+    return ops.convert_to_numpy(values) if hasattr(values, "shape") else values[:]

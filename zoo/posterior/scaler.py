@@ -1,0 +1,156 @@
+"""Posteriors that correct the mean prediction of another one."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+import layers
+from zoo import predictive
+from zoo.posterior import examples
+from zoo.posterior.base import Posterior
+from zoo.posterior.deep_ensemble import DeepEnsemble
+from zoo.posterior.monte_carlo import as_posterior
+
+
+class NoBestFitError(ValueError):
+    """The images have no best fit: it would get better and better without end."""
+
+
+class Scaler(Posterior):
+    """Base class of posteriors that map the logits of a mean prediction to others.
+
+    The samples are pooled first, for a mean of calibrated predictions is not
+    calibrated. A subclass names its weights in `adapted_weights`, and implements `fit`
+    and `scale`, which need no images: whoever has stored predictions can fit and scale
+    these, at any number of passes.
+
+    Args:
+        posterior: A model from images to logits, or a posterior.
+        seed: Makes the calls without a seed reproducible.
+
+    Output shape: `(1, batch, num_classes)`.
+    """
+
+    def __init__(
+        self, posterior: keras.Model | Posterior, seed: int | None = None, **kwargs
+    ):
+        super().__init__(seed, **kwargs)
+        posterior = as_posterior(posterior)
+        self.posterior = posterior
+        self.num_samples = 1
+        self.num_classes = posterior.num_classes
+        self.map_shape = posterior.map_shape
+        self.image_shape = posterior.image_shape
+        self.takes_bytes = posterior.takes_bytes
+
+    def fit(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the values of `adapted_weights` that fit labeled predictions best.
+
+        Args:
+            logits: float64 array of shape `(examples, ..., num_classes)`, of `pooled`.
+            labels: Integer array of shape `(examples, ...)`.
+
+        Raises:
+            NoBestFitError: If there are none.
+        """
+        raise NotImplementedError
+
+    def scale(self, logits, values: Mapping[str, object]):
+        """Returns the logits that come out.
+
+        Args:
+            logits: Tensor or float64 array of shape `(batch, ..., num_classes)`.
+            values: As `fit` returns them, or the weights themselves.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def from_models(cls, models: Sequence, num_samples: int = 10, **settings):
+        if len(models) > 1:
+            return cls(DeepEnsemble(models), **settings)
+        return cls(as_posterior(models[0], num_samples), **settings)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes in the order of the logits; empty if not known."""
+        return self.posterior.classes
+
+    @property
+    def repeats_itself(self) -> bool:
+        return self.posterior.repeats_itself
+
+    @property
+    def draws(self) -> bool:
+        return self.posterior.draws
+
+    @property
+    def unknown_layers(self) -> list[str]:
+        return self.posterior.unknown_layers
+
+    @property
+    def is_adapted(self) -> bool:
+        return super().is_adapted and self.posterior.is_adapted
+
+    def sample(self, images, key, offset):
+        samples = self.posterior(images, seed=key, offset=offset)
+        return self.scale(pooled(samples), self.values())[None]
+
+    def probe_once(self, images):
+        self.posterior.probe_once(images)
+
+    def is_deterministic(self, images) -> bool:
+        return self.posterior.is_deterministic(images)
+
+    def settled(self, change=lambda model: model):
+        posterior = type(self)(self.posterior.settled(change), name=self.name)
+        posterior.assign(self.values())
+        return posterior
+
+    def logits(self, images):
+        if self.posterior.num_samples > 1:
+            return super().logits(images)
+        return self.scale(self.posterior.logits(images), self.values())
+
+    def adapt(self, dataset, labels=None, batch_size: int = 100, seed: int = 0):
+        size = layers.checks.check_count(batch_size, "batch_size")
+        if not self.posterior.is_adapted:
+            self.posterior.adapt(dataset, labels, size, seed)
+        found, offset = [], 0
+        own = self.classes, self.num_classes
+        for images, of_images in examples.batches(dataset, labels, size, *own):
+            samples = self.posterior(images, seed=seed, offset=offset)
+            logits = ops.convert_to_numpy(pooled(samples)).astype("float64")
+            found.append((logits, of_images))
+            offset += len(images)
+        logits, labels = map(np.concatenate, zip(*found, strict=True))
+        self.assign(self.fit(logits, labels))
+
+    def get_config(self):
+        posterior = keras.saving.serialize_keras_object(self.posterior)
+        own = {"posterior": posterior, "is_fitted": self._is_fitted}
+        return {**super().get_config(), **own}
+
+    @classmethod
+    def from_config(cls, config):
+        arguments = {key: v for key, v in config.items() if key != "is_fitted"}
+        posterior = keras.saving.deserialize_keras_object(config["posterior"])
+        made = cls(**{**arguments, "posterior": posterior})
+        made._is_fitted = config.get("is_fitted", made._is_fitted)
+        return made
+
+
+def pooled(samples):
+    """Returns logits of the mean prediction, of the level of the samples' logits.
+
+    Args:
+        samples: Logits of shape `(samples, batch, ..., num_classes)`.
+
+    Returns:
+        Logits of shape `(batch, ..., num_classes)`, of a single sample its own.
+    """
+    if samples.shape[0] == 1:
+        return samples[0]
+    level = ops.mean(ops.logsumexp(samples, axis=-1, keepdims=True), axis=0)
+    return predictive.log_probs(samples) + level

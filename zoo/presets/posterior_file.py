@@ -1,0 +1,156 @@
+"""What posteriors have learned, in a safetensors file beside the weights.
+
+It is keyed by the names of `Posterior.adapted_weights`, and says of which weights it
+is: with others it means nothing.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping
+
+import keras
+from keras import ops
+
+from zoo.posterior import POSTERIORS, Posterior
+from zoo.posterior.base import layer_name
+from zoo.presets import index, weight_file
+from zoo.presets.preset import Preset
+from zoo.registry import ModelSpec
+from zoo.storage import files, urls
+
+
+def file_name(name: str) -> str:
+    """Returns how the file of a posterior is called in a published folder."""
+    return f"{name}.safetensors"
+
+
+def save(
+    posterior: Posterior,
+    folder: str | os.PathLike,
+    name: str,
+    sha256: str,
+    facts: Mapping[str, object],
+) -> dict[str, object]:
+    """Writes what a posterior has learned into a folder, or nothing.
+
+    Args:
+        posterior: An adapted one.
+        folder: That of the weights.
+        name: A key of `zoo.posterior.POSTERIORS`.
+        sha256: Of the weights file.
+        facts: The `settings` of its constructor, the `dataset` and the number of
+            `images`.
+
+    Returns:
+        The entry of `zoo.presets.Preset.posteriors`.
+
+    Raises:
+        ValueError: If it is not adapted, or a value is not finite.
+    """
+    if not posterior.is_adapted:
+        raise ValueError(
+            f"The posterior '{name}' has not learned anything yet: call its `adapt`."
+        )
+    path = pathlib.Path(folder) / file_name(name)
+    arrays = {k: ops.convert_to_numpy(v) for k, v in posterior.values().items()}
+    metadata = {"posterior": name, "weights": sha256, **facts}
+    weight_file.save_arrays(arrays, path, metadata, f"the posterior '{name}'")
+    own = {"sha256": files.sha256(path), "size": path.stat().st_size}
+    single = {key: float(value) for key, value in arrays.items() if not value.ndim}
+    return {"file": path.name, **own, **facts, "values": single}
+
+
+def restore(
+    model: keras.Model,
+    spec: ModelSpec,
+    preset: Preset,
+    published: Mapping | None,
+    where: str | os.PathLike | None,
+    settings: Mapping[str, object],
+) -> Posterior:
+    """Returns the posterior of a model, with what is published of it.
+
+    Args:
+        model: With its weights.
+        spec: Of the posterior.
+        preset: Of the weights.
+        published: The entry of `preset.posteriors`, if there is one.
+        where: The published folder, a path or a URL; by default as of the weights.
+        settings: Arguments of the posterior; by default those that it was adapted with.
+
+    Raises:
+        ValueError: If it was adapted with other settings, or other weights.
+    """
+    kind, name = POSTERIORS[spec.posterior], layer_name(str(spec))
+    if published is None:
+        return kind.from_models([model], name=name, **settings)
+    adapted = published["settings"]
+    if odd := {k: v for k, v in settings.items() if adapted.get(k, v) != v}:
+        raise ValueError(
+            f"The published '{spec}' was adapted with {_listed(adapted)}; leave that "
+            f"out, or make your own of '{spec.of_model}' and adapt it. Received: "
+            f"{_listed(odd)}"
+        )
+    options = {**adapted, **settings}
+    posterior = kind.from_models([model], name=name, **options)
+    path = locate(preset, spec.posterior, where)
+    load(posterior, path, preset.sha256)
+    return posterior
+
+
+def _listed(settings):
+    return ", ".join(f"{key}={value}" for key, value in settings.items())
+
+
+def load(posterior: Posterior, path: str | os.PathLike, sha256: str | None = None):
+    """Gives a posterior what one of its kind has learned.
+
+    Args:
+        posterior: With the same settings.
+        path: Of the file.
+        sha256: Of the weights of its model, if that is known.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or of other weights.
+    """
+    facts = weight_file.read_metadata(path)
+    if sha256 and facts.get("weights") != sha256:
+        raise ValueError(
+            f"'{path}' was learned with other weights, those with sha256 "
+            f"{facts.get('weights')}; adapt the posterior anew. Received: weights with "
+            f"sha256 {sha256}"
+        )
+    arrays = weight_file.read_arrays(path)
+    wanted = {name: tuple(v.shape) for name, v in posterior.values().items()}
+    found = {name: array.shape for name, array in arrays.items()}
+    if wanted != found:
+        raise ValueError(
+            f"'{path}' does not fit the posterior '{posterior.name}', which needs "
+            f"{wanted}. Received: {found}"
+        )
+    posterior.assign(arrays)
+
+
+def locate(
+    preset: Preset, name: str, where: str | os.PathLike | None = None
+) -> pathlib.Path:
+    """Returns the path of what a posterior has learned, which may be downloaded.
+
+    Args:
+        preset: Of the weights.
+        name: A key of its `posteriors`.
+        where: See `zoo.presets.index.locate`, as for the errors.
+    """
+    path = index.locate(as_preset(preset, name), where)
+    files.check(path, preset.posteriors[name]["sha256"])
+    return path
+
+
+def as_preset(preset: Preset, name: str) -> Preset:
+    """Returns the file of a posterior as if it were weights, to find or to copy it."""
+    entry = preset.posteriors[name]
+    url = preset.url and urls.join(preset.url.rpartition("/")[0], entry["file"])
+    own = {key: entry[key] for key in ("file", "sha256", "size")}
+    return dataclasses.replace(preset, name=f"{preset.name}@{name}", url=url, **own)
