@@ -68,7 +68,10 @@ def _load_idx(name, folder, split):
 def load_fashion_mnist(split: str, data_dir: str | None, image_size) -> ImageData:
     """Returns Fashion-MNIST; see `training.data.load`. It has a size of its own."""
     name = "fashion_mnist"
-    for folder in [pathlib.Path(data_dir)] if data_dir else [ASSETS / name, DEBIAN]:
+    own = [pathlib.Path(data_dir)] if data_dir else []
+    # One folder is given for all data sets of a command, and may be that of another.
+    is_elsewhere = not (data_dir and tfds.is_prepared(name, data_dir))
+    for folder in [*own, *([ASSETS / name, DEBIAN] if is_elsewhere else [])]:
         if (folder / _IDX_FILES[split][0]).exists():
             return _load_idx(name, folder, split)
     return tfds.load(name, split, data_dir)

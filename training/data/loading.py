@@ -57,9 +57,9 @@ def load(
         data_dir: Where the data lie: the four IDX files for Fashion-MNIST, the files of
             CIFAR as published (see `training.data.cifar_files.load`), published
             corrupted or perturbed sets, else the `data_dir` of TensorFlow Datasets. By
-            default Fashion-MNIST comes from the package (test images), from the Debian
-            package `dataset-fashion-mnist`, or from TensorFlow Datasets, the first that
-            has it.
+            default, or where that has none, Fashion-MNIST comes from the package (test
+            images), from the Debian package `dataset-fashion-mnist`, or from TensorFlow
+            Datasets, the first that has it.
         image_size: Height and width of images that have no size of their own, those of
             folders, some of TensorFlow Datasets, and noise. They are resized by the
             shorter side, then cropped at the center. By default the images of a folder

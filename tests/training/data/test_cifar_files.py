@@ -244,3 +244,8 @@ def test_an_array_in_columns_is_read_as_it_is(tmp_path):
     loaded = data.load("cifar10", "test", str(file.parent)).images
     expected = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     np.testing.assert_array_equal(loaded, expected)
+
+
+def test_a_folder_of_cifar_does_not_hide_the_packaged_test_images(tmp_path):
+    found = data.load("fashion_mnist", "test", str(tmp_path))
+    assert found.images.shape == (10_000, 28, 28, 1)
