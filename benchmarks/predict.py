@@ -18,7 +18,7 @@ as many passes as make 320 rows, the wrapper over 640, and scaled. All have the 
 number of threads. The peers, which are no dependencies of this project, run in the
 Python of `--peers`; the numbers of weights are compared. A flipout network there has
 the Bayesian layers of torch-uncertainty, which draw one kernel for each pass, as
-`prediction="weights"` does.
+`estimator="weight_sampling"` does.
 
 `--headline` is something else: for packaged backbones the time of a plain loop of the
 most passes of `mcdo` that its card has, over that of the fewest passes of `smooth_mcdo`

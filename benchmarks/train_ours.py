@@ -94,7 +94,7 @@ def convolution(
     if kind in ("flipout", "one draw"):
         built = [layers.Conv2DFlipout(filters, 3, seed=0, **settings)]
         if kind == "one draw":
-            built[0].sample = ESTIMATORS["weights"]
+            built[0].sample = ESTIMATORS["weight_sampling"]
     else:
         count = 2 if kind == "two convolutions" else 1
         built = [keras.layers.Conv2D(filters, 3, **settings) for _ in range(count)]

@@ -1,15 +1,16 @@
 """Ways to draw the outputs of a linear map with a Gaussian kernel.
 
 All of them have outputs of the same mean and variance, are called alike and know the
-map as a function alone. They differ in what the examples of a batch share and in cost:
+map as a function alone. They differ in what is drawn and in cost:
 
-    flipout   two maps; one draw of a kernel, set apart by signs for each example
-    weights   one map; one draw of a kernel, the same for each example
-    outputs   two maps; no draw of a kernel, but one for each output
+    flipout                   two maps; a kernel, with other signs for each example
+    weight_sampling           one map; a kernel, the same for each example
+    local_reparameterization  two maps; no kernel, but each output
 
-`weights` is the cheapest for large batches. `outputs` is for small ones, where a kernel
-has more entries than the outputs. It draws the outputs independently of each other,
-those of a convolution at neighboring points too, which under one kernel are not.
+`weight_sampling` is the cheapest for large batches. `local_reparameterization` is for
+small ones, where a kernel has more entries than the outputs. It draws the outputs
+independently of each other, even those of a convolution at neighboring points, which
+are correlated under one kernel.
 """
 
 from collections.abc import Callable
@@ -48,7 +49,7 @@ def flipout(linear: Callable, inputs, loc, scale, key, row_keys):
     return linear(inputs, loc) + flipped * signs[..., channels:]
 
 
-def weights(linear: Callable, inputs, loc, scale, key, row_keys):
+def weight_sampling(linear: Callable, inputs, loc, scale, key, row_keys):
     """Returns `linear(x, loc + scale * noise)`; see `flipout`.
 
     The examples share the kernel, so their perturbations are correlated. Those of
@@ -62,7 +63,7 @@ def weights(linear: Callable, inputs, loc, scale, key, row_keys):
     return linear(inputs, loc + scale * noise)
 
 
-def outputs(linear: Callable, inputs, loc, scale, key, row_keys):
+def local_reparameterization(linear: Callable, inputs, loc, scale, key, row_keys):
     """Returns `linear(x, loc) + sqrt(linear(x**2, scale**2)) * noise`; see `flipout`.
 
     Each output of each example has noise of its own.
@@ -79,5 +80,9 @@ def outputs(linear: Callable, inputs, loc, scale, key, row_keys):
 
 
 # By their name, and whether a draw of an example follows from its row key alone.
-ESTIMATORS = {"flipout": flipout, "weights": weights, "outputs": outputs}
-BY_ROW = {"outputs"}
+ESTIMATORS = {
+    "flipout": flipout,
+    "weight_sampling": weight_sampling,
+    "local_reparameterization": local_reparameterization,
+}
+BY_ROW = {"local_reparameterization"}

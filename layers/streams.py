@@ -22,10 +22,10 @@ from layers.estimators import ESTIMATORS
 
 
 class _Stream:
-    def __init__(self, key, offset, prediction, prepared, number):
+    def __init__(self, key, offset, estimator, prepared, number):
         self.key, self.offset, self.calls = key, offset, {}
         self.number = number
-        self.prediction, self.prepared = prediction, prepared or {}
+        self.estimator, self.prepared = estimator, prepared or {}
         self.trace = tracing.current()
 
     def next_key(self, name: str):
@@ -53,7 +53,7 @@ def _active() -> _Stream | None:
 def stream(
     key,
     offset=0,
-    prediction: str | None = None,
+    estimator: str | None = None,
     prepared: dict | None = None,
     number=None,
 ):
@@ -72,7 +72,8 @@ def stream(
     Args:
         key: Integer or scalar integer tensor; or a tensor of shape `(streams,)`.
         offset: The number of the first example of the batch.
-        prediction: In place of that of the layers with Gaussian weights.
+        estimator: Overrides that of the layers with Gaussian weights: `"flipout"`,
+            `"weight_sampling"` or `"local_reparameterization"`.
         prepared: What `prepare` gave, by layer.
         number: Which sample this is, an integer or a scalar integer tensor, for layers
             with several members: it is that of member `number % num_members` in all of
@@ -88,19 +89,19 @@ def stream(
     ...     print(bool(keras.ops.all(dropout(x) == first)))
     True
     """
-    if prediction is not None:
-        check_choice(prediction, "prediction", ESTIMATORS)
-    token = _STREAM.set(_Stream(key, offset, prediction, prepared, number))
+    if estimator is not None:
+        check_choice(estimator, "estimator", ESTIMATORS)
+    token = _STREAM.set(_Stream(key, offset, estimator, prepared, number))
     try:
         yield
     finally:
         _STREAM.reset(token)
 
 
-def prediction() -> str | None:
-    """Returns what the stream around, if there is one, says in place of the layers."""
+def estimator() -> str | None:
+    """Returns the estimator of the current stream, or None."""
     active = _active()
-    return active.prediction if active is not None else None
+    return active.estimator if active is not None else None
 
 
 def _counting():

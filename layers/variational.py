@@ -51,9 +51,10 @@ class GaussianKernel(streams.RandomLayer):
         prior_scale: Standard deviation of the Gaussian prior, which has mean 0.
         initial_scale: Initial standard deviation of the posterior.
         seed: Makes the draws reproducible; see `layers.RandomLayer`.
-        prediction: How to draw where `training` is not set: `"flipout"`, as in
-            training; `"weights"`, one kernel for the whole batch, which saves a map;
-            or `"outputs"`, for small batches. `layers/estimators.py` has more.
+        estimator: How to draw where `training` is not set: `"flipout"`, as in
+            training; `"weight_sampling"`, one kernel for the whole batch, which saves a
+            map; or `"local_reparameterization"`, for small batches. See
+            `layers/estimators.py`.
     """
 
     sample = staticmethod(ESTIMATORS["flipout"])  # In training.
@@ -69,11 +70,11 @@ class GaussianKernel(streams.RandomLayer):
         prior_scale: float,
         initial_scale: float,
         seed: int | None,
-        prediction: str = "flipout",
+        estimator: str = "flipout",
         **kwargs,
     ):
         super().__init__(seed, **kwargs)
-        self.prediction = checks.check_choice(prediction, "prediction", ESTIMATORS)
+        self.estimator = checks.check_choice(estimator, "estimator", ESTIMATORS)
         self.use_bias = use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
@@ -109,7 +110,7 @@ class GaussianKernel(streams.RandomLayer):
         return self._estimator() in BY_ROW
 
     def _estimator(self):
-        return streams.prediction() or self.prediction
+        return streams.estimator() or self.estimator
 
     def prepare(self):
         """Returns mean and standard deviation of the kernel, equal in all passes."""
@@ -129,7 +130,7 @@ class GaussianKernel(streams.RandomLayer):
         return outputs if self.bias is None else outputs + self.bias
 
     def get_config(self):
-        names = "use_bias", "prior_scale", "initial_scale", "prediction"
+        names = "use_bias", "prior_scale", "initial_scale", "estimator"
         config = {name: getattr(self, name) for name in names}
         for name in ("kernel_initializer", "bias_initializer"):
             config[name] = keras.initializers.serialize(getattr(self, name))
@@ -141,7 +142,7 @@ class DenseFlipout(GaussianKernel):
     """Dense layer with a Gaussian posterior over its kernel.
 
     In training every example sees its own pseudo-independent perturbation of the
-    kernel, at the cost of one shared draw; in inference, what `prediction` says. The KL
+    kernel, at the cost of one shared draw; in inference, what `estimator` says. The KL
     divergence is in `losses`; see `GaussianKernel`, also for the other arguments.
 
     Args:
@@ -172,7 +173,7 @@ class DenseFlipout(GaussianKernel):
         prior_scale: float = 1.0,
         initial_scale: float = 1e-3,
         seed: int | None = None,
-        prediction: str = "flipout",
+        estimator: str = "flipout",
         **kwargs,
     ):
         super().__init__(
@@ -182,7 +183,7 @@ class DenseFlipout(GaussianKernel):
             prior_scale=prior_scale,
             initial_scale=initial_scale,
             seed=seed,
-            prediction=prediction,
+            estimator=estimator,
             **kwargs,
         )
         self.units = checks.check_count(units, "units")
@@ -238,7 +239,7 @@ class Conv2DFlipout(GaussianKernel):
         initial_scale: float = 1e-3,
         seed: int | None = None,
         groups: int = 1,
-        prediction: str = "flipout",
+        estimator: str = "flipout",
         **kwargs,
     ):
         checks.check_channels_last(kwargs)
@@ -249,7 +250,7 @@ class Conv2DFlipout(GaussianKernel):
             prior_scale=prior_scale,
             initial_scale=initial_scale,
             seed=seed,
-            prediction=prediction,
+            estimator=estimator,
             **kwargs,
         )
         self.filters = checks.check_count(filters, "filters")

@@ -68,7 +68,7 @@ REASONS = {
         *("layers.normalization", "layers.random", "layers.tracing", "zoo.outputs"),
         *("layers.replicas", "zoo.arrays"),
         *("layers.blur.check_taps", "layers.blur.blur", "layers.blur.sums"),
-        *("layers.blur.blurred_size", "layers.streams.prediction"),
+        *("layers.blur.blurred_size", "layers.streams.estimator"),
         *("layers.streams.RandomLayer", "layers.variational.gaussian_kl"),
         *(
             "layers.variational.GaussianKernel",

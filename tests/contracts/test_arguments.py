@@ -51,7 +51,7 @@ CONSTRUCTORS = {
             "prior_scale": SCALES,
             "initial_scale": SCALES,
             "seed": SEEDS,
-            "prediction": ("flip", None, 3),
+            "estimator": ("flip", None, 3),
         },
     ),
     "Conv2DFlipout": (
@@ -65,7 +65,7 @@ CONSTRUCTORS = {
             "groups": COUNTS,
             "prior_scale": SCALES,
             "initial_scale": SCALES,
-            "prediction": ("flip", None),
+            "estimator": ("flip", None),
         },
     ),
 }
@@ -183,7 +183,7 @@ def test_settings_of_posteriors_are_named(model):
         MonteCarlo: {
             "num_samples": COUNTS,
             "seed": SEEDS,
-            "prediction": ("flip", 3),
+            "estimator": ("flip", 3),
             "memory": COUNTS,
         },
         Temperature: {"temperature": SCALES, "seed": SEEDS},
@@ -200,11 +200,11 @@ def test_settings_of_posteriors_are_named(model):
 
 
 def test_settings_of_streams_are_named(model):
-    def enter(prediction):
-        with layers.stream(0, prediction=prediction):
+    def enter(estimator):
+        with layers.stream(0, estimator=estimator):
             pass
 
-    check_all(enter, [Case(v, (v,), Refused("prediction")) for v in ("flip", "")])
+    check_all(enter, [Case(v, (v,), Refused("estimator")) for v in ("flip", "")])
     cases = [Case(repr(v), (v,), Refused("seed")) for v in (*SEEDS, None)]
     check_all(lambda seed: layers.set_seed(model, seed), cases)
 

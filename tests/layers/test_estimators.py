@@ -31,8 +31,8 @@ def sampled(request):
     """Samples of the noise by estimator, and the slopes that they should have."""
     kind, arguments, shape = CASES[request.param]
     x, noise = normal(*shape), {}
-    for prediction in ("weights", "outputs"):
-        layer, scale = build(kind, arguments, shape, prediction=prediction)
+    for estimator in ("weight_sampling", "local_reparameterization"):
+        layer, scale = build(kind, arguments, shape, estimator=estimator)
 
         def outputs(key, layer=layer):
             with stream(key):
@@ -45,13 +45,13 @@ def sampled(request):
             autograph=False,
         )
         mean = twin(layer, layer.kernel, x) + 1
-        noise[prediction] = np.asarray(draw() - mean).reshape(4000, len(x), -1)
+        noise[estimator] = np.asarray(draw() - mean).reshape(4000, len(x), -1)
     return slopes(layer, scale, x), noise
 
 
 def test_one_kernel_for_the_batch_has_its_covariance_within_and_among_examples(sampled):
     slope, noise = sampled
-    noise = noise["weights"]
+    noise = noise["weight_sampling"]
     assert_mean_close(noise, 0.0)
     for i, j in ((0, 0), (1, 1), (0, 1)):
         products = noise[:, i, :, None] * noise[:, j, None, :]
@@ -60,7 +60,7 @@ def test_one_kernel_for_the_batch_has_its_covariance_within_and_among_examples(s
 
 def test_outputs_have_the_variance_of_the_kernel_and_are_independent(sampled):
     slope, noise = sampled
-    noise = noise["outputs"]
+    noise = noise["local_reparameterization"]
     assert_mean_close(noise, 0.0)
     variance = np.sum(slope**2, axis=-1)
     for example in range(2):
@@ -76,7 +76,7 @@ def test_passes_of_both_are_independent(sampled):
 
 def test_outputs_of_a_dense_layer_have_exactly_the_mean_and_variance():
     # By hand: x = (1, 2), sigma = (.1, .2), so the variance is .01 + .16.
-    layer = DenseFlipout(1, False, prediction="outputs", name="layer")
+    layer = DenseFlipout(1, False, estimator="local_reparameterization", name="layer")
     layer.build((None, 2))
     layer.kernel.assign([[3.0], [-1.0]])
     layer.kernel_rho.assign(np.log(np.expm1([[0.1], [0.2]])))
@@ -88,9 +88,9 @@ def test_outputs_of_a_dense_layer_have_exactly_the_mean_and_variance():
     np.testing.assert_allclose(y, 1.0 + np.sqrt(0.17) * noise, rtol=1e-6)
 
 
-@pytest.mark.parametrize("prediction", ESTIMATORS)
-def test_training_is_flipout_whatever_the_prediction(prediction):
-    layer, _ = build(*CASES["dense"], prediction=prediction)
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_training_is_flipout_whatever_the_prediction(estimator):
+    layer, _ = build(*CASES["dense"], estimator=estimator)
     flipout, _ = build(*CASES["dense"])
     flipout.set_weights(layer.get_weights())
     x = normal(4, 6)
@@ -100,18 +100,18 @@ def test_training_is_flipout_whatever_the_prediction(prediction):
         np.testing.assert_array_equal(layer(x, training=True), expected)
     with stream(1):
         same = np.allclose(layer(x, training=False), expected)
-    assert same == (prediction == "flipout")
+    assert same == (estimator == "flipout")
 
 
-@pytest.mark.parametrize("prediction", ESTIMATORS)
-def test_a_stream_says_how_to_predict_in_place_of_the_layer(prediction):
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_stream_says_how_to_predict_in_place_of_the_layer(estimator):
     layer, _ = build(*CASES["conv"])
-    other, _ = build(*CASES["conv"], prediction=prediction)
+    other, _ = build(*CASES["conv"], estimator=estimator)
     other.set_weights(layer.get_weights())
     x = normal(3, 4, 5, 2)
     with stream(1):
         expected = np.asarray(other(x))
-    with stream(1, prediction=prediction):
+    with stream(1, estimator=estimator):
         np.testing.assert_array_equal(layer(x), expected)
 
 
@@ -130,7 +130,9 @@ def test_what_is_prepared_is_used():
 ROWS = {
     "dropout": MCDropout(0.5, name="layer"),
     "channelwise": MCDropout(0.5, channelwise=True, name="layer"),
-    "dense": DenseFlipout(3, initial_scale=1.0, prediction="outputs", name="layer"),
+    "dense": DenseFlipout(
+        3, initial_scale=1.0, estimator="local_reparameterization", name="layer"
+    ),
 }
 
 
@@ -152,9 +154,9 @@ def test_several_streams_in_one_batch_draw_what_each_would(layer, offset):
 
 def test_layers_that_share_a_draw_in_a_batch_say_so():
     assert not DenseFlipout(3).by_row
-    assert not DenseFlipout(3, prediction="weights").by_row
-    layer = Conv2DFlipout(3, 3, prediction="weights")
-    with stream(0, prediction="outputs"):
+    assert not DenseFlipout(3, estimator="weight_sampling").by_row
+    layer = Conv2DFlipout(3, 3, estimator="weight_sampling")
+    with stream(0, estimator="local_reparameterization"):
         assert layer.by_row
 
 
@@ -181,12 +183,15 @@ def test_draws_compiled_by_themselves_have_the_same_bits():
 
 def test_an_unknown_way_is_refused():
     with pytest.raises(
-        ValueError, match="`prediction` must be one of flipout, weights, outputs.*=flip"
+        ValueError, match="`estimator` must be one of flipout, weight_sampling, .*=flip"
     ):
-        DenseFlipout(3, prediction="flip")
+        DenseFlipout(3, estimator="flip")
 
 
 def test_the_way_is_in_the_config():
-    layer = Conv2DFlipout(3, 3, prediction="outputs")
+    layer = Conv2DFlipout(3, 3, estimator="local_reparameterization")
     config = keras.saving.serialize_keras_object(layer)
-    assert keras.saving.deserialize_keras_object(config).prediction == "outputs"
+    assert (
+        keras.saving.deserialize_keras_object(config).estimator
+        == "local_reparameterization"
+    )

@@ -123,7 +123,7 @@ CALLS = {
 def test_a_stream_around_a_compiled_function_has_no_effect(call):
     inside, outside = trained(), trained()
     first, second = call(inside), call(outside)
-    with stream(0, prediction="weights"):
+    with stream(0, estimator="weight_sampling"):
         results = [first(inside), first(inside)]
     results.append(first(inside))
     expected = [second(outside) for _ in range(3)]

@@ -112,7 +112,7 @@ def legend(figure, axis, wide: bool = False):
     """Puts the legend of an axis below a figure.
 
     Args:
-        figure: It.
+        figure: The figure to put the legend on.
         axis: One that has all labels.
         wide: Whether the figure is a `wide_figure`.
     """

@@ -36,14 +36,14 @@ def last_layer_dropout(parts: Parts, rate: float = 0.32) -> Parts:
 
 
 def flipout(
-    parts: Parts, prior_scale: float = 1.0, prediction: str = "weights"
+    parts: Parts, prior_scale: float = 1.0, estimator: str = "weight_sampling"
 ) -> Parts:
     """Gaussian weights (Wen et al., 2018) in the inner convolutions and the head.
 
     Flipout is for training. A prediction draws one kernel for the whole batch by
     default, which takes one convolution in place of two.
     """
-    settings = {"prior_scale": prior_scale, "prediction": prediction}
+    settings = {"prior_scale": prior_scale, "estimator": estimator}
     conv = functools.partial(
         layers.Conv2DFlipout,
         use_bias=False,

@@ -30,7 +30,7 @@ from zoo.posterior.sample_loop import (
 )
 
 MEMORY = 64 * 2**20
-_NOISE_SETTINGS = "rate", "stddev", "prediction"  # Attributes of layers that draw.
+_NOISE_SETTINGS = "rate", "stddev", "estimator"  # Attributes of layers that draw.
 _NUM_PROBED = 8  # So many images are looked at in what is not of this package.
 
 
@@ -57,10 +57,10 @@ class MonteCarlo(Posterior):
         model: From images to logits.
         num_samples: The number of forward passes.
         seed: Makes the calls without a seed reproducible.
-        prediction: How layers with Gaussian weights draw, in place of their own
-            `prediction`: `"flipout"`, `"weights"` or `"outputs"`.
-        memory: How many bytes the feature maps of the passes of one batch may take,
-            about. A single pass of all images takes what it takes.
+        estimator: Overrides that of all layers with Gaussian weights: `"flipout"`,
+            `"weight_sampling"` or `"local_reparameterization"`.
+        memory: Approximate limit on the bytes of feature maps in memory at once; passes
+            are batched up to it. One pass of all images is the minimum.
 
     Input shape: `(batch, height, width, channels)`.
 
@@ -80,21 +80,21 @@ class MonteCarlo(Posterior):
         model: keras.Model,
         num_samples: int = 10,
         seed: int | None = None,
-        prediction: str | None = None,
+        estimator: str | None = None,
         memory: int = MEMORY,
         **kwargs,
     ):
         super().__init__(seed, **kwargs)
         outputs.check_model(model)
-        if prediction is not None:
-            layers.checks.check_choice(prediction, "prediction", ESTIMATORS)
+        if estimator is not None:
+            layers.checks.check_choice(estimator, "estimator", ESTIMATORS)
         self.memory = layers.checks.check_count(memory, "memory")
         self.model = model
         self.num_samples = layers.checks.check_count(num_samples, "num_samples")
-        self.prediction = prediction
+        self.estimator = estimator
         *self.map_shape, self.num_classes = model.output_shape[1:]
         self.image_shape = tuple(model.input_shape[1:])
-        with layers.stream(0, prediction=prediction):
+        with layers.stream(0, estimator=estimator):
             self._split = Split(model)
         self.repeats_itself = not self._split.draws
         self._compiled = Compiled(self._draw, self, self._split.is_known)
@@ -258,7 +258,7 @@ class MonteCarlo(Posterior):
             logits = ops.cast(self._split.suffix(values), "float32")
             count = num_samples if tolerance is None else 1
             return ops.broadcast_to(logits, shape), count
-        settings = offset, self.prediction, _prepare(self.model)
+        settings = offset, self.estimator, _prepare(self.model)
 
         def passes(keys, values, numbers):
             with layers.stream(keys, *settings, numbers):
@@ -299,7 +299,7 @@ class MonteCarlo(Posterior):
         config = {
             "model": keras.saving.serialize_keras_object(self.model),
             "num_samples": self.num_samples,
-            "prediction": self.prediction,
+            "estimator": self.estimator,
             "memory": self.memory,
         }
         return {**super().get_config(), **config}

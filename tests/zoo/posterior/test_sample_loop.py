@@ -25,10 +25,10 @@ def masks_only():
     return keras.Model(inputs, layers.MCDropout(0.3, name="mask")(inputs))
 
 
-def gaussian(prediction="flipout"):
+def gaussian(estimator="flipout"):
     """Two layers with Gaussian weights, of which the first sees no noise."""
     inputs = keras.Input((8, 8, 1))
-    kwargs = {"initial_scale": 0.5, "prediction": prediction}
+    kwargs = {"initial_scale": 0.5, "estimator": estimator}
     x = layers.Conv2DFlipout(3, 3, name="conv", **kwargs)(inputs / 255.0)
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
     keras.utils.set_random_seed(0)
@@ -59,24 +59,24 @@ def test_masks_are_those_of_a_loop_bit_for_bit(memory):
 
 
 @functools.cache
-def passes_of_gaussian(prediction):
+def passes_of_gaussian(estimator):
     """A model, and five passes of it."""
     model = gaussian()
-    return model, hand_made(model, IMAGES, 3, 5, prediction=prediction)
+    return model, hand_made(model, IMAGES, 3, 5, estimator=estimator)
 
 
 @pytest.mark.parametrize(
-    "memory, prediction",
+    "memory, estimator",
     [
         (SIZES[0], None),
         (SIZES[2], "flipout"),
-        (SIZES[2], "weights"),
-        *((memory, "outputs") for memory in SIZES),
+        (SIZES[2], "weight_sampling"),
+        *((memory, "local_reparameterization") for memory in SIZES),
     ],
 )
-def test_gaussian_weights_are_those_of_a_loop(memory, prediction):
-    model, expected = passes_of_gaussian(prediction)
-    posterior = MonteCarlo(model, 5, prediction=prediction, memory=memory)
+def test_gaussian_weights_are_those_of_a_loop(memory, estimator):
+    model, expected = passes_of_gaussian(estimator)
+    posterior = MonteCarlo(model, 5, estimator=estimator, memory=memory)
     samples = as_numpy(posterior(IMAGES, seed=3))
     np.testing.assert_allclose(samples, expected, atol=1e-5)
     assert np.min(np.std(samples, axis=0)) > 1e-3
@@ -95,12 +95,14 @@ def test_models_of_the_zoo_pass_as_in_a_loop(name):
     assert np.min(np.std(samples, axis=0)) > 0
 
 
-@pytest.mark.parametrize("prediction", ["flipout", "weights", "outputs"])
-def test_samples_have_the_moments_of_independent_passes(prediction):
+@pytest.mark.parametrize(
+    "estimator", ["flipout", "weight_sampling", "local_reparameterization"]
+)
+def test_samples_have_the_moments_of_independent_passes(estimator):
     from tests.helpers.checks import assert_mean_close  # Imports TensorFlow.
 
     inputs = keras.Input((6,))
-    dense = layers.DenseFlipout(3, prediction=prediction)
+    dense = layers.DenseFlipout(3, estimator=estimator)
     model = keras.Model(inputs, dense(inputs))
     scale = np.random.default_rng(1).uniform(0.2, 1, (6, 3))
     dense.kernel_rho.assign(np.log(np.expm1(scale)))
@@ -257,7 +259,7 @@ def test_a_model_that_draws_nothing_stops_at_once():
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda m: MonteCarlo(m, prediction="mean"), "`prediction` must.*=mean"),
+        (lambda m: MonteCarlo(m, estimator="mean"), "`estimator` must.*=mean"),
         (lambda m: MonteCarlo(m, memory=0), "`memory` must be.*memory=0"),
         (lambda m: MonteCarlo(m).sample_until(IMAGES, -1), "tolerance=-1, step=5"),
         (lambda m: MonteCarlo(m).sample_until(IMAGES, 0.1, step=1), "step=1"),
@@ -281,7 +283,7 @@ for memory in (1, 2000, 2**26):
     samples = MonteCarlo(masks_only(), 11, memory=memory)(x, seed=5)
     np.testing.assert_array_equal(samples, expected)
 test_samples_are_drawn_until_the_mean_is_known(2**26, 0.05)
-test_gaussian_weights_are_those_of_a_loop(30_000, "outputs")
+test_gaussian_weights_are_those_of_a_loop(30_000, "local_reparameterization")
 posterior = MonteCarlo(mc_network(), 3)
 before = np.asarray(posterior(IMAGES, seed=1))
 posterior.model.layers[-1].bias.assign_add([1.0, 0.0, 0.0])
