@@ -336,7 +336,7 @@ MUTATIONS = [
     (
         "labels of a data set with classes in another order are taken as they are",
         "zoo/posterior/examples.py",
-        'return np.array(places, "int32")[_as_numpy(dataset.labels)]',
+        'return np.array(places, "int32")[np.asarray(dataset.labels)]',
         "return dataset.labels",
         "tests/zoo/posterior/test_adapt.py",
     ),

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-from keras import ops
 
 from zoo import arrays
 from zoo.classifier import match
@@ -31,7 +30,7 @@ def batches(
     """
     count = 0
     for batch in _batches(dataset, labels, batch_size, classes):
-        images, own = map(_as_numpy, batch)
+        images, own = map(np.asarray, batch)
         if own.shape[:1] != images.shape[:1]:
             raise ValueError(
                 "There must be one integer label for each image. Received: "
@@ -61,7 +60,7 @@ def _batches(dataset, labels, batch_size, classes):
 
 
 def _slices(images, labels, batch_size):
-    labels = _as_numpy(labels)
+    labels = np.asarray(labels)
     if not labels.ndim or len(labels) != len(images):
         raise ValueError(
             "`labels` must have one integer for each image. Received: "
@@ -89,8 +88,4 @@ def _matched(dataset, classes):
     if not classes or numbered or given == tuple(classes):
         return dataset.labels
     places = match(given, classes, "the data set", "the model")
-    return np.array(places, "int32")[_as_numpy(dataset.labels)]
-
-
-def _as_numpy(values):
-    return ops.convert_to_numpy(values) if hasattr(values, "shape") else values[:]
+    return np.array(places, "int32")[np.asarray(dataset.labels)]
