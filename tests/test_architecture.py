@@ -136,7 +136,10 @@ KNOWS = {
     "training.data": {"training.corruptions"},
     "training.export": {"training.corruptions", "training.data"},
     "training.metrics": {"training.corruptions"},
-    "training.recipes": {"training.augment"},
+    "training.objectives": {"training.objective"},
+    "training.recipes": {
+        *("training.augment", "training.objectives", "training.optimizer"),
+    },
 }
 # And what others do not.
 KNOWS_NOT = {

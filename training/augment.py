@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from layers import random
+from training.augment_chains import mix_chains
 
 
 def flip(images, keys):
@@ -93,4 +94,5 @@ AUGMENTATIONS = {
     "crop4": functools.partial(crop, padding=4),
     "crop8": functools.partial(crop, padding=8),
     "resized_crop": functools.partial(resized_crop, smallest=0.25),
+    "augmix": mix_chains,
 }

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
+from keras import ops
 
 from layers import random
 from training.augment import AUGMENTATIONS
@@ -41,6 +42,19 @@ def augment(images, keys, augmentations: Sequence[str]):
     for name in augmentations:
         images = AUGMENTATIONS[name](images, keys)
     return images
+
+
+def _views(images, keys, views):
+    """Returns an axis of views behind that of the images, if there are several."""
+    each = [
+        augment(images, random.fold(keys, _VIEW + number), names)
+        for number, names in enumerate(views)
+    ]
+    return each[0] if len(each) == 1 else ops.stack(each, axis=1)
+
+
+# Keys below it are those of augmentations.
+_VIEW = 0x71E3
 
 
 def _taken(data, index):
@@ -100,6 +114,7 @@ def train_batches(
     epoch: int = 0,
     start: int = 0,
     replicas: int = 1,
+    views: Sequence[Sequence[str]] = ((),),
 ):
     """Returns the augmented batches of an epoch, from a step on.
 
@@ -115,19 +130,28 @@ def train_batches(
         start: The number of the first batch.
         replicas: How many share a batch. Where they cannot do so evenly, the batch is
             filled up; see `spread`.
+        views: For each view of an image, the augmentations that follow the others.
 
     Returns:
         On the TensorFlow backend a `tf.data.Dataset`, else an iterator, of images and
-        labels; and, if `uneven`, of weights: zero for what fills up, and for images
+        labels, with several views of images of shape `(batch, views, height, width,
+        channels)`; and, if `uneven`, of weights: zero for what fills up, and for images
         what makes the mean over the rows that over the images.
 
     Raises:
-        ValueError: If an augmentation is unknown or the batch is larger than the set.
+        ValueError: If an augmentation is unknown or the batch is larger than the set,
+            or labels of pixels would stay where they are while the pixels move.
     """
-    unknown = set(augmentations) - set(AUGMENTATIONS)
-    if unknown:
+    together = {*augmentations}.union(*views)
+    if unknown := together - set(AUGMENTATIONS):
         raise ValueError(
             f"Unknown augmentations {sorted(unknown)}. Known: {sorted(AUGMENTATIONS)}."
+        )
+    if together and data.labels.ndim > 1:
+        raise ValueError(
+            "Augmentations move pixels, and not their labels; with a label for each "
+            "pixel there must be none. Received: augmentations="
+            f"{sorted(together)}, labels.shape={data.labels.shape}"
         )
     steps = steps_per_epoch(data, batch_size)
     rows = -(-batch_size // replicas) * replicas
@@ -140,7 +164,7 @@ def train_batches(
         return _examples(data, order[number], batch_size, replicas, weight)
 
     key = random.fold(random.fold(seed, epoch), 0xDA7A)
-    prepare = _preparation(tuple(augmentations))
+    prepare = _preparation(tuple(augmentations), tuple(map(tuple, views)))
     if keras.backend.backend() != "tensorflow":
         return (
             (prepare(key, images, index), labels, *weights)
@@ -161,11 +185,12 @@ def train_batches(
 
 
 @functools.cache
-def _preparation(augmentations):
+def _preparation(augmentations, views):
     """Returns the augmentation of a batch; JAX compiles it once for all epochs."""
 
     def prepare(key, images, index):
-        return augment(images, random.fold(key, index), augmentations)
+        keys = random.fold(key, index)
+        return _views(augment(images, keys, augmentations), keys, views)
 
     if keras.backend.backend() != "jax":
         return prepare
@@ -243,7 +268,7 @@ def _dataset(batch, count, data, batch_size, weighted):
 
     signature = (
         tf.TensorSpec((batch_size, *data.input_shape), tf.uint8),
-        tf.TensorSpec((batch_size,), tf.int32),
+        tf.TensorSpec((batch_size, *data.labels.shape[1:]), tf.int32),
         tf.TensorSpec((batch_size,), tf.uint32),
         *([tf.TensorSpec((batch_size,), tf.float32)] if weighted else []),
     )

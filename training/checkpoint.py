@@ -31,7 +31,7 @@ class Position:
 def _variables(model) -> dict:
     """All state by name: weights, random counters, optimizer and metrics."""
     groups = {
-        "model": model.weights,
+        "model": model.variables,  # With those of its objective.
         "optimizer": model.optimizer.variables,
         "metrics": model.metrics_variables,
     }
@@ -72,18 +72,21 @@ def save(model: keras.Model, path: pathlib.Path, position: Position, settings: d
         safetensors.numpy.save_file(arrays, temporary, metadata)
 
 
-def check(path: pathlib.Path, settings: dict):
+def check(path: pathlib.Path, settings: dict, defaults: dict):
     """Checks that a checkpoint is of the training that goes on.
 
     Args:
         path: The file.
         settings: Must equal those of the checkpoint.
+        defaults: What settings of the recipe were that the checkpoint does not have,
+            since they are newer.
 
     Raises:
         ValueError: If the file is damaged, or of another training: it says in what.
     """
     metadata, _ = _read(path, ())
-    if odd := differences(json.loads(metadata["settings"]), settings):
+    old = json.loads(metadata["settings"])
+    if odd := differences({**old, "recipe": {**defaults, **old["recipe"]}}, settings):
         raise ValueError(
             f"The checkpoint '{path}' is of another training: {odd}. Use another "
             "workdir, or the same settings and data."

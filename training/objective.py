@@ -1,6 +1,8 @@
-"""Losses: cross-entropy, and the evidence lower bound of Gaussian weights."""
+"""What a training minimizes: objectives, and the evidence lower bound of each."""
 
 import contextvars
+import dataclasses
+from collections.abc import Callable
 
 import keras
 from keras import ops
@@ -57,17 +59,79 @@ def cross_entropy(label_smoothing: float = 0.0, num_classes: int | None = None):
     return SmoothedCrossEntropy(label_smoothing, num_classes)
 
 
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What the steps of a training minimize, in nats per example.
+
+    `training.objectives.OBJECTIVES` has those that recipes name. KL divergences of
+    Gaussian weights, divided by the number of training examples, and penalties of
+    layers are added to all of them.
+
+    Attributes:
+        loss: The loss of labels and logits. It is shown for the validation and the test
+            set, and is what a step minimizes where there is no `training_loss`.
+        training_loss: A function of `(model, images, labels, logits)` to the nats of
+            each example, of shape `(batch,)`, which a step minimizes in place of
+            `loss`. The logits are those of the images in training; it may call the
+            model with others.
+        views: The views of an image that a step gets: for each of them the names of
+            augmentations that follow those of the recipe. With more than one, images
+            have the shape `(batch, views, height, width, channels)` and logits
+            `(batch, views, num_classes)`. Metrics are those of the first view, and
+            batch statistics those of all together.
+        begin_epoch: A function of the model and the number of the epoch, from 0, that
+            is called before its first step; not where a training goes on inside of it.
+        variables: State that steps or `begin_epoch` change: Keras variables without a
+            gradient. It is in the checkpoint, and not in the weights.
+    """
+
+    loss: keras.losses.Loss
+    training_loss: Callable | None = None
+    views: tuple[tuple[str, ...], ...] = ((),)
+    begin_epoch: Callable[[keras.Model, int], None] | None = None
+    variables: tuple[keras.Variable, ...] = ()
+
+
+class _Mean(keras.losses.Loss):
+    """The mean of values as of every loss: by their weights, a part on each replica."""
+
+    def call(self, y_true, y_pred):
+        return y_pred
+
+
 @keras.saving.register_keras_serializable(package="training")
 class Elbo(Classifier):
     """What `elbo` returns; loaded, copied and cloned it divides by the same number."""
 
     # Whether weights are those of batches that were filled up; see `training.batches`.
     filled_up = False
+    # What steps minimize in place of the loss that the model is compiled with.
+    objective: Objective | None = None
 
     @property
     def num_examples(self) -> int:
         """The size of the training set."""
         return self.knows().get("num_examples", 1)
+
+    def minimize(self, objective: Objective):
+        """Makes the steps of `fit` minimize an objective, with whose loss it compiles.
+
+        Args:
+            objective: What is minimized. With several views, batches of a training have
+                an axis of them behind that of the examples, and so have the logits.
+        """
+        self.objective = objective
+        if self._num_views > 1:
+            self.input_spec = None
+
+    @property
+    def _num_views(self):
+        return 1 if self.objective is None else len(self.objective.views)
+
+    @property
+    def variables(self):
+        own = () if self.objective is None else self.objective.variables
+        return [*super().variables, *own]
 
     def train_step(self, *args, **kwargs):
         # Here, since each replica of a distributed training runs it in its own thread.
@@ -89,18 +153,43 @@ class Elbo(Classifier):
         count = _IMAGES.get()
         rows = inputs if count is None else inputs[:count]
         with divergence_per_example(self.num_examples):
-            outputs = super().call(rows, training=training, mask=mask)
+            outputs = self._all_views(rows, training, mask)
         if count is None:
             return outputs
         # In place of their logits: they have no weight in the loss.
         missing = (ops.shape(inputs)[0] - count, *outputs.shape[1:])
         return ops.concatenate([outputs, ops.zeros(missing, outputs.dtype)])
 
+    def _all_views(self, images, training, mask):
+        """Passes images, or views of them, whose logits get the axis of the views."""
+        if self._num_views == 1 or len(images.shape) == len(self.input_shape):
+            return super().call(images, training=training, mask=mask)
+        rows = ops.reshape(images, (-1, *images.shape[2:]))
+        logits = super().call(rows, training=training)
+        return ops.reshape(logits, (-1, images.shape[1], *logits.shape[1:]))
+
+    def _first_view(self, logits):
+        if self._num_views == 1 or len(logits.shape) == len(self.output_shape):
+            return logits
+        return logits[:, 0]
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        own = None if self.objective is None else self.objective.training_loss
+        if own is None or not training:
+            y_pred = self._first_view(y_pred)
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        penalties = list(self.losses)  # A second pass of the model would replace them.
+        mean = _Mean(name="mean")
+        total = mean(y, own(self, x, y, y_pred), sample_weight)
+        return total + sum(mean(y, ops.reshape(loss, (1,))) for loss in penalties)
+
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         if self.filled_up and sample_weight is not None:
             # Every image is one: sums of ones are exact.
             sample_weight = ops.cast(sample_weight > 0, "float32")
-        return super().compute_metrics(x, y, y_pred, sample_weight)
+        return super().compute_metrics(x, y, self._first_view(y_pred), sample_weight)
 
 
 def elbo(model: keras.Model, num_examples: int) -> keras.Model:

@@ -4,7 +4,6 @@ import keras
 from keras import ops
 
 from layers import keras_internals
-from training.recipes.base import Recipe
 
 
 @keras.saving.register_keras_serializable(package="training")
@@ -37,11 +36,11 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         return cls(schedule, config["warmup_steps"])
 
 
-def learning_rate(recipe: Recipe, steps_per_epoch: int):
+def learning_rate(recipe, steps_per_epoch: int):
     """Returns the learning-rate schedule of a recipe.
 
     Args:
-        recipe: The settings.
+        recipe: A `training.recipes.base.Recipe`.
         steps_per_epoch: Updates in one epoch.
     """
     schedules = keras.optimizers.schedules
@@ -61,8 +60,18 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int):
     return WarmUp(main, recipe.warmup_epochs * steps_per_epoch)
 
 
+class _KeepsWeights:
+    """An optimizer that keeps moving averages of the weights beside them.
+
+    Keras would put them in place of the weights after each `fit`, an epoch.
+    """
+
+    def finalize_variable_values(self, var_list):
+        """Leaves the weights as they are; see `average`."""
+
+
 @keras.saving.register_keras_serializable(package="training")
-class MomentumSGD(keras.optimizers.SGD):
+class MomentumSGD(_KeepsWeights, keras.optimizers.SGD):
     """Keras' gradient descent, updated by TensorFlow's kernel for momentum.
 
     Keras composes the update of seven operations on each weight. The kernel does them
@@ -86,8 +95,10 @@ class MomentumSGD(keras.optimizers.SGD):
             use_nesterov=self.nesterov,
         )
 
-    def finalize_variable_values(self, var_list):
-        """Keeps the weights; Keras would average them after each `fit`, an epoch."""
+
+@keras.saving.register_keras_serializable(package="training")
+class AdamW(_KeepsWeights, keras.optimizers.AdamW):
+    """Keras' Adam with decoupled weight decay, with the same arguments."""
 
 
 def average(model: keras.Model):
@@ -101,31 +112,68 @@ def average(model: keras.Model):
         Benefits](https://arxiv.org/abs/2411.18704) (Morales-Brotons et al., 2024).
     """
     own = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    super(MomentumSGD, own).finalize_variable_values(model.trainable_variables)
+    super(_KeepsWeights, own).finalize_variable_values(model.trainable_variables)
 
 
-def optimizer(recipe: Recipe, steps_per_epoch: int, model: keras.Model):
-    """Returns stochastic gradient descent as the recipe sets it.
+def _sgd(recipe, rate, **averages):
+    """Returns stochastic gradient descent.
 
     PyTorch adds `weight_decay * w` to the gradient, before the momentum, so that an
     update shrinks a weight by `learning_rate * weight_decay / (1 - momentum)` in the
     long run; Keras subtracts `learning_rate * weight_decay * w` itself. Hence the
-    division by `1 - momentum`. Layers with `decays = False` are left out, such as those
-    whose weights have a prior.
-
-    Args:
-        recipe: The settings.
-        steps_per_epoch: Updates in one epoch.
-        model: Whose variables it will update.
+    division by `1 - momentum`.
     """
-    result = MomentumSGD(
-        learning_rate(recipe, steps_per_epoch),
+    return MomentumSGD(
+        rate,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay / (1 - recipe.momentum),
+        name="sgd",
+        **averages,
+    )
+
+
+def _adamw(recipe, rate, **averages):
+    """Returns Adam with decoupled weight decay.
+
+    An update shrinks a weight by `learning_rate * weight_decay`, in Keras and PyTorch.
+
+    Reference:
+        [Decoupled Weight Decay Regularization](https://arxiv.org/abs/1711.05101)
+        (Loshchilov and Hutter, 2019), Algorithm 2.
+    """
+    first, second = recipe.betas
+    return AdamW(
+        rate,
+        weight_decay=recipe.weight_decay,
+        beta_1=first,
+        beta_2=second,
+        epsilon=1e-8,
+        name="adamw",
+        **averages,
+    )
+
+
+# By their name in a recipe.
+OPTIMIZERS = {"sgd": _sgd, "adamw": _adamw}
+
+
+def optimizer(recipe, steps_per_epoch: int, model: keras.Model):
+    """Returns the optimizer as the recipe sets it.
+
+    Layers with `decays = False` have no weight decay, such as those whose weights have
+    a prior.
+
+    Args:
+        recipe: A `training.recipes.base.Recipe`.
+        steps_per_epoch: Updates in one epoch.
+        model: Whose variables it will update.
+    """
+    result = OPTIMIZERS[recipe.optimizer](
+        recipe,
+        learning_rate(recipe, steps_per_epoch),
         use_ema=recipe.ema_momentum > 0,
         ema_momentum=recipe.ema_momentum,
-        name="sgd",
     )
     spared = [
         weight

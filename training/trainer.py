@@ -15,6 +15,7 @@ from training.batch_statistics import batch_normalizations, update_batch_statist
 from training.data import ImageData, fingerprint
 from training.data.image_data import Numbers
 from training.evaluation import class_names
+from training.objectives import OBJECTIVES
 from training.recipes.base import Recipe
 from zoo import outputs
 from zoo.classifier import Classifier, classes_of
@@ -108,9 +109,10 @@ def compile_model(
     outputs.check_model(model)
     steps = num_examples // recipe.batch_size
     trained = objective.elbo(model, num_examples)
+    trained.minimize(OBJECTIVES[recipe.objective](model, recipe))
     trained.compile(
         optimizer=optimizer.optimizer(recipe, steps, model),
-        loss=objective.cross_entropy(recipe.label_smoothing, model.output_shape[-1]),
+        loss=trained.objective.loss,
         weighted_metrics=[
             keras.metrics.SparseCategoricalCrossentropy("nll", from_logits=True),
             keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
@@ -192,7 +194,8 @@ def train(
         "initial_weights": initial_weights,
     }
     if (workdir / CHECKPOINT_FILE).exists():
-        checkpoint.check(workdir / CHECKPOINT_FILE, settings)
+        defaults = dataclasses.asdict(Recipe(recipe.dataset))
+        checkpoint.check(workdir / CHECKPOINT_FILE, settings, defaults)
     trained = compile_model(model, recipe, len(data), jit_compile)
     trained.filled_up = replicas > 1
     keeper = _resume(trained, workdir, settings, data, recipe)
@@ -212,6 +215,8 @@ def train(
     bar.start()
     try:
         for epoch in range(keeper.epoch, recipe.epochs):
+            if trained.objective.begin_epoch and not keeper.first_step:
+                trained.objective.begin_epoch(trained, epoch)
             trained.fit(
                 batches.train_batches(
                     data,
@@ -221,6 +226,7 @@ def train(
                     epoch,
                     keeper.first_step,
                     replicas,
+                    trained.objective.views,
                 ),
                 epochs=epoch + 1,
                 initial_epoch=epoch,
@@ -321,4 +327,9 @@ def _check_fit(model, data):
         raise ValueError(
             f"The model has {model.output_shape[-1]} classes, and data set "
             f"'{data.name}' has {len(data.classes)}."
+        )
+    if model.output_shape[1:-1] != data.labels.shape[1:]:
+        raise ValueError(
+            f"The model returns logits of shape {model.output_shape}, and the labels "
+            f"of data set '{data.name}' have the shape {data.labels.shape}."
         )

@@ -87,6 +87,7 @@ REASONS = {
         ),
         *("zoo.registry.default_normalization", "training.evaluation.array_files"),
         *("training.augment", "training.batches", "training.checkpoint"),
+        *("training.augment_chains", "training.objectives"),
         *("training.corruptions.part.corrupt_part", "training.corruptions.common"),
         *("training.corruptions.blur", "training.corruptions.digital"),
         *("training.corruptions.frost", "training.corruptions.noise"),
@@ -144,6 +145,7 @@ REASONS = {
     ],
     "It only holds values": [
         *("training.metrics.calibration.Reliability", "zoo.presets.preset"),
+        "training.objective.Objective",
         *(
             "training.metrics.ranking.RiskCoverage",
             "training.metrics.scores.BrierTerms",

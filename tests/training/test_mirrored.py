@@ -50,11 +50,16 @@ def assert_like_one_device(training):
 def figures():
     # Two devices get 5 and 4 images of a batch, and the last validation image is on the
     # first of them alone.
-    return run([9, 19, 19, [2]])
+    return run([9, 19, 19, [2]], [9, 19, 19, [2], "augmix"])
 
 
 def test_odd_sizes_have_the_figures_of_one_device(figures):
-    (training,) = figures["trainings"]
+    assert_like_one_device(dict(figures["trainings"][0]))
+
+
+def test_views_of_images_have_the_figures_of_one_device(figures):
+    plain, training = figures["trainings"]
+    assert training["2"]["rows"][-1]["loss"] != plain["2"]["rows"][-1]["loss"]
     assert_like_one_device(dict(training))
 
 

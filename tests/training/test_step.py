@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import layers
 from training import objective, optimizer
+from training.recipes.base import Recipe
 
 SHAPES = (3, 3, 4, 8), (8,), (5, 1)
 SETTINGS = {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 1e-2}
@@ -51,6 +52,34 @@ def test_follows_the_recursion_of_nesterov():
     for one, other in zip(
         updated(optimizer.MomentumSGD, nesterov=True), expected, strict=True
     ):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_adamw_follows_the_algorithm_of_its_paper():
+    expected = [array.astype("float64") for array in arrays(0)]
+    first, second = [0.0] * len(expected), [0.0] * len(expected)
+    for step in range(1, 5):
+        for i, gradient in enumerate(arrays(step)):
+            first[i] = 0.8 * first[i] + 0.2 * gradient
+            second[i] = 0.99 * second[i] + 0.01 * gradient**2.0
+            mean, square = first[i] / (1 - 0.8**step), second[i] / (1 - 0.99**step)
+            decay = 0 if i == 1 else 1e-2
+            expected[i] -= 0.1 * (mean / np.sqrt(square) + decay * expected[i])
+    recipe = Recipe(
+        "x",
+        optimizer="adamw",
+        betas=(0.8, 0.99),
+        weight_decay=1e-2,
+        schedule="step",
+        learning_rate=0.1,
+        warmup_epochs=0,
+    )
+
+    def kind(**_):
+        rate = optimizer.learning_rate(recipe, 9)
+        return optimizer.OPTIMIZERS["adamw"](recipe, rate)
+
+    for one, other in zip(updated(kind), expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 

@@ -10,6 +10,7 @@ import time
 import keras
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import layers
 from tests.helpers import processes
@@ -81,8 +82,6 @@ def test_a_finished_training_is_left_as_it_is(tmp_path):
 
 def test_a_checkpoint_holds_the_random_counters_and_the_momentum(tmp_path):
     fit(tmp_path)
-    import safetensors.numpy
-
     arrays = safetensors.numpy.load_file(tmp_path / "checkpoint.safetensors")
     counters = [v for k, v in arrays.items() if k.endswith("random_state")]
     assert [int(c[1]) for c in counters] == [3 * (5 + 4)] * 2  # Steps and validation.
@@ -157,6 +156,22 @@ def test_refuses_the_checkpoint_of_other_settings(tmp_path):
         fit(tmp_path, seed=1)
 
 
+def test_settings_that_are_newer_than_a_checkpoint_had_their_defaults(tmp_path):
+    _, rows = fit(tmp_path)
+    path = tmp_path / "checkpoint.safetensors"
+    with safetensors.safe_open(path, "numpy") as file:
+        metadata = file.metadata()
+    arrays = safetensors.numpy.load_file(path)
+    settings = json.loads(metadata["settings"])
+    del settings["recipe"]["objective"]
+    metadata["settings"] = json.dumps(settings)
+    safetensors.numpy.save_file(arrays, path, metadata)
+    assert fit(tmp_path)[1] == rows
+    other = dataclasses.replace(RECIPE, objective="augmix")
+    with pytest.raises(ValueError, match="objective was 'cross_entropy' and is now"):
+        fit(tmp_path, recipe=other)
+
+
 def test_refuses_the_checkpoint_of_other_initial_weights(tmp_path):
     fit(tmp_path, initial_weights={"sha256": "12"})
     with pytest.raises(
@@ -181,6 +196,11 @@ def inverted(data, field):
     "change, message",
     [
         ({"recipe": {"batch_size": 8}}, "recipe.batch_size was 16 and is now 8. Use"),
+        (
+            {"recipe": {"optimizer": "adamw", "objective": "augmix"}},
+            "recipe.optimizer was 'sgd' and is now 'adamw'; recipe.objective was "
+            "'cross_entropy' and is now 'augmix'",
+        ),
         (
             {"recipe": {"epochs": 4, "decay": 0.2}},
             "recipe.epochs was 3 and is now 4; recipe.decay was 0.1 and is now 0.2",
@@ -284,7 +304,7 @@ def test_gaussian_weights_do_not_decay(tmp_path):
 
 
 SCRIPT = """
-import json, sys
+import dataclasses, json, sys
 import numpy as np
 sys.path.insert(0, {root!r})
 {setup}
@@ -293,7 +313,8 @@ from tests.training import test_trainer as t
 from training import distribution, trainer
 with distribution.scope({scope!r}):
     model = t.small_model(rate={rate}, smooth=True)
-    rows = trainer.train(model, t.AVERAGED, t.stripes(), {workdir!r}, t.stripes(37))
+    recipe = dataclasses.replace(t.AVERAGED, **{changes!r})
+    rows = trainer.train(model, recipe, t.stripes(), {workdir!r}, t.stripes(37))
 print(json.dumps(t.without_time(rows)))
 print("tensorflow" in sys.modules)
 """
@@ -307,9 +328,12 @@ assert len(jax.devices()) == 2
 """
 
 
-def run_script(workdir, setup="", scope="one", backend="tensorflow", rate=0.0):
+def run_script(
+    workdir, setup="", scope="one", backend="tensorflow", rate=0.0, **changes
+):
     root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
     settings = {"root": root, "setup": setup, "scope": scope, "rate": rate}
+    settings["changes"] = changes
     script = SCRIPT.format(**settings, workdir=str(workdir))
     environment = {**os.environ, "KERAS_BACKEND": backend}
     result = processes.run(
@@ -348,8 +372,9 @@ def test_two_devices_of_jax_have_the_losses_and_masks_of_one(tmp_path):
 
 def test_jax_trains_from_arrays_without_tensorflow(tmp_path):
     pytest.importorskip("jax")
+    changes = {"objective": "augmix", "optimizer": "adamw", "learning_rate": 0.01}
     rows, has_tensorflow = run_script(
-        tmp_path / "jax", WITHOUT_TENSORFLOW, "one", "jax"
+        tmp_path / "jax", WITHOUT_TENSORFLOW, "one", "jax", **changes
     )
     assert not has_tensorflow
     assert rows[-1]["loss"] < rows[0]["loss"]

@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable
 
 from training.augment import AUGMENTATIONS
+from training.objectives import OBJECTIVES
+from training.optimizer import OPTIMIZERS
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """The settings of a training by stochastic gradient descent.
+    """The settings of a training.
 
     Attributes:
         dataset: Name of the data set; see `training.data.load`.
@@ -22,10 +24,15 @@ class Recipe:
         milestones: For `"step"`, the epochs after the warm-up at which the learning
             rate is multiplied by `decay`; with none it is constant.
         decay: See `milestones`.
-        momentum: Momentum of the gradient descent.
-        nesterov: Whether it is Nesterov's.
-        weight_decay: In the convention of PyTorch: the coefficient of the weights that
-            is added to the gradient before the momentum.
+        optimizer: A key of `training.optimizer.OPTIMIZERS`: `"sgd"`, gradient descent
+            with momentum, or `"adamw"`, Adam with decoupled weight decay.
+        momentum: The momentum of `"sgd"`.
+        nesterov: Whether that is Nesterov's.
+        betas: The two decay rates of the moments of `"adamw"`.
+        weight_decay: In the convention of PyTorch: for `"sgd"` the coefficient of the
+            weights that is added to the gradient before the momentum, for `"adamw"` the
+            share of the weights that an update of learning rate 1 takes away.
+        objective: What is minimized, a key of `training.objectives.OBJECTIVES`.
         ema_momentum: Where it is not zero, the weights at the end are moving averages
             over the updates: each update moves them by `1 - ema_momentum` of the way to
             the current weights. Batch statistics are updated for them.
@@ -53,9 +60,12 @@ class Recipe:
     schedule: str = "cosine"
     milestones: tuple[int, ...] = ()
     decay: float = 0.1
+    optimizer: str = "sgd"
     momentum: float = 0.9
     nesterov: bool = True
+    betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 5e-4
+    objective: str = "cross_entropy"
     ema_momentum: float = 0.0
     label_smoothing: float = 0.0
     augmentations: tuple[str, ...] = ("flip", "crop4")
@@ -103,6 +113,11 @@ def _are_sides(value) -> bool:
     return whole and (value is None or (len(value) == 2 and min(value) >= 1))
 
 
+def _are_rates(values) -> bool:
+    first, second = values
+    return 0 <= first < 1 and 0 <= second < 1
+
+
 # What each setting must be, in words and as a function; NaN is in no range.
 _RANGES: dict[str, tuple[str, Callable[..., bool]]] = {
     "batch_size": ("positive", lambda n: n >= 1),
@@ -112,7 +127,10 @@ _RANGES: dict[str, tuple[str, Callable[..., bool]]] = {
     "schedule": ("'cosine' or 'step'", lambda text: text in ("cosine", "step")),
     "milestones": ("whole, positive epochs that increase", _increase),
     "decay": ("in (0, 1]", lambda x: 0 < x <= 1),
+    "optimizer": (f"one of {', '.join(OPTIMIZERS)}", lambda name: name in OPTIMIZERS),
     "momentum": ("in [0, 1)", lambda x: 0 <= x < 1),
+    "betas": ("two numbers in [0, 1)", _are_rates),
+    "objective": (f"one of {', '.join(OBJECTIVES)}", lambda name: name in OBJECTIVES),
     "weight_decay": ("zero or positive, and finite", lambda x: 0 <= x < math.inf),
     "ema_momentum": ("in [0, 1)", lambda x: 0 <= x < 1),
     "label_smoothing": ("in [0, 1)", lambda x: 0 <= x < 1),

@@ -1,0 +1,136 @@
+"""An objective in a training: its views, its epochs, and its state."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import layers
+from tests.helpers.data_sets import stripes, write_idx
+from tests.helpers.trainings import RECIPE, without_time
+from training import batches, objective, run, trainer
+from training.objectives import OBJECTIVES
+from zoo.classifier import named
+
+CHANGES = [
+    *("objective=counting", "optimizer=adamw", "learning_rate=0.01"),
+    *("batch_size=32", 'augmentations=["flip"]'),
+]
+
+
+def counting(model, recipe):
+    """Counts steps and epochs, and weighs the loss by the number of the epoch."""
+    steps, epochs = (
+        keras.Variable(np.zeros((), "float32"), trainable=False, name=name)
+        for name in ("steps", "epochs")
+    )
+    loss = objective.cross_entropy(recipe.label_smoothing, model.output_shape[-1])
+
+    def training_loss(model, images, labels, logits):
+        steps.assign(steps + 1)
+        other = model(255 - images[:, 1], training=True)
+        assert images.shape[1:] == (3, 28, 28, 1)
+        first = loss.call(labels, logits[:, 0]) + loss.call(labels, other)
+        return first * keras.ops.convert_to_tensor(epochs)
+
+    def begin_epoch(model, epoch):
+        assert int(epochs) == epoch
+        epochs.assign(epochs + 1)
+
+    views = (), ("flip",), ("crop2", "flip")
+    return objective.Objective(loss, training_loss, views, begin_epoch, (steps, epochs))
+
+
+def network(name, shape, num_classes, normalization, classes):
+    """A small network in place of one of the zoo."""
+    images = keras.Input(shape, name="images")
+    x = keras.layers.Rescaling(1 / 64, -2)(images)
+    x = keras.layers.Conv2D(4, 3, strides=3, name="conv")(x)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = layers.MCDropout(0.3, name="dropout")(keras.ops.relu(x))
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    logits = keras.layers.Dense(num_classes, name="head")(x)
+    return named(keras.Model(images, logits, name="small"), classes)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    data = stripes(160, 28)
+    for split in ("train", "t10k"):
+        write_idx(folder / f"{split}-images-idx3-ubyte.gz", data.images[..., 0])
+        write_idx(folder / f"{split}-labels-idx1-ubyte.gz", data.labels)
+    return str(folder)
+
+
+def test_one_function_and_one_line_are_an_objective(data_dir, tmp_path, monkeypatch):
+    """Stopped inside of the second epoch, and at its end, it goes on bit for bit."""
+    monkeypatch.setitem(OBJECTIVES, "counting", counting)
+    monkeypatch.setattr(run.zoo, "build", network)
+
+    def zoo_train(folder, stop=None):
+        count, original = iter(range(1, 100)), trainer._Keeper.on_train_batch_end
+
+        def interrupted(self, batch, logs=None):
+            original(self, batch, logs)
+            if next(count) == stop:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(trainer._Keeper, "on_train_batch_end", interrupted)
+            return run.run_training(
+                "resnet20_mcdo",
+                "fashion_mnist",
+                str(tmp_path / folder),
+                data_dir,
+                epochs=2,
+                changes=CHANGES,
+                checkpoint_seconds=0,
+            )
+
+    whole = zoo_train("whole")
+    with pytest.raises(KeyboardInterrupt):
+        zoo_train("stopped", stop=6)
+    (stopped,) = without_time([zoo_train("stopped")])
+    assert stopped == without_time([whole])[0]
+    files = [
+        tmp_path / name / "checkpoint.safetensors" for name in ("whole", "stopped")
+    ]
+    one, other = map(safetensors.numpy.load_file, files)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        np.testing.assert_array_equal(value, other[name], err_msg=name)
+    own = {name.split("/")[-1]: value for name, value in one.items()}
+    assert (own["steps"], own["epochs"]) == (8, 2)
+    weights = safetensors.numpy.load_file(tmp_path / "whole" / "model.safetensors")
+    assert not {"steps", "epochs"} & {name.split("/")[-1] for name in weights}
+
+
+def test_views_are_augmented_apart_and_alike_again():
+    data = stripes(40)
+    views = (), ("augmix",), ("augmix",)
+    settings = {"batch_size": 8, "augmentations": ("flip", "crop2"), "seed": 3}
+    plain = list(batches.train_batches(data, **settings))
+    several = list(batches.train_batches(data, **settings, views=views))
+    again = batches.train_batches(data, **settings, views=views, start=2)
+    for (images, labels), (found, other) in zip(plain, several, strict=True):
+        assert found.shape == (8, 3, *images.shape[1:])
+        assert found.dtype == "uint8"
+        first, second, third = np.moveaxis(np.asarray(found), 1, 0)
+        np.testing.assert_array_equal(first, images)
+        np.testing.assert_array_equal(labels, other)
+        assert np.mean(first != second) > 0.3
+        assert np.mean(second != third) > 0.3
+    for (images, _), (expected, _) in zip(again, several[2:], strict=True):
+        np.testing.assert_array_equal(images, expected)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"objective": "augmx"}, {"optimizer": "adam"}, {"betas": (0.9, 1.0)}]
+)
+def test_what_is_no_objective_and_no_optimizer_is_refused(bad):
+    ((name, value),) = bad.items()
+    with pytest.raises(ValueError, match=f"`{name}` must be .*Received: {name}="):
+        dataclasses.replace(RECIPE, **bad)

@@ -1,0 +1,12 @@
+"""Objectives by their name in a recipe.
+
+Each is a function of the model and the recipe to a `training.objective.Objective`. It
+is called where the model was built, so that variables lie on its devices.
+"""
+
+from training.objectives import augmix, cross_entropy
+
+OBJECTIVES = {
+    "cross_entropy": cross_entropy.cross_entropy,
+    "augmix": augmix.augmix,
+}
