@@ -82,7 +82,8 @@ class Objective:
         begin_epoch: A function of the model and the number of the epoch, from 0, that
             is called before its first step; not where a training goes on inside of it.
         variables: State that steps or `begin_epoch` change: Keras variables without a
-            gradient. It is in the checkpoint, and not in the weights.
+            gradient. It is in the checkpoint, and not in the weights. On several
+            devices each changes a copy, unless the variable has an `aggregation`.
     """
 
     loss: keras.losses.Loss
