@@ -50,3 +50,25 @@ class UnknownNoise(keras.layers.Layer):
         return inputs + keras.random.normal(
             keras.ops.shape(inputs), seed=self.generator
         )
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class MemberBias(layers.RandomLayer):
+    """Adds the bias of a member to each channel."""
+
+    by_row = True
+    optional_weights = ("bias",)
+
+    def __init__(self, num_members, **kwargs):
+        super().__init__(**kwargs)
+        self.num_members = num_members
+
+    def build(self, shape):
+        self.bias = self.add_weight((self.num_members, shape[-1]), name="bias")
+
+    def call(self, x):
+        member = self.row_members(self.num_members, keras.ops.shape(x)[0])
+        return x + keras.ops.take(self.bias, member, axis=0)[:, None, None]
+
+    def get_config(self):
+        return {**super().get_config(), "num_members": self.num_members}

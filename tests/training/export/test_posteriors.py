@@ -6,6 +6,7 @@ import pytest
 
 from tests.helpers.exports import IMAGES, call, calls, dropout_model, invoke, softmax
 from tests.helpers.exports import tiny as network
+from tests.helpers.networks import MemberBias
 from training import export
 from training.export import onnx
 from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature
@@ -88,6 +89,25 @@ def test_posteriors_that_draw_take_a_seed_and_know_their_samples(tmp_path):
     found = invoke(tmp_path / "lite", images=IMAGES, seed=np.int32(7))
     expected = softmax(keras.ops.convert_to_numpy(posterior(IMAGES, seed=7)))
     np.testing.assert_allclose(found, expected[0], atol=1e-5)
+
+
+def test_an_implicit_ensemble_is_exported_with_a_sample_for_each_member(tmp_path):
+    model = network(MemberBias(3, name="members"))
+    bias = model.get_layer("members").bias
+    expected = []
+    for member in range(3):
+        values = np.arange(24).reshape(3, 8)[member] / 8
+        bias.assign(np.broadcast_to(values, bias.shape))
+        expected.append(softmax(logits(model)))
+    bias.assign(np.arange(24).reshape(3, 8) / 8)
+    assert np.ptp(expected, axis=0).max() > 0.01
+    export.export_saved_model(model, tmp_path / "saved", 3)
+    scalars = {"seed": np.int32(7), "num_samples": np.int32(3)}
+    found = call(tmp_path / "saved", "sample", images=IMAGES, **scalars)["samples"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    export.export_tflite(model, tmp_path / "lite", 3)
+    found = invoke(tmp_path / "lite", images=IMAGES, seed=np.int32(7))
+    np.testing.assert_allclose(found, np.mean(expected, axis=0), atol=1e-5)
 
 
 def test_a_posterior_that_has_learned_nothing_is_refused(tmp_path):

@@ -3,35 +3,12 @@
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
 import layers
-from tests.helpers.networks import IMAGES, as_numpy, network
+from tests.helpers.networks import IMAGES, MemberBias, as_numpy, network
 from zoo.posterior import MonteCarlo
 
 NUM_MEMBERS = 3
-
-
-@keras.saving.register_keras_serializable(package="tests")
-class MemberBias(layers.RandomLayer):
-    """Adds the bias of a member to each channel."""
-
-    by_row = True
-    optional_weights = ("bias",)
-
-    def __init__(self, num_members, **kwargs):
-        super().__init__(**kwargs)
-        self.num_members = num_members
-
-    def build(self, shape):
-        self.bias = self.add_weight((self.num_members, shape[-1]), name="bias")
-
-    def call(self, x):
-        member = self.row_members(self.num_members, ops.shape(x)[0])
-        return x + ops.take(self.bias, member, axis=0)[:, None, None]
-
-    def get_config(self):
-        return {**super().get_config(), "num_members": self.num_members}
 
 
 class Together(MemberBias):
