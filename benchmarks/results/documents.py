@@ -65,6 +65,33 @@ def _is_corrupted(row, dataset="fashion_mnist"):
     return name.base == dataset and name.shift == ("c", "*/*")
 
 
+def detection_table(dataset: str) -> str:
+    """Returns the AUROC of the entropy against other data sets as a Markdown table.
+
+    Args:
+        dataset: Name of the clean test set.
+
+    Returns:
+        Lines of Markdown, with a column for each other data set; "" without results.
+    """
+    found, others = {}, {}
+    for row in _rows():
+        name = dataset_name.parse(row["dataset"])
+        if name.base == dataset and row["metric"] == "auroc/entropy":
+            line = found.setdefault((row["model"], row["num_samples"]), {})
+            line[name.other] = f"{100 * row['value']:.1f}"
+            others[name.other] = row["num_examples"]
+    if not found:
+        return ""
+    heads = [f"AUROC against {other} (%)" for other in others]
+    lines = [f"| model | passes | {' | '.join(heads)} |"]
+    lines.append("|---|---:|" + "---:|" * len(heads))
+    for (model, size), cells in found.items():
+        texts = " | ".join(cells.get(other, "-") for other in others)
+        lines.append(f"| `{model}` | {size} | {texts} |")
+    return "\n".join(lines) + "\n"
+
+
 def _images(dataset) -> dict[tuple[str, int], int]:
     """Returns the number of clean test images by name and passes."""
     return {
@@ -139,7 +166,7 @@ def few_results() -> str:
 def blocks() -> dict[str, dict[tuple[str, str], str]]:
     """Returns what stands in the documents, by path and the two marks around it."""
     cifar = "cifar100"
-    of_cifar = results_table(cifar, images=True)
+    of_cifar = f"{results_table(cifar, images=True)}\n{detection_table(cifar)}"
     if any(_is_corrupted(row, cifar) for row in _rows()):
         of_cifar += f"\n{corrupted_table(cifar, (1, 2, 5, 10))}\n"
         of_cifar += f"{_counts(_is_corrupted, cifar)}\n"

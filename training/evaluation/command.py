@@ -177,7 +177,8 @@ def run(settings: Settings) -> Outcome:
     missing = [*missing, *left_out, *_mixed(rows)]
     rows += aggregates(rows, settings.reference)
     deviations = _check(settings, models, rows) if settings.check else ()
-    paths = [*write(rows, folder), *leaks.write(folder)]
+    clean = [name for name in names if str(dataset_name.parse(name).clean) == name]
+    paths = [*write(rows, folder, Lazy(clean, load)), *leaks.write(folder)]
     return Outcome(rows, paths, missing, deviations)
 
 
@@ -344,12 +345,18 @@ def check_folder(folder: pathlib.Path):
         )
 
 
-def write(rows: Sequence[dict], folder: pathlib.Path) -> list[pathlib.Path]:
-    """Writes rows, a table, a figure and a page, and returns their paths."""
+def write(rows: Sequence[dict], folder: pathlib.Path, images) -> list[pathlib.Path]:
+    """Writes rows, a table, a figure and a page, and returns their paths.
+
+    Args:
+        rows: Of the evaluation.
+        folder: The folder of the evaluation.
+        images: Its clean data sets, from which the page shows mistakes.
+    """
     first = [row for row in rows if row["dataset"] == rows[0]["dataset"]]
     paths = [folder / name for name in _FILES[1:]]
     report.write_rows(rows, paths[0])
     report.write_table(rows, paths[1])
     report.plot_ensemble_size(first, paths[2])
-    report.html(rows, folder / "predictions", paths[3])
+    report.html(rows, folder / "predictions", paths[3], images)
     return paths

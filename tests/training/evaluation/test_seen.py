@@ -4,6 +4,7 @@ import dataclasses
 import json
 import warnings
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -179,6 +180,7 @@ def test_a_fit_to_images_of_the_training_warns_by_their_content(recorded):
 
 
 def test_an_evaluation_says_how_many_images_it_left_out(recorded, tmp_path):
+    keras.utils.set_random_seed(0)
     model = zoo.build("resnet20", (16, 16, 3), 2)
     weight_file.save_weights(model, f"{recorded}/model.safetensors")
     for split in ("train", "test"):
@@ -203,6 +205,8 @@ def test_an_evaluation_says_how_many_images_it_left_out(recorded, tmp_path):
     lines = (tmp_path / "out" / "seen.jsonl").read_text().splitlines()
     files = sorted(json.loads(line)["file"] for line in lines)
     assert [file.rpartition("/")[2] for file in files] == ["0.png", "2.png"]
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<img" in page.partition("Most confident mistakes")[2]
     outcome = command.run(
         dataclasses.replace(settings, exclude_seen=False, dataset=settings.dataset[:1])
     )
