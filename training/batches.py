@@ -209,8 +209,8 @@ def test_batch_size(count: int, largest: int) -> int:
         largest: The largest batch.
 
     Returns:
-        The largest divisor of `count` between `largest / 2` and `largest`; where there
-        is none, `largest`.
+        The largest divisor of `count` between `largest / 2` and `largest`; without one,
+        `largest`.
 
     Example:
 

@@ -8,6 +8,7 @@ flags of equal names, so no two can be imported: their page is read from the sou
 import ast
 import importlib
 import pathlib
+import re
 
 import docstrings
 from sphinx.util import logging
@@ -204,6 +205,7 @@ def _flags(tree) -> list[tuple[str, str, str]]:
             if ast.unparse(default) in ("None", "''", "[]", "()"):
                 shown = "required" if required else ""
             help_text = ast.literal_eval(others[-1])
+            help_text = re.sub(r"[*`|_]", r"\\\g<0>", help_text)
             if "DEFINE_enum" in ast.unparse(node.func):
                 help_text += " One of " + ", ".join(
                     f"``{value}``" for value in ast.literal_eval(others[0])
