@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -41,8 +42,21 @@ def fit(workdir, model=None, recipe=RECIPE, validation=40, **kwargs):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    return fit(tmp_path_factory.mktemp("whole"))
+def finished(tmp_path_factory):
+    """The folder of a finished training; tests leave it as it is."""
+    return tmp_path_factory.mktemp("finished")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(finished):
+    """The model and the rows of that training."""
+    return fit(finished)
+
+
+@pytest.fixture
+def copied(finished, uninterrupted, tmp_path):
+    """A folder like that one."""
+    return shutil.copytree(finished, tmp_path / "copied")
 
 
 def test_learns_and_writes_a_row_for_each_epoch(uninterrupted):
@@ -52,37 +66,36 @@ def test_learns_and_writes_a_row_for_each_epoch(uninterrupted):
     assert rows[-1]["accuracy"] > 0.7
 
 
-@pytest.mark.parametrize("stop", [3, 5, 9, 15])
-def test_goes_on_bit_for_bit_after_a_stop(uninterrupted, tmp_path, monkeypatch, stop):
+def test_goes_on_bit_for_bit_after_each_stop(uninterrupted, tmp_path, monkeypatch):
     model, rows = uninterrupted
-    original = trainer._Keeper.on_train_batch_end
-    count = iter(range(1, 1000))
+    original, steps = trainer._Keeper.on_train_batch_end, iter(range(1, 1000))
 
     def interrupted(self, batch, logs=None):
         original(self, batch, logs)
-        if next(count) == stop:
+        if next(steps) in (3, 5, 9, 15):  # Inside of an epoch, at its end and the last.
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(trainer._Keeper, "on_train_batch_end", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            fit(tmp_path, checkpoint_seconds=0)
+        for _ in range(4):
+            with pytest.raises(KeyboardInterrupt):
+                fit(tmp_path, checkpoint_seconds=0)
+    assert next(steps) == 16  # No step was done twice.
     resumed, resumed_rows = fit(tmp_path)
     assert without_time(resumed_rows) == without_time(rows)
     for one, other in zip(model.weights, resumed.weights, strict=True):
         np.testing.assert_array_equal(one, other, err_msg=one.path)
 
 
-def test_a_finished_training_is_left_as_it_is(tmp_path):
-    _, rows = fit(tmp_path)
-    model, again = fit(tmp_path)
+def test_a_finished_training_is_left_as_it_is(uninterrupted, copied):
+    _, rows = uninterrupted
+    model, again = fit(copied)
     assert again == rows
     assert not np.array_equal(model.get_weights()[0], small_model().get_weights()[0])
 
 
-def test_a_checkpoint_holds_the_random_counters_and_the_momentum(tmp_path):
-    fit(tmp_path)
-    arrays = safetensors.numpy.load_file(tmp_path / "checkpoint.safetensors")
+def test_a_checkpoint_holds_the_random_counters_and_the_momentum(copied):
+    arrays = safetensors.numpy.load_file(copied / "checkpoint.safetensors")
     counters = [v for k, v in arrays.items() if k.endswith("random_state")]
     assert [int(c[1]) for c in counters] == [3 * (5 + 4)] * 2  # Steps and validation.
     assert any("momentum" in name and np.abs(v).max() > 0 for name, v in arrays.items())
@@ -91,15 +104,23 @@ def test_a_checkpoint_holds_the_random_counters_and_the_momentum(tmp_path):
 AVERAGED = dataclasses.replace(RECIPE, ema_momentum=0.8)
 
 
-def test_ends_with_the_moving_averages_of_the_weights(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def averaged(tmp_path_factory):
+    """A folder, its model and rows, and the weights after each update."""
     after_updates, original = [], trainer._Keeper.on_train_batch_end
+    folder = tmp_path_factory.mktemp("averaged")
 
     def record(self, batch, logs=None):
         original(self, batch, logs)
         after_updates.append([v.numpy() for v in self.model.trainable_variables])
 
-    monkeypatch.setattr(trainer._Keeper, "on_train_batch_end", record)
-    model, rows = fit(tmp_path, recipe=AVERAGED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer._Keeper, "on_train_batch_end", record)
+        return folder, *fit(folder, recipe=AVERAGED), after_updates
+
+
+def test_ends_with_the_moving_averages_of_the_weights(averaged):
+    _, model, rows, after_updates = averaged
     averages = after_updates[0]
     for weights in after_updates[1:]:
         averages = [0.8 * a + 0.2 * w for a, w in zip(averages, weights, strict=True)]
@@ -115,14 +136,13 @@ def test_ends_with_the_moving_averages_of_the_weights(tmp_path, monkeypatch):
     assert rows[2]["averaged_val_loss"] != rows[2]["val_loss"]
 
 
-def test_the_current_weights_go_on_behind_the_averages(uninterrupted, tmp_path):
-    _, rows = fit(tmp_path, recipe=AVERAGED)
+def test_the_current_weights_go_on_behind_the_averages(uninterrupted, averaged):
+    folder, first, rows, _ = averaged
     for row, expected in zip(without_time(rows), uninterrupted[1], strict=True):
         assert {k: row[k] for k in ("loss", "val_loss")} == {
             k: expected[k] for k in ("loss", "val_loss")
         }
-    first, _ = fit(tmp_path, recipe=AVERAGED)
-    again, rows_again = fit(tmp_path, recipe=AVERAGED)
+    again, rows_again = fit(folder, recipe=AVERAGED)
     assert rows_again == rows
     for one, other in zip(first.weights, again.weights, strict=True):
         np.testing.assert_array_equal(one, other, err_msg=one.path)
@@ -150,10 +170,9 @@ def test_the_nll_is_beside_the_objective(tmp_path):
     assert {"nll", "accuracy", "loss"} < row.keys()
 
 
-def test_refuses_the_checkpoint_of_other_settings(tmp_path):
-    fit(tmp_path)
+def test_refuses_the_checkpoint_of_other_settings(copied):
     with pytest.raises(ValueError, match=r"another training: seed was 0 and is now 1"):
-        fit(tmp_path, seed=1)
+        fit(copied, seed=1)
 
 
 def test_settings_that_are_newer_than_a_checkpoint_had_their_defaults(tmp_path):
@@ -178,13 +197,6 @@ def test_refuses_the_checkpoint_of_other_initial_weights(tmp_path):
         ValueError, match=r"initial_weights.sha256 was '12' and is not set now"
     ):
         fit(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("finished")
-    fit(folder)
-    return folder
 
 
 def inverted(data, field):
@@ -222,9 +234,9 @@ def inverted(data, field):
     ],
 )
 def test_a_training_knows_its_settings_its_data_and_its_precision(
-    finished, change, message
+    copied, change, message
 ):
-    before = (finished / "checkpoint.safetensors").read_bytes()
+    before = (copied / "checkpoint.safetensors").read_bytes()
     recipe = dataclasses.replace(RECIPE, **change.get("recipe", {}))
     data = dataclasses.replace(stripes(), **change.get("data", {}))
     data = inverted(data, change["changed"]) if "changed" in change else data
@@ -234,16 +246,15 @@ def test_a_training_knows_its_settings_its_data_and_its_precision(
     validation = change.get("validation", stripes(40))
     validation = dataclasses.replace(validation, classes=data.classes)
     with pytest.raises(ValueError, match=message):
-        trainer.train(model, recipe, data, finished, validation)
-    assert (finished / "checkpoint.safetensors").read_bytes() == before
+        trainer.train(model, recipe, data, copied, validation)
+    assert (copied / "checkpoint.safetensors").read_bytes() == before
 
 
-def test_refuses_a_damaged_checkpoint(tmp_path):
-    fit(tmp_path)
-    path = tmp_path / "checkpoint.safetensors"
+def test_refuses_a_damaged_checkpoint(copied):
+    path = copied / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match="Cannot read the checkpoint"):
-        fit(tmp_path)
+        fit(copied)
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path):
