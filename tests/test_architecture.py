@@ -129,7 +129,8 @@ KNOWS = {
     "zoo.models": set(),
     "zoo.posterior": {"zoo.arrays", "zoo.classifier", "zoo.outputs", "zoo.predictive"},
     "zoo.presets": {
-        *("zoo.classifier", "zoo.dataset_name", "zoo.registry", "zoo.storage"),
+        *("zoo.classifier", "zoo.dataset_name", "zoo.posterior", "zoo.registry"),
+        "zoo.storage",
     },
     "zoo.storage": set(),
     "training.corruptions": set(),
