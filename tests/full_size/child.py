@@ -93,8 +93,12 @@ def start(
 def _split(devices):
     """Divides the processor into logical devices."""
     if keras.backend.backend() == "jax":
-        flag = f"--xla_force_host_platform_device_count={devices}"
-        os.environ["XLA_FLAGS"] = flag
+        # XLA ends a process one of whose devices is 40 s later than the others, which
+        # happens on a busy machine.
+        os.environ["XLA_FLAGS"] = (
+            f"--xla_force_host_platform_device_count={devices} "
+            "--xla_cpu_collective_call_terminate_timeout_seconds=300"
+        )
         return
     import tensorflow as tf
 

@@ -5,6 +5,8 @@ from tests.full_size.job import Outcome
 # Relative: of losses that were added up in another order in float32, and of the same
 # in 16 bits.
 VALIDATION = {False: 5e-6, True: 5e-3}
+# In 16 bits some single images change their class: 28 of 10,000 were seen.
+SINGLE_IMAGES = {False: 5e-6, True: 3e-2}
 # The updates of several devices differ in their rounding, which each of them
 # multiplies (in float64 they agree to 1e-7): the means over all updates show it least,
 # and the figures of the last weights and single images most.
@@ -61,7 +63,12 @@ def with_weights(outcome: Outcome, computed: dict) -> str:
         found = {nll: values["nll"], f"{prefix}_accuracy": values["accuracy"]}
         for key, value in found.items():
             ours[key], theirs[key] = figures.get(key, float("nan")), value
-    rates = dict.fromkeys(ours, VALIDATION[outcome.run.half])
+    rates = {
+        key: (SINGLE_IMAGES if key.endswith("accuracy") else VALIDATION)[
+            outcome.run.half
+        ]
+        for key in ours
+    }
     return _differences(ours, theirs, rates, "the weights by themselves")
 
 
