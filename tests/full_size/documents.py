@@ -14,7 +14,7 @@ FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
 # Commands that take no images, or need what a test has not, and why they are left out.
 LEFT_OUT = {
     r"pip |git |cd |export |ls |sudo ": "installs, or moves about",
-    r"make (setup|(slow-)?test|lint|mutate|bench|clean|full-size|real-data)": (
+    r"make (setup|docs|(slow-)?test|lint|mutate|bench|clean|full-size|real-data)": (
         "of developers"
     ),
     r"(zoo-convert|.*\btimm:)": "weights of the zoo's own width, from a network",
