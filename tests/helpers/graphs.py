@@ -26,9 +26,15 @@ def new_graph(name, input_shape=(224, 224, 3), num_classes=1000):
 build_graph = functools.cache(new_graph)
 
 
-def deep_is_slow(names):
-    """Marks deep networks whose forms the default tests have already."""
-    deep = re.compile("(pre|wide_|resnext).*(44|56|101|110|152|164).*|resnet1..d")
+def deep_is_slow(names, plain=False):
+    """Marks deep networks whose forms the default tests have already.
+
+    Args:
+        names: Of architectures, and their methods.
+        plain: Whether those of the plain form, `resnet101`, are among them.
+    """
+    form = "" if plain else "(pre|wide_|resnext)"
+    deep = re.compile(f"{form}.*(44|56|101|110|152|164).*|resnet1..d")
     return [
         pytest.param(name, marks=pytest.mark.slow) if deep.fullmatch(name) else name
         for name in names

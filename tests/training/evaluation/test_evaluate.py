@@ -77,12 +77,18 @@ def test_sizes_differ_and_their_rows_are_complete():
         assert type(row["value"]) is float
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 50])
-def test_probabilities_do_not_depend_on_the_batch_size(batch_size):
+@pytest.fixture(scope="module")
+def predicted():
+    """A posterior, and its predictions in batches of 4."""
     posterior = MonteCarlo(mc_network(), 4)
+    return posterior, predict(posterior, IMAGES, (1, 4), 5, 4)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 50])
+def test_probabilities_do_not_depend_on_the_batch_size(predicted, batch_size):
+    posterior, expected = predicted
     probs = predict(posterior, Slices(IMAGES), (1, 4), 5, batch_size)
     assert probs.dtype == "float32"
-    expected = predict(posterior, IMAGES, (1, 4), 5, 4)
     np.testing.assert_allclose(probs, expected, atol=1e-5)
 
 
@@ -95,9 +101,9 @@ def test_larger_ensembles_begin_with_the_smaller_ones():
 
 
 def test_the_seed_makes_the_samples():
-    model = mc_network()
+    posterior = MonteCarlo(mc_network(), 2)
     values = [
-        by_key(evaluate(model, Data(), (2,), seed=seed, progress=False))[2, "nll"]
+        by_key(evaluate(posterior, Data(), (2,), seed=seed, progress=False))[2, "nll"]
         for seed in (0, 0, 1, -1)
     ]
     assert values[0] == values[1]

@@ -5,7 +5,7 @@ import re
 import keras
 import pytest
 
-from tests.helpers.graphs import SMALLEST, build_graph, deep_is_slow
+from tests.helpers.graphs import SMALLEST, build_graph, deep_is_slow, new_graph
 from zoo.models.methods import METHODS
 from zoo.presets import weight_file
 from zoo.registry import ARCHITECTURES
@@ -15,14 +15,14 @@ STAGES = [
     ("resnet18", 224, [(56, 64), (28, 128), (14, 256), (7, 512)]),
     ("resnet34", 32, [(32, 64), (16, 128), (8, 256), (4, 512)]),
     ("resnet50", 224, [(56, 256), (28, 512), (14, 1024), (7, 2048)]),
-    ("resnet101", 64, [(16, 256), (8, 512), (4, 1024), (2, 2048)]),
-    ("resnet152", 63, [(63, 256), (32, 512), (16, 1024), (8, 2048)]),
+    ("resnet50", 64, [(16, 256), (8, 512), (4, 1024), (2, 2048)]),
+    ("resnet50", 63, [(63, 256), (32, 512), (16, 1024), (8, 2048)]),
     ("resnet50_aa", 224, [(56, 256), (28, 512), (14, 1024), (7, 2048)]),
     ("resnet50d_aa", 102, [(25, 256), (13, 512), (7, 1024), (4, 2048)]),
     ("resnet18d_blur", 99, [(25, 64), (13, 128), (7, 256), (4, 512)]),
     ("resnet18d", 63, [(63, 64), (32, 128), (16, 256), (8, 512)]),
     ("resnet20", 28, [(28, 16), (14, 32), (7, 64)]),
-    ("resnet110", 64, [(64, 16), (32, 32), (16, 64)]),
+    ("resnet20", 64, [(64, 16), (32, 32), (16, 64)]),
     ("vgg11", 224, [(224, 64), (112, 128), (56, 256), (28, 512), (14, 512)]),
     ("resnet18_smooth_blurpool", 224, [(56, 64), (28, 128), (14, 256), (7, 512)]),
     ("vgg16_blurpool", 64, [(64, 64), (32, 128), (16, 256), (8, 512), (4, 512)]),
@@ -36,9 +36,15 @@ STAGES = [
     ("alexnet", 224, [(55, 64), (27, 192), (13, 256)]),
     ("alexnet", 32, [(32, 64), (15, 192), (7, 256)]),
 ]
+DEEP = [
+    ("resnet101", 64, [(16, 256), (8, 512), (4, 1024), (2, 2048)]),
+    ("resnet152", 63, [(63, 256), (32, 512), (16, 1024), (8, 2048)]),
+    ("resnet110", 64, [(64, 16), (32, 32), (16, 64)]),
+]
+STAGES += [pytest.param(*row, marks=pytest.mark.slow) for row in DEEP]
 
 
-@pytest.mark.parametrize("name, side, stages", STAGES, ids=[row[0] for row in STAGES])
+@pytest.mark.parametrize("name, side, stages", STAGES)
 def test_stages_have_the_sizes_of_the_paper(name, side, stages):
     model = build_graph(name, (side, side, 3), 10)
     for stage, (expected, filters) in enumerate(stages, 1):
@@ -96,7 +102,7 @@ def test_the_depths_are_those_of_every_architecture():
     assert DEPTHS.keys() == ARCHITECTURES.keys()
 
 
-@pytest.mark.parametrize("name", deep_is_slow(DEPTHS))
+@pytest.mark.parametrize("name", deep_is_slow(DEPTHS, plain=True))
 def test_mc_dropout_is_in_front_of_the_last_convolution_of_a_branch(name):
     model = build_graph(f"{name}_smooth_mcdo_flipout")
     dropouts = layers_of(model, "MCDropout")
@@ -115,7 +121,7 @@ def test_mc_dropout_is_in_front_of_the_last_convolution_of_a_branch(name):
         assert producer(conv) == f"{block}_dropout"
 
 
-@pytest.mark.parametrize("name", deep_is_slow(DEPTHS))
+@pytest.mark.parametrize("name", deep_is_slow(DEPTHS, plain=True))
 def test_gaussian_weights_are_in_the_inner_convolutions_and_the_head(name):
     model = build_graph(f"{name}_smooth_mcdo_flipout")
     inner = [f"{block}_2_conv" for block in blocks(name)]
@@ -125,7 +131,7 @@ def test_gaussian_weights_are_in_the_inner_convolutions_and_the_head(name):
     assert list(layers_of(model, "DenseFlipout")) == ["head"]
 
 
-@pytest.mark.parametrize("name", deep_is_slow(DEPTHS))
+@pytest.mark.parametrize("name", deep_is_slow(DEPTHS, plain=True))
 def test_smoothing_ends_each_stage(name):
     model = build_graph(f"{name}_smooth_mcdo_flipout")
     smooth = layers_of(model, "SpatialSmoothing")
@@ -167,8 +173,8 @@ NAMES = re.compile(
 
 @pytest.mark.parametrize("method", ["", *METHODS])
 @pytest.mark.parametrize("name", ["resnet18", *SMALLEST, "prevgg11"])
-def test_names_of_layers_are_of_the_documented_form(name, method):
-    model = build_graph("_".join(filter(None, (name, method))))
+def test_names_of_layers_are_of_the_documented_form(short, name, method):
+    model = new_graph("_".join(filter(None, (name, method))))
     odd = [layer.name for layer in model.layers if not NAMES.fullmatch(layer.name)]
     assert not odd
     assert {"images", "normalize", "head", "stage1_smooth"} <= {
