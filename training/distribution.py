@@ -65,6 +65,26 @@ def num_replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def callbacks() -> list[keras.callbacks.Callback]:
+    """Returns what trainings and evaluations need in the current scope."""
+    if num_replicas() == 1:
+        return []
+    return [OneByOne() if keras.backend.backend() == "jax" else KeptMemory()]
+
+
+class OneByOne(keras.callbacks.Callback):
+    """Lets an evaluation wait for each batch, where devices share it on JAX.
+
+    Keras starts the batches of an evaluation without a look at their results. Where one
+    processor plays many devices, XLA then waits in all of its threads for devices that
+    have no thread left, and ends the process after 40 seconds. To read the results, as
+    a callback of batches makes Keras do, is enough.
+    """
+
+    def on_test_batch_end(self, batch, logs=None):
+        pass
+
+
 class KeptMemory(keras.callbacks.Callback):
     """Lets the process keep memory that it frees, after TensorFlow has forbidden it.
 

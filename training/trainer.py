@@ -208,8 +208,7 @@ def train(
     callbacks = [keeper, bar]
     if keras.backend.backend() == "tensorflow":
         callbacks.append(progress.TensorBoard(workdir / "tensorboard"))
-    if replicas > 1:
-        callbacks.append(distribution.KeptMemory())
+    callbacks += distribution.callbacks()
     count = len(validation or ())
     size = batches.test_batch_size(count, recipe.batch_size)
     bar.start()
@@ -254,7 +253,13 @@ def _measured(trained, data, batch_size, prefix):
     test = _test_batches(data, batch_size)
     # Keras warns where it has no number and what it is given ends.
     steps = math.ceil(len(data) / batch_size)
-    logs = trained.evaluate(test, steps=steps, verbose=0, return_dict=True)
+    logs = trained.evaluate(
+        test,
+        steps=steps,
+        callbacks=distribution.callbacks(),
+        verbose=0,
+        return_dict=True,
+    )
     return {f"{prefix}_{name}": logs[name] for name in logs}
 
 

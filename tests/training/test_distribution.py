@@ -3,9 +3,11 @@
 import platform
 import sys
 
+import keras
 import pytest
 
 from tests.helpers import processes
+from training import distribution
 
 # Page faults of tensors of 8 MB, after what TensorFlow does to `malloc`.
 SCRIPT = """
@@ -35,3 +37,21 @@ def test_memory_that_is_freed_is_used_again():
     # Pages are of 4 kB or, by transparent huge pages, up to 2 MB.
     assert given_back >= 50 * 4
     assert kept < given_back / 20
+
+
+@pytest.mark.parametrize(
+    "backend, kind",
+    [("jax", distribution.OneByOne), ("tensorflow", distribution.KeptMemory)],
+)
+def test_several_devices_have_a_callback_of_their_backend(monkeypatch, backend, kind):
+    assert distribution.callbacks() == []
+    monkeypatch.setattr(distribution, "num_replicas", lambda: 8)
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    assert [type(callback) for callback in distribution.callbacks()] == [kind]
+
+
+def test_keras_sees_that_batches_of_an_evaluation_have_a_callback():
+    # It looks at what is overridden; without it all batches start at once.
+    own, default = distribution.OneByOne, keras.callbacks.Callback
+    assert own.on_test_batch_end is not default.on_test_batch_end
+    assert own.on_train_batch_end is default.on_train_batch_end
