@@ -172,31 +172,32 @@ def train_batches(
         )
     import tensorflow as tf
 
-    dataset = _dataset(batch, len(order), data, rows, weight is not None).map(
-        lambda images, labels, index, *weights: (
-            prepare(key, images, index),
-            labels,
-            *weights,
-        ),
-        tf.data.AUTOTUNE,
-        deterministic=True,
-    )
+    @tf.autograph.experimental.do_not_convert
+    def prepared(images, labels, index, *weights):
+        return prepare(key, images, index), labels, *weights
+
+    dataset = _dataset(batch, len(order), data, rows, weight is not None)
+    dataset = dataset.map(prepared, tf.data.AUTOTUNE, deterministic=True)
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
 @functools.cache
 def _preparation(augmentations, views):
-    """Returns the augmentation of a batch; JAX compiles it once for all epochs."""
+    """Returns the augmentation of a batch, compiled once for all epochs."""
 
     def prepare(key, images, index):
         keys = random.fold(key, index)
         return _views(augment(images, keys, augmentations), keys, views)
 
-    if keras.backend.backend() != "jax":
-        return prepare
-    import jax
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
 
-    return jax.jit(prepare)
+        return tf.function(prepare, autograph=False)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(prepare)
+    return prepare
 
 
 def test_batch_size(count: int, largest: int) -> int:
@@ -251,10 +252,12 @@ def test_batches(data: ImageData, batch_size: int, replicas: int = 1):  # noqa: 
         return ((images, labels, *weights) for images, labels, _, *weights in made)
     import tensorflow as tf
 
+    @tf.autograph.experimental.do_not_convert
+    def without_numbers(images, labels, _, *weights):
+        return images, labels, *weights
+
     dataset = _dataset(batch, len(indices), data, rows if fill else None, fill)
-    return dataset.map(
-        lambda images, labels, _, *weights: (images, labels, *weights)
-    ).prefetch(tf.data.AUTOTUNE)
+    return dataset.map(without_numbers).prefetch(tf.data.AUTOTUNE)
 
 
 def _dataset(batch, count, data, batch_size, weighted):
@@ -273,6 +276,7 @@ def _dataset(batch, count, data, batch_size, weighted):
         *([tf.TensorSpec((batch_size,), tf.float32)] if weighted else []),
     )
 
+    @tf.autograph.experimental.do_not_convert
     def example(number):
         tensors = tf.numpy_function(batch, [number], [spec.dtype for spec in signature])
         for tensor, spec in zip(tensors, signature, strict=True):
