@@ -142,7 +142,7 @@ def test_every_public_layer_and_posterior_is_here():
         for name, value in vars(package).items()
         if isinstance(value, type) and issubclass(value, keras.layers.Layer)
     }
-    assert public - {"RandomLayer", "Posterior"} <= set(OBJECTS)
+    assert public - {"RandomLayer", "Posterior", "Scaler"} <= set(OBJECTS)
 
 
 def test_penalties_of_other_layers_are_theirs_alone():
