@@ -1,6 +1,7 @@
 """The whole of an evaluation: from names to a folder of results."""
 
 import dataclasses
+import functools
 import itertools
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -133,13 +134,16 @@ def run(settings: Settings) -> Outcome:
         split = settings.split if data.is_undivided(name) else "test"
         return data.load(name, split, settings.data_dir, image_size)
 
+    # Of the sets that are derived from it, one follows the other.
+    load_clean = functools.lru_cache(maxsize=1)(load_whole)
+
     def load(name):
         found = load_whole(name)
         clean = str(dataset_name.parse(name).clean)
         if clean == name:
-            leaks.of(found)
-        if settings.exclude_seen:
-            found = leaks.without(found, found if clean == name else load_whole(clean))
+            found = leaks.checked(found, settings.exclude_seen)
+        elif settings.exclude_seen:
+            found = leaks.without(found, load_clean(clean))
         found = _said(take(found), name, said)
         return class_names.renamed(found, titles[name])
 
@@ -147,9 +151,7 @@ def run(settings: Settings) -> Outcome:
 
     def load_ood(name):
         found = data.load_ood(name, first.input_shape, data_dir=settings.data_dir)
-        leaks.of(found)
-        if settings.exclude_seen:
-            found = leaks.without(found, found)
+        found = leaks.checked(found, settings.exclude_seen)
         found = _said(take(found), name, said)
         return class_names.renamed(found, titles[name])
 
@@ -159,7 +161,7 @@ def run(settings: Settings) -> Outcome:
         calibration, split = adaptation.images(names[0], calibrate, *where)
         _said(calibration, calibrate, set())
         if settings.exclude_seen:
-            calibration = leaks.without(calibration, calibration)
+            calibration = leaks.checked(calibration, exclude=True)
         for pair in zip(*_trainings(settings), strict=True):
             seen.warn(*pair, calibration, split)
     left_out = []

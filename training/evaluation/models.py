@@ -132,9 +132,8 @@ def trained_on(names: str, weights: str | None = None) -> str:
 
 def _load(name, weights, settings):
     of_models, kind = split_posterior(name)
-    if kind and _is_published(name, weights):
-        posterior = zoo.load(name, weights=weights or None)
-        return str(loading.find(name, weights or None)[0]), posterior
+    if kind and (published := _published(name, weights)):
+        return published, zoo.load(name, weights=weights or None)
     own, loaded = _load_models(of_models, weights, settings)
     if kind is None:
         return own, ensemble(loaded)[1] if len(loaded) > 1 else loaded[0]
@@ -143,12 +142,13 @@ def _load(name, weights, settings):
     return name, POSTERIORS[kind].from_models(loaded, **options)
 
 
-def _is_published(name, weights):
+def _published(name, weights) -> str | None:
+    """Returns the full name of a posterior that is published with its weights."""
     of_model, _ = split_posterior(name)
     if "+" in f"{of_model}{weights}" or external_models.is_external(of_model):
-        return False
+        return None
     spec, preset = loading.find(name, weights or None)
-    return spec.posterior in preset.posteriors
+    return str(spec) if spec.posterior in preset.posteriors else None
 
 
 def _load_models(name, weights, settings):

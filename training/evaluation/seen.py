@@ -201,6 +201,16 @@ class Leaks:
             temporary.write_text(lines, encoding="utf-8")
         return [folder / "seen.jsonl"]
 
+    def checked(self, data: ImageData, exclude: bool) -> ImageData:
+        """Says how many images some model was trained on; may leave them out.
+
+        Args:
+            data: See `of`.
+            exclude: Whether to leave them out.
+        """
+        self.of(data)
+        return self.without(data, data) if exclude else data
+
     def without(self, data: ImageData, clean: ImageData) -> ImageData:
         """Leaves out the images that a model was trained on.
 

@@ -92,7 +92,8 @@ class MonteCarlo(Posterior):
         self.model = model
         self.num_samples = layers.checks.check_count(num_samples, "num_samples")
         self.estimator = estimator
-        *self.map_shape, self.num_classes = model.output_shape[1:]
+        self.map_shape = tuple(model.output_shape[1:-1])
+        self.num_classes = model.output_shape[-1]
         self.image_shape = tuple(model.input_shape[1:])
         with layers.stream(0, estimator=estimator):
             self._split = Split(model)

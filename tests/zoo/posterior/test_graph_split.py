@@ -102,7 +102,10 @@ def test_several_passes_are_one_batch(make):
     assert split.by_row
     singles = [run(split, IMAGES, int(layers.random.fold(3, n))) for n in range(3)]
     together = run(split, IMAGES, 3, 3)
-    np.testing.assert_allclose(together, np.concatenate(singles), atol=1e-5)
+    # A batch of another size adds up in another order.
+    expected = np.concatenate(singles)
+    limit = 1e-6 * np.abs(expected).max()
+    np.testing.assert_allclose(together, expected, atol=limit)
 
 
 @pytest.mark.parametrize("make", [chain, branches, shared, first, only_last])
