@@ -98,7 +98,8 @@ def _publish(preset, root):
     export = (
         export_saved_model if preset.name == "resnet20_smooth.fashion_mnist" else None
     )
-    publish.publish(model, place, record, export=export)
+    license = preset.data_license
+    publish.publish(model, place, record, data_license=license, export=export)
     packaged = packaging.package(place, root / "zoo")
     measured = dataclasses.replace(
         packaged, results=preset.results, others=preset.others
