@@ -11,7 +11,7 @@ import zoo
 from training.export import export_saved_model
 from zoo import registry
 from zoo.models import alexnet, blocks, vgg
-from zoo.presets import index
+from zoo.presets import index, training_images
 from zoo.publishing import packaging, publish
 
 FILTERS = 4
@@ -73,18 +73,22 @@ def package(root: pathlib.Path):
     """
     known = index.read()
     assert known
+    seen = {
+        name: training_images.of_preset(preset, index.FOLDER)
+        for name, preset in known.items()
+    }
     (root / "zoo" / "pretrained").mkdir(parents=True)
     with Narrow(root / "zoo"):
         for preset in known.values():
             if not preset.source:
-                _publish(preset, root)
+                _publish(preset, root, seen[preset.name])
         images = keras.Input((28, 28, 1))
         features = keras.layers.GlobalAveragePooling2D()(images)
         probs = keras.layers.Dense(10, activation="softmax")(features)
         keras.Model(images, probs).save(root / "theirs.keras")
 
 
-def _publish(preset, root):
+def _publish(preset, root, images):
     keras.utils.set_random_seed(preset.seed)
     pixels = preset.mean, preset.variance
     model = zoo.build(preset.name, preset.input_shape, preset.num_classes, pixels)
@@ -99,7 +103,9 @@ def _publish(preset, root):
         export_saved_model if preset.name == "resnet20_smooth.fashion_mnist" else None
     )
     license = preset.data_license
-    publish.publish(model, place, record, data_license=license, export=export)
+    publish.publish(
+        model, place, record, data_license=license, export=export, seen=images
+    )
     packaged = packaging.package(place, root / "zoo")
     measured = dataclasses.replace(
         packaged, results=preset.results, others=preset.others
