@@ -110,10 +110,12 @@ def _server(backend):
         text=True,
     )
     atexit.register(server.kill)
+    one_by_one = threading.Lock()
 
     def ask(request):
-        print(json.dumps(request), file=server.stdin, flush=True)
-        return json.loads(server.stdout.readline())
+        with one_by_one:
+            print(json.dumps(request), file=server.stdin, flush=True)
+            return json.loads(server.stdout.readline())
 
     return ask
 

@@ -1,17 +1,19 @@
 """Puts deliberate bugs in, one at a time, and checks that the tests see each of them.
 
-    python -m tests.mutations [number ...]
+    python -m tests.mutations [number, test or file ...]
 
-A test is trusted once it was seen to fail.
+A test is trusted once it was seen to fail. Bugs are chosen by their number, or by a
+part of the path of the test that sees them or of the file that they are in.
 """
 
+import os
 import pathlib
 import shutil
-import subprocess
 import sys
 import tempfile
 from concurrent import futures
 
+from tests.helpers import processes
 from tests.mutations import benchmarks as benchmarks_bugs
 from tests.mutations import layers as layers_bugs
 from tests.mutations import tests as tests_bugs
@@ -42,9 +44,11 @@ def survives(path: str, old: str, new: str, tests: str) -> bool:
             raise ValueError(f"{path} has {text.count(old)} times the code {old!r}")
         (copy / path).write_text(text.replace(old, new))
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "", tests]
-        result = subprocess.run(command, cwd=copy, capture_output=True, check=False)
+        paths = [str(copy), *filter(None, [os.environ.get("PYTHONPATH")])]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        result = processes.run(command, cwd=copy, env=env)
     if result.returncode not in (0, 1):
-        raise RuntimeError(result.stdout.decode()[-2000:])
+        raise RuntimeError(f"{result.stdout}{result.stderr}"[-2000:])
     return result.returncode == 0
 
 
@@ -56,19 +60,48 @@ def _copy(source, target):
         shutil.copy2(source, target)
 
 
-def main(numbers: list[int]):
+def chosen(words: list[str]) -> list[int]:
+    """Returns the numbers of the bugs that are meant, from 1; of all without a word.
+
+    Raises:
+        ValueError: If a word means none.
+    """
+    numbers = {}
+    for word in words or [""]:
+        found = [n for n in range(1, len(MUTATIONS) + 1) if _is_meant(word, n)]
+        if not found:
+            raise ValueError(
+                f"No bug has this number (1 to {len(MUTATIONS)}), or this in the path "
+                f"of its file or test. Received: {word}"
+            )
+        numbers.update(dict.fromkeys(found))
+    return list(numbers)
+
+
+def _is_meant(word, number) -> bool:
+    _, path, *_, tests = MUTATIONS[number - 1]
+    return word == str(number) if word.isdigit() else word in path or word in tests
+
+
+def main(words: list[str]):
     """Prints a line for each bug and ends with code 1 if one was not seen."""
-    chosen = numbers or range(1, len(MUTATIONS) + 1)
-    mutations = [MUTATIONS[number - 1] for number in chosen]
-    survivors = 0
+    numbers, survivors = chosen(words), 0
+    mutations = [MUTATIONS[number - 1] for number in numbers]
     with futures.ThreadPoolExecutor(JOBS) as pool:
-        found = pool.map(lambda mutation: survives(*mutation[1:]), mutations)
-        for number, (bug, *_), survived in zip(chosen, mutations, found, strict=True):
-            survivors += survived
-            verdict = "SURVIVED" if survived else "caught  "
-            print(f"{number:2d} {verdict} {bug}", flush=True)
+        found = pool.map(_outcome, mutations)
+        for number, (bug, *_), outcome in zip(numbers, mutations, found, strict=True):
+            survivors += outcome != "caught"
+            print(f"{number:3d} of {len(MUTATIONS)} {outcome:8} {bug}", flush=True)
+    print(f"{len(numbers) - survivors} of {len(numbers)} caught")
     sys.exit(bool(survivors))
 
 
+def _outcome(mutation) -> str:
+    try:
+        return "SURVIVED" if survives(*mutation[1:]) else "caught"
+    except (RuntimeError, ValueError) as error:
+        return f"ERROR {error}\n"
+
+
 if __name__ == "__main__":
-    main([int(argument) for argument in sys.argv[1:]])
+    main(sys.argv[1:])

@@ -26,7 +26,7 @@ MUTATIONS = [
     (
         "a function of JAX keeps one mask",
         "layers/tracing.py",
-        "    return not in_stateless_scope()\n",
+        "    return not keras_internals.is_stateless()\n",
         "    return False\n",
         "tests/layers/test_jax.py",
     ),

@@ -109,7 +109,7 @@ MUTATIONS = [
     ),
     (
         "a description leaves weights behind that get values later",
-        "zoo/catalog.py",
+        "layers/keras_internals.py",
         "    global_state.set_global_attribute(pending, before)\n",
         "",
         "tests/zoo/test_outline.py",

@@ -1,0 +1,30 @@
+"""That each deliberate bug can be put in, and has tests that may see it."""
+
+import pytest
+
+from tests.mutations import __main__ as mutations
+
+
+@pytest.mark.parametrize("number", range(1, len(mutations.MUTATIONS) + 1))
+def test_bugs_can_be_put_into_the_code_of_today(number):
+    _, path, old, new, tests = mutations.MUTATIONS[number - 1]
+    assert (mutations.ROOT / path).read_text().count(old) == 1
+    assert new != old
+    assert (mutations.ROOT / tests.partition("::")[0]).exists()
+
+
+def test_bugs_are_chosen_by_number_test_and_file():
+    assert mutations.chosen(["3", "2", "3"]) == [3, 2]
+    assert len(mutations.chosen([])) == len(mutations.MUTATIONS)
+    of_file = mutations.chosen(["layers/checks.py"])
+    assert {mutations.MUTATIONS[n - 1][1] for n in of_file} == {"layers/checks.py"}
+    of_test = mutations.chosen(["tests/layers/test_jax.py"])
+    assert {mutations.MUTATIONS[n - 1][-1] for n in of_test} == {
+        "tests/layers/test_jax.py"
+    }
+
+
+@pytest.mark.parametrize("word", ["0", "99999", "no_such_test"])
+def test_what_means_no_bug_is_refused(word):
+    with pytest.raises(ValueError, match=f"Received: {word}"):
+        mutations.chosen([word])
