@@ -53,6 +53,7 @@ BEFORE = {
         "zoo-evaluate --model=resnet20.fashion_mnist --num_samples=1 "
         "--output=runs/card",
         "python -m benchmarks.results --results=runs/card/rows.jsonl",
+        f"{_TRAIN} --model=resnet20 --workdir=runs/resnet20",
     ),
     "weights": (
         *_COPIES,

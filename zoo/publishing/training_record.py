@@ -30,10 +30,12 @@ def read(path: str | os.PathLike) -> dict:
         path: Path of the weights or of their folder.
 
     Raises:
-        FileNotFoundError: If there is no record.
+        FileNotFoundError: If there is no record, or nothing at the path.
         ValueError: If it lacks a field.
     """
     path = pathlib.Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file or folder '{path}' of a training.")
     path = (path if path.is_dir() else path.parent) / FILE
     if not path.is_file():
         raise FileNotFoundError(

@@ -246,6 +246,8 @@ def test_the_record_of_a_training_is_beside_its_weights(model, tmp_path):
         training_record.read(tmp_path)
     (tmp_path / "recipe.json").write_text(json.dumps(RECORD))
     assert training_record.read(tmp_path) == RECORD
+    with pytest.raises(FileNotFoundError, match="no file or folder '.*other.safeten"):
+        training_record.read(tmp_path / "other.safetensors")
     assert training_record.read(tmp_path / "model.safetensors") == RECORD
     (tmp_path / "recipe.json").write_text(json.dumps({"model": "resnet20"}))
     with pytest.raises(ValueError, match="recipe.json' has no field 'dataset'"):
