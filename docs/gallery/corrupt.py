@@ -20,15 +20,16 @@ from training.evaluation import evaluate
 test = data.load("fashion_mnist", "test")
 image = test.images[18]
 
-figure, axes = pyplot.subplots(4, 5, figsize=(8, 7.4), layout="constrained")
-axes[0, 0].imshow(image[..., 0], cmap="gray", vmin=0, vmax=255)
-axes[0, 0].set_title("as it is", fontsize=9)
-for axis, name in zip(axes.flat[1:], corruptions.CORRUPTIONS, strict=True):
-    worse = corruptions.corrupt(image, name, severity=3)
-    axis.imshow(worse[..., 0], cmap="gray", vmin=0, vmax=255)
-    axis.set_title(name.replace("_", " "), fontsize=9)
-for axis in axes.flat:
-    axis.set(xticks=[], yticks=[])
+shown = {"as it is": image}
+for name in corruptions.CORRUPTIONS:
+    shown[name.replace("_", " ")] = corruptions.corrupt(image, name, severity=3)
+
+rows = -(-len(shown) // 5)
+figure = pyplot.figure(figsize=(8, 1.85 * rows), layout="constrained")
+for place, (title, pixels) in enumerate(shown.items(), 1):
+    axis = figure.add_subplot(rows, 5, place, xticks=[], yticks=[])
+    axis.imshow(pixels[..., 0], cmap="gray", vmin=0, vmax=255)
+    axis.set_title(title, fontsize=9)
 pyplot.show()
 
 # %%

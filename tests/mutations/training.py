@@ -325,6 +325,13 @@ MUTATIONS = [
         "tests/training/corruptions/test_blur.py",
     ),
     (
+        "corruptions that draw random numbers get none",
+        "training/corruptions/table.py",
+        '["rng"].default is None',
+        '["rng"].default',
+        "tests/training/corruptions/test_corruptions.py",
+    ),
+    (
         "images depend on their batch",
         "training/corruptions/part.py",
         "generator(seed, numbers[index], name, severity)",

@@ -1,6 +1,7 @@
 """The corruptions by name."""
 
 import difflib
+import inspect
 import numbers
 
 from training.corruptions import blur, digital, noise, weather
@@ -52,16 +53,11 @@ _VALIDATION = {
 # In the published order: the 15 of the benchmark, and 4 to validate on.
 CORRUPTIONS = _BENCHMARK | _VALIDATION
 BENCHMARK = tuple(_BENCHMARK)
-# Those that draw no random numbers.
+# Those that draw no random numbers, and take None for them.
 DETERMINISTIC = {
-    "defocus_blur",
-    "zoom_blur",
-    "brightness",
-    "contrast",
-    "pixelate",
-    "jpeg_compression",
-    "gaussian_blur",
-    "saturate",
+    name
+    for name, corruption in CORRUPTIONS.items()
+    if inspect.signature(corruption).parameters["rng"].default is None
 }
 # Those that treat every pixel alone.
 POINTWISE = {"brightness", "saturate"}

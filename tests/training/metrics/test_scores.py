@@ -201,6 +201,9 @@ def test_nll_does_not_clip_what_the_type_can_express():
     assert metrics.nll(probs, np.array([1])) == pytest.approx(30 * math.log(10))
 
 
+FUNCTIONS = {**metrics.CLASSIFICATION, "top_k": metrics.top_k}
+
+
 @pytest.mark.parametrize(
     "probs, labels, message",
     [
@@ -216,10 +219,10 @@ def test_nll_does_not_clip_what_the_type_can_express():
         (np.array([[1.5, -0.5]]), [0], "not negative.*from -0.5 to 1.5"),
     ],
 )
-@pytest.mark.parametrize("name", [*metrics.CLASSIFICATION, "top_k"])
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_bad_input_is_refused_in_one_sentence(name, probs, labels, message):
     with pytest.raises(ValueError, match=message):
-        getattr(metrics, name)(probs, np.asarray(labels))
+        FUNCTIONS[name](probs, np.asarray(labels))
 
 
 def test_top_k_and_ece_refuse_numbers_that_make_no_sense(predictions):
