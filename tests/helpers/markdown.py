@@ -1,4 +1,9 @@
-"""The code blocks of Markdown files, and the shell commands in them."""
+"""The code blocks of Markdown files, and the shell commands in them.
+
+Blocks that extend the packages begin with a comment: the name of the file that the code
+goes into, `# zoo/models/methods.py`, and for the last one `# Then:`, which uses what
+was added. They do not run in the packages as they are.
+"""
 
 import dataclasses
 import pathlib
@@ -10,6 +15,7 @@ _FENCE = re.compile(
     r"^ *```(?P<language>\w+)\n(?P<code>.*?)^ *```$",
     re.MULTILINE | re.DOTALL,
 )
+_EXTENDS = re.compile(r"# (?P<file>[\w/]+\.py|Then:)\n")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,12 +27,47 @@ class Block:
     line: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Extension:
+    """What is added to the packages, and code that uses it.
+
+    Attributes:
+        files: Blocks by the name of the file that they go into.
+        use: The block that uses them.
+    """
+
+    files: dict[str, Block]
+    use: Block
+
+
 def blocks(path: pathlib.Path, *languages: str) -> list[Block]:
     """Returns the blocks in one of the languages.
 
-    A block that follows a comment `<!-- not run: reason -->` is left out.
+    A block that follows a comment `<!-- not run: reason -->` is left out, and so are
+    those of `extensions`.
     """
-    text = path.read_text()
+    found = _blocks(path.read_text(), languages)
+    return [block for block in found if not _EXTENDS.match(block.code)]
+
+
+def extensions(path: pathlib.Path) -> dict[str, Extension]:
+    """Returns the extensions of the packages by the heading that they are under."""
+    text, found, files = path.read_text(), {}, {}
+    for block in _blocks(text, ("python",)):
+        name = (match := _EXTENDS.match(block.code)) and match["file"]
+        if name == "Then:":
+            before = text.splitlines()[: block.line]
+            headings = [line.lstrip("# ") for line in before if line.startswith("### ")]
+            assert headings[-1] not in found, headings[-1]
+            found[headings[-1]], files = Extension(files, block), {}
+        elif name:
+            assert name not in files, name
+            files[name] = block
+    assert not files, f"{[*files]} have no block '# Then:' behind them."
+    return found
+
+
+def _blocks(text, languages):
     return [
         Block(
             match["language"],

@@ -8,12 +8,11 @@ part of the path of the test that sees them or of the file that they are in.
 
 import os
 import pathlib
-import shutil
 import sys
 import tempfile
 from concurrent import futures
 
-from tests.helpers import processes
+from tests.helpers import copies, processes
 from tests.mutations import benchmarks as benchmarks_bugs
 from tests.mutations import layers as layers_bugs
 from tests.mutations import tests as tests_bugs
@@ -37,8 +36,7 @@ def survives(path: str, old: str, new: str, tests: str) -> bool:
     """Returns whether the tests pass although the bug is in a copy of the code."""
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder, "copy")
-        ignored = shutil.ignore_patterns(".*", "runs", "demo", "build")
-        shutil.copytree(ROOT, copy, ignore=ignored, copy_function=_copy)
+        copies.copy(ROOT, copy, ".*", "runs", "demo", "build")
         text = (copy / path).read_text()
         if text.count(old) != 1:
             raise ValueError(f"{path} has {text.count(old)} times the code {old!r}")
@@ -50,14 +48,6 @@ def survives(path: str, old: str, new: str, tests: str) -> bool:
     if result.returncode not in (0, 1):
         raise RuntimeError(f"{result.stdout}{result.stderr}"[-2000:])
     return result.returncode == 0
-
-
-def _copy(source, target):
-    """Copies a file, but weights, which are many and large, by a link."""
-    if source.endswith(".safetensors"):
-        pathlib.Path(target).symlink_to(source)
-    else:
-        shutil.copy2(source, target)
 
 
 def chosen(words: list[str]) -> list[int]:

@@ -16,4 +16,25 @@ MUTATIONS = [
         "updates",
         "tests/test_full_size.py",
     ),
+    (
+        "what extends the packages runs in them as they are",
+        "tests/helpers/markdown.py",
+        "if not _EXTENDS.match(block.code)",
+        "if block.code",
+        "tests/test_readme.py",
+    ),
+    (
+        "a metric is said to touch a file less",
+        "CONTRIBUTING.md",
+        "| metric | 2 | `training/metrics/x.py`, ",
+        "| metric | 1 | ",
+        "tests/test_contributing.py",
+    ),
+    (
+        "an example of CONTRIBUTING does not look at what was added",
+        "CONTRIBUTING.md",
+        'f"{family}_smooth_strong"',
+        'f"{family}_smooth_mcdo"',
+        "tests/test_contributing.py",
+    ),
 ]
