@@ -15,6 +15,9 @@ from zoo.presets import index, training_images
 from zoo.publishing import packaging, publish
 
 FILTERS = 4
+# Of networks with four stages, whose gradients crash TensorFlow 2.21 on some processors
+# if they have as few as the others; those of the zoo have 64.
+FILTERS_OF_FOUR = 16
 
 
 def narrow() -> dict:
@@ -26,7 +29,9 @@ def narrow() -> dict:
 
 
 def _narrowed(build):
-    settings = {"depths": (1,) * len(build.keywords["depths"]), "filters": FILTERS}
+    stages = len(build.keywords["depths"])
+    settings = {"depths": (1,) * stages}
+    settings["filters"] = FILTERS if stages < 4 else FILTERS_OF_FOUR
     for key, value in {"widen": 1, "groups": 1, "cifar": False}.items():
         if key in build.keywords:
             settings[key] = value
