@@ -1,5 +1,6 @@
 """What CONTRIBUTING adds to the packages works, and touches as few files as it says."""
 
+import json
 import os
 import pathlib
 import re
@@ -160,9 +161,27 @@ def test_an_evaluation_takes_all_of_them(together):
         assert f"| {name} | resnet20.fashion_mnist@prior | 1 |" in table
 
 
-def test_trainings_list_the_objective(together):
-    names = ("--model=plain4_strong", "--recipe=fashion_mnist", "--workdir=out")
-    wrong = "--set=objective=penalty"
-    status, printed = run(together, "-m", "training.cli.train", *names, wrong)
-    assert status == 1
-    assert "one of cross_entropy, augmix, confidence_penalty." in printed
+def test_a_training_and_its_publication_take_all_of_them(together):
+    status, printed = run(
+        together,
+        *("-m", "training.cli.train", "--model=plain4_strong", "--dataset=bars"),
+        *("--recipe=fashion_mnist", "--set=objective=confidence_penalty"),
+        *("--set=batch_size=30", "--epochs=2", "--workdir=runs/plain4"),
+    )
+    assert status == 0, printed
+    lines = (together / "runs/plain4/metrics.jsonl").read_text().splitlines()
+    for row in map(json.loads, lines):
+        # A tenth of the entropy of two classes is taken off.
+        assert 0 < row["nll"] - row["loss"] < 0.1 * np.log(2)
+    status, printed = run(
+        together,
+        *("-m", "training.cli.publish", "--model=plain4_strong@prior"),
+        *("--weights=runs/plain4", "--output=published", "--nosaved_model"),
+        "--data_license=mit",
+    )
+    assert status == 0, printed
+    assert "\nplain4_strong.bars@prior: of bars_validation\n" in printed
+    code = "import zoo; model = zoo.load('plain4_strong@prior', weights='published')"
+    status, printed = run(together, "-c", f"{code}; print(model.values())")
+    assert status == 0, printed
+    assert "value=[-0.693" in printed  # Of two classes with as many images.

@@ -108,8 +108,8 @@ def _weights(preset) -> dict[str, str]:
 
 def _learned(entry) -> str:
     facts = {**entry["values"], **entry["settings"]}
-    values = ", ".join(f"{key} {value:.4g}" for key, value in facts.items())
-    return f"{values}, of {entry['images']:,} images of {entry['dataset']}"
+    values = [f"{key} {value:.4g}" for key, value in facts.items()]
+    return ", ".join([*values, f"of {entry['images']:,} images of {entry['dataset']}"])
 
 
 def _results(preset) -> list[str]:

@@ -76,8 +76,10 @@ def main():
                 "Rounding:", ", ".join(f"{k} {v}" for k, v in preset.rounding.items())
             )
         for key, entry in preset.posteriors.items():
-            values = ", ".join(f"{k} {v:.4g}" for k, v in entry["values"].items())
-            print(f"{preset.name}@{key}: {values}, of {entry['dataset']}")
+            values = [f"{k} {v:.4g}" for k, v in entry["values"].items()]
+            print(
+                f"{preset.name}@{key}:", ", ".join([*values, f"of {entry['dataset']}"])
+            )
         print(f"{preset.name}: weights, preset, card and checksums in {needed[-1]}")
 
 

@@ -99,9 +99,9 @@ None were measured.
 * Versions: {{ p.versions | listed }}.
 {% endif %}
 {% for name, entry in p.posteriors.items() %}
+{% set facts = dict(entry["values"], **entry.settings) %}
 * `@{{ name }}` was fitted to {{ "{:,}".format(entry.images) }} images of
-  `{{ entry.dataset }}`: {{ entry["values"] | listed }}
-{%- if entry.settings %}, {{ entry.settings | listed }}{% endif %}.
+  `{{ entry.dataset }}`{% if facts %}: {{ facts | listed }}{% endif %}.
 {% endfor %}
 {% for name, settings in p.layers.items() %}
 * Layers `{{ name }}`: {{ settings | listed }}.

@@ -1,5 +1,8 @@
 """What a posterior has learned lies beside the weights, and is of these alone."""
 
+import dataclasses
+import json
+import re
 import shutil
 
 import numpy as np
@@ -9,7 +12,7 @@ import zoo
 from tests.helpers.publications import NAME, RECORD, make_rows
 from zoo.posterior import Temperature
 from zoo.presets import index, posterior_file
-from zoo.publishing import packaging, publish
+from zoo.publishing import model_card, packaging, publish
 
 SCALED = f"{NAME}@temperature"
 FACTS = {"settings": {"num_samples": 3}, "dataset": "toys_validation", "images": 9}
@@ -63,6 +66,17 @@ def test_the_card_has_the_results_of_a_posterior_and_what_it_was_fitted_to(publi
     assert "temperature.safetensors" in (folder / "SHA256SUMS").read_text()
 
 
+@pytest.mark.parametrize(
+    "settings, told", [({}, "."), ({"num_samples": 3}, ": num_samples 3.")]
+)
+def test_a_card_tells_numbers_alone_of_what_was_learned(published, settings, told):
+    entry = published[1].posteriors["temperature"]
+    entry = {**entry, "values": {}, "settings": settings}  # As of an array.
+    preset = dataclasses.replace(published[1], posteriors={"prior": entry})
+    card = model_card.card(preset, "folder", saved_model=False)
+    assert f"fitted to 9 images of\n  `toys_validation`{told}\n" in card
+
+
 def test_a_posterior_of_other_weights_or_an_altered_one_is_refused(folder):
     posterior = zoo.load(SCALED, weights=folder)
     path = folder / "temperature.safetensors"
@@ -92,3 +106,9 @@ def test_a_packaged_posterior_lies_beside_its_weights(folder, tmp_path, monkeypa
     assert "of_posteriors" not in text
     assert len(index.read()[NAME].of_posteriors) == 4
     np.testing.assert_equal(zoo.parse(SCALED).posterior, "temperature")
+    presets = json.loads(text)
+    entry = presets[NAME]["posteriors"]["temperature"]
+    entry |= {"values": {}, "settings": {}}  # As of an array, which is not told.
+    (target / "presets.json").write_text(json.dumps(presets))
+    told = r"@temperature +of 9 images of toys_validation\n"
+    assert re.search(told, zoo.describe(NAME))
