@@ -104,9 +104,9 @@ def _load_published(name, split, data_dir, image_size):
         size = image_size or folders.own_size(folder) or IMAGE_SIZE
         images, labels, classes, source = folders.load_folder(folder, split, size)
         return ImageData(folders.name_of(folder), images, labels, classes, 1, source)
-    if split == "all" and name not in small.WHOLE:
+    if split == "all" and name not in WHOLE:
         raise ValueError(
-            f"All images together are there of folders, {', '.join(small.WHOLE)}. "
+            f"All images together are there of folders, {', '.join(WHOLE)}. "
             f"Received: name={name}, split={split}"
         )
     image_size = image_size or IMAGE_SIZE
@@ -161,7 +161,7 @@ def is_undivided(name: str) -> bool:
     base = base_of(name)
     if pathlib.Path(base).is_dir():
         return not folders.splits(pathlib.Path(base))
-    return base in small.WHOLE
+    return base in WHOLE
 
 
 def own_size(name: str) -> tuple[int, int] | None:
@@ -238,6 +238,9 @@ NAMED = {
     **{n: functools.partial(_load_cifar, name=n) for n in cifar_files.NAMES},
     **small.SMALL,
 }
+# Those of them that their publishers have not divided: they take the split "all", and
+# out of distribution they are taken whole.
+WHOLE = ("digits", "mnist")
 # Sets that are derived from another one, by what follows its name; see
 # `training.data.grids`.
 DERIVED = {

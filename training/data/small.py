@@ -113,7 +113,5 @@ def _part(data, split):
     return dataclasses.replace(data, images=images, labels=labels)
 
 
-# Small sets that are no part of TensorFlow Datasets; of the first two an
-# out-of-distribution set is the whole.
+# Small sets, some of them no part of TensorFlow Datasets.
 SMALL = {"digits": digits, "mnist": mnist, "noise": noise}
-WHOLE = ("digits", "mnist")
