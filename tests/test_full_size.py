@@ -147,7 +147,7 @@ def test_narrow_networks_have_a_few_filters(name, tmp_path):
     before = zoo.registry.ARCHITECTURES["resnet50"]
     with networks.Narrow(tmp_path):
         model = zoo.build(name, (28, 28, 1), 10)
-    assert model.count_params() < 50_000
+    assert model.count_params() < 600_000  # Of 23 million, for the first.
     assert zoo.registry.ARCHITECTURES["resnet50"] is before
 
 
