@@ -1,4 +1,9 @@
-"""Prints failures when they happen where the names of tests are printed: `-v`."""
+"""What holds for all tests.
+
+Failures are printed when they happen where the names of tests are printed: `-v`.
+"""
+
+import gc
 
 import pytest
 
@@ -22,3 +27,11 @@ def pytest_configure(config):
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal and config.get_verbosity() > 0:
         config.pluginmanager.register(AtOnce(terminal))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish():
+    """Keeps the garbage collector off what imports made, a million objects."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
