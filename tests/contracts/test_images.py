@@ -118,8 +118,19 @@ def test_one_bad_image_does_not_touch_the_others(model):
     bad[1] = np.nan
     found = evaluate_posterior(model, bad)
     expected = evaluate_posterior(model, IMAGES)
-    assert np.isnan(found[:, 1]).all()
     np.testing.assert_array_equal(found[:, [0, 2, 3]], expected[:, [0, 2, 3]])
+    if nan_is_kept():
+        assert np.isnan(found[:, 1]).all()
+
+
+def nan_is_kept():
+    """Returns whether a compiled dense layer with a rectifier gives NaN for NaN.
+
+    TensorFlow computes the two at once, by oneDNN, which gives 0 on some processors.
+    """
+    inputs = keras.Input((8,))
+    layer = keras.Model(inputs, keras.layers.Dense(8, "relu")(inputs))
+    return np.isnan(layer.predict(np.full((4, 8), np.nan), verbose=0)).all()
 
 
 def evaluate_posterior(model, pixels):
