@@ -90,7 +90,7 @@ class Compiled:
         variables = self._owner.variables
         held = [variable.value for variable in variables] if self._pure else []
         if keras.backend.backend() != "jax" or not held or _any_traced(held):
-            return self._function(*tensors, *settings)
+            return self._converted()(*tensors, *settings)
         import jax
 
         # Constants would be folded into each other, with other last bits than in a
@@ -100,6 +100,14 @@ class Compiled:
         pairs = zip(variables, held, strict=True)
         with keras.StatelessScope(state_mapping=list(pairs)):
             return self._function(*tensors, *settings)
+
+    def _converted(self):
+        """Returns the function as AutoGraph takes it, which converts others slowly."""
+        if keras.backend.backend() != "tensorflow" or not self._pure:
+            return self._function
+        import tensorflow as tf
+
+        return tf.autograph.experimental.do_not_convert(self._function)
 
     def _compile(self, settings):
         run = functools.partial(_with_settings, self._function, settings)

@@ -135,3 +135,17 @@ def assert_mean_close(samples, expected, z=6.0):
         f"Sample mean is off by {np.max(error / tolerance) * z:.1f} standard "
         f"errors (allowed: {z}) over {len(samples)} samples."
     )
+
+
+def assert_equal_draws(function, expected):
+    """Checks draws bit for bit.
+
+    Args:
+        function: From a seed to draws by name.
+        expected: For each seed its draws by name.
+    """
+    for seed, values in expected.items():
+        drawn = function(seed)
+        assert set(drawn) == set(values)
+        for name, value in values.items():
+            np.testing.assert_array_equal(drawn[name], value, f"{name}, {seed}")

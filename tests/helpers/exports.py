@@ -1,7 +1,9 @@
 """Small models for the tests of exports, and ways to run what was exported."""
 
 import collections
+import functools
 import itertools
+import os
 
 import keras
 import numpy as np
@@ -50,8 +52,18 @@ def softmax(logits):
     return powers / np.sum(powers, axis=-1, keepdims=True)
 
 
+def load(saved):
+    """Returns a SavedModel, which is loaded once as long as nobody writes it anew."""
+    return _load(os.fspath(saved), os.stat(saved).st_ino)
+
+
+@functools.lru_cache(maxsize=3)
+def _load(path, inode):
+    return tf.saved_model.load(path)
+
+
 def call(saved, signature="serving_default", **inputs):
-    loaded = tf.saved_model.load(saved)
+    loaded = load(saved)
     inputs = {name: tf.constant(value) for name, value in inputs.items()}
     return {k: v.numpy() for k, v in loaded.signatures[signature](**inputs).items()}
 

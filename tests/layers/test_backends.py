@@ -1,27 +1,20 @@
-"""Draws are equal bit for bit wherever they are computed, but not on replicas."""
+"""Draws are equal bit for bit wherever they are computed, but not on replicas.
+
+What JAX draws is compared in `test_jax.py`, which has it computed.
+"""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from layers import MCDropout, random
-from tests.helpers.portable import SEEDS, draws
+from layers import random
+from tests.helpers.checks import assert_equal_draws
+from tests.helpers.portable import SEEDS, arrays, draws
 
 
 @pytest.fixture(scope="module")
 def expected():
-    return {
-        seed: {name: np.array(value) for name, value in draws(np.int32(seed)).items()}
-        for seed in SEEDS
-    }
-
-
-def assert_equal_draws(function, expected):
-    for seed, values in expected.items():
-        drawn = function(seed)
-        assert set(drawn) == set(values)
-        for name, value in values.items():
-            np.testing.assert_array_equal(drawn[name], value, f"{name}, {seed}")
+    return arrays()
 
 
 def test_seeds_draw_apart(expected):
@@ -35,20 +28,6 @@ def test_graph_and_xla_draw_as_eager_does(expected, jit_compile):
     seed = tf.TensorSpec((), "int32")
     compiled = tf.function(draws, [seed], jit_compile=jit_compile)
     assert_equal_draws(compiled, expected)
-
-
-@pytest.mark.parametrize("kind", ["eager", "jit"])
-def test_jax_draws_as_tensorflow_does(expected, on_jax, kind):
-    def drawn(seed):
-        return {name: on_jax[f"{kind}/{name}/{seed}"] for name in expected[seed]}
-
-    assert_equal_draws(drawn, expected)
-
-
-def test_jax_counts_calls_as_tensorflow_does(on_jax):
-    dropout = MCDropout(0.5, seed=3)
-    expected = [dropout(np.ones((2, 64))) for _ in range(3)]
-    np.testing.assert_array_equal(on_jax["counted"], expected)
 
 
 def test_litert_draws_as_tensorflow_does(expected, tmp_path):

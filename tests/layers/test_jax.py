@@ -3,7 +3,25 @@
 import numpy as np
 import pytest
 
+from layers import MCDropout
 from tests.helpers import portable
+from tests.helpers.checks import assert_equal_draws
+
+
+@pytest.mark.parametrize("kind", ["eager", "jit"])
+def test_jax_draws_as_tensorflow_does(on_jax, kind):
+    expected = portable.arrays()
+
+    def drawn(seed):
+        return {name: on_jax[f"{kind}/{name}/{seed}"] for name in expected[seed]}
+
+    assert_equal_draws(drawn, expected)
+
+
+def test_jax_counts_calls_as_tensorflow_does(on_jax):
+    dropout = MCDropout(0.5, seed=3)
+    expected = [dropout(np.ones((2, 64))) for _ in range(3)]
+    np.testing.assert_array_equal(on_jax["counted"], expected)
 
 
 def test_layers_compute_the_same_on_jax(on_jax):

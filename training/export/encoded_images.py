@@ -12,6 +12,7 @@ from training.corruptions.common import LUMINANCE
 MAX_PIXELS = 1 << 26
 
 
+@tf.autograph.experimental.do_not_convert  # It would take seconds for nothing.
 def decode(files, image_shape: tuple[int, int, int]):
     """Decodes JPEG and PNG files, resized by the shorter side, cropped at the center.
 

@@ -82,7 +82,8 @@ def run_all(
     """
     count = shape[0]
     numbers = ops.arange(count, dtype="int32")
-    if tolerance is None and is_number(chunk) and chunk == count:
+    sizes_are_known = is_number(chunk) and is_number(count)
+    if tolerance is None and sizes_are_known and chunk == count:
         return run(numbers), count
 
     def body(start, samples):

@@ -15,8 +15,8 @@ from tests.helpers.exports import (
     MODELS,
     call,
     dropout_model,
-    flipout_model,
     invoke,
+    load,
     operators,
     passes,
     softmax,
@@ -28,12 +28,25 @@ NUM_SAMPLES = 3
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
+def models():
+    return {name: make() for name, make in MODELS.items()}
+
+
+@pytest.fixture(scope="module")
+def weights(models):
+    """What the weights of each model were before the exports."""
+    return {
+        name: [np.array(weight) for weight in model.weights]
+        for name, model in models.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def exported(models, weights, tmp_path_factory):
     """Exports every model in both formats, under a global seed."""
     folder = tmp_path_factory.mktemp("exports")
     result = {}
-    for name, make in MODELS.items():
-        model = make()
+    for name, model in models.items():
         saved, lite = folder / name, folder / f"{name}.tflite"
         reports = [
             export.export_saved_model(model, saved, NUM_SAMPLES),
@@ -43,13 +56,19 @@ def exported(tmp_path_factory):
     return result
 
 
+@pytest.fixture(scope="module")
+def posteriors(models):
+    """Of each model the samples, traced once."""
+    return {n: zoo.posterior.MonteCarlo(m, NUM_SAMPLES) for n, m in models.items()}
+
+
 @pytest.mark.parametrize("size", [1, 5])
 def test_a_deterministic_export_computes_the_probabilities_of_the_model(exported, size):
     model, saved, lite, _ = exported["plain"]
     images = IMAGES[:size]
     expected = softmax(model(images, training=False))
     served = call(saved, images=images)
-    assert set(tf.saved_model.load(saved).signatures) == {
+    assert set(load(saved).signatures) == {
         "serving_default",
         "serve_uint8",
         "serve_encoded",
@@ -67,13 +86,15 @@ def test_a_deterministic_export_computes_the_probabilities_of_the_model(exported
 
 @pytest.mark.parametrize("size", [1, 5])
 @pytest.mark.parametrize("name", ["dropout", "flipout"])
-def test_a_seed_gives_the_samples_of_keras_in_both_formats(exported, name, size):
+def test_a_seed_gives_the_samples_of_keras_in_both_formats(
+    exported, posteriors, name, size
+):
     model, saved, lite, _ = exported[name]
     images = IMAGES[:size]
     for seed in (0, 7, 2**31 - 1):
         expected = passes(model, images, NUM_SAMPLES, seed)
-        posterior = zoo.posterior.MonteCarlo(model, NUM_SAMPLES)(images, seed=seed)
-        np.testing.assert_allclose(softmax(posterior), expected, atol=1e-5)
+        samples = posteriors[name](images, seed=seed)
+        np.testing.assert_allclose(softmax(samples), expected, atol=1e-5)
         served = call(saved, "sample", images=images, num_samples=3, seed=seed)
         np.testing.assert_allclose(served["samples"], expected, atol=1e-5)
         mean = expected.mean(axis=0)
@@ -107,35 +128,47 @@ def test_reports_say_what_was_compared(exported, name):
         assert report["seconds"] > 0
 
 
-SERVER = """
-import json, sys
+# Imports TensorFlow, and forks before it has done anything.
+SERVERS = """
+import json, os, pathlib, sys
 from concurrent import futures
 for name in ("keras", "layers", "zoo", "training", "tests"):
     sys.modules[name] = None
 import tensorflow as tf
-loaded = tf.saved_model.load(sys.argv[1])
-images = tf.constant(json.loads(sys.argv[2]), tf.float32)
-def serve(_):
-    outputs = loaded.signatures["serving_default"](images=images)
-    return outputs["probabilities"].numpy().tolist()
-arguments = {"num_samples": tf.constant(2), "seed": tf.constant(7)}
-sample = loaded.signatures["sample"](images=images, **arguments)
-with futures.ThreadPoolExecutor(8) as pool:
-    calls = list(pool.map(serve, range(800)))
-print(json.dumps([sample["samples"].numpy().tolist(), calls]))
+_, saved, images, *paths = sys.argv
+
+def serve(path):
+    signatures = tf.saved_model.load(saved).signatures
+    inputs = {"images": tf.constant(json.loads(images), tf.float32)}
+    def call(_):
+        outputs = signatures["serving_default"](**inputs)
+        return outputs["probabilities"].numpy().tolist()
+    arguments = {"num_samples": tf.constant(2), "seed": tf.constant(7)}
+    sample = signatures["sample"](**inputs, **arguments)["samples"].numpy().tolist()
+    calls = [call(0)]  # Or each thread would optimize the graph.
+    with futures.ThreadPoolExecutor(8) as pool:
+        calls += pool.map(call, range(799))
+    pathlib.Path(path).write_text(json.dumps([sample, calls]))
+
+servers = []
+for path in paths:
+    servers.append(os.fork())
+    if servers[-1] == 0:
+        serve(path)
+        os._exit(0)
+sys.exit(any([os.waitpid(server, 0)[1] for server in servers]))
 """
 
 
 def test_servers_and_their_threads_draw_noise_of_their_own(exported, tmp_path):
     """Two processes without this package or Keras, of eight threads each."""
     model, saved, _, _ = exported["flipout"]
-    images = IMAGES[:2]
-    command = [sys.executable, "-c", SERVER, str(saved), json.dumps(images.tolist())]
-    options = {"stdout": subprocess.PIPE, "text": True, "cwd": tmp_path}
-    servers = [subprocess.Popen(command, **options) for _ in range(2)]
-    outputs = [server.communicate()[0] for server in servers]
-    assert [server.returncode for server in servers] == [0, 0]
-    (first, *calls), (second, *more) = map(json.loads, outputs)
+    images, paths = IMAGES[:2], [tmp_path / "first", tmp_path / "second"]
+    arguments = [saved, json.dumps(images.tolist()), *paths]
+    command = [sys.executable, "-c", SERVERS, *map(str, arguments)]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    outputs = [json.loads(path.read_text()) for path in paths]
+    (first, *calls), (second, *more) = outputs
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first, passes(model, images, 2, 7), atol=1e-5)
     drawn = np.concatenate([*calls, *more])  # Of 1,600 calls, for two images each.
@@ -165,9 +198,9 @@ def test_a_seed_of_a_device_draws_masks_of_its_own(exported):
     "name, quantization",
     [("plain", "dynamic"), ("dropout", "float16"), ("flipout", "dynamic")],
 )
-def test_quantized_files_are_close(name, quantization, tmp_path):
-    model = MODELS[name]()
-    report = export.export_tflite(model, tmp_path / "lite", 2, quantization)
+def test_quantized_files_are_close(posteriors, name, quantization, tmp_path):
+    path = tmp_path / "lite"
+    report = export.export_tflite(posteriors[name], path, quantization=quantization)
     assert operators(tmp_path / "lite")[1] == []
     assert report["tolerance"] == parity.TOLERANCES[quantization]
     assert 0 < report["max_difference"] < 0.05
@@ -201,12 +234,9 @@ def test_other_precisions_are_served(policy, tmp_path):
     assert report["max_difference"] < 1e-4
 
 
-def test_a_model_can_be_used_after_its_export(tmp_path):
-    model = flipout_model()
-    before = [np.array(w) for w in model.weights]
-    export.export_saved_model(model, tmp_path / "saved", 2)
-    export.export_tflite(model, tmp_path / "lite", 2)
-    for old, new in zip(before, model.weights, strict=True):
+def test_a_model_can_be_used_after_its_export(exported, weights):
+    model = exported["flipout"][0]
+    for old, new in zip(weights["flipout"], model.weights, strict=True):
         np.testing.assert_array_equal(old, new)
     model(IMAGES)
     assert [float(loss) > 0 for loss in model.losses] == [True]
