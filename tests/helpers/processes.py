@@ -109,7 +109,7 @@ def _server(backend):
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    atexit.register(server.kill)
+    atexit.register(_stop, server)
     one_by_one = threading.Lock()
 
     def ask(request):
@@ -118,6 +118,13 @@ def _server(backend):
             return json.loads(server.stdout.readline())
 
     return ask
+
+
+def _stop(server):
+    server.kill()
+    server.wait()
+    server.stdin.close()
+    server.stdout.close()
 
 
 def _serve(packages):

@@ -877,4 +877,21 @@ MUTATIONS = [
         "if False:",
         "tests/test_pixels.py",
     ),
+    (
+        "copies are looked for in each split alone",
+        "training/data/audit.py",
+        "    identities = np.concatenate([part.identities for part in parts])\n"
+        "    places = _places(parts)\n",
+        "    parts = parts[:1]\n"
+        "    identities = parts[0].identities\n"
+        "    places = _places(parts)\n",
+        "tests/training/data/test_audit.py",
+    ),
+    (
+        "images that look alike are compared in one part of their bits",
+        "training/data/near_copies.py",
+        "for start, stop in zip(edges[:-1], edges[1:], strict=True):",
+        "for start, stop in zip(edges[:1], edges[1:2], strict=True):",
+        "tests/training/data/test_audit.py",
+    ),
 ]

@@ -11,7 +11,7 @@ import pytest
 import zoo
 from tests.helpers import cifar_layouts
 from training import data
-from training.data import validation
+from training.data import audit, validation
 from training.evaluation import evaluate, seen
 
 pytestmark = pytest.mark.slow
@@ -53,6 +53,19 @@ def test_exact_copies_are_counted_to_the_image(parts):
     twice = [sum(n > 1 for n in collections.Counter(x).values()) for x in (train, test)]
     both = int(np.isin(test, train).sum())
     assert (*twice, both) == COPIES[name]
+
+
+def test_copies_are_found_across_splits_sets_and_labels(data_dir):
+    parts = [x for n in MOMENTS for x in audit.read(n, str(data_dir), near=False)]
+    found = audit.summary(parts, audit.copies(parts))
+    assert [line for line in found if line.startswith("copies")] == [
+        "copies of cifar100 test in cifar10 train: 1, 1 under another label",
+        "copies of cifar100 train in cifar10 test: 1, 1 under another label",
+        "copies of cifar100 test in cifar10 test: 1, 1 under another label",
+        "copies within cifar100 train: 14, 9 under another label",
+        "copies of cifar100 test in cifar100 train: 10, 6 under another label",
+        "copies within cifar100 test: 2, 2 under another label",
+    ]
 
 
 def test_the_validation_set_is_a_tenth_of_each_class_and_of_no_copy(parts, data_dir):

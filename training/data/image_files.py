@@ -66,12 +66,21 @@ def decode_image(file, image_size: tuple[int, int], name) -> np.ndarray:
         image_size: Height and width.
         name: What an error calls the image.
     """
+    return np.asarray(fit(_on_white(file, name), image_size))
+
+
+def read_whole(path: pathlib.Path) -> np.ndarray:
+    """Returns what `read_image` does, in the size of the file."""
+    return np.asarray(_on_white(path, path))
+
+
+def _on_white(file, name):
+    """Returns an RGB image of Pillow."""
     from PIL import Image
 
     image = _opened(file, name, lambda image: _upright(image).convert("RGBA"))
     white = Image.new("RGBA", image.size, "white")
-    image = Image.alpha_composite(white, image).convert("RGB")
-    return np.asarray(fit(image, image_size))
+    return Image.alpha_composite(white, image).convert("RGB")
 
 
 def read_pixels(file, channels: int, name) -> np.ndarray:

@@ -82,13 +82,14 @@ def load(
         base, kind, _ = derived
         clean = functools.partial(load, base, split, data_dir, image_size, holdout)
         return DERIVED[kind](name, split, data_dir, clean)
-    if split in ("test", "all") or _publishes_validation(name, data_dir):
+    if split in ("test", "all") or publishes_validation(name, data_dir):
         return _load_published(name, split, data_dir, image_size)
     whole = _load_published(name, "train", data_dir, image_size)
     return validation.part(whole, split, holdout)
 
 
-def _publishes_validation(name, data_dir) -> bool:
+def publishes_validation(name: str, data_dir: str | None = None) -> bool:
+    """Returns whether a set has a validation set of its publisher beside a test set."""
     if (folder := pathlib.Path(name)).is_dir():
         return {"validation", "test"} <= set(folders.splits(folder))
     if name in NAMED:
