@@ -7,6 +7,8 @@ import gc
 
 import pytest
 
+from tests.helpers import processes
+
 
 class AtOnce:
     """Prints each failure, which stands in the summary at the end too."""
@@ -29,9 +31,16 @@ def pytest_configure(config):
         config.pluginmanager.register(AtOnce(terminal))
 
 
+def pytest_sessionstart(session):
+    if not session.config.getoption("numprocesses", None):  # Others run the tests.
+        gc.disable()  # Until the tests are collected: imports leave little garbage.
+        processes.share_imports()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish():
     """Keeps the garbage collector off what imports made, a million objects."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+    gc.enable()

@@ -4,12 +4,15 @@
 begin with `sys.executable`, `-m` or `-c`. A server per backend of Keras has imported
 TensorFlow, or JAX, and Keras. It forks, and the fork runs the command. What depends on
 the environment at these imports needs a process of the usual kind.
+
+`share_imports` makes that of TensorFlow a fork of this process, for the imports of one.
 """
 
 import atexit
 import contextlib
-import functools
+import gc
 import json
+import logging
 import os
 import pathlib
 import runpy
@@ -22,11 +25,14 @@ import threading
 import time
 import traceback
 import types
+import unittest.mock
 import warnings
 import weakref
 
 PACKAGES = {"tensorflow": ("tensorflow", "keras"), "jax": ("jax", "keras")}
 SECONDS = 0.02  # Between two looks at whether a process has ended.
+ROOT = pathlib.Path(__file__).parents[2]
+_SERVERS = {}  # Functions that ask the server of a backend.
 
 
 def run(command, check=False, **options) -> subprocess.CompletedProcess:
@@ -99,23 +105,96 @@ class Process:
         os.kill(self.pid, number)
 
 
-@functools.cache
+def share_imports():
+    """Imports TensorFlow and Keras, and forks their server from this process.
+
+    It is for the beginning: TensorFlow has threads as soon as it computes, which a fork
+    does not have.
+    """
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        return
+    with (
+        _without_errors(),
+        unittest.mock.patch.dict(os.environ, TF_CPP_MIN_LOG_LEVEL="2"),
+    ):
+        _import(PACKAGES[backend])
+    (requests, asked), (told, answers) = os.pipe(), os.pipe()
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        stream.flush()
+    if _fork() == 0:
+        os.close(asked)
+        os.close(told)
+        _forget_pytest()
+        with contextlib.suppress(BrokenPipeError):
+            _serve(PACKAGES[backend], os.fdopen(requests), os.fdopen(answers, "w"))
+        os._exit(0)  # The requests end with the process that asks.
+    os.close(requests)
+    os.close(answers)
+    _SERVERS[backend] = _asking(os.fdopen(asked, "w"), os.fdopen(told))
+
+
+@contextlib.contextmanager
+def _without_errors():
+    """Keeps what libraries say of themselves from standard error."""
+    kept = os.dup(2)
+    _redirect(2, os.devnull)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _forget_pytest():
+    """Makes a fork of pytest what an interpreter is that has imported packages."""
+    for number in range(3):
+        _redirect(number, os.devnull)
+    captured = sys.stderr
+    sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
+    for reference in logging._handlerList:
+        if getattr(reference(), "stream", None) is captured:
+            reference().setStream(sys.stderr)
+    sys.unraisablehook = sys.__unraisablehook__
+    threading.excepthook = threading.__excepthook__
+    atexit._clear()
+    warnings.resetwarnings()
+    for category in (DeprecationWarning, ImportWarning, PendingDeprecationWarning):
+        warnings.simplefilter("ignore", category)
+    warnings.simplefilter("ignore", ResourceWarning)
+    warnings.filterwarnings("default", "", DeprecationWarning, "__main__")
+    for hooks in (sys.meta_path, logging.root.handlers):
+        hooks[:] = [h for h in hooks if not type(h).__module__.startswith("_pytest")]
+    installed = sys.prefix, sys.base_prefix
+    sys.path[:] = ["", *(path for path in sys.path if path.startswith(installed))]
+    for name in [*sys.modules]:
+        if (ROOT / name.partition(".")[0]).is_dir():
+            del sys.modules[name]
+
+
 def _server(backend):
-    server = subprocess.Popen(
-        [sys.executable, __file__, *PACKAGES[backend]],
-        env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    atexit.register(_stop, server)
+    if backend not in _SERVERS:
+        server = subprocess.Popen(
+            [sys.executable, __file__, *PACKAGES[backend]],
+            env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        atexit.register(_stop, server)
+        _SERVERS[backend] = _asking(server.stdin, server.stdout)
+    return _SERVERS[backend]
+
+
+def _asking(requests, answers):
+    """Returns a function that writes a request and reads the answer."""
     one_by_one = threading.Lock()
 
     def ask(request):
         with one_by_one:
-            print(json.dumps(request), file=server.stdin, flush=True)
-            return json.loads(server.stdout.readline())
+            print(json.dumps(request), file=requests, flush=True)
+            return json.loads(answers.readline())
 
     return ask
 
@@ -127,35 +206,49 @@ def _stop(server):
     server.stdout.close()
 
 
-def _serve(packages):
+def _import(packages):
     for name in packages:
         __import__(name)
+
+
+def _fork():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # It has threads, which do not matter.
+        return os.fork()
+
+
+def _serve(packages, requests, answers):
+    gc.disable()
+    _import(packages)
     if "tensorflow" in packages:  # Looks for GPUs, and says that there are none.
         sys.modules["tensorflow"].config.list_physical_devices()
-    answers = os.fdopen(os.dup(1), "w")
-    for line in sys.stdin:
+    gc.freeze()
+    gc.enable()
+    for line in requests:
         request = json.loads(line)
         if "poll" in request:
             pid, status = os.waitpid(request["poll"], os.WNOHANG)
             answer = os.waitstatus_to_exitcode(status) if pid else None
         else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # It has threads, which do not matter.
-                answer = os.fork()
+            answer = _fork()
             if answer == 0:
                 answers.close()
                 _end(_status(**request))
         print(json.dumps(answer), file=answers, flush=True)
 
 
+def _redirect(number, name):
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND if number else os.O_RDONLY
+    file = os.open(name, flags)
+    os.dup2(file, number)
+    os.close(file)
+
+
 def _status(arguments, env, cwd, files):
     """Runs a command as if Python had been started with it; returns its exit status."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     for number, name in enumerate([os.devnull, *files]):
-        file = os.open(name, flags if number else os.O_RDONLY)
-        os.dup2(file, number)
-        os.close(file)
+        _redirect(number, name)
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
@@ -194,4 +287,4 @@ def _end(status):
 
 if __name__ == "__main__":
     with contextlib.suppress(BrokenPipeError):
-        _serve(sys.argv[1:])
+        _serve(sys.argv[1:], sys.stdin, os.fdopen(os.dup(1), "w"))

@@ -4,12 +4,12 @@ import itertools
 import json
 import os
 import pathlib
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from tests.helpers import processes
 from tests.helpers.data_sets import stripes
 from training import batches
 
@@ -20,9 +20,7 @@ def run(*cases):
     """Returns the figures of trainings in a process with several logical devices."""
     command = [sys.executable, "-m", "tests.helpers.mirrored", json.dumps(cases)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+    result = processes.run(command, cwd=ROOT, env=environment)
     assert result.returncode == 0, result.stderr[-3000:]
     return json.loads(result.stdout.splitlines()[-1])
 

@@ -1,3 +1,4 @@
+import functools
 import warnings
 
 import numpy as np
@@ -130,18 +131,21 @@ def test_every_weight_has_one_name_there(name, count):
 
 
 def changed(**changes):
-    state = dict(torch_states.resnet())
-    for name, value in changes.items():
-        key = name.replace("__", ".")
-        if value is None:
-            del state[key]
-        else:
-            state[key] = value
-    return state
+    def make_state():
+        state = torch_states.resnet()
+        for name, value in changes.items():
+            key = name.replace("__", ".")
+            if value is None:
+                del state[key]
+            else:
+                state[key] = value
+        return state
+
+    return make_state
 
 
 @pytest.mark.parametrize(
-    "state, name, message",
+    "make_state, name, message",
     [
         (
             changed(layer2__0__bn1__running_var=None),
@@ -167,37 +171,38 @@ def changed(**changes):
         ),
         (changed(bn1__bias=np.zeros(64, "i4")), "resnet18", "holds int32"),
         (
-            torch_states.resnet(bottleneck=True),
+            functools.partial(torch_states.resnet, bottleneck=True),
             "resnet18",
             r"'layer1.0.conv1.weight' has shape \(64, 64, 1, 1\), and .* needs "
             r"\(64, 64, 3, 3\)",
         ),
         (
-            torch_states.vgg((8, 8, 16, 16, 16), (1,) * 5, 32),
+            functools.partial(torch_states.vgg, (8, 8, 16, 16, 16), (1,) * 5, 32),
             "vgg11",
             r"'classifier.0.weight' of shape \(32, 784\).*the method `mlp`",
         ),
         (
-            torch_states.vgg((8, 8, 16, 16, 16), (1,) * 5, 32),
+            functools.partial(torch_states.vgg, (8, 8, 16, 16, 16), (1,) * 5, 32),
             "resnet18",
             r"'classifier.0.weight'",
         ),
         (
-            {"patch_embed.proj.weight": np.zeros((4, 3, 16, 16), "f4")},
+            lambda: {"patch_embed.proj.weight": np.zeros((4, 3, 16, 16), "f4")},
             "resnet18",
             "no classifier of a network of torch.*found 'patch_embed.proj.weight'",
         ),
     ],
 )
-def test_weights_that_do_not_fit_are_refused(short, state, name, message):
+def test_weights_that_do_not_fit_are_refused(short, make_state, name, message):
+    source = make_source(make_state())
     with pytest.raises(ValueError, match=message):
-        convert.convert(make_source(state), name, (64, 64, 3))
+        convert.convert(source, name, (64, 64, 3))
 
 
 def test_a_refused_state_changes_nothing(short):
     model = registry.build("resnet18", (64, 64, 3), 5)
     before = [np.array(weight) for weight in model.weights]
     with pytest.raises(ValueError, match=r"there is no 'fc\.bias'"):
-        convert.load_state(model, changed(fc__bias=None))
+        convert.load_state(model, changed(fc__bias=None)())
     for old, new in zip(before, model.weights, strict=True):
         np.testing.assert_array_equal(old, new)
