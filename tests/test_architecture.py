@@ -89,6 +89,9 @@ class Missing:
 
 
 sys.meta_path.insert(0, Missing())
+import jax
+
+jax.config.update("jax_disable_most_optimizations", True)  # It takes seconds.
 import keras
 import layers
 import training.trainer

@@ -193,6 +193,9 @@ class Missing:
 
 
 sys.meta_path.insert(0, Missing())
+import jax
+
+jax.config.update("jax_disable_most_optimizations", True)  # It takes seconds.
 import numpy as np
 
 import layers
