@@ -43,15 +43,12 @@ def command(folder, *flags):
     return [sys.executable, "-m", "training.cli.evaluate", *flags]
 
 
-def start(folder, *flags, backend="tensorflow"):
-    return processes.start(
-        command(folder, *flags),
-        env=environment(backend),
-    )
+def start(folder, *flags):
+    return processes.start(command(folder, *flags), env=environment())
 
 
-def execute(folder, *flags, **kwargs):
-    process = start(folder, *flags, **kwargs)
+def execute(folder, *flags):
+    process = start(folder, *flags)
     return process, *process.communicate()
 
 
@@ -103,7 +100,7 @@ def test_the_command_prints_a_table_and_writes_rows_table_and_figure(folder):
 )
 def test_mistakes_end_in_one_line_and_write_nothing(folder, flag, code, message):
     flags = flag, f"--output={folder}/never"
-    process, _, stderr = execute(folder, *flags, backend="jax")
+    process, _, stderr = execute(folder, *flags)
     assert process.returncode == code
     assert message in stderr
     assert stderr.count("\n") == 1
