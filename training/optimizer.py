@@ -1,5 +1,7 @@
 """The optimizer and the learning rate of a recipe."""
 
+import contextvars
+
 import keras
 from keras import ops
 
@@ -70,8 +72,37 @@ class _KeepsWeights:
         """Leaves the weights as they are; see `average`."""
 
 
+class _OneRate:
+    """An optimizer that computes the learning rate of an update once.
+
+    Keras has it traced again for the decay of every weight.
+    """
+
+    @property
+    def learning_rate(self):
+        """The learning rate, of the update that is being made if one is."""
+        owner, rate = _RATE.get()
+        return rate if owner is self else super().learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        keras.optimizers.Optimizer.learning_rate.fset(self, value)
+
+    def apply(self, grads, trainable_variables=None):
+        """Updates weights; see `keras.optimizers.Optimizer.apply`."""
+        # Replicas meet in another thread, where there is none.
+        token = _RATE.set((self, self.learning_rate))
+        try:
+            super().apply(grads, trainable_variables)
+        finally:
+            _RATE.reset(token)
+
+
+_RATE = contextvars.ContextVar("rate", default=(None, None))
+
+
 @keras.saving.register_keras_serializable(package="training")
-class MomentumSGD(_KeepsWeights, keras.optimizers.SGD):
+class MomentumSGD(_OneRate, _KeepsWeights, keras.optimizers.SGD):
     """Keras' gradient descent, updated by TensorFlow's kernel for momentum.
 
     Keras composes the update of seven operations on each weight. The kernel does them
@@ -97,7 +128,7 @@ class MomentumSGD(_KeepsWeights, keras.optimizers.SGD):
 
 
 @keras.saving.register_keras_serializable(package="training")
-class AdamW(_KeepsWeights, keras.optimizers.AdamW):
+class AdamW(_OneRate, _KeepsWeights, keras.optimizers.AdamW):
     """Keras' Adam with decoupled weight decay, with the same arguments."""
 
 

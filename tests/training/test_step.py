@@ -40,6 +40,30 @@ def test_updates_as_keras_does(settings):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
 
 
+class Counted(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule that knows how often it was called."""
+
+    def __init__(self):
+        self.count = 0
+
+    def __call__(self, step):
+        self.count += 1
+        return 0.1 / (1 + tf.cast(step, "float32"))
+
+
+@pytest.mark.parametrize("kind", [optimizer.MomentumSGD, optimizer.AdamW])
+def test_the_learning_rate_of_an_update_is_computed_once(kind):
+    rate = Counted()
+    updater, weights = kind(rate, weight_decay=0.1), [*map(keras.Variable, arrays(0))]
+    updater.build(weights)
+    for step in range(3):
+        rate.count = 0
+        updater.apply(arrays(1), weights)
+        assert rate.count == 1
+        # Between updates it is that of the next one.
+        assert float(updater.learning_rate) == pytest.approx(0.1 / (2 + step))
+
+
 def test_follows_the_recursion_of_nesterov():
     expected = [array.astype("float64") for array in arrays(0)]
     velocity = [0.0] * len(expected)

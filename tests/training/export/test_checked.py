@@ -11,19 +11,30 @@ from training import export
 from training.export import parity
 
 
-def test_an_export_that_differs_leaves_nothing(monkeypatch, tmp_path):
+@pytest.fixture(scope="module")
+def posterior():
+    """Two samples of a network with dropout, traced once."""
+    return zoo.posterior.MonteCarlo(dropout_model(), 2)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return tiny()
+
+
+def test_an_export_that_differs_leaves_nothing(posterior, plain, monkeypatch, tmp_path):
     logits = zoo.predictive.probs
     monkeypatch.setattr(zoo.predictive, "probs", lambda x: keras.ops.mean(x, axis=0))
     for function in (export.export_saved_model, export.export_tflite):
         with pytest.raises(ValueError, match="differs from Keras.*max_difference"):
-            function(dropout_model(), tmp_path / "output")
+            function(posterior, tmp_path / "output")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(zoo.predictive, "probs", logits)
-    export.export_tflite(tiny(), tmp_path / "output")
+    export.export_tflite(plain, tmp_path / "output")
     kept = (tmp_path / "output").read_bytes()
     monkeypatch.setattr(zoo.predictive, "probs", lambda x: keras.ops.mean(x, axis=0))
     with pytest.raises(ValueError, match="differs"):
-        export.export_tflite(dropout_model(), tmp_path / "output", overwrite=True)
+        export.export_tflite(posterior, tmp_path / "output", overwrite=True)
     assert [file.name for file in tmp_path.iterdir()] == ["output"]
     assert (tmp_path / "output").read_bytes() == kept
 
@@ -37,9 +48,7 @@ def test_an_export_that_differs_leaves_nothing(monkeypatch, tmp_path):
         (lambda probs, seed: probs if len(probs) < 2 else probs[::-1], "size=5"),
     ],
 )
-def test_parity_finds_what_differs(change, message):
-    posterior = zoo.posterior.MonteCarlo(dropout_model(), 2)
-
+def test_parity_finds_what_differs(posterior, change, message):
     def run(images, seed):
         return change(parity.expected(posterior, images, seed), seed)
 
@@ -48,13 +57,14 @@ def test_parity_finds_what_differs(change, message):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # It is deprecated.
-def test_the_interpreter_of_tensorflow_serves_as_well(monkeypatch, tmp_path):
+def test_the_interpreter_of_tensorflow_serves_as_well(posterior, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    export.export_tflite(dropout_model(), tmp_path / "lite", 2)
+    export.export_tflite(posterior, tmp_path / "lite")
 
 
-def test_parity_finds_a_seed_that_is_ignored_within_a_loose_tolerance():
-    posterior = zoo.posterior.MonteCarlo(dropout_model(), 1)
+def test_parity_finds_a_seed_that_is_ignored_within_a_loose_tolerance(
+    posterior,
+):
     with pytest.raises(ValueError, match="ignores its seed"):
         parity.check(
             posterior,
@@ -64,16 +74,16 @@ def test_parity_finds_a_seed_that_is_ignored_within_a_loose_tolerance():
         )
 
 
-def test_what_exists_is_replaced_on_request_only(tmp_path):
+def test_what_exists_is_replaced_on_request_only(posterior, plain, tmp_path):
     path = tmp_path / "served" / "1"
-    export.export_saved_model(tiny(), path)
+    export.export_saved_model(plain, path)
     with pytest.raises(FileExistsError, match="1 exists; `overwrite` replaces it"):
-        export.export_saved_model(tiny(), path)
-    export.export_saved_model(dropout_model(), path, 2, overwrite=True)
+        export.export_saved_model(plain, path)
+    export.export_saved_model(posterior, path, overwrite=True)
     assert "sample" in tf.saved_model.load(path).signatures
     assert [file.name for file in path.parent.iterdir()] == ["1"]
     with pytest.raises(FileExistsError, match="served is a folder that holds no"):
-        export.export_saved_model(tiny(), path.parent, overwrite=True)
+        export.export_saved_model(plain, path.parent, overwrite=True)
     assert path.exists()
 
 
@@ -83,7 +93,7 @@ def custom(function):
     return keras.Sequential([*model, keras.layers.Dense(2)])
 
 
-def test_what_cannot_be_exported_is_refused_with_the_reason(tmp_path):
+def test_what_cannot_be_exported_is_refused_with_the_reason(plain, tmp_path):
     path, generator = tmp_path / "output", keras.random.SeedGenerator(0)
 
     def draw(x):
@@ -97,13 +107,13 @@ def test_what_cannot_be_exported_is_refused_with_the_reason(tmp_path):
     with pytest.raises(ValueError, match="no operator for tf.Erfinv"):
         export.export_tflite(custom(inverse), path)
     with pytest.raises(ValueError, match="one of None, float16, dynamic.*=int4"):
-        export.export_tflite(tiny(), path, quantization="int4")
+        export.export_tflite(plain, path, quantization="int4")
     with pytest.raises(ValueError, match="a positive integer.*num_samples=0"):
-        export.export_tflite(tiny(), path, num_samples=0)
+        export.export_tflite(plain, path, num_samples=0)
     with pytest.raises(ValueError, match=r"two or more of shape.*\(1, 16, 16, 1\)"):
-        export.export_tflite(tiny(), path, images=IMAGES[:1])
+        export.export_tflite(plain, path, images=IMAGES[:1])
     with pytest.raises(ValueError, match=r"two or more of shape.*\(5, 8, 16, 1\)"):
-        export.export_tflite(tiny(), path, images=IMAGES[:, :8])
+        export.export_tflite(plain, path, images=IMAGES[:, :8])
     flat = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match=r"must take images.*\(None, 3\)"):
         export.export_saved_model(flat, path)

@@ -25,27 +25,40 @@ def mask_model():
     return keras.Model(inputs, x)
 
 
+WHITE = np.full((60, 4, 4, 1), 255, "uint8")
+
+
+@pytest.fixture(scope="module")
+def masked():
+    """One pass of that network, and its masks of three images for 20 seeds."""
+    posterior = zoo.posterior.MonteCarlo(mask_model(), 1)
+    images = WHITE[:3].astype("float32")
+    return posterior, [np.array(posterior(images, seed=s)[0]) > 0 for s in range(20)]
+
+
 @each_format
-def test_a_seed_draws_the_masks_of_keras_bit_for_bit(label, tmp_path):
-    model, white = mask_model(), np.full((60, 4, 4, 1), 255, "uint8")
-    export_as(label, model, tmp_path / "lite", images=white)
-    posterior, masks = zoo.posterior.MonteCarlo(model, 1), []
-    for seed in range(20):
-        logits = posterior(white[:3].astype("float32"), seed=seed)[0]
+def test_a_seed_draws_the_masks_of_keras_bit_for_bit(masked, label, tmp_path):
+    posterior, masks = masked
+    export_as(label, posterior, tmp_path / "lite", images=WHITE)
+    for seed, expected in enumerate(masks):
         scalar = np.array(seed, "int32")
-        probs = run(tmp_path / "lite", white[:3], label, seed=scalar)
-        masks.append(np.asarray(logits) > 0)
+        probs = run(tmp_path / "lite", WHITE[:3], label, seed=scalar)
         np.testing.assert_array_equal(
-            probs > np.mean(probs, -1, keepdims=True), masks[-1]
+            probs > np.mean(probs, -1, keepdims=True), expected
         )
     flat = [mask.tobytes() for mask in np.concatenate(masks)]
     assert len(set(flat)) == len(flat)  # No seed and no image has another's.
 
 
+@pytest.fixture(scope="module")
+def dropout():
+    return zoo.posterior.MonteCarlo(dropout_model(), 1)
+
+
 @pytest.mark.parametrize("label", ["dynamic", "int8"])
-def test_eight_bits_keep_the_moments_over_all_masks(label, tmp_path):
-    model = dropout_model()
-    export_as(label, model, tmp_path / "lite", 1)
+def test_eight_bits_keep_the_moments_over_all_masks(dropout, label, tmp_path):
+    model = dropout.model
+    export_as(label, dropout, tmp_path / "lite")
     images = np.repeat(NOISE[:2], 25, axis=0)
     samples = [
         run(tmp_path / "lite", images, label, seed=np.array(s, "int32"))
