@@ -52,6 +52,8 @@ def uint32(value):
 
 
 def _xor_shift(x, shift: int):
+    if isinstance(x, np.ndarray):
+        return x ^ x >> np.uint32(shift)
     return ops.bitwise_xor(x, ops.right_shift(x, np.uint32(shift)))
 
 
@@ -61,6 +63,15 @@ def _hash(x, second_key=None):
     if second_key is not None:
         x = x + second_key
     return _xor_shift(x * _MULTIPLIERS[1], 16)
+
+
+def _hash_value(value):
+    """Returns the hash of an integer, as a number of NumPy, or of an integer tensor."""
+    if isinstance(value, (int, np.integer)):
+        # An array, since numbers warn when they wrap.
+        value = np.array([int(value) & 0xFFFFFFFF], "uint32")
+        return _hash(value + _GOLDEN)[0]
+    return _hash(uint32(value) + _GOLDEN)
 
 
 def fold(key, value):
@@ -73,7 +84,7 @@ def fold(key, value):
     Returns:
         A uint32 tensor. For one key, different values give different keys.
     """
-    return _hash(uint32(key) + _hash(uint32(value) + _GOLDEN))
+    return _hash(uint32(key) + _hash_value(value))
 
 
 def bits(key, count):

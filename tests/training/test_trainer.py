@@ -175,9 +175,10 @@ def test_refuses_the_checkpoint_of_other_settings(copied):
         fit(copied, seed=1)
 
 
-def test_settings_that_are_newer_than_a_checkpoint_had_their_defaults(tmp_path):
-    _, rows = fit(tmp_path)
-    path = tmp_path / "checkpoint.safetensors"
+def test_settings_that_are_newer_than_a_checkpoint_had_their_defaults(
+    uninterrupted, copied
+):
+    path = copied / "checkpoint.safetensors"
     with safetensors.safe_open(path, "numpy") as file:
         metadata = file.metadata()
     arrays = safetensors.numpy.load_file(path)
@@ -185,18 +186,19 @@ def test_settings_that_are_newer_than_a_checkpoint_had_their_defaults(tmp_path):
     del settings["recipe"]["objective"]
     metadata["settings"] = json.dumps(settings)
     safetensors.numpy.save_file(arrays, path, metadata)
-    assert fit(tmp_path)[1] == rows
+    assert fit(copied)[1] == uninterrupted[1]
     other = dataclasses.replace(RECIPE, objective="augmix")
     with pytest.raises(ValueError, match="objective was 'cross_entropy' and is now"):
-        fit(tmp_path, recipe=other)
+        fit(copied, recipe=other)
 
 
 def test_refuses_the_checkpoint_of_other_initial_weights(tmp_path):
-    fit(tmp_path, initial_weights={"sha256": "12"})
+    recipe = dataclasses.replace(RECIPE, epochs=1, warmup_epochs=0)
+    fit(tmp_path, recipe=recipe, initial_weights={"sha256": "12"})
     with pytest.raises(
         ValueError, match=r"initial_weights.sha256 was '12' and is not set now"
     ):
-        fit(tmp_path)
+        fit(tmp_path, recipe=recipe)
 
 
 def inverted(data, field):
@@ -257,9 +259,11 @@ def test_refuses_a_damaged_checkpoint(copied):
         fit(copied)
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path):
-    fit(tmp_path, recipe=dataclasses.replace(RECIPE, epochs=2))
-    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
+    copied, tmp_path
+):
+    path = copied / "checkpoint.safetensors"
+    before = path.read_bytes()
     wild = stripes()
     model = small_model()
     settings = {"model": "small", "seed": 0, "examples": 80}
@@ -267,7 +271,6 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path)
     trained = trainer.compile_model(model, RECIPE, 80)
     trained.train_on_batch(wild.images[:16], wild.labels[:16])
     model.get_layer("head").kernel.assign(np.full((8, 2), np.inf, "float32"))
-    path = tmp_path / "checkpoint.safetensors"
     with pytest.raises(FloatingPointError, match=r"head/kernel' is not finite"):
         checkpoint.save(trained, path, checkpoint.Position(), settings)
     assert path.read_bytes() == before
@@ -366,9 +369,10 @@ def assert_rows_close(rows, expected, tolerance):
 
 def test_two_devices_have_the_losses_of_one(tmp_path):
     model = small_model(rate=0.0, smooth=True)
-    expected = without_time(fit(tmp_path / "one", model, AVERAGED, 37)[1])
+    recipe = dataclasses.replace(AVERAGED, epochs=2)
+    expected = without_time(fit(tmp_path / "one", model, recipe, 37)[1])
     assert "averaged_val_loss" in expected[-1]
-    rows, _ = run_script(tmp_path / "two", TWO_DEVICES, "mirrored")
+    rows, _ = run_script(tmp_path / "two", TWO_DEVICES, "mirrored", epochs=2)
     assert_rows_close(rows, expected, 1e-4)
 
 
