@@ -137,6 +137,7 @@ def scalars(*names: str) -> list[tf.TensorSpec]:
     return [tf.TensorSpec((), tf.int32, name=name) for name in names]
 
 
+@tf.autograph.experimental.do_not_convert  # It branches on no tensor.
 def _outputs(logits, classes):
     probs = predictive.probs(logits)
     found = {
@@ -151,6 +152,7 @@ def _outputs(logits, classes):
     return found
 
 
+@tf.autograph.experimental.do_not_convert
 def _new_noise():
     """Returns a key and the number of the first image, both random.
 

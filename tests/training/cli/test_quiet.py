@@ -49,7 +49,9 @@ def test_what_an_exception_leaves_is_written_before_it(capfd):
 
 CODE = """
 import importlib.util
+import sys
 import training.cli
+sys.modules["keras"] = None  # TensorFlow looks for it, and it takes as long again.
 importlib.util.find_spec("tensorflow")  # As Keras looks whether it is there.
 import tensorflow as tf
 print(int(tf.constant(1)))

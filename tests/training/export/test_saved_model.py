@@ -42,7 +42,13 @@ def weights(models):
 
 
 @pytest.fixture(scope="module")
-def exported(models, weights, tmp_path_factory):
+def posteriors(models):
+    """Of each model the samples, traced once."""
+    return {n: zoo.posterior.MonteCarlo(m, NUM_SAMPLES) for n, m in models.items()}
+
+
+@pytest.fixture(scope="module")
+def exported(models, weights, posteriors, tmp_path_factory):
     """Exports every model in both formats, under a global seed."""
     folder = tmp_path_factory.mktemp("exports")
     result = {}
@@ -50,16 +56,10 @@ def exported(models, weights, tmp_path_factory):
         saved, lite = folder / name, folder / f"{name}.tflite"
         reports = [
             export.export_saved_model(model, saved, NUM_SAMPLES),
-            export.export_tflite(model, lite, NUM_SAMPLES, images=IMAGES),
+            export.export_tflite(posteriors[name], lite, images=IMAGES),
         ]
         result[name] = model, saved, lite, reports
     return result
-
-
-@pytest.fixture(scope="module")
-def posteriors(models):
-    """Of each model the samples, traced once."""
-    return {n: zoo.posterior.MonteCarlo(m, NUM_SAMPLES) for n, m in models.items()}
 
 
 @pytest.mark.parametrize("size", [1, 5])
