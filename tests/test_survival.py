@@ -73,6 +73,7 @@ def objective(label_smoothing=0.0):
         optimizer.MomentumSGD(rate, momentum=0.9),
         losses.cross_entropy(label_smoothing, 3),
         metrics=["accuracy", keras_metrics.Classification("ece", from_logits=True)],
+        run_eagerly=True,
     )
     model.train_on_batch(IMAGES, LABELS)
     return model

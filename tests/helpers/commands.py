@@ -16,6 +16,15 @@ def environment(backend: str = "tensorflow") -> dict[str, str]:
     return {**kept, "KERAS_BACKEND": backend}
 
 
+def quick(backend: str = "jax") -> dict[str, str]:
+    """Returns the environment in which XLA compiles without optimizing.
+
+    It is for numbers that are compared up to rounding.
+    """
+    flags = "--xla_backend_optimization_level=0"
+    return {**os.environ, "KERAS_BACKEND": backend, "XLA_FLAGS": flags}
+
+
 ROOT = pathlib.Path(__file__).parents[2]
 TWO_DEVICES = """
 import tensorflow as tf

@@ -33,6 +33,8 @@ PACKAGES = {"tensorflow": ("tensorflow", "keras"), "jax": ("jax", "keras")}
 SECONDS = 0.02  # Between two looks at whether a process has ended.
 ROOT = pathlib.Path(__file__).parents[2]
 _SERVERS = {}  # Functions that ask the server of a backend.
+# What Keras imports where it is there, and uses for nothing that is done on JAX here.
+UNUSED = ("matplotlib", "pandas", "sklearn")
 
 
 def run(command, check=False, **options) -> subprocess.CompletedProcess:
@@ -219,9 +221,15 @@ def _fork():
 
 def _serve(packages, requests, answers):
     gc.disable()
-    _import(packages)
-    if "tensorflow" in packages:  # Looks for GPUs, and says that there are none.
+    if "tensorflow" in packages:
+        _import(packages)
+        # Looks for GPUs, and says that there are none.
         sys.modules["tensorflow"].config.list_physical_devices()
+    else:
+        sys.modules.update(dict.fromkeys(UNUSED))
+        _import(packages)
+        for name in UNUSED:
+            del sys.modules[name]
     gc.freeze()
     gc.enable()
     for line in requests:

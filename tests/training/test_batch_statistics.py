@@ -1,6 +1,5 @@
 """Batch statistics against closed forms and a slow computation in float64."""
 
-import os
 import pathlib
 import sys
 
@@ -11,7 +10,7 @@ import pytest
 import layers
 import zoo
 from tests.helpers import processes
-from tests.helpers.commands import TWO_DEVICES, WITHOUT_TENSORFLOW
+from tests.helpers.commands import TWO_DEVICES, WITHOUT_TENSORFLOW, quick
 from training.batch_statistics import update_batch_statistics
 
 RNG = np.random.default_rng(0)
@@ -200,7 +199,7 @@ def test_other_backends_and_replicas_find_the_same(tmp_path, backend, scope, set
     pytest.importorskip(backend)
     path, root = str(tmp_path / "found.npz"), str(pathlib.Path(__file__).parents[2])
     script = SCRIPT.format(root=root, setup=setup, scope=scope, path=path)
-    environment = {**os.environ, "KERAS_BACKEND": backend}
+    environment = quick(backend)
     processes.run([sys.executable, "-c", script], env=environment, check=True)
     model = network(0.5)
     update_batch_statistics(model, IMAGES, 8)

@@ -15,7 +15,7 @@ import safetensors.numpy
 
 import layers
 from tests.helpers import processes
-from tests.helpers.commands import TWO_DEVICES, WITHOUT_TENSORFLOW
+from tests.helpers.commands import TWO_DEVICES, WITHOUT_TENSORFLOW, quick
 from tests.helpers.data_sets import stripes, write_idx
 from tests.helpers.trainings import RECIPE, without_time
 from training import checkpoint, objective, trainer
@@ -349,7 +349,7 @@ def run_script(
     settings = {"root": root, "setup": setup, "scope": scope, "rate": rate}
     settings["changes"] = changes
     script = SCRIPT.format(**settings, workdir=str(workdir))
-    environment = {**os.environ, "KERAS_BACKEND": backend}
+    environment = quick(backend)
     result = processes.run(
         [sys.executable, "-c", script],
         env=environment,

@@ -1,4 +1,3 @@
-import os
 import sys
 
 import keras
@@ -6,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import processes
+from tests.helpers.commands import quick
 from zoo import predictive
 
 
@@ -148,5 +148,5 @@ for name in NAMES:
         compute(name, logits), oracle(logits)[name], rtol=2e-5, atol=5e-6
     )
 """
-    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    environment = quick()
     processes.run([sys.executable, "-c", script], check=True, env=environment)

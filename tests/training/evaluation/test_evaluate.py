@@ -1,7 +1,6 @@
 import io
 import json
 import math
-import os
 import random
 import re
 import sys
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import processes
+from tests.helpers.commands import quick
 from tests.helpers.data_sets import LABELS, Data, Slices
 from tests.helpers.networks import IMAGES, as_numpy, mc_network, network
 from training import metrics, progress
@@ -177,7 +177,7 @@ rows = evaluate(mc_network(), Data(), SIZES, seed=1, batch_size=4, progress=Fals
 assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
 pathlib.Path(r"{tmp_path}/rows.json").write_text(json.dumps(rows))
 """
-    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    environment = quick()
     processes.run([sys.executable, "-c", script], check=True, env=environment)
     rows = json.loads((tmp_path / "rows.json").read_text())
     expected = evaluate(mc_network(), Data(), SIZES, seed=1, progress=False)

@@ -1,5 +1,4 @@
 import json
-import os
 import sys
 
 import keras
@@ -9,6 +8,7 @@ import pytest
 import layers
 from layers.random import fold
 from tests.helpers import processes
+from tests.helpers.commands import quick
 from tests.helpers.networks import (
     IMAGES,
     RNG,
@@ -191,7 +191,7 @@ assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
 posterior = DeepEnsemble([MonteCarlo(mc_network(), 3), mc_network(seed=1)])
 np.save(r"{tmp_path}/samples.npy", as_numpy(posterior(IMAGES, seed=6, offset=2)))
 """
-    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    environment = quick()
     processes.run([sys.executable, "-c", script], check=True, env=environment)
     np.testing.assert_allclose(
         np.load(tmp_path / "samples.npy"),

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import os
 import sys
 
 import keras
@@ -13,6 +12,7 @@ import layers
 import zoo
 from layers.random import fold
 from tests.helpers import processes
+from tests.helpers.commands import quick
 from tests.helpers.networks import IMAGES, as_numpy, mc_network
 from zoo.posterior import MonteCarlo, sample_loop
 
@@ -297,5 +297,5 @@ samples = np.asarray(MonteCarlo(network(UnknownNoise()), 3)(IMAGES))
 @pytest.mark.slow
 def test_all_of_this_holds_on_jax():
     pytest.importorskip("jax")
-    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    environment = quick()
     processes.run([sys.executable, "-c", ON_JAX], check=True, env=environment)
