@@ -2,8 +2,12 @@
 
 import ast
 import configparser
+import contextlib
+import functools
+import io
 import pathlib
 import re
+import tempfile
 
 import pytest
 
@@ -24,23 +28,31 @@ each_file = pytest.mark.parametrize(
 )
 
 
+@functools.cache
+def outputs(path):
+    """Returns what each block of Python code of a page prints."""
+    namespace, printed = {"__name__": path.stem}, []
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        for block in markdown.blocks(path, "python"):
+            code = "\n" * (block.line - 1) + block.code  # Errors then name the line.
+            with contextlib.redirect_stdout(io.StringIO()) as output:
+                exec(compile(code, path, "exec"), namespace)
+            printed.append(output.getvalue())
+    return printed
+
+
 @each_file
-def test_the_python_code_runs(path, tmp_path, monkeypatch):
+def test_the_python_code_runs(path):
     if "zoo.load(" in path.read_text() and not index.read():
         pytest.skip("There are no packaged weights.")
-    monkeypatch.chdir(tmp_path)
-    namespace = {"__name__": path.stem}
-    for block in markdown.blocks(path, "python"):
-        code = "\n" * (block.line - 1) + block.code  # Errors then name the line.
-        exec(compile(code, path, "exec"), namespace)
+    outputs(path)
 
 
-def test_the_first_example_prints_what_stands_below_it(capsys):
+def test_the_first_example_prints_what_stands_below_it():
     path = ROOT / "README.md"
     code, printed = (markdown.blocks(path, kind)[0] for kind in ("python", "text"))
     assert 0 < printed.line - code.line < 25
-    exec(compile(code.code, path, "exec"), {"__name__": "README"})
-    assert capsys.readouterr().out == printed.code
+    assert outputs(path)[0] == printed.code
 
 
 @each_file
