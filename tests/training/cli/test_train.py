@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 
 import zoo
-from tests.helpers import processes
+from tests.helpers import graphs, processes
 from tests.helpers.data_sets import stripes, write_idx
 from training import initial_weights, run
 from training.data import identities, load
 from training.data.image_data import ImageData
+from zoo import registry
 from zoo.presets import training_images
 from zoo.storage import files
 
@@ -143,7 +144,10 @@ def test_another_training_is_refused_and_touches_nothing(data_dir, tmp_path):
     assert [path.name for path in workdir.iterdir()] == [".lock"]
 
 
-def test_the_record_is_that_of_the_training_that_begins(data_dir, tmp_path):
+def test_the_record_is_that_of_the_training_that_begins(
+    data_dir, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(registry, "ARCHITECTURES", graphs.SHORT)
     workdir = tmp_path / "work"
     same = {"recipe": "fashion_mnist", "data_dir": data_dir, "workdir": str(workdir)}
 
