@@ -30,6 +30,12 @@ def values(model):
     }
 
 
+@pytest.fixture(scope="module")
+def expected():
+    """The values of the model of the zoo."""
+    return values(network())
+
+
 @pytest.mark.parametrize(
     "scale, shift, input_range",
     [(255.0, 0.0, (0, 1)), (127.5, 127.5, (-1, 1)), (1.0, 0.0, (0, 255))],
@@ -37,7 +43,7 @@ def values(model):
 @pytest.mark.parametrize("outputs", ["logits", "probs"])
 @pytest.mark.parametrize("kind", ["keras", "saved_model"])
 def test_it_is_evaluated_as_the_same_model_of_the_zoo(
-    tmp_path, kind, outputs, scale, shift, input_range
+    expected, tmp_path, kind, outputs, scale, shift, input_range
 ):
     model, path = foreign(scale, shift, outputs), tmp_path / f"theirs.{kind}"
     if kind == "keras":
@@ -55,7 +61,7 @@ def test_it_is_evaluated_as_the_same_model_of_the_zoo(
     assert loaded.name == ("theirs" if kind == "keras" else "theirs.saved_model")
     assert loaded.repeats_itself
     found = values(loaded)
-    for key, value in values(network()).items():
+    for key, value in expected.items():
         assert found[key] == pytest.approx(value, abs=1e-4, nan_ok=True), key
     assert external_models.is_external(str(path))
 
