@@ -133,7 +133,10 @@ def share_imports():
         os._exit(0)  # The requests end with the process that asks.
     os.close(requests)
     os.close(answers)
-    _SERVERS[backend] = _asking(os.fdopen(asked, "w"), os.fdopen(told))
+    files = os.fdopen(asked, "w"), os.fdopen(told)
+    for file in files:
+        atexit.register(file.close)
+    _SERVERS[backend] = _asking(*files)
 
 
 @contextlib.contextmanager
