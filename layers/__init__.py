@@ -9,6 +9,7 @@ from layers.blur import blur as blur
 from layers.dropout import Dropout as Dropout
 from layers.dropout import MCDropout as MCDropout
 from layers.normalization import BatchNormalization as BatchNormalization
+from layers.pooling import AdaptiveAveragePooling2D as AdaptiveAveragePooling2D
 from layers.replicas import accept_empty_batches as accept_empty_batches
 from layers.smoothing import SpatialSmoothing as SpatialSmoothing
 from layers.streams import RandomLayer as RandomLayer

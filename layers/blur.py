@@ -103,7 +103,7 @@ def blur(x, taps: Sequence[float] = (1, 1), padding: str = "same", strides: int 
     taps = check_taps(taps)
     amounts = _amounts(len(taps), check_padding(padding, PADDINGS))
     if padding == "reflect":
-        x = _reflect(x, amounts)
+        x = replicas.filled(lambda rows: _reflect(rows, amounts), x)
     elif any(amounts):
         x = ops.pad(x, ((0, 0), amounts, amounts, (0, 0)))
     return _filter(x, taps, strides) if len(taps) > 1 else x[:, ::strides, ::strides]

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 
 import keras
+from keras import ops
 
 import layers
 from zoo.kept_weights import kept_weights
@@ -60,6 +61,14 @@ class Classifier(keras.Model):
             outputs._facts = self._facts
         return outputs
 
+    def call(self, inputs, training=None, mask=None, **kwargs):
+        # Without an image some kernels fail, others lose the shape of their outputs.
+        is_empty = not training and _has_none(inputs)
+        if is_empty:
+            inputs = ops.zeros((1, *inputs.shape[1:]), inputs.dtype)
+        outputs = super().call(inputs, training=training, mask=mask, **kwargs)
+        return outputs[:0] if is_empty else outputs
+
     def fit(self, *args, **kwargs):
         with kept_weights(self):
             return super().fit(*args, **kwargs)
@@ -68,9 +77,11 @@ class Classifier(keras.Model):
         with kept_weights(self):
             return super().evaluate(*args, **kwargs)
 
-    def predict(self, *args, **kwargs):
+    def predict(self, x, *args, **kwargs):
+        if _has_none(x):  # Of which Keras makes no batch.
+            return ops.convert_to_numpy(self(x))
         with kept_weights(self):
-            return super().predict(*args, **kwargs)
+            return super().predict(x, *args, **kwargs)
 
     def get_config(self):
         return {**super().get_config(), "facts": self.knows()}
@@ -81,6 +92,10 @@ class Classifier(keras.Model):
         model = super().from_config(graph, custom_objects=custom_objects)
         model.know(**config.get("facts", {}))
         return model
+
+
+def _has_none(images) -> bool:
+    return tuple(getattr(images, "shape", ()))[:1] == (0,)
 
 
 def named(model: keras.Model, classes: Sequence[str] = ()) -> Classifier:

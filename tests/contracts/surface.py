@@ -7,6 +7,7 @@ import pathlib
 COVERED = {
     "layers.blur": ["BlurPool2D"],
     "layers.dropout": ["MCDropout", "Dropout"],
+    "layers.pooling": ["AdaptiveAveragePooling2D"],
     "layers.smoothing": ["SpatialSmoothing"],
     "layers.streams": ["stream", "set_seed", "is_stochastic"],
     "layers.variational": ["DenseFlipout", "Conv2DFlipout"],

@@ -24,6 +24,11 @@ CONSTRUCTORS = {
         {"rate": (-0.1, 1, 1.5, NAN, INF, "0.5", None), "seed": SEEDS},
     ),
     "Dropout": (layers.Dropout, {}, {"rate": (-0.1, 1, NAN, None), "seed": SEEDS}),
+    "AdaptiveAveragePooling2D": (
+        layers.AdaptiveAveragePooling2D,
+        {"output_size": 7},
+        {"output_size": COUNTS},
+    ),
     "BlurPool2D": (
         layers.BlurPool2D,
         {},

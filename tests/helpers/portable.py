@@ -52,6 +52,7 @@ def outputs():
     """Returns the outputs of layers for `images`, by name."""
     noisy = {"kernel_initializer": "ones", "initial_scale": 1.0}
     cases = {
+        "adaptive": layers.AdaptiveAveragePooling2D(7),
         "blur_pool": layers.BlurPool2D(),
         "blur_pool_any": layers.BlurPool2D((1, 5, 2), 3, "same"),
         "smoothing": layers.SpatialSmoothing(),

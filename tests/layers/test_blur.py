@@ -181,3 +181,16 @@ def test_blur_keeps_channels_last_whatever_keras_is_set_to():
             np.testing.assert_array_equal(blur(x, taps), y)
     finally:
         keras.config.set_image_data_format("channels_last")
+
+
+def test_a_replica_without_images_reflects_none(monkeypatch):
+    import tensorflow as tf
+
+    from layers import replicas
+
+    monkeypatch.setattr(replicas, "may_be_empty", lambda inputs: True)
+    signature = [tf.TensorSpec((None, 6, 6, 2))]
+    blurred = tf.function(BlurPool2D(), input_signature=signature)
+    assert blurred(np.zeros((0, 6, 6, 2), "float32")).shape == (0, 3, 3, 2)
+    x = np.random.default_rng(0).normal(size=(2, 6, 6, 2)).astype("float32")
+    np.testing.assert_allclose(blurred(x), BlurPool2D()(x), atol=1e-6)

@@ -106,3 +106,17 @@ def test_a_model_of_keras_has_none():
         model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     assert classes_of(model) == ()
     np.testing.assert_array_equal(classes_of(MonteCarlo(model, 1)), ())
+
+
+@pytest.mark.parametrize("name", ["resnet20_blurpool", "resnet20_mcdo", "vgg11_mlp"])
+def test_no_image_has_no_logits(name):
+    model = zoo.build(name, (32, 32, 3), num_classes=5)
+    for dtype in ("uint8", "float32"):
+        images = np.zeros((0, 32, 32, 3), dtype)
+        assert tuple(model(images).shape) == (0, 5)
+        assert model.predict(images, verbose=0).shape == (0, 5)
+    assert tuple(MonteCarlo(model, 2)(images, seed=0).shape) == (2, 0, 5)
+    one = np.full((1, 32, 32, 3), 99, "uint8")
+    if "mcdo" not in name:
+        expected = model(one)
+        np.testing.assert_allclose(model.predict(one, verbose=0), expected, 1e-4, 1e-5)

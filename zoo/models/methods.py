@@ -97,7 +97,7 @@ def _perceptron(x, units):
     side = min(side if side is not None else 2 for side in x.shape[1:3])
     if side > 1:
         x = keras.layers.MaxPooling2D(2, name="pool_max")(x)
-    x = keras.layers.AdaptiveAveragePooling2D(7, name="pool")(x)
+    x = layers.AdaptiveAveragePooling2D(7, name="pool")(x)
     x = keras.layers.Flatten(name="flatten")(x)
     for i in (1, 2):
         x = keras.layers.Dense(units, activation="relu", name=f"hidden_{i}")(x)
