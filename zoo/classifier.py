@@ -61,12 +61,12 @@ class Classifier(keras.Model):
             outputs._facts = self._facts
         return outputs
 
-    def call(self, inputs, training=None, mask=None, **kwargs):
+    def __call__(self, inputs, *args, training=None, **kwargs):
         # Without an image some kernels fail, others lose the shape of their outputs.
         is_empty = not training and _has_none(inputs)
         if is_empty:
             inputs = ops.zeros((1, *inputs.shape[1:]), inputs.dtype)
-        outputs = super().call(inputs, training=training, mask=mask, **kwargs)
+        outputs = super().__call__(inputs, *args, training=training, **kwargs)
         return outputs[:0] if is_empty else outputs
 
     def fit(self, *args, **kwargs):

@@ -155,11 +155,10 @@ def _forget_pytest():
     """Makes a fork of pytest what an interpreter is that has imported packages."""
     for number in range(3):
         _redirect(number, os.devnull)
-    captured = sys.stderr
     sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
-    for reference in logging._handlerList:
-        if getattr(reference(), "stream", None) is captured:
-            reference().setStream(sys.stderr)
+    for handler in [reference() for reference in logging._handlerList]:
+        if type(getattr(handler, "stream", None)).__module__.startswith("_pytest"):
+            handler.setStream(sys.stderr)
     sys.unraisablehook = sys.__unraisablehook__
     threading.excepthook = threading.__excepthook__
     atexit._clear()
