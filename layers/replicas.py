@@ -75,7 +75,7 @@ def _convolve(convolution, inputs, kernel):
 
 
 def accept_empty_batches(model: keras.Model):
-    """Makes Keras' convolutions in a model survive a replica without images.
+    """Makes Keras' convolutions and max poolings survive a replica without images.
 
     Layers and files stay what they are. Models of the zoo have it; one that comes from
     elsewhere needs it before its first batch, if it is trained or evaluated under a
@@ -90,3 +90,6 @@ def accept_empty_batches(model: keras.Model):
     for layer in keras_internals.flat_layers(model):
         if hasattr(layer, "convolution_op") and "convolution_op" not in vars(layer):
             layer.convolution_op = functools.partial(_convolve, layer.convolution_op)
+        # Their gradient of no image ends the process on some processors.
+        elif isinstance(layer, keras.layers.MaxPooling2D) and "call" not in vars(layer):
+            layer.call = functools.partial(filled, layer.call)
