@@ -46,6 +46,12 @@ def main():
         for name in _DATASET.value
         for part in audit.read(name, _DATA_DIR.value, near, progress.track)
     ]
+    names = [part.name for part in parts]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(
+            f"Two data sets have one name, so what is found in them would be mixed: "
+            f"{', '.join(twice)}. Rename one folder, or give that of both."
+        )
     found = [*audit.classes(parts), *audit.copies(parts)]
     alike = audit.near_copies(parts, _DISTANCE.value) if near else []
     folder = pathlib.Path(_OUTPUT.value)

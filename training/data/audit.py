@@ -235,10 +235,13 @@ def summary(parts: Sequence[Part], findings: Sequence[Mapping]) -> list[str]:
     """Returns the findings in lines: how many of each kind, in which splits."""
     lines = []
     for part in parts:
-        own = [f for f in findings if f.get("part") == part.name]
+        kinds = {}
+        for finding in findings:
+            if finding.get("part") == part.name:
+                name = finding.get("class", finding.get("file"))
+                kinds.setdefault(finding["kind"], []).append(name)
         line = f"{part.name}: {len(part):,} images of {len(part.classes)} classes"
-        for kind, some in itertools.groupby(own, lambda finding: finding["kind"]):
-            names = [str(f.get("class", f.get("file"))) for f in some]
+        for kind, names in kinds.items():
             line += f"\n  {kind}: {len(names):,} ({_some(names)})"
         lines.append(line)
     for kind in ("copies", "near copies"):

@@ -51,3 +51,15 @@ def test_a_mistake_is_one_line_that_names_it(tmp_path, given, named):
     assert named in line
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_two_folders_of_one_name_are_refused(tmp_path):
+    for folder in ("one/mine/a", "two/mine/a"):
+        (tmp_path / folder).mkdir(parents=True)
+        image = Image.fromarray(np.zeros((9, 9, 3), "uint8"))
+        image.save(tmp_path / folder / "0.png")
+    result = execute(tmp_path, "--dataset=one/mine,two/mine", "--distance=-1")
+    assert result.returncode == 1
+    assert "have one name" in result.stderr
+    assert "mine all" in result.stderr
+    assert not (tmp_path / "runs").exists()

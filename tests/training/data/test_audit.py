@@ -79,6 +79,13 @@ def test_everything_that_was_put_into_a_folder_is_found(folder):
     ]
 
 
+def test_classes_of_a_kind_are_in_one_line_of_the_summary():
+    part = audit.Part("a all", "a", np.array([1]), ("x", "y", "z"), np.array([5], "u8"))
+    assert audit.summary([part], list(audit.classes([part]))) == [
+        "a all: 1 images of 3 classes\n  missing class: 2 (x, z)\n  tiny class: 1 (y)"
+    ]
+
+
 def test_a_folder_without_splits_and_two_folders_are_compared(folder):
     (train,) = audit.read(str(folder / "train"), near=False)
     (test,) = audit.read(str(folder / "test" / "..") + "/test", near=False)
