@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 import zoo
-from zoo import loading
+from zoo import finding
 from zoo.classifier import match
 from zoo.presets import index, weight_file
 from zoo.publishing import training_record
@@ -55,7 +55,7 @@ def find(weights: str) -> InitialWeights:
     """
     if urls.is_url(weights):
         preset = index.read_published(weights)
-        return _of_preset(preset, weights, loading.locate(preset, weights))
+        return _of_preset(preset, weights, finding.locate(preset, weights))
     path = pathlib.Path(weights)
     if path.exists() or path.suffix == ".safetensors" or len(path.parts) > 1:
         return _of_path(path)
@@ -66,14 +66,14 @@ def find(weights: str) -> InitialWeights:
             f"There is no file or folder '{weights}' to take weights from, and no "
             f"pretrained model of that name: {error}"
         ) from error
-    return _of_preset(preset, preset.name, loading.locate(preset))
+    return _of_preset(preset, preset.name, finding.locate(preset))
 
 
 def _of_path(path) -> InitialWeights:
     name = path.resolve().name
     if (path / index.PRESET_FILE).is_file():
         preset = index.read_published(path)
-        return _of_preset(preset, name, loading.locate(preset, path))
+        return _of_preset(preset, name, finding.locate(preset, path))
     file = path / index.WEIGHTS_FILE if path.is_dir() else path
     metadata = weight_file.read_metadata(file)
     model = metadata.get("name", "unknown")

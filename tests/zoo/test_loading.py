@@ -1,5 +1,8 @@
+import contextlib
 import dataclasses
+import itertools
 import json
+import sys
 
 import keras
 import numpy as np
@@ -54,6 +57,42 @@ def test_a_name_gives_the_function_that_was_published(models, name, expected):
     assert loaded.name == expected
     assert isinstance(loaded, keras.Model)
     np.testing.assert_array_equal(logits(loaded), logits(models[expected]))
+
+
+@contextlib.contextmanager
+def recorded_calls():
+    """Yields a list of the functions of `zoo` that are called.
+
+    It gets the module that calls, the module and name of the function, and its first
+    argument; methods are left out.
+    """
+    calls = []
+
+    def note(frame, event, _):
+        module, code = frame.f_globals.get("__name__", ""), frame.f_code
+        is_function = code.co_qualname.isidentifier() and code.co_argcount
+        if event == "call" and module.startswith("zoo.") and is_function:
+            caller = frame.f_back.f_globals["__name__"]
+            argument = frame.f_locals[code.co_varnames[0]]
+            calls.append((caller, module, code.co_name, argument))
+
+    sys.setprofile(note)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(None)
+
+
+def test_loading_reads_top_to_bottom(models):
+    with recorded_calls() as calls:
+        zoo.load("resnet20_mcdo.second@temperature")
+    rooms = [module for caller, module, *_ in calls if caller == "zoo.loading"]
+    rooms = [room for room, _ in itertools.groupby(rooms) if room != "zoo.loading"]
+    modules = "finding", "registry", "presets.weight_file", "presets.posterior_file"
+    assert rooms == [f"zoo.{module}" for module in modules]
+    parsed = [argument for *_, name, argument in calls if name == "parse"]
+    texts = [argument for argument in parsed if isinstance(argument, str)]
+    assert texts == ["resnet20_mcdo.second@temperature"]
 
 
 def test_other_classes_put_a_new_head_on_the_body(models):

@@ -7,7 +7,7 @@ import keras
 
 import zoo
 from training.evaluation import external_models, seen
-from zoo import loading
+from zoo import finding
 from zoo.posterior import POSTERIORS, DeepEnsemble, Posterior
 from zoo.posterior.base import layer_name
 from zoo.presets import index
@@ -100,8 +100,8 @@ def sibling(name: str, method: str, weights: str | None = None) -> keras.Model:
     source, tag, known = weights, spec.tag, ()
     if not weights:
         preset = index.find(spec)
-        source, tag = loading.locate(preset), preset.tag
-        known = loading.class_names(preset)
+        source, tag = finding.locate(preset), preset.tag
+        known = finding.class_names(preset)
     wanted = zoo.ModelSpec(spec.architecture, (*spec.methods, method), tag)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*were not trained in it")
@@ -147,8 +147,9 @@ def _published(name, weights) -> str | None:
     of_model, _ = split_posterior(name)
     if "+" in f"{of_model}{weights}" or external_models.is_external(of_model):
         return None
-    spec, preset = loading.find(name, weights or None)
-    return str(spec) if spec.posterior in preset.posteriors else None
+    found = finding.find(name, weights or None)
+    is_published = found.spec.posterior in found.preset.posteriors
+    return str(found.spec) if is_published else None
 
 
 def _load_models(name, weights, settings):

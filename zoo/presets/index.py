@@ -234,7 +234,7 @@ def locate(preset: Preset, folder: str | os.PathLike | None = None) -> pathlib.P
     """Returns the path of a preset's weights, which it may have to download.
 
     Args:
-        preset: The preset; converted weights are those of `zoo.loading.locate`.
+        preset: The preset; converted weights are those of `zoo.finding.locate`.
         folder: Where its file may lie, a path or a URL; by default in `folders()`.
 
     Raises:

@@ -17,7 +17,7 @@ import safetensors.numpy
 from keras import ops
 
 from layers import keras_internals
-from zoo.presets.model_config import model_facts
+from zoo.presets.model_config import check_layers, model_facts
 from zoo.storage import files
 
 _METADATA = "smoothzoo"  # One entry: a file with several has no order of its own.
@@ -211,6 +211,7 @@ def load_weights(
     path: str | os.PathLike,
     sha256: str | None = None,
     skip: Iterable[str] = (),
+    trained_layers: Mapping[str, Mapping] | None = None,
 ):
     """Loads weights by layer name; a file that does not fit changes nothing.
 
@@ -223,13 +224,16 @@ def load_weights(
         path: Path of a safetensors file of 16-, 32- or 64-bit floats.
         sha256: SHA-256 of the file, if it is known.
         skip: Names of layers that keep their weights, such as `"head"`.
+        trained_layers: Settings of the layers that the weights were trained with, as
+            `zoo.presets.model_config.layer_settings` has them.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is truncated, altered, of another format, or does not
-            fit the model.
+            fit the model, or its layers have other settings.
     """
     path = pathlib.Path(path)
+    check_layers(model, trained_layers or {}, path.stem)
     header = _read_header(path)
     if sha256 is not None:
         files.check(path, sha256)

@@ -12,7 +12,7 @@ import safetensors.numpy
 
 import zoo
 from tests.helpers import torch_states
-from zoo import convert, loading, presets
+from zoo import convert, finding, presets
 from zoo.convert import first_use
 from zoo.presets import index
 from zoo.presets.weight_file import variables
@@ -151,7 +151,7 @@ def test_a_preset_is_downloaded_and_converted_once(hub, cache, weights):
 
 
 def test_the_sum_is_recorded_beside_the_weights(hub, cache, weights):
-    path = loading.locate(index.find("resnet18"))
+    path = finding.locate(index.find("resnet18"))
     record = json.loads((cache / STORED[0]).read_text())
     assert record["source"] == "timm:resnet18.mine_in1k"
     assert record["source_sha256"] == files.sha256(weights)
@@ -162,7 +162,7 @@ def test_the_sum_is_recorded_beside_the_weights(hub, cache, weights):
 
 
 def test_what_was_altered_in_the_cache_is_refused(hub, cache):
-    path = loading.locate(index.find("resnet18"))
+    path = finding.locate(index.find("resnet18"))
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(ValueError, match="was altered: .* Delete it to download"):
@@ -174,7 +174,7 @@ def test_what_was_altered_in_the_cache_is_refused(hub, cache):
 
 
 def test_another_file_than_at_first_use_is_refused(hub, cache):
-    path = loading.locate(index.find("resnet18"))
+    path = finding.locate(index.find("resnet18"))
     path.unlink()
     before = (cache / STORED[0]).read_text()
     hub.headers["X-Linked-ETag"] = "f" * 64
@@ -188,10 +188,10 @@ def test_another_file_than_at_first_use_is_refused(hub, cache):
 
 
 def test_weights_that_went_from_the_cache_come_again(hub, cache):
-    path = loading.locate(index.find("resnet18"))
+    path = finding.locate(index.find("resnet18"))
     record, content = (cache / STORED[0]).read_text(), path.read_bytes()
     path.unlink()
-    assert loading.locate(index.find("resnet18")).read_bytes() == content
+    assert finding.locate(index.find("resnet18")).read_bytes() == content
     assert (cache / STORED[0]).read_text() == record
 
 
@@ -200,12 +200,12 @@ def test_a_sum_in_the_preset_is_believed_before_the_hub(hub, cache, weights, rig
     known = files.sha256(weights) if right else "a" * 64
     preset = make_preset(sha256=known)
     if right:
-        assert loading.locate(preset).is_file()
+        assert finding.locate(preset).is_file()
         return
     with pytest.raises(
         ValueError, match=f"not the one that 'presets.json' has, {known}"
     ):
-        loading.locate(preset)
+        finding.locate(preset)
     assert [method for method, *_ in hub.asked] == ["HEAD"]
 
 
@@ -218,7 +218,7 @@ def test_a_download_that_is_not_what_was_announced_is_thrown_away(hub, cache):
 
 def test_a_download_that_broke_off_goes_on(hub, cache):
     hub.limit = 300_000
-    path = loading.locate(index.find("resnet18"))
+    path = finding.locate(index.find("resnet18"))
     starts = [start for _, path, start in hub.asked if path == "/storage"]
     assert starts[:3] == [0, 300_000, 600_000]
     assert len(starts) == -(-len(hub.content) // 300_000)
@@ -230,7 +230,7 @@ def test_a_process_that_ended_in_a_download_has_begun_it(hub, cache):
     cache.mkdir()
     part = cache / "timm-resnet18.mine_in1k.safetensors.part"
     part.write_bytes(hub.content[:123_456])
-    loading.locate(index.find("resnet18"))
+    finding.locate(index.find("resnet18"))
     assert hub.asked[-1] == ("GET", "/storage", 123_456)
 
 
@@ -306,7 +306,7 @@ def test_two_processes_download_and_convert_once(hub, cache, monkeypatch):
     )
     context = multiprocessing.get_context("fork")
     preset = index.find("resnet18")
-    processes = [context.Process(target=loading.locate, args=(preset,)) for _ in "ab"]
+    processes = [context.Process(target=finding.locate, args=(preset,)) for _ in "ab"]
     for process in processes:
         process.start()
     for process in processes:
