@@ -39,8 +39,21 @@ def pytest_sessionstart(session):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish():
-    """Keeps the garbage collector off what imports made, a million objects."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
     gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Keeps the garbage collector off what imports and earlier files have made.
+
+    These are millions of objects, and the converter of LiteRT for one collects the
+    garbage of the whole process each time.
+    """
+    try:
+        return (yield)
+    finally:
+        if nextitem is None or nextitem.path != item.path:
+            gc.collect()
+            gc.freeze()

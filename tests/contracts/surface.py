@@ -63,7 +63,7 @@ REASONS = {
         *("training.export.saved_model.functions", "training.export.saved_model.spec"),
         *("training.export.saved_model.scalars", "training.export.saved_model.save"),
         *("training.metrics.display", "zoo.finding.locate"),
-        *("zoo.finding.find", "zoo.registry.split_posterior"),
+        *("zoo.finding.find", "zoo.finding.Found", "zoo.registry.split_posterior"),
         *("zoo.posterior.monte_carlo.as_posterior", "zoo.presets.posterior_file"),
         *("zoo.registry.split_seed", "zoo.registry.join_seed"),
         *("layers.normalization", "layers.random", "layers.tracing", "zoo.outputs"),
