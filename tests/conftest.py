@@ -1,7 +1,4 @@
-"""What holds for all tests.
-
-Failures are printed when they happen where the names of tests are printed: `-v`.
-"""
+"""What holds for all tests."""
 
 import gc
 
@@ -9,26 +6,7 @@ import pytest
 
 from tests.helpers import processes
 
-
-class AtOnce:
-    """Prints each failure, which stands in the summary at the end too."""
-
-    def __init__(self, terminal):
-        self.terminal = terminal
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_runtest_logreport(self, report):
-        if report.failed:
-            self.terminal.ensure_newline()
-            self.terminal.section(report.nodeid, "_")
-            self.terminal.write_line(report.longreprtext)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_configure(config):
-    terminal = config.pluginmanager.get_plugin("terminalreporter")
-    if terminal and config.get_verbosity() > 0:
-        config.pluginmanager.register(AtOnce(terminal))
+pytest_plugins = ["tests.helpers.failures"]
 
 
 def pytest_sessionstart(session):

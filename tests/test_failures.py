@@ -14,7 +14,7 @@ def test_second():
 
 def test_a_failure_is_printed_before_the_next_test_ends(tmp_path):
     (tmp_path / "test_two.py").write_text(CODE)
-    command = [sys.executable, "-m", "pytest", "-v", "-p", "tests.conftest"]
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "tests.helpers.failures"]
     options = ["-c", "/dev/null", "--rootdir", tmp_path, "-p", "no:cacheprovider"]
     process = subprocess.run(
         [*command, *options, tmp_path],
