@@ -12,6 +12,7 @@ import zoo
 
 EXAMPLES = [
     "fine_tune.py",
+    "few_images.py",
     "reject.py",
     "choose_n.py",
     "serve.py",
