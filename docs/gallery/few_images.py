@@ -78,8 +78,8 @@ def build(name):
 # %%
 # All of them learn in the same way: stochastic gradient descent with momentum, and a
 # learning rate that falls along a cosine. The moving statistics of MobileNetV2 forget
-# with a factor of 0.999 and would still be those of the start after 160 steps, so at the
-# end each network gets batch statistics of the training images.
+# with a factor of 0.999 and would still be those of the start after 160 steps, so each
+# network gets batch statistics of the training images in the end.
 
 EPOCHS, BATCH = 8, 25
 steps = EPOCHS * len(train) // BATCH
