@@ -14,6 +14,7 @@ CIFAR = "<!-- cifar100 -->\n", "<!-- end of cifar100 -->\n"
 FEW = "<!-- few results -->\n", "<!-- end of few results -->\n"
 # What the first screen shows, of which data set: names and passes.
 _FIRST_SET = "cifar100"
+_FIRST_SET_TITLE = "CIFAR-100"
 _FIRST_SCREEN = (
     ("resnet18_smooth", 1),
     ("resnet18_mcdo", 5),
@@ -164,6 +165,17 @@ def few_results() -> str:
     return "".join([*lines[:2], *(line for line in lines if line.startswith(starts))])
 
 
+def _first_caption() -> str:
+    """Returns a line that says what the table of the first screen was measured on."""
+    images = _images(_FIRST_SET)
+    counts = {images[f"{x}.{_FIRST_SET}", size] for x, size in _FIRST_SCREEN}
+    number = " or ".join(f"{count:,}" for count in sorted(counts))
+    return (
+        f"{_FIRST_SET_TITLE}, {number} test images; the lower the NLL and the ECE, the "
+        "better:"
+    )
+
+
 def blocks() -> dict[str, dict[tuple[str, str], str]]:
     """Returns what stands in the documents, by path and the two marks around it."""
     cifar = "cifar100"
@@ -172,7 +184,7 @@ def blocks() -> dict[str, dict[tuple[str, str], str]]:
         of_cifar += f"\n{corrupted_table(cifar, (1, 2, 5, 10))}\n"
         of_cifar += f"{_counts(_is_corrupted, cifar)}\n"
     return {
-        "README.md": {FEW: f"\n{few_results()}\n"},
+        "README.md": {FEW: f"{_first_caption()}\n\n{few_results()}"},
         "docs/results.md": {
             (START, END): f"\n{results_table()}\n{_folded(commands())}\n",
             CORRUPTED: f"\n{corrupted_table()}\n{_counts(_is_corrupted)}\n\n",
