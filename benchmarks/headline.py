@@ -6,11 +6,11 @@ BACKBONES = "resnet20", "resnet18"
 
 
 def headline(backbone: str, count: int) -> str:
-    """Returns the sentence about the packaged weights, of so many rounds.
+    """Returns the sentence about the packaged weights, from `count` rounds.
 
     Args:
         backbone: One of `BACKBONES`.
-        count: How many rounds to measure.
+        count: Number of rounds to measure.
     """
     import tensorflow as tf
 

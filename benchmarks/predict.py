@@ -77,7 +77,7 @@ def scaled(step, factor: float):
 
 
 def measured(count: int, batch: int, rows: int) -> int:
-    """Returns how many of the passes are measured: those of so many rows, or one."""
+    """Returns how many passes are measured: those of at most `rows` rows, or one."""
     return min(count, max(1, rows // batch))
 
 

@@ -51,7 +51,7 @@ def update_batch_statistics(
         images: Array of shape `(images, height, width, channels)`, or an object that
             gives such arrays when it is indexed by an array of integers.
         batch_size: The largest batch.
-        num_images: So many images are drawn if there are more.
+        num_images: Maximal number of images; of more, this number is drawn.
         seed: Seed of the order of the images, and of random layers.
 
     Raises:

@@ -261,7 +261,7 @@ def test_batches(data: ImageData, batch_size: int, replicas: int = 1):  # noqa: 
 
 
 def _dataset(batch, count, data, batch_size, weighted):
-    """Returns so many batches as a `tf.data.Dataset`, each made by its number.
+    """Returns `count` batches as a `tf.data.Dataset`, each made by its number.
 
     `tf.data.Dataset.from_generator` would do, but TensorFlow 2.21 lowers thresholds of
     `malloc` for all of the process when it is used. Every large tensor is then mapped

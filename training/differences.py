@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-_SHOWN = 3  # So many differences in a message.
+_SHOWN = 3  # Maximal number of differences in a message.
 
 
 def differences(old: Mapping, new: Mapping) -> str:

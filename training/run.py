@@ -212,7 +212,8 @@ def run_training(
             of the training set first.
         distribution: A key of `training.distribution.DISTRIBUTIONS`.
         epochs: Epochs in place of the recipe's; a warm-up that does not fit shrinks.
-        limit: Train, validate and test on so many images, of each class its share.
+        limit: Maximal number of images to train, validate and test on, of each class
+            its share.
         changes: Other settings in place of the recipe's; see `change_recipe`.
         seed: Seed of everything random.
         mixed_precision: Compute in bfloat16, or with TensorFlow on a GPU in float16.

@@ -11,7 +11,7 @@ from keras import ops
 import layers
 from zoo.kept_weights import kept_weights
 
-_SHOWN = 5  # So many names in a message.
+_SHOWN = 5  # Maximal number of names in a message.
 
 
 @keras.saving.register_keras_serializable(package="zoo")

@@ -9,8 +9,9 @@ Uncertainties are in nats:
 
     entropy = expected_entropy + mutual_information
 
-The first part, that of a single sample on average, is in the images; the second one,
-the disagreement of the samples, would vanish with enough training examples.
+The expected entropy is the aleatoric part, which lies in the images. The mutual
+information is the epistemic part, the disagreement of the samples, which would vanish
+with enough training examples.
 """
 
 from keras import ops
@@ -72,16 +73,19 @@ def entropy(logits):
 
 
 def expected_entropy(logits):
-    """Returns the mean entropy of the samples, of shape `(batch,)`, in nats."""
+    """Returns the mean entropy of the samples, of shape `(batch,)`, in nats.
+
+    It is the aleatoric part of `entropy`, between 0 and `log(num_classes)`.
+    """
     return ops.mean(_entropy(_log_softmax(logits)), axis=0)
 
 
 def mutual_information(logits):
     """Returns how much the samples disagree, of shape `(batch,)`, in nats.
 
-    It is the mutual information of the label and the sample, the mean KL divergence of
-    the samples from the mean prediction: zero if all samples are equal, at most
-    `log(samples)`.
+    It is the epistemic part of `entropy`: the mutual information of the label and the
+    sample, which is the mean KL divergence of the samples from the mean prediction. It
+    is zero if all samples are equal, and at most `log(samples)`.
 
     Reference:
         [Bayesian Active Learning for Classification](https://arxiv.org/abs/1112.5745)

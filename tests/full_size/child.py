@@ -60,7 +60,7 @@ def start(
         inputs: The folder of `tests.full_size.inputs`.
         devices: The number of logical devices.
         packaged: Whether the weights of the package are those in the folder.
-        updates: So many of each epoch, or None for all.
+        updates: Number of updates in each epoch, or None for all.
     """
     number = os.fork()
     if number:

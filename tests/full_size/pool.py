@@ -87,7 +87,7 @@ def execute(
     Args:
         runs: The runs.
         folder: Each has a folder in it, and a log beside that.
-        jobs: So many at once.
+        jobs: Maximal number of runs at once.
         **options: See `tests.full_size.child.start`.
     """
     waiting, chains = list(runs), {}

@@ -26,8 +26,8 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder that holds the data se
 _DISTANCE = flags.DEFINE_integer(
     "distance",
     2,
-    "Images look alike if their perceptual hashes differ in so many of 64 bits at most;"
-    " -1 looks for exact copies alone.",
+    "Images look alike if their perceptual hashes differ in at most this number of 64 "
+    "bits, e.g. 4; -1 looks for exact copies alone.",
     lower_bound=-1,
     upper_bound=16,
 )

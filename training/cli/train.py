@@ -36,7 +36,9 @@ _WEIGHTS = flags.DEFINE_string(
     "weights", None, "Initial weights: a model name, a folder, a file or a URL."
 )
 _UPDATE_BATCH_STATISTICS = flags.DEFINE_bool(
-    "update_batch_statistics", False, "Set batch statistics first."
+    "update_batch_statistics",
+    False,
+    "Before training, set the batch statistics to those of the training set.",
 )
 _DISTRIBUTION = flags.DEFINE_string(
     "distribution",

@@ -84,7 +84,7 @@ def _on_white(file, name):
 
 
 def read_pixels(file, channels: int, name) -> np.ndarray:
-    """Reads an image in its own size, not turned, with so many channels."""
+    """Reads an image in its own size, not turned, with `channels` channels."""
     mode = _MODES[channels]
 
     def read(image):

@@ -21,14 +21,14 @@ def images(
 
     Args:
         dataset: Name of a data set.
-        chosen: `"validation"` for its validation set; a number, for so many of its
+        chosen: `"validation"` for its validation set; a number, for that many of its
             training images; or the name of another data set, whose test images these
             are then, or all of a folder that is not divided.
         data_dir: See `training.data.load`.
         image_size: See there.
 
     Raises:
-        ValueError: If there are not so many.
+        ValueError: If there are fewer images than that number.
         FileNotFoundError: If the images are not on this machine.
     """
     where = data_dir, image_size

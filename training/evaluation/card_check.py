@@ -71,14 +71,14 @@ def folders(
 
 
 def selection(cards: Iterable[tuple[str, str | None]], limit: int) -> str:
-    """Returns how the cards of models took so many images of a set.
+    """Returns how the cards of models selected `limit` images of a set.
 
     Args:
         cards: Names of models, with a published folder or None; see `published`.
         limit: The number of images of each set.
 
     Returns:
-        `"first"` if all rows of so many images do not say how these were taken: they
+        `"first"` if all rows of `limit` images do not say how these were selected: they
         are the first ones; else `"stratified"`.
     """
     found = {

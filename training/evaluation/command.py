@@ -48,7 +48,7 @@ class Settings:
             that have not yet: `"validation"`, which is the default, a number of
             training images, or the name of a data set.
         num_samples: The ensemble sizes.
-        limit: Takes only so many images of each set.
+        limit: Maximal number of images of each set.
         selection: `"stratified"`, of each class its share, or `"first"`. By default
             stratified, but to compare with a model card as that was made.
         batch_size: Images per step.

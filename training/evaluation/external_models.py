@@ -34,7 +34,7 @@ def load(
 ) -> MonteCarlo:
     """Loads a model that is not of the zoo.
 
-    A model whose answers to the same images are equal is taken to draw nothing, and
+    A model whose answers to the same images are equal is taken to be deterministic, and
     runs once. The draws of a SavedModel do not follow a seed.
 
     Args:

@@ -69,8 +69,11 @@ def scale(
         "sizes": list(by),
         "learned": learned,
     }
-    origin = {"of": stored.meta["fingerprint"], "kind": type(scaler).__name__}
-    meta["fingerprint"] = {**origin, "learned": learned}
+    meta["fingerprint"] = {
+        "of": stored.meta["fingerprint"],
+        "kind": type(scaler).__name__,
+        "learned": learned,
+    }
     places = [stored.index(size) for size in by]
 
     def batches(start):

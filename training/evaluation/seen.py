@@ -21,7 +21,7 @@ from zoo.publishing import training_record
 from zoo.registry import split_posterior
 from zoo.storage import files, urls
 
-_SHOWN = 3  # So many file names in a line.
+_SHOWN = 3  # Maximal number of file names in a line.
 
 
 @dataclasses.dataclass(frozen=True)

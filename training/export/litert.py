@@ -108,7 +108,7 @@ def calibration_images(
         Array of shape `(count, height, width, channels)`.
 
     Raises:
-        ValueError: If there are not so many, or fewer than two are asked.
+        ValueError: If there are fewer images than `count`, or `count` is less than two.
     """
     try:
         images = data.load(name, "train", data_dir, image_size).images

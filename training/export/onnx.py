@@ -20,7 +20,7 @@ def export_onnx(
     overwrite: bool = False,
     images=None,
 ) -> dict:
-    """Exports a model that draws nothing to ONNX, and checks its parity.
+    """Exports a deterministic model to ONNX, and checks its parity.
 
     It is run by ONNX Runtime. The graph takes `images`, raw pixels in float32 and in
     any batch size, and gives `probabilities`. If the model knows the names of its

@@ -15,8 +15,8 @@ from training.metrics import inputs
 from training.metrics.definitions import DEFINITIONS
 from zoo import outputs
 
-# So many sums are taken one by one along the last axis, in which backends add partial
-# sums; scattered sums, and those along other axes, round at each example.
+# Maximal number of sums taken one by one along the last axis, in which backends add
+# partial sums; scattered sums, and those along other axes, round at each example.
 _FEW_SUMS = 64
 # Rows of bfloat16 probabilities miss one by less.
 _TOLERANCE = 1e-2

@@ -16,10 +16,11 @@ DTYPE = "float16"
 # How much of the test images may change from right to wrong, all in all: 5 of 10,000.
 TOLERANCE = 5e-4
 # Rounding moves images over a decision both ways, and which of them are in a small test
-# set is chance: by so many it may lose, as `training.evaluation.card_check` allows.
+# set is chance: the number of images that it may lose for that, which is what
+# `training.evaluation.card_check` allows.
 _CHANCE = 3
-# In nats, of so many images, a mean of fewer of which scatters more; a share of an NLL
-# above one nat.
+# In nats, and the number of images that it holds for: a mean over fewer scatters more.
+# Of an NLL above one nat it is a share.
 _NLL_TOLERANCE = 2e-3
 _NLL_IMAGES = 1500
 

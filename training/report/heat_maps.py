@@ -11,7 +11,8 @@ from training.report.result_set import Results
 _ONE_WAY = ((255, 250, 230), (247, 193, 110), (213, 94, 0), (94, 33, 0))
 # From "the first is better" to "the second is better".
 _TWO_WAYS = ((213, 94, 0), (255, 255, 255), (0, 114, 178))
-# Every pair of so many models is compared, and each one with the first beyond that.
+# Maximal number of models to compare in pairs; beyond it, each is compared with the
+# first.
 _MANY = 6
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from zoo.storage import files
 
-_SHORT = 6  # So many letters of a fingerprint tell a few data sets apart.
+_SHORT = 6  # Letters of a fingerprint that tell a few data sets apart.
 
 
 def write_rows(rows: Iterable[Mapping], path: str | os.PathLike):

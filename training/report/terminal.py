@@ -43,13 +43,13 @@ def by_severity(rows: Iterable[Mapping]) -> list[list[str]]:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What came out.
+    """The results of an evaluation, and the files that it wrote.
 
     Attributes:
         rows: Rows of all models and data sets.
-        files: That were written.
-        missing: What a suite left out.
-        deviations: From the model cards, one line each.
+        files: Paths of the files that were written.
+        missing: Data sets that a suite left out.
+        deviations: Deviations from the model cards, one line each.
     """
 
     rows: list[dict]

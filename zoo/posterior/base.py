@@ -87,7 +87,7 @@ class Posterior(layers.RandomLayer):
             **settings: Further arguments of the constructor.
 
         Raises:
-            ValueError: If it is not made of so many models.
+            ValueError: If it is not made of that number of models.
         """
         if len(models) != 1:
             raise ValueError(
@@ -213,7 +213,7 @@ class Posterior(layers.RandomLayer):
         raise NotImplementedError
 
     def logits(self, images):
-        """Returns the logits of a posterior that draws nothing and has one sample.
+        """Returns the logits of a deterministic posterior of one sample.
 
         Args:
             images: Tensor of shape `(batch, *image_shape)`.

@@ -31,7 +31,7 @@ from zoo.posterior.sample_loop import (
 
 MEMORY = 64 * 2**20
 _NOISE_SETTINGS = "rate", "stddev", "estimator"  # Attributes of layers that draw.
-_NUM_PROBED = 8  # So many images are looked at in what is not of this package.
+_NUM_PROBED = 8  # Number of images to probe layers that are not of this package.
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -312,9 +312,9 @@ class MonteCarlo(Posterior):
 
 
 def as_posterior(model: keras.Model | Posterior, num_samples: int = 1) -> Posterior:
-    """Returns a posterior as it is, and a model as so many passes of it.
+    """Returns a posterior as it is, and a model as `num_samples` passes of it.
 
-    A model that draws nothing has one.
+    A deterministic model has one.
     """
     if isinstance(model, Posterior):
         return model

@@ -23,7 +23,7 @@ from zoo.storage import files
 _METADATA = "smoothzoo"  # One entry: a file with several has no order of its own.
 _MAX_HEADER = 100_000_000  # Bytes, the limit of the format.
 _FLOATS = ("F16", "F32", "F64")
-_SHOWN = 3  # So many names of a kind in a message.
+_SHOWN = 3  # Maximal number of names of a kind in a message.
 
 
 def variables(model: keras.Model) -> dict[str, keras.Variable]:

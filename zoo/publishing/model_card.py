@@ -195,14 +195,14 @@ def tables(preset: Preset) -> list[tuple[str, list[list[str]]]]:
         preset: Its values, and those of its other trainings, are in them.
     """
     rows = [*preset.results, *preset.others]
-    made = [row for row in rows if results.is_mean(row)]
+    means = [row for row in rows if results.is_mean(row)]
     outside = [row for row in rows if results.is_detection(row)]
-    clean = [row for row in rows if row not in made and row not in outside]
+    clean = [row for row in rows if row not in means and row not in outside]
     named = {
-        "Of the mean probabilities of so many forward passes; a deterministic model "
+        "Of the mean probabilities of several forward passes; a deterministic model "
         "has one line.": clean,
-        "How well the entropy tells images of other data sets.": outside,
-        "Means over sets that are made of the test images.": made,
+        "Out-of-distribution detection by the entropy.": outside,
+        "Means over sets that are derived from the test images.": means,
     }
     for model in dict.fromkeys(row["model"] for row in preset.of_posteriors):
         own = [row for row in preset.of_posteriors if row["model"] == model]

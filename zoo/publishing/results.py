@@ -142,7 +142,7 @@ def is_mean(row: Mapping) -> bool:
 
 
 def is_detection(row: Mapping) -> bool:
-    """Returns whether a row tells two data sets from each other."""
+    """Returns whether a row is one of out-of-distribution detection."""
     return dataset_name.parse(row["dataset"]).kind == "detection"
 
 

@@ -101,7 +101,7 @@ def test_names_of_posteriors_make_them_of_one_model_or_several(model):
     assert POSTERIORS["ensemble"].from_models([model, other]).num_samples == 2
     scaled = POSTERIORS["temperature"].from_models([model, other])
     assert isinstance(scaled.posterior, DeepEnsemble)
-    # A model that draws nothing takes one pass.
+    # A deterministic model takes one pass.
     assert POSTERIORS["temperature"].from_models([model], 5).posterior.num_samples == 1
     with pytest.raises(ValueError, match="made of one model. Received: 2 models"):
         POSTERIORS["mc"].from_models([model, other])
