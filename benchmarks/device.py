@@ -45,8 +45,8 @@ def export_all(name: str, num_samples: int, folder: pathlib.Path) -> dict:
     """Exports a model in every format.
 
     Args:
-        name: Of a model with weights.
-        num_samples: Forward passes of a stochastic one.
+        name: Name of a model with weights.
+        num_samples: Forward passes of a stochastic model.
         folder: Where to write.
 
     Returns:

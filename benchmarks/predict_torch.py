@@ -50,7 +50,7 @@ class ResNet(nn.Module):
     Args:
         depths: Blocks of each stage.
         bottleneck: Whether they are bottlenecks.
-        rates: Of the dropout in each stage, then of that before the head.
+        rates: Dropout rate of each stage, then that before the head.
         bayesian: Whether inner convolutions and the head have Gaussian weights.
     """
 

@@ -114,7 +114,7 @@ def sums(x, taps: tuple[float, ...], padding: str, transposed: bool = False):
 
     Args:
         x: Tensor of shape `(batch, height, width, channels)`.
-        taps: See `blur`.
+        taps: Coefficients of the 1-D filter of `blur`.
         padding: `"same"`, `"full"` or `"valid"`.
         transposed: Whether to compute the transposed map of the blur, which takes a
             gradient of its outputs to that of its inputs.

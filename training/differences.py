@@ -10,8 +10,8 @@ def differences(old: Mapping, new: Mapping) -> str:
     """Says which values of two nested descriptions differ.
 
     Args:
-        old: As JSON takes it.
-        new: Likewise.
+        old: The earlier description, of values that JSON has.
+        new: The later description.
 
     Returns:
         For example `"recipe.epochs was 2 and is now 3"`; empty if they agree.

@@ -22,7 +22,7 @@ def describe(
     """Returns a text about a model: its size, the layers of its methods, its weights.
 
     Args:
-        name: As `zoo.load` and `zoo.build` take it.
+        name: Name of a model, with or without weights.
         input_shape: `(height, width, channels)`; those of the weights if there are any.
         num_classes: The number of logits; that of the weights if there are any.
 

@@ -40,9 +40,10 @@ def find(
     """Finds the weights that a name means, which it may have to download.
 
     Args:
-        name: See `zoo.load`, as for the other arguments and the errors.
-        weights: In place of published weights.
-        input_shape: Of the images, for a file that does not say.
+        name: Name of a model or posterior, or URL of a published folder.
+        weights: File, folder or URL of weights in place of published ones.
+        input_shape: Shape of the images, `(height, width, channels)`, for a file that
+            does not say. `zoo.load` explains all of these, and the errors.
     """
     if isinstance(name, str) and urls.is_url(name):
         url, posterior = split_posterior(name)
@@ -67,7 +68,8 @@ def locate(preset: Preset, folder: str | os.PathLike | None = None) -> pathlib.P
 
     Args:
         preset: The preset.
-        folder: See `zoo.presets.index.locate`, as for the errors.
+        folder: The published folder, a path or a URL; by default one of
+            `zoo.presets.index.folders()`. `zoo.presets.index.locate` has the errors.
     """
     if preset.source:
         return first_use.locate(preset)

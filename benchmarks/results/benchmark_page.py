@@ -29,7 +29,7 @@ def write(
     """Puts the tables between the marks of a document, and the box plots beside it.
 
     Args:
-        rows: Of `training.evaluation.sweep.evaluate_all`.
+        rows: Rows of `training.evaluation.sweep.evaluate_all`.
         base: Name of the clean test set.
         path: The document, with the marks of `benchmarks.results.documents`.
 
@@ -46,7 +46,7 @@ def page(rows: Iterable[Mapping], base: str) -> str:
     """Returns the tables of a benchmark, as Markdown.
 
     Args:
-        rows: Of `training.evaluation.sweep.evaluate_all`.
+        rows: Rows of `training.evaluation.sweep.evaluate_all`.
         base: Name of the clean test set.
     """
     rows = list(rows)
@@ -62,7 +62,7 @@ def by_group(rows: Iterable[Mapping], base: str) -> str:
     """Returns means over all corrupted, rotated and translated sets, as Markdown.
 
     Args:
-        rows: Of `training.evaluation.sweep.evaluate_all`.
+        rows: Rows of `training.evaluation.sweep.evaluate_all`.
         base: Name of the clean test set.
 
     Returns:
@@ -96,7 +96,7 @@ def by_corruption(rows: Iterable[Mapping], base: str, metric: str) -> str:
     """Returns means over severities of the largest ensembles, as Markdown.
 
     Args:
-        rows: Of `training.evaluation.sweep.evaluate_all`.
+        rows: Rows of `training.evaluation.sweep.evaluate_all`.
         base: Name of the clean test set.
         metric: A key of `training.metrics.CLASSIFICATION`.
 

@@ -54,7 +54,7 @@ def corrupted_table(dataset: str = "fashion_mnist", passes=(2, 10)) -> str:
 
     Args:
         dataset: Name of the clean test set; see `results_table`.
-        passes: Of the models that draw something, only these numbers of passes.
+        passes: Numbers of passes to show of stochastic models.
 
     Returns:
         Lines of Markdown.

@@ -18,8 +18,8 @@ def answers(rows: Iterable[Mapping], base: str = "fashion_mnist") -> list[dict]:
     """Answers the question for each backbone, on clean and on corrupted images.
 
     Args:
-        rows: Of `training.evaluation.sweep.evaluate_all`, of trainings with several
-            seeds under names of their own; see `zoo.publishing.results`.
+        rows: Rows of `training.evaluation.sweep.evaluate_all`. Trainings with other
+            seeds have names of their own; see `zoo.publishing.results`.
         base: Name of the clean test set, `"fashion_mnist_size/64"` for example.
 
     Returns:
@@ -61,7 +61,7 @@ def markdown(found: Iterable[Mapping]) -> str:
     """Returns answers as a Markdown table: a line for each seed, and for the means.
 
     Args:
-        found: As `answers` returns it.
+        found: The answers, from `answers`.
     """
     found = list(found)
     sizes = sorted({size for answer in found for size in answer["plain"]})

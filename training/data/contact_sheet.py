@@ -16,9 +16,9 @@ def draw(parts: Sequence, findings: Sequence[Mapping], path: pathlib.Path):
     """Draws the first images of each finding beside each other.
 
     Args:
-        parts: See `training.data.audit.Part`.
-        findings: See `training.data.audit.near_copies`.
-        path: Of the PNG file, which is whole or not there.
+        parts: The compared splits, each a `training.data.audit.Part`.
+        findings: Pairs of similar images, from `training.data.audit.near_copies`.
+        path: Path of the PNG file, which is whole or not there.
     """
     from matplotlib.figure import Figure
 

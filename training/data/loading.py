@@ -139,8 +139,8 @@ def load_ood(
             without folders of splits are taken whole, as no part of them was trained
             on.
         image_shape: Shape of the model's images; see `adapt` for the rule.
-        split: See `load`.
-        data_dir: See `load`.
+        split: `"train"`, `"validation"`, `"test"` or `"all"`, as in `load`.
+        data_dir: Where the data lie; see `load`.
 
     Returns:
         Images of that shape. The labels mean nothing to the model.

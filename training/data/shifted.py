@@ -73,8 +73,8 @@ def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageD
 
     Args:
         name: `<data set>_rotation/<degrees>` or `<data set>_translation/<pixels>`.
-        split: See `training.data.load`, as for `data_dir`, both of the clean images.
-        data_dir: See above.
+        split: Split of the clean images; see `training.data.load`.
+        data_dir: Where the clean images lie; see `training.data.load`.
         clean: Loads the clean data set.
 
     Returns:

@@ -172,7 +172,8 @@ def check(
         rows: Rows of an evaluation. Means over sets are compared like those of the
             card.
         weights: A published folder, or None for `presets.json`, by the model's name.
-        tolerance: See `deviations`.
+        tolerance: The largest deviation of a value; shares of few examples may deviate
+            more, as in `deviations`.
 
     Returns:
         One line for each value that deviates.

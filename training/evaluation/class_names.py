@@ -42,10 +42,11 @@ def relabeled(dataset, classes, whose: str):
     """Returns a data set with labels in the order of some classes.
 
     Args:
-        dataset: See above; of some of the classes there may be no image.
-        classes: The names; with none, or where those of the data set are not known, it
-            stays as it is.
-        whose: Has these classes, for the error.
+        dataset: With `images`, `labels`, `classes` and `name`; of some of the classes
+            there may be no image.
+        classes: Names of the classes; with none, or where those of the data set are not
+            known, it stays as it is.
+        whose: What has these classes, for the error.
 
     Raises:
         ValueError: If it has another class.

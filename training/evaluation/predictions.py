@@ -155,9 +155,11 @@ def write(
         batches: Gives, from the number of an example on, the number of the first
             example of each batch and its values, as
             `training.evaluation.sampling.Passes.batches`.
-        folder: See `store`.
-        advance: See `store`.
-        period: See `store`.
+        folder: Folder of model and data set; another process that writes to it is
+            waited for.
+        advance: Called with a number of examples that are done, and whether that took
+            passes now.
+        period: Seconds from one chunk to the next, at least.
 
     Returns:
         The predictions of all examples.

@@ -20,12 +20,12 @@ class Candidate:
     """A model that images are passed through, and the scalers of it.
 
     Attributes:
-        passes: Of the model.
+        passes: The compiled forward passes of the model.
         sizes: The ensemble sizes that the model itself is evaluated at; none if it is
             there for its scalers alone.
-        scalers: By name.
-        asked: At which ensemble sizes each of them is evaluated.
-        learned: Of each scaler what it has learned, by ensemble size.
+        scalers: Scalers of the model by name.
+        asked: Ensemble sizes at which each of them is evaluated, by name.
+        learned: What each scaler has learned, by name and ensemble size.
     """
 
     passes: Passes
@@ -66,7 +66,7 @@ def group(
     Args:
         models: Models and posteriors by name.
         sizes: The ensemble sizes.
-        seed: Of the samples.
+        seed: Seed of the samples.
         batch_size: Images per step.
     """
     found = {}

@@ -78,9 +78,10 @@ def write_checked(posterior, path, write, tolerance, overwrite, images) -> dict:
         posterior: What to export.
         path: Where.
         write: Writes to a path, and returns a `parity.Runner` of what it wrote.
-        tolerance: See `parity.check`.
+        tolerance: The largest difference of a probability.
         overwrite: Whether to replace what lies at `path`.
-        images: See `parity.check_images`.
+        images: At least two images for the check, of shape `(count, height, width,
+            channels)`; if None, noise.
 
     Returns:
         As `export_saved_model`.

@@ -53,7 +53,8 @@ def export_tflite(
             bits, and then quantizes activations as they come; `"int8"` computes with 8
             bits throughout, but for the probabilities.
         overwrite: Whether to replace what lies at `path`.
-        images: As in `export_saved_model`; by default some of `calibration`, if given.
+        images: At least two images for the check, of shape `(count, height, width,
+            channels)`; by default some of `calibration`, or else random ones.
         calibration: For `"int8"`, some hundred images as the model will see, of shape
             `(count, height, width, channels)`; they fix the ranges of activations.
         input_dtype: Type of `images`: `"float32"`, or `"uint8"`, as cameras and
@@ -101,8 +102,8 @@ def calibration_images(
         name: What `training.data.load` takes. The training images, or the test images
             where those are not on this machine; labels are not used.
         count: How many; by default 200, or all where there are fewer, which is said.
-        image_size: See `training.data.load`.
-        data_dir: See `training.data.load`.
+        image_size: Height and width of images that have no size of their own.
+        data_dir: Where the data lie; see `training.data.load`.
 
     Returns:
         Array of shape `(count, height, width, channels)`.

@@ -31,7 +31,8 @@ def export_onnx(
             ensemble of such models.
         path: The file to write.
         overwrite: Whether to replace what lies at `path`.
-        images: As in `training.export.export_saved_model`.
+        images: At least two images for the check, of shape `(count, height, width,
+            channels)`; random ones by default.
 
     Returns:
         As `training.export.export_saved_model`.

@@ -43,7 +43,8 @@ def export_version(
         num_samples: Forward passes of a model at each call; a deterministic one has
             one.
         name: By which clients call the model; by default the model's, without the tag.
-        images: As in `training.export.export_saved_model`; also for the warm-up.
+        images: At least two images for the check and the warm-up, of shape `(count,
+            height, width, channels)`; random ones by default.
 
     Returns:
         As `training.export.export_saved_model`, with `name` and `version`.

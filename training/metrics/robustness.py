@@ -60,7 +60,7 @@ def aggregate(rows: Iterable[Mapping], reference: str | None = None) -> list[dic
     The corruptions beyond the 15 of the benchmark take no part, nor do other rows.
 
     Args:
-        rows: As `training.evaluation.evaluate.evaluate` returns them.
+        rows: Rows of `training.evaluation.evaluate.evaluate`.
         reference: The name of a deterministic model among the rows; or
             `alexnet_published`, whose errors on ImageNet-C alone are known. Without
             it, nothing is normalized.
@@ -167,7 +167,7 @@ def mixed(rows: Iterable[Mapping]) -> dict[str, str]:
     """Returns the corrupted data sets that have images of several makers.
 
     Args:
-        rows: As `aggregate` takes them.
+        rows: Rows of `training.evaluation.evaluate.evaluate`.
 
     Returns:
         What is mixed, in words, by the name of the data set, `"X_c"`.

@@ -34,17 +34,19 @@ def publish_training(
             adapts to the validation set of the training and is published with the
             weights.
         weights: The folder of the training, or the weights file in it.
-        output: See `zoo.publishing.publish.publish`.
+        output: Folder to write, a path or a URL; one that was published before is
+            replaced.
         results: Files of rows. Those of this training are under its name, and those of
             trainings with other seeds under theirs.
         dtype: Type of the published weights, `"float16"`, if the accuracy on the test
             images stays, or `"float32"`.
         dataset: Name of the test images, by default of those of the training.
-        data_dir: See `training.data.load`.
+        data_dir: Where the data lie; see `training.data.load`.
         saved_model: Whether to write a SavedModel, which is that of the posterior if
             there is one.
         num_samples: Forward passes of a posterior of a model that draws.
-        **licenses: See `zoo.publishing.publish.publish`.
+        **licenses: `license` of the weights and `data_license` of the training data, as
+            for `zoo.publishing.publish.publish`.
 
     Raises:
         ValueError: If something does not fit together, or rounding costs accuracy.

@@ -23,7 +23,7 @@ class Recipe:
         schedule: `"cosine"` to zero, or `"step"`.
         milestones: For `"step"`, the epochs after the warm-up at which the learning
             rate is multiplied by `decay`; with none it is constant.
-        decay: See `milestones`.
+        decay: Factor of the learning rate at each of the `milestones`, in (0, 1].
         optimizer: A key of `training.optimizer.OPTIMIZERS`: `"sgd"`, gradient descent
             with momentum, or `"adamw"`, Adam with decoupled weight decay.
         momentum: The momentum of `"sgd"`.

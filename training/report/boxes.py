@@ -37,7 +37,7 @@ def plot_severity(rows: Iterable[Mapping], base: str, path: str | os.PathLike):
     """Draws the boxes of all metrics side by side.
 
     Args:
-        rows: As `training.evaluation.evaluate.evaluate` returns them.
+        rows: Rows of `training.evaluation.evaluate.evaluate`.
         base: Name of the clean data set, severity 0.
         path: Path of a PNG or an SVG file, which appears whole or not at all.
 

@@ -32,7 +32,7 @@ def plot_ensemble_size(rows: Iterable[Mapping], path: str | os.PathLike):
     """Draws NLL, accuracy and ECE against the ensemble size, a line for each model.
 
     Args:
-        rows: As `training.evaluation.evaluate.evaluate` returns them, of one data set.
+        rows: Rows of `training.evaluation.evaluate.evaluate`, of one data set.
             Values of several seeds are averaged.
         path: Path of a PNG or an SVG file, which appears whole or not at all.
 

@@ -46,7 +46,7 @@ def html(
     What the rows and predictions do not tell is left out.
 
     Args:
-        rows: As `training.evaluation.evaluate.evaluate` returns them.
+        rows: Rows of `training.evaluation.evaluate.evaluate`.
         predictions: The folder of the stored predictions, or None.
         path: Path of the page, which appears whole or not at all.
         images: The data sets from which the mistakes are shown, one

@@ -17,7 +17,7 @@ def write_rows(rows: Iterable[Mapping], path: str | os.PathLike):
     JSON has no NaN, so a metric without a value is `null`.
 
     Args:
-        rows: As `training.evaluation.evaluate.evaluate` returns them.
+        rows: Rows of `training.evaluation.evaluate.evaluate`.
         path: Path of the file.
     """
     lines = []
@@ -51,7 +51,7 @@ def with_distinct_names(rows: Iterable[Mapping]) -> list[Mapping]:
     `data` rows have says which are; rows without are taken to be of the same.
 
     Args:
-        rows: As `training.evaluation.evaluate.evaluate` returns them.
+        rows: Rows of `training.evaluation.evaluate.evaluate`.
     """
     rows, found = list(rows), {}
     for row in rows:

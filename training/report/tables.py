@@ -19,7 +19,7 @@ def table(rows: Iterable[Mapping]) -> list[list[str]]:
     deviation. The column of data sets is left out if there is only one.
 
     Args:
-        rows: As `training.evaluation.evaluate.evaluate` returns them.
+        rows: Rows of `training.evaluation.evaluate.evaluate`.
 
     Returns:
         Lists of equal length.
@@ -57,7 +57,7 @@ def rich_table(rows: Iterable[Mapping]):
     below.
 
     Args:
-        rows: As `training.evaluation.evaluate.evaluate` returns them.
+        rows: Rows of `training.evaluation.evaluate.evaluate`.
     """
     from rich import box, console, text
     from rich import table as rich_tables

@@ -22,7 +22,8 @@ def load(
     """Loads weights of torchvision or timm into a model.
 
     Args:
-        source: As `zoo.convert.read` takes it.
+        source: The weights: a file, a folder or a name of timm or keras_hub, as in
+            `zoo.convert.read`.
         name: `architecture[_method...][.tag]`; a VGG has the classifier of
             theirs with the method `mlp`.
         input_shape: `(height, width, channels)`, by default that of its training.

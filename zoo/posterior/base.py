@@ -109,7 +109,7 @@ class Posterior(layers.RandomLayer):
                 test.
             labels: Integer array of shape `(examples,)`, for an array of images.
             batch_size: Images per step, of images that are no batches.
-            seed: Of the samples.
+            seed: Seed of the samples, an integer of 32 bits.
 
         Raises:
             ValueError: If these are no images and labels, or nothing can be learned
@@ -165,7 +165,7 @@ class Posterior(layers.RandomLayer):
             images: Array of shape `(examples, *image_shape)`, or an object that gives
                 such arrays when it is sliced, with values in [0, 255].
             batch_size: Images per call. The samples do not depend on it.
-            seed: As in a call.
+            seed: Seed of the samples, an integer of 32 bits.
 
         Returns:
             Array of shape `(num_samples, examples, num_classes)`, of float32 logits.

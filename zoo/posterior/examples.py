@@ -14,10 +14,12 @@ def batches(
     """Yields batches of images and their labels.
 
     Args:
-        dataset: See `zoo.posterior.Posterior.adapt`.
-        labels: See there.
-        batch_size: Images in a batch, where these are none yet.
-        classes: Of the model, in the order of its logits; empty if not known.
+        dataset: Labeled images in one of the forms of `zoo.posterior.Posterior.adapt`.
+        labels: Integer array of shape `(examples,)`, or one label for each pixel, for
+            an array of images; else None.
+        batch_size: Images in a batch, for data that are no batches yet.
+        classes: Names of the classes of the model, in the order of its logits; empty if
+            not known.
         num_classes: The number of logits.
 
     Yields:

@@ -74,7 +74,7 @@ def check_layers(model: keras.Model, settings: Mapping[str, Mapping], source: st
 
     Args:
         model: Keras model.
-        settings: As `layer_settings` gave them.
+        settings: Settings of the layers in training, from `layer_settings`.
         source: What the weights are, for the message.
 
     Raises:

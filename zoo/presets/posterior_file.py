@@ -35,10 +35,10 @@ def save(
     """Writes what a posterior has learned into a folder, or nothing.
 
     Args:
-        posterior: An adapted one.
-        folder: That of the weights.
+        posterior: An adapted posterior.
+        folder: Folder of the weights.
         name: A key of `zoo.posterior.POSTERIORS`.
-        sha256: Of the weights file.
+        sha256: SHA-256 of the weights file.
         facts: The `settings` of its constructor, the `dataset` and the number of
             `images`.
 
@@ -72,9 +72,9 @@ def restore(
     """Returns the posterior of a model, with what is published of it.
 
     Args:
-        model: With its weights.
-        spec: Of the posterior.
-        preset: Of the weights.
+        model: Model with its weights.
+        spec: Parsed name of the posterior.
+        preset: Preset of the weights.
         published: The entry of `preset.posteriors`, if there is one.
         where: The published folder, a path or a URL; by default as of the weights.
         settings: Arguments of the posterior; by default those that it was adapted with.
@@ -107,9 +107,9 @@ def load(posterior: Posterior, path: str | os.PathLike, sha256: str | None = Non
     """Gives a posterior what one of its kind has learned.
 
     Args:
-        posterior: With the same settings.
-        path: Of the file.
-        sha256: Of the weights of its model, if that is known.
+        posterior: A posterior with the same settings.
+        path: Path of the file.
+        sha256: SHA-256 of the weights file of its model, if that is known.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -139,9 +139,10 @@ def locate(
     """Returns the path of what a posterior has learned, which may be downloaded.
 
     Args:
-        preset: Of the weights.
+        preset: Preset of the weights.
         name: A key of its `posteriors`.
-        where: See `zoo.presets.index.locate`, as for the errors.
+        where: The published folder, a path or a URL; by default one of
+            `zoo.presets.index.folders()`. `zoo.presets.index.locate` has the errors.
     """
     path = index.locate(as_preset(preset, name), where)
     files.check(path, preset.posteriors[name]["sha256"])

@@ -128,7 +128,7 @@ def from_json(name: str, entry: Mapping, path: str | os.PathLike) -> Preset:
 
     Args:
         name: With its tag.
-        entry: As `Preset.to_json` gives it.
+        entry: The JSON object that `Preset.to_json` returned.
         path: The file of the entry, for messages.
 
     Raises:

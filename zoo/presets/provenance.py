@@ -41,7 +41,8 @@ def warn_unlike(name: str, trained: str | None, source: str):
 
     Args:
         name: Name of the model.
-        trained: As `unlike` takes it.
+        trained: Name of the model that the weights were trained in, or None for
+            weights of other libraries.
         source: What the weights are.
     """
     if difference := unlike(name, trained):
@@ -57,7 +58,8 @@ def seen_images(seen: Mapping[str, int]) -> str:
     """Says which images of their training set weights have seen.
 
     Args:
-        seen: As `zoo.presets.Preset` has it.
+        seen: Numbers of training images, under `images` and `held_out`; empty if not
+            known.
 
     Example:
 

@@ -113,8 +113,8 @@ def save_arrays(
     """Saves arrays of floats by name, or nothing; see `save_weights`.
 
     Args:
-        arrays: By name.
-        path: Of the safetensors file; an older one is replaced.
+        arrays: Arrays by name.
+        path: Path of the safetensors file; an older one is replaced.
         metadata: What else to write into the file, as `json` takes it.
         whose: What the arrays are weights of, for an error.
 

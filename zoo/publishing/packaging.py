@@ -27,7 +27,7 @@ def package(
     them. Weights of the same name are replaced, and keep their place in the list.
 
     Args:
-        folder: As `publish` wrote it, a path or a URL.
+        folder: A folder that `publish` wrote, a path or a URL.
         target: By default the package's own folder `zoo/presets`.
 
     Returns:

@@ -85,7 +85,7 @@ def describe(
     """Returns the fields of a preset that a record gives.
 
     Args:
-        record: As `read` returns it.
+        record: Record of a training, from `read`.
         license: License of the weights.
         data_license: License of the training data; known for some.
 

@@ -79,7 +79,7 @@ def read_text(url: str) -> str:
     """Reads a small file, which is kept in the cache for when there is no network.
 
     Args:
-        url: As `fetch` takes it.
+        url: Where the file is, on any of the servers of `fetch`.
 
     Returns:
         Its text; with a warning the text of the last time, if it cannot be read now.
