@@ -9,6 +9,8 @@ import re
 _LINK = re.compile(r"\[([^\[\]]+)\]\(\s*(https?://[^\s()]+)\)")
 _CODE = re.compile(r"(?<![`\w])`([^`\n]+(?:\n[^`\n]+)?)`(?!`)(?=(\w?))")
 _NAME = re.compile(r"[A-Za-z_][\w.]*")
+# What Python gives the fields of a named tuple as docstrings.
+_ALIAS = re.compile(r"Alias for field number \d+\s*")
 
 
 def setup(app):
@@ -23,6 +25,8 @@ def _process(app, what, name, obj, options, lines):
 
 def converted(text: str) -> str:
     """Returns a docstring in which links and code are those of reStructuredText."""
+    if _ALIAS.fullmatch(text):
+        return ""
     changed = _LINK.sub(r"`\1 <\2>`__", _CODE.sub(_code, _with_blocks(text)))
     return changed.replace("\0", "`")
 

@@ -102,6 +102,12 @@ def test_docstrings_become_those_that_sphinx_reads():
     assert converted == inspect.cleandoc(expected)
 
 
+def test_fields_of_named_tuples_have_no_docstring_by_their_number():
+    converted = extension("docstrings").converted
+    assert converted("Alias for field number 12\n") == ""
+    assert converted("Alias for field number 12 of a form") != ""
+
+
 def test_links_of_the_site_are_checked(tmp_path):
     (tmp_path / "style.css").write_text("@import url(https://fonts.example.org/a)")
     (tmp_path / "a.html").write_text(
