@@ -43,6 +43,30 @@ def standardized(graph, *values) -> list:
     return graph._standardize_inputs(*values)
 
 
+class OutputMarker(keras.Model):
+    """A functional model that marks what its graph returns for symbolic inputs.
+
+    `keras.models.clone_model` runs the graph of a model on new inputs and calls the
+    class of the model with these and their output, so a clone finds the mark on the
+    output that its constructor takes. That must take `(inputs, outputs, name=None,
+    **kwargs)`; else the clone is of no such class.
+    """
+
+    def mark(self, output: keras.KerasTensor):
+        """Sets attributes of a symbolic output; by default none."""
+
+    def _run_through_graph(self, *args, **kwargs):
+        output = super()._run_through_graph(*args, **kwargs)
+        if isinstance(output, keras.KerasTensor):
+            self.mark(output)
+        return output
+
+
+def takes_training(operation: keras.Operation) -> bool:
+    """Returns whether the `call` of a layer has an argument `training`."""
+    return getattr(operation, "_call_has_training_arg", False)
+
+
 def seed_generators(layer: keras.Layer) -> tuple:
     """Returns the generators of a layer itself, those in lists and dicts, too."""
     return tuple(getattr(layer, "_seed_generators", ()))

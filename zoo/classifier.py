@@ -9,13 +9,14 @@ import keras
 from keras import ops
 
 import layers
+from layers import keras_internals
 from zoo.kept_weights import kept_weights
 
 _SHOWN = 5  # Maximal number of names in a message.
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class Classifier(keras.Model):
+class Classifier(keras_internals.OutputMarker):
     """A functional model that may know the names of its classes.
 
     What it knows is in its config, so files, copies, pickles and clones have it too. A
@@ -54,12 +55,9 @@ class Classifier(keras.Model):
             )
         self.know(classes=names)
 
-    def _run_through_graph(self, *args, **kwargs):
-        # A clone is made of these outputs by the constructor, from no config.
-        outputs = super()._run_through_graph(*args, **kwargs)
-        if isinstance(outputs, keras.KerasTensor):
-            outputs._facts = self._facts
-        return outputs
+    def mark(self, output):
+        # A clone is made of this output by the constructor, from no config.
+        output._facts = self._facts
 
     def __call__(self, inputs, *args, training=None, **kwargs):
         # Without an image some kernels fail, others lose the shape of their outputs.

@@ -1,5 +1,7 @@
 """What the package relies on of Keras beyond its public names."""
 
+import ast
+
 import keras
 import numpy as np
 import pytest
@@ -67,6 +69,37 @@ def test_inputs_are_cast_and_those_of_another_rank_are_refused(model):
         keras_internals.standardized(model, np.ones((2, 4), "float32"))
 
 
+class Marked(keras_internals.OutputMarker):
+    """Marks its outputs with its name, and keeps the mark of those it is made of."""
+
+    def __init__(self, inputs, outputs, name=None, **kwargs):
+        super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
+        self.found = getattr(outputs, "mark", None)
+
+    def mark(self, output):
+        output.mark = self.name
+
+
+def test_a_clone_is_made_of_marked_outputs():
+    images = keras.Input((3,))
+    model = Marked(images, keras.layers.Dense(2)(images), name="first")
+    assert model.found is None
+    clone = keras.models.clone_model(model)
+    assert (type(clone), clone.found) == (Marked, "first")
+    assert model(np.ones((1, 3), "float32")).shape == (1, 2)
+
+
+def test_layers_say_whether_their_call_takes_the_training_mode(model):
+    assert keras_internals.takes_training(keras.layers.Dropout(0.5))
+    assert keras_internals.takes_training(model)
+    assert not keras_internals.takes_training(keras.layers.ReLU())
+    assert not keras_internals.takes_training(Block())
+    x = keras.Input((3,))
+    graph = keras_internals.functional_graph(keras.Model(x, keras.ops.negative(x)))
+    (node,) = keras_internals.nodes(graph)
+    assert not keras_internals.takes_training(node.operation)  # It is no layer.
+
+
 def test_generators_in_lists_are_known():
     assert len(keras_internals.seed_generators(Block())) == 1
     assert len(keras_internals.seed_generators(keras.layers.Dropout(0.5))) == 1
@@ -97,11 +130,72 @@ def test_weights_without_values_are_never_given_any():
     assert layer.kernel._value is None
 
 
-def test_no_other_module_uses_what_is_private(request):
-    root = request.config.rootpath
-    private = ("._flatten_layers", "._clear_losses", "._nodes_by_depth", "keras.src")
-    for package in ("layers", "zoo", "training"):
-        for path in (root / package).rglob("*.py"):
-            if path.name != "keras_internals.py":
-                text = path.read_text()
-                assert not [word for word in private if word in text], path
+def test_no_other_module_imports_what_is_private_in_keras(request):
+    for path, tree in _modules(request.config.rootpath).items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                start = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+                names = [f"{start}{alias.name}." for alias in node.names]
+                found = [name for name in names if name.startswith("keras.src.")]
+                assert not found, f"{path}:{node.lineno}"
+
+
+def test_private_attributes_in_other_modules_are_their_own(request):
+    trees = _modules(request.config.rootpath)
+    own = {name for tree in trees.values() for name in _defined(tree)}
+    for path, tree in trees.items():
+        foreign = [(n, line) for n, line in _private_uses(tree) if n not in own]
+        assert not foreign, path
+
+
+def test_no_other_module_overrides_a_private_method_of_keras(request, model):
+    optimizer = keras.optimizers.SGD()
+    kinds = (model, keras.Sequential(), Block(), optimizer, keras.losses.Loss())
+    methods = {name for kind in kinds for name in dir(kind) if _is_private(name)}
+    for path, tree in _modules(request.config.rootpath).items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                names = {getattr(inner, "name", None) for inner in node.body}
+                assert not names & methods, path
+
+
+def _modules(root) -> dict:
+    """Returns the syntax trees of all modules of the packages but that of internals."""
+    paths = [
+        path
+        for package in ("layers", "zoo", "training")
+        for path in (root / package).rglob("*.py")
+        if path.name != "keras_internals.py"
+    ]
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def _is_private(name):
+    # Those of named tuples are public in spite of their names.
+    is_special = name.startswith("__") or name in ("_fields", "_replace", "_asdict")
+    return name.startswith("_") and not is_special
+
+
+def _defined(tree):
+    """Yields the names of functions, of variables and of attributes that are set."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+
+
+def _private_uses(tree):
+    """Yields private names, and their lines, of attributes and in `getattr`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and _is_private(node.attr):
+            yield node.attr, node.lineno
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in _BY_NAME:
+            name = getattr(node.args[1], "value", None)
+            if isinstance(name, str) and _is_private(name):
+                yield name, node.lineno
+
+
+_BY_NAME = ("getattr", "hasattr", "setattr", "delattr")

@@ -301,7 +301,7 @@ MUTATIONS = [
     (
         "a clone forgets what its model knows",
         "zoo/classifier.py",
-        "outputs._facts = self._facts",
+        "output._facts = self._facts",
         "pass",
         "tests/test_survival.py",
     ),

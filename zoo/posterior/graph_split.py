@@ -228,7 +228,7 @@ def _call(operation, settings):
 
 def _run_node(node, training):
     settings = {}
-    if getattr(node.operation, "_call_has_training_arg", False):
+    if keras_internals.takes_training(node.operation):
         settings["training"] = training
     names = [id(tensor) for tensor in node.input_tensors]
 
