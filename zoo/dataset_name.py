@@ -5,6 +5,9 @@ each `_<kind>/<value>`; ` vs ` stands between the two sets of a detection. In th
 of means a value is `*`, and the number of sets follows: `cifar10_c/fog/* (5 sets)`.
 The means over all corruptions of the benchmark, mCE and others, have no value at all:
 `cifar10_c`.
+
+The images that something is fitted to are a part of the training images of a set:
+`cifar10_validation`, `cifar10_train/500`.
 """
 
 import dataclasses
@@ -31,7 +34,8 @@ _VALUES = {
 _CHANGES = "|".join(f"{kind}/(?:{value})" for kind, value in _VALUES.items())
 # Names of folders may hold slashes and any of these words, so the last ones count.
 _CHANGE = re.compile(rf"(.+)_({_CHANGES}|c|corrupted)", re.DOTALL)
-_COUNT = re.compile(r"(.+) \((\d+) sets?\)", re.DOTALL)
+_COUNT = re.compile(r"(.+) \((?:(1) set|([2-9]|[1-9]\d+) sets)\)", re.DOTALL)
+_PART = re.compile(r"(.+)_(?:validation|train/\d+)", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +158,7 @@ def parse(name: str) -> DatasetName:
     match, count, changes = _COUNT.fullmatch(name), None, []
     base = name
     if match:
-        base, count = match[1], int(match[2])
+        base, count = match[1], int(match[2] or match[3])
     first, versus, other = base.rpartition(" vs ")
     base = first if versus else base
     while match := _CHANGE.fullmatch(base):
@@ -196,3 +200,25 @@ def base_dataset(name: str) -> str:
     while found := split(name):
         name = found[0]
     return name
+
+
+def part(name: str, count: int | None = None) -> str:
+    """Returns the name of a part of the training images of a set.
+
+    Args:
+        name: Name of the set.
+        count: How many of the images to train on; None for the validation set.
+    """
+    return f"{name}_validation" if count is None else f"{name}_train/{count}"
+
+
+def without_part(name: str) -> str:
+    """Returns the name of the set that `part` has named a part of, or the name itself.
+
+    Example:
+
+    >>> without_part(part("digits", 500)), without_part("digits")
+    ('digits', 'digits')
+    """
+    match = _PART.fullmatch(name)
+    return match[1] if match else name

@@ -6,6 +6,7 @@ import pytest
 
 from tests.helpers import reports
 from training import corruptions, metrics
+from training.corruptions import table
 from training.data import grids
 from training.evaluation import command
 from training.report import boxes, heat_maps, result_set, terminal
@@ -46,6 +47,11 @@ NAMES = [
     ("d_c/*/* (95 sets)", "corruption", "d", "*", 0),
     ("d_c/fog/*_size/64 (5 sets)", "corruption", "d_size/64", "fog", 0),
     ("d_rotation/* (1 set)", "rotation", "d", "", 0),
+    ("path/photos (05 sets)", "clean", "path/photos (05 sets)", "", 0),
+    ("path/photos (1 sets)", "clean", "path/photos (1 sets)", "", 0),
+    ("path/photos (2 set)", "clean", "path/photos (2 set)", "", 0),
+    ("path/to_c/folder", "clean", "path/to_c/folder", "", 0),
+    ("d_p/brightness", "sequence", "d", "brightness", 0),
 ]
 
 
@@ -102,3 +108,27 @@ def test_an_evaluation_in_another_size_has_all_that_one_in_the_first_has():
     assert [row["dataset"].replace(" (", "_size/64 (") for row in means[0]] == [
         row["dataset"] for row in means[1]
     ]
+
+
+@pytest.mark.parametrize(
+    "name", ["d", "d_size/64", "path/to_train/d", "a_validation_b"]
+)
+def test_parts_of_the_training_images_are_named_after_their_set(name):
+    for count, whole in ((None, f"{name}_validation"), (500, f"{name}_train/500")):
+        assert dataset_name.part(name, count) == whole
+        assert dataset_name.without_part(whole) == name
+    assert dataset_name.without_part(name) == name
+
+
+def test_a_mean_says_over_how_many_sets_it_is():
+    names = ("d_c/*/* (95 sets)", "d_c/fog/*_size/64 (5 sets)", "d_rotation/* (1 set)")
+    assert [results.num_sets({"dataset": name}) for name in names] == [95, 5, 1]
+    assert results.num_sets({"dataset": "d_c/fog/3"}) == 1
+
+
+def test_resized_files_in_another_order_are_told_by_the_names_of_their_sets():
+    name = "cifar10_c/fog/3_size/64"
+    row = {"model": "m", "dataset": name, "num_samples": 1, "metric": "nll", "value": 1}
+    row |= {"num_examples": 9, "seed": 0, "source": table.OTHER_ORDER}
+    (text,) = command._mixed([row])
+    assert "of 'cifar10_size/64' with 'cifar10_c_size/64' image by image" in text

@@ -8,6 +8,7 @@ import numpy as np
 from training import data
 from training.data import ImageData
 from training.evaluation import seen
+from zoo import dataset_name
 from zoo.posterior import Posterior
 
 
@@ -34,7 +35,7 @@ def images(
     where = data_dir, image_size
     if chosen == "validation":
         found = data.load(dataset, "validation", *where)
-        return dataclasses.replace(found, name=f"{found.name}_validation"), chosen
+        return dataclasses.replace(found, name=dataset_name.part(found.name)), chosen
     if not str(chosen).isdecimal():
         split = "all" if data.is_undivided(chosen) else "test"
         return data.load(chosen, split, *where), split
@@ -46,7 +47,7 @@ def images(
         )
     index = np.arange(count) * len(train) // count  # Evenly spread, as some are sorted.
     pixels, labels = train.images[index], train.labels[index]
-    name = f"{train.name}_train/{count}"
+    name = dataset_name.part(train.name, count)
     return dataclasses.replace(train, name=name, images=pixels, labels=labels), "train"
 
 

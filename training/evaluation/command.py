@@ -312,14 +312,14 @@ def _mixed(rows) -> list[str]:
         for name, what in metrics.mixed(rows).items()
     ]
     others = {
-        row["dataset"].rpartition("_c/")[0]
+        dataset_name.parse(row["dataset"]).clean
         for row in rows
         if table.OTHER_ORDER in row.get("source", "")
     }
     return texts + [
-        f"any comparison of '{name}' with '{name}_c' image by image: the published "
-        "files have another order"
-        for name in sorted(others)
+        f"any comparison of '{name}' with '{name.whole}' image by image: the "
+        "published files have another order"
+        for name in sorted(others, key=str)
     ]
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import pathlib
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -107,7 +106,7 @@ def warn(name: str, weights: str | None, data: ImageData, split: str):
     Args:
         name: Name of the model, or a URL; several ones may be joined by `+`.
         weights: As `zoo.load` takes it, for each of them; or None.
-        data: The images; its name may end in `_validation` or `_train/...`.
+        data: The images; its name may be that of a `zoo.dataset_name.part`.
         split: Which ones of their data set: `"train"`, `"validation"` or another.
     """
     for trained in find(name, weights):
@@ -127,10 +126,10 @@ def warn(name: str, weights: str | None, data: ImageData, split: str):
 
 def _knows(trained, data, split) -> bool:
     """Returns whether a training saw images of a split, by the name of the set."""
-    base = re.sub(r"_(validation|train/\d+)$", "", data.name)
+    base = dataset_name.base_dataset(dataset_name.without_part(data.name))
     held_out = trained.seen.get("held_out", 0) >= data.held_out > 0
     is_fresh = split == "test" or (split == "validation" and held_out)
-    return dataset_name.base_dataset(base) == trained.base and not is_fresh
+    return base == trained.base and not is_fresh
 
 
 class Leaks:

@@ -50,7 +50,7 @@ def _seconds(results):
     for (model, name, seed), seconds in passes.items():
         data = results.datasets[name]
         if data.kind == "detection":  # The sum of two, one of which counts itself.
-            total += max(seconds - passes.get((model, data.base, seed), 0.0), 0.0)
+            total += max(seconds - passes.get((model, str(data.clean), seed), 0.0), 0.0)
         elif data.kind != "aggregate":
             total += seconds
     return total

@@ -65,7 +65,7 @@ def _boxes(results, base, metric) -> dict[str, dict[int, list[float]]]:
     for model, label in results.labels().items():
         groups = {0: [results.value(model, base, metric)]}
         for data in sets:
-            value = results.value(model, data.name, metric)
+            value = results.value(model, str(data), metric)
             groups.setdefault(int(data.amount), []).append(value)
         groups = {s: list(filter(math.isfinite, groups[s])) for s in sorted(groups)}
         boxes[label] = {s: display.scaled(metric, g) for s, g in groups.items() if g}

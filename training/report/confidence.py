@@ -29,9 +29,10 @@ class Stored:
         self._folder = folder
         self._known = {model: set() for model in results.models}
         for row in results.rows:
-            data = results.datasets[row["dataset"]]
+            name = row["dataset"]
+            data = results.datasets[name]
             is_pair = data.kind == "detection"
-            self._known[row["model"]].add(data.change if is_pair else data.name)
+            self._known[row["model"]].add(data.change if is_pair else name)
 
     def get(self, model: str, dataset: str):
         """Returns probabilities and labels, or None where there are none.
@@ -88,7 +89,7 @@ def _groups(results, base):
     severities = sorted({int(data.amount) for data in sets})
     shown = severities[:: max(len(severities) // 2, 1)]
     corrupted = {
-        f"severity {s}": [data.name for data in sets if data.amount == s] for s in shown
+        f"severity {s}": [str(data) for data in sets if data.amount == s] for s in shown
     }
     return {"clean": [base], **corrupted}
 
@@ -144,7 +145,7 @@ def thresholds(stored: Stored, base: str) -> list[Chart]:
         [Can You Trust Your Model's Uncertainty?](https://arxiv.org/abs/1906.02530)
         (Ovadia et al., 2019), Figure 1.
     """
-    corrupted = [d.name for d in stored.results.corrupted(base)]
+    corrupted = [str(d) for d in stored.results.corrupted(base)]
     charts = []
     for name, sets in {"clean": [base], "all corruptions": corrupted}.items():
         lines = {"Accuracy (%)": {}, "Share of the images (%)": {}}

@@ -5,7 +5,7 @@ import math
 from training.metrics import display
 from training.report import figures
 from training.report.figures import Chart
-from training.report.result_set import DataSet, Results
+from training.report.result_set import Results
 
 # The metrics that are drawn, of those which the rows have.
 DRAWN = ("accuracy", "nll", "ece")
@@ -46,13 +46,15 @@ def shift(results: Results, kind: str, base: str) -> list[Chart]:
         kind: `"rotation"` or `"translation"`.
         base: Name of the clean data set, which stands at zero.
     """
-    sets = [DataSet(base), *results.of_kind(kind, base)]
-    sets = sorted((s for s in sets if s.name in results.datasets), key=_amount)
+    amounts = {str(s): s.amount for s in results.of_kind(kind, base)}
+    if base in results.datasets:
+        amounts = {base: 0.0, **amounts}
+    names = sorted(amounts, key=amounts.get)
     unit = {"rotation": "degrees", "translation": "pixels"}[kind]
     charts = []
     for metric in drawn(results):
         lines = {
-            label: {s.amount: results.value(model, s.name, metric) for s in sets}
+            label: {amounts[n]: results.value(model, n, metric) for n in names}
             for model, label in results.labels().items()
         }
         lines = {label: _present(line) for label, line in lines.items()}
@@ -86,10 +88,6 @@ def _finish(figure, axis, title, lines, metric, unit):
             ends.append(f"{label} {', '.join(texts)}")
     alt = f"Line chart: {title}. {'; '.join(ends)}."
     return Chart(title, alt, figures.data_uri(figure))
-
-
-def _amount(data):
-    return data.amount
 
 
 def _present(line):

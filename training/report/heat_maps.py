@@ -124,7 +124,7 @@ def _grid(results, model, base, metric):
     """Returns values by corruption: one for each severity, then their mean."""
     sets = results.of_kind("corruption", base)
     severities = sorted({data.amount for data in sets})
-    names = {(data.change, data.amount): data.name for data in sets}
+    names = {(data.change, data.amount): str(data) for data in sets}
     grid = {}
     for corruption in dict.fromkeys(data.change for data in sets):
         line = [

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from training.metrics import display
 from training.report.curves import DRAWN
-from training.report.result_set import DataSet, Results
+from training.report.result_set import Results
+from zoo.dataset_name import DatasetName
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +60,12 @@ def headline(results: Results) -> Grid:
     parts = []  # What, metric, the name of the column, values by model.
     for data in results.of_kind("clean"):
         for metric in (*DRAWN, "brier"):
-            parts.append((data.name, metric, _of([data], results, metric)))
+            parts.append((str(data), metric, _of([data], results, metric)))
     for base in results.bases("corruption"):
         parts += _corrupted(results, base)
     for data in results.of_kind("detection"):
         metric = next((m for m in _DETECTION if m in results.metrics), "")
-        parts.append((data.name, metric, _of([data], results, metric)))
+        parts.append((str(data), metric, _of([data], results, metric)))
     parts = [part for part in parts if any(map(_finite, part[2]))]
     heading = ["Model", "N", *(display.heading(metric) for _, metric, _ in parts)]
     groups = itertools.groupby(["", "", *(about for about, _, _ in parts)])
@@ -76,7 +77,7 @@ def headline(results: Results) -> Grid:
     return Grid(heading, lines, 1, [(name, len(list(g))) for name, g in groups])
 
 
-def values(results: Results, sets: Sequence[DataSet]) -> Grid | None:
+def values(results: Results, sets: Sequence[DatasetName]) -> Grid | None:
     """Returns a line for each data set and model, a column for each metric.
 
     Args:
@@ -87,10 +88,10 @@ def values(results: Results, sets: Sequence[DataSet]) -> Grid | None:
         The table, or None if there are no values.
     """
     keys = [
-        (data.name, model)
-        for data in sets
+        (name, model)
+        for name in map(str, sets)
         for model in results.models
-        if any(results.seeds(model, data.name, metric) for metric in results.metrics)
+        if any(results.seeds(model, name, metric) for metric in results.metrics)
     ]
     metrics = [
         metric
@@ -113,7 +114,7 @@ def _corrupted(results, base):
     """Returns the summaries of the corruptions; without any, means over the sets."""
     sums = results.of_kind("aggregate", base)
     parts = [
-        (data.name, metric, _of([data], results, metric))
+        (str(data), metric, _of([data], results, metric))
         for data in sums
         for metric in results.metrics
         if metric in _SUMMARIES or metric.startswith("mce/")
@@ -128,10 +129,10 @@ def _corrupted(results, base):
 def _of(sets, results, metric):
     """Returns for each model the values of its seeds, or the mean over several sets."""
     if len(sets) == 1:
-        return [results.seeds(model, sets[0].name, metric) for model in results.models]
+        return [results.seeds(model, str(sets[0]), metric) for model in results.models]
     found = []
     for model in results.models:
-        numbers = [results.value(model, data.name, metric) for data in sets]
+        numbers = [results.value(model, str(data), metric) for data in sets]
         # A mean over other sets than the rest of the column would mislead.
         found.append([math.fsum(numbers) / len(numbers)])
     return found

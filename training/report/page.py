@@ -98,8 +98,8 @@ def _render(content):
 
 def _sizes(results):
     groups = [
-        Group(data.name, curves.ensemble_size(results, data.name))
-        for data in results.of_kind("clean")
+        Group(name, curves.ensemble_size(results, name))
+        for name in map(str, results.of_kind("clean"))
     ]
     return [group for group in groups if group.charts]
 
@@ -136,19 +136,19 @@ def _predicted(results, folder, images):
     if folder is None:
         return sections
     stored = confidence.Stored(results, folder)
-    for data in results.of_kind("clean"):
-        above = confidence.thresholds(stored, data.name)
-        above += confidence.risk_coverage(stored, data.name)
+    for name in map(str, results.of_kind("clean")):
+        above = confidence.thresholds(stored, name)
+        above += confidence.risk_coverage(stored, name)
         groups = {
-            "reliability": confidence.reliability(stored, data.name),
+            "reliability": confidence.reliability(stored, name),
             "thresholds": above,
-            "entropies": confidence.entropies(stored, data.name),
+            "entropies": confidence.entropies(stored, name),
         }
         for section, charts in groups.items():
             if charts:
-                sections[section].append(Group(data.name, charts))
-        if found := mistakes.most_confident(stored, data.name, images):
-            sections["mistakes"][data.name] = found
+                sections[section].append(Group(name, charts))
+        if found := mistakes.most_confident(stored, name, images):
+            sections["mistakes"][name] = found
     return sections
 
 

@@ -1,48 +1,12 @@
 """What rows are about: models, data sets and their kinds, and the values."""
 
-import dataclasses
 import math
 import statistics
 from collections.abc import Iterable, Mapping
 
 from training.report.rows import with_distinct_names
 from zoo import dataset_name
-
-
-@dataclasses.dataclass(frozen=True)
-class DataSet:
-    """What the name of a data set says.
-
-    Attributes:
-        name: The name.
-        kind: `"clean"`, `"corruption"`, `"rotation"`, `"translation"`, `"sequence"`,
-            `"aggregate"` (over all corruptions), or `"detection"` (a pair).
-        base: The clean data set.
-        change: The corruption, the perturbation, or the out-of-distribution data set.
-        amount: The severity, the degrees or the pixels.
-    """
-
-    name: str
-    kind: str = "clean"
-    base: str = ""
-    change: str = ""
-    amount: float = 0.0
-
-
-def parse(name: str) -> DataSet:
-    """Returns what the name of a data set says.
-
-    Example:
-
-    >>> data = parse("fashion_mnist_c/fog/3")
-    >>> data.kind, data.base, data.change, data.amount
-    ('corruption', 'fashion_mnist', 'fog', 3.0)
-    """
-    said = dataset_name.parse(name)
-    return DataSet(name, said.kind, str(said.clean), said.change, said.amount)
-
-
-# Names of folders may hold slashes and any of these words, so the last ones count.
+from zoo.dataset_name import DatasetName
 
 
 class Results:
@@ -57,7 +21,7 @@ class Results:
         self.models = _distinct(row["model"] for row in self.rows)
         self.metrics = _distinct(row["metric"] for row in self.rows)
         names = _distinct(row["dataset"] for row in self.rows)
-        self.datasets = {name: parse(name) for name in names}
+        self.datasets = {name: dataset_name.parse(name) for name in names}
         found = {}
         for row in self.rows:
             key = row["model"], row["dataset"], row["metric"]
@@ -83,31 +47,31 @@ class Results:
         """Returns the size of a model's largest ensemble."""
         return max(r["num_samples"] for r in self.rows if r["model"] == model)
 
-    def of_kind(self, kind: str, base: str | None = None) -> list[DataSet]:
+    def of_kind(self, kind: str, base: str | None = None) -> list[DatasetName]:
         """Returns the data sets of a kind, in their order in the rows."""
         return [
             data
             for data in self.datasets.values()
-            if data.kind == kind and base in (None, data.base)
+            if data.kind == kind and base in (None, str(data.clean))
         ]
 
-    def corrupted(self, base: str) -> list[DataSet]:
+    def corrupted(self, base: str) -> list[DatasetName]:
         """Returns the corrupted sets which all models have, of those that have any.
 
         What is averaged or put together is so over the same sets for each model.
         """
         sets = self.of_kind("corruption", base)
-        named = {data.name for data in sets}
+        named = {str(data) for data in sets}
         has = {}
         for row in self.rows:
             if row["dataset"] in named:
                 has.setdefault(row["model"], set()).add(row["dataset"])
         common = named.intersection(*has.values())
-        return [data for data in sets if data.name in common]
+        return [data for data in sets if str(data) in common]
 
     def bases(self, kind: str) -> list[str]:
         """Returns the clean data sets which those of a kind are made from."""
-        return _distinct(data.base for data in self.of_kind(kind))
+        return _distinct(str(data.clean) for data in self.of_kind(kind))
 
     def labels(self) -> dict[str, str]:
         """Returns short names of the models: without an ending that all of them share.

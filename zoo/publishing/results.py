@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -132,8 +131,7 @@ def _mean(pattern, num_samples, metric, seed, optional, rows) -> dict:
 
 def num_sets(row: Mapping) -> int:
     """Returns over how many sets a row is a mean; 1 for that of a single set."""
-    match = re.search(r" \((\d+) sets?\)$", row["dataset"])
-    return int(match[1]) if match else 1
+    return dataset_name.parse(row["dataset"]).count or 1
 
 
 def is_mean(row: Mapping) -> bool:

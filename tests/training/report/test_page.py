@@ -329,23 +329,3 @@ def test_an_error_leaves_the_older_page_and_no_other_file(tmp_path, monkeypatch)
         report.html([reports.row()], None, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize(
-    "name, expected",
-    [
-        ("fashion_mnist", ("clean", "fashion_mnist", "", 0)),
-        ("a_c/gaussian_noise/5", ("corruption", "a", "gaussian_noise", 5)),
-        ("cifar10_corrupted/fog_3", ("corruption", "cifar10", "fog", 3)),
-        ("path/to_c/x_c/fog/3", ("corruption", "path/to_c/x", "fog", 3)),
-        ("a_rotation/-15", ("rotation", "a", "", -15)),
-        ("a_translation/4", ("translation", "a", "", 4)),
-        ("a_p/brightness", ("sequence", "a", "brightness", 0)),
-        ("a_c", ("aggregate", "a", "", 0)),
-        ("a vs b", ("detection", "a", "b", 0)),
-        ("path/to_c/folder", ("clean", "path/to_c/folder", "", 0)),
-    ],
-)
-def test_names_of_data_sets_say_what_they_are(name, expected):
-    data = result_set.parse(name)
-    assert (data.kind, data.base, data.change, data.amount) == expected
