@@ -76,19 +76,29 @@ def _of_path(path) -> InitialWeights:
         return _of_preset(preset, name, finding.locate(preset, path))
     file = path / index.WEIGHTS_FILE if path.is_dir() else path
     metadata = weight_file.read_metadata(file)
-    model = metadata.get("name", "unknown")
-    num_classes = weight_file.read_shapes(file).get("head/kernel", (0,))[-1]
-    classes = weight_file.read_metadata(file).get("classes", ())
-    classes = classes or training_record.classes_beside(file)
-    sha256 = files.sha256(file)
-    size = _image_size(metadata.get("input_shape"))
-    return InitialWeights(name, file, model, sha256, num_classes, tuple(classes), size)
+    classes = metadata.get("classes", ()) or training_record.classes_beside(file)
+    return InitialWeights(
+        weights=name,
+        path=file,
+        model=metadata.get("name", "unknown"),
+        sha256=files.sha256(file),
+        num_classes=weight_file.read_shapes(file).get("head/kernel", (0,))[-1],
+        classes=tuple(classes),
+        image_size=_image_size(metadata.get("input_shape")),
+    )
 
 
 def _of_preset(preset, weights, file) -> InitialWeights:
     files.check(file, preset.sha256)
-    facts = preset.name, preset.sha256, preset.num_classes, preset.classes
-    return InitialWeights(weights, file, *facts, _image_size(preset.input_shape))
+    return InitialWeights(
+        weights=weights,
+        path=file,
+        model=preset.name,
+        sha256=preset.sha256,
+        num_classes=preset.num_classes,
+        classes=preset.classes,
+        image_size=_image_size(preset.input_shape),
+    )
 
 
 def _image_size(input_shape):

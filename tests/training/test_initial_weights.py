@@ -79,7 +79,7 @@ def started(monkeypatch):
     """What `run_training` hands to the training, which does not take place."""
     calls = []
 
-    def train(network, settings, data, workdir, *rest, initial_weights, test):
+    def train(network, settings, data, *, initial_weights, **rest):
         calls.append((network, settings, data, initial_weights))
         return [{"epoch": 1}]
 

@@ -62,8 +62,15 @@ def load_model(
 
     of_models, kind = split_posterior(name)
     if kind or ("+" in name and not pathlib.Path(name).exists()):
-        settings = num_samples, outputs, input_range, label_files.given(classes)
-        ((_, posterior),) = models.load([name], [weights], *settings).items()
+        loaded = models.load(
+            [name],
+            [weights],
+            num_samples=num_samples,
+            outputs=outputs,
+            input_range=input_range,
+            classes=label_files.given(classes),
+        )
+        (posterior,) = loaded.values()
         if not posterior.is_adapted:
             first = adapt or models.trained_on(of_models, weights)
             adaptation.adapt(posterior, name, weights, first)

@@ -76,14 +76,19 @@ def main():
     """Exports the model and reports its size, its parity and where it lies."""
     given = {flag.name: flag.value for flag in _OPTIONS if flag.present}
     formats.check_options(_FORMAT.value, given)
-    foreign = _OUTPUTS.value, _INPUT_RANGE.value, _CLASSES.value
-    passes = given.get("num_samples", 10)
     model = common.load_model(
-        _MODEL.value, _WEIGHTS.value, *foreign, passes, _ADAPT.value
+        _MODEL.value,
+        _WEIGHTS.value,
+        outputs=_OUTPUTS.value,
+        input_range=_INPUT_RANGE.value,
+        classes=_CLASSES.value,
+        num_samples=given.get("num_samples", 10),
+        adapt=_ADAPT.value,
     )
-    path, name = _OUTPUT.value, _MODEL.value
     with quiet.without_chatter():
-        report = formats.export_as(_FORMAT.value, model, path, given, name)
+        report = formats.export_as(
+            _FORMAT.value, model, _OUTPUT.value, options=given, name=_MODEL.value
+        )
     print(formats.describe(report))
 
 

@@ -63,7 +63,12 @@ def corrupt_all(
     numbers = _numbers(first, len(images))
     corrupted = np.empty(images.shape, np.uint8)
     workers = min(workers or _cores(), len(images))
-    job = name, int(severity), int(seed), numbers
+    job = {
+        "name": name,
+        "severity": int(severity),
+        "seed": int(seed),
+        "numbers": numbers,
+    }
     few = images.size // images.shape[-1] < _MANY
     small = images[:1].size <= worker.MEMORY and hasattr(os, "memfd_create")
     with _single_threaded_opencv():
@@ -72,7 +77,7 @@ def corrupt_all(
         elif workers > 1 and nearest_side(images[0]) == 224:
             _by_threads(images, corrupted, workers, job)
         else:  # Small images spend their time in Python, which threads do not share.
-            corrupt_part(images, corrupted, 0, len(images), *job)
+            corrupt_part(images, corrupted, 0, len(images), **job)
     return corrupted
 
 
@@ -112,7 +117,7 @@ def _single_threaded_opencv():
 
 def _by_threads(images, corrupted, workers, job):
     def run(part):
-        corrupt_part(images, corrupted, *part, *job)
+        corrupt_part(images, corrupted, *part, **job)
 
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         list(pool.map(run, _parts(len(images), len(images) // workers)))
@@ -125,7 +130,7 @@ def _by_processes(images, corrupted, workers, job):
 
     def feed(helper):
         for part in parts:  # All take from one iterator.
-            helper.corrupt(images, corrupted, *part, *job)
+            helper.corrupt(images, corrupted, *part, **job)
 
     with worker.LOCK, concurrent.futures.ThreadPoolExecutor(workers) as pool:
         try:

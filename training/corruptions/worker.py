@@ -57,13 +57,15 @@ class Worker:
         """Returns whether the process can take a job."""
         return self._process.poll() is None
 
-    def corrupt(self, images, corrupted, start: int, stop: int, *job) -> None:
+    def corrupt(
+        self, images, corrupted, start: int, stop: int, *, numbers, **job
+    ) -> None:
         """Does what `corrupt_part` does, in the other process."""
         shape = stop - start, *images.shape[1:]
         memory = self._memory[: int(np.prod(shape))].reshape(shape)
         memory[:] = images[start:stop]
-        *job, numbers = job
-        message = json.dumps([shape, *job, list(numbers[start:stop])]).encode()
+        job = {"shape": shape, "numbers": list(numbers[start:stop]), **job}
+        message = json.dumps(job).encode()
         try:
             self._socket.send(message)
             done = self._socket.recv(16)
@@ -120,7 +122,8 @@ def main() -> None:
     memory = np.frombuffer(mmap.mmap(int(sys.argv[1]), MEMORY), np.uint8)
     with socket.socket(fileno=0) as link:
         while message := link.recv(2**16):
-            shape, *job = json.loads(message)
+            job = json.loads(message)
+            shape = job.pop("shape")
             images = memory[: int(np.prod(shape))].reshape(shape)
-            corrupt_part(images, images, 0, shape[0], *job)
+            corrupt_part(images, images, 0, shape[0], **job)
             link.send(b"done")

@@ -98,9 +98,17 @@ def read(
             missing = error
             continue
         part, images = f"{name} {split}", data.images
-        hashes = _perceptual(images, part, track) if near else None
-        facts = data.labels, data.classes, of_pixels(images), hashes
-        found.append(Part(part, name, *facts, images=images))
+        found.append(
+            Part(
+                name=part,
+                dataset=name,
+                labels=data.labels,
+                classes=data.classes,
+                identities=of_pixels(images),
+                perceptual=_perceptual(images, part, track) if near else None,
+                images=images,
+            )
+        )
     if not found:
         raise missing
     return found
@@ -144,14 +152,14 @@ def _read_files(name, dataset, files, classes, near, track):
                 identities.append(hash_bytes(shape + image.tobytes()))
                 hashes += [perceptual_hash(image)] if near else []
     return Part(
-        name,
-        dataset,
-        np.array(labels, int),
-        classes,
-        np.array(identities, "uint64"),
-        np.array(hashes, "uint64") if near else None,
-        paths,
-        unreadable,
+        name=name,
+        dataset=dataset,
+        labels=np.array(labels, int),
+        classes=classes,
+        identities=np.array(identities, "uint64"),
+        perceptual=np.array(hashes, "uint64") if near else None,
+        files=paths,
+        unreadable=unreadable,
     )
 
 

@@ -1,6 +1,7 @@
 """The labeled images that posteriors adapt to, and a warning where they are known."""
 
 import dataclasses
+import functools
 import os
 
 import numpy as np
@@ -32,14 +33,14 @@ def images(
         ValueError: If there are fewer images than that number.
         FileNotFoundError: If the images are not on this machine.
     """
-    where = data_dir, image_size
+    load = functools.partial(data.load, data_dir=data_dir, image_size=image_size)
     if chosen == "validation":
-        found = data.load(dataset, "validation", *where)
+        found = load(dataset, "validation")
         return dataclasses.replace(found, name=dataset_name.part(found.name)), chosen
     if not str(chosen).isdecimal():
         split = "all" if data.is_undivided(chosen) else "test"
-        return data.load(chosen, split, *where), split
-    count, train = int(chosen), data.load(dataset, "train", *where)
+        return load(chosen, split), split
+    count, train = int(chosen), load(dataset, "train")
     if not 0 < count <= len(train):
         raise ValueError(
             f"Data set '{dataset}' has {len(train)} training images for a temperature; "

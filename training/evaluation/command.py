@@ -157,8 +157,9 @@ def run(settings: Settings) -> Outcome:
 
     calibration = None
     if calibrate:
-        where = settings.data_dir, image_size
-        calibration, split = adaptation.images(names[0], calibrate, *where)
+        calibration, split = adaptation.images(
+            names[0], calibrate, data_dir=settings.data_dir, image_size=image_size
+        )
         _said(calibration, calibrate, set())
         if settings.exclude_seen:
             calibration = leaks.checked(calibration, exclude=True)

@@ -1,5 +1,6 @@
 """The models of an evaluation, from what a user writes on the command line."""
 
+import functools
 import warnings
 from collections.abc import Sequence
 
@@ -49,10 +50,16 @@ def load(
             "`--weights` needs as many entries as `--model`. Received: "
             f"{len(weights)} weights, {len(names)} models"
         )
-    settings = num_samples, outputs, input_range, classes
+    load_external = functools.partial(
+        external_models.load,
+        num_samples=num_samples,
+        outputs=outputs,
+        input_range=input_range,
+        classes=classes,
+    )
     loaded = {}
     for name, of_name in zip(names, weights, strict=True):
-        add(loaded, *_load(name, of_name, settings))
+        add(loaded, *_load(name, of_name, num_samples, load_external))
     return loaded
 
 
@@ -130,16 +137,17 @@ def trained_on(names: str, weights: str | None = None) -> str:
     return found[0].base
 
 
-def _load(name, weights, settings):
+def _load(name, weights, num_samples, load_external):
     of_models, kind = split_posterior(name)
     if kind and (published := _published(name, weights)):
         return published, zoo.load(name, weights=weights or None)
-    own, loaded = _load_models(of_models, weights, settings)
+    own, loaded = _load_models(of_models, weights, load_external)
     if kind is None:
         return own, ensemble(loaded)[1] if len(loaded) > 1 else loaded[0]
     name = f"{own}@{kind}"
-    options = {"num_samples": settings[0], "name": layer_name(name)}
-    return name, POSTERIORS[kind].from_models(loaded, **options)
+    return name, POSTERIORS[kind].from_models(
+        loaded, num_samples=num_samples, name=layer_name(name)
+    )
 
 
 def _published(name, weights) -> str | None:
@@ -152,7 +160,7 @@ def _published(name, weights) -> str | None:
     return str(found.spec) if is_published else None
 
 
-def _load_models(name, weights, settings):
+def _load_models(name, weights, load_external):
     """Returns a name for one or more models together, and these."""
     names = name.split("+")
     of_names = weights.split("+") if weights else [None]
@@ -165,13 +173,16 @@ def _load_models(name, weights, settings):
             "An ensemble needs as many weights as models, or one model. Received: "
             f"model={name}, weights={weights}"
         )
-    loaded = [_one(*pair, settings) for pair in zip(names, of_names, strict=True)]
+    loaded = [
+        _one(name, of_name, load_external)
+        for name, of_name in zip(names, of_names, strict=True)
+    ]
     return ensemble(loaded)[0] if len(loaded) > 1 else loaded[0].name, loaded
 
 
-def _one(name, weights, settings):
+def _one(name, weights, load_external):
     if not external_models.is_external(name):
         return zoo.load(name, weights=weights or None)
     if weights:
         raise ValueError(f"'{name}' has its own weights. Received: weights={weights}")
-    return external_models.load(name, *settings)
+    return load_external(name)

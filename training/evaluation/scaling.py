@@ -30,8 +30,8 @@ def fit(
     """
     found = {}
     for size in sizes:
-        rows = [stored.index(size)], slice(None)
-        found[size] = scaler.fit(_logits(stored, *rows)[0], np.asarray(stored.labels))
+        (logits,) = _logits(stored, places=[stored.index(size)], rows=slice(None))
+        found[size] = scaler.fit(logits, np.asarray(stored.labels))
     return found
 
 

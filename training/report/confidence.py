@@ -114,8 +114,13 @@ def _draw_reliability(lines, label, base):
     texts = []
     for index, (name, bins) in enumerate(lines.items()):
         style, full = figures.style(index), bins.count > _FEW * bins.count.sum()
-        points = 100 * bins.confidence[full], 100 * bins.accuracy[full]
-        upper.plot(*points, label=name, markersize=5, **style)
+        upper.plot(
+            100 * bins.confidence[full],
+            100 * bins.accuracy[full],
+            label=name,
+            markersize=5,
+            **style,
+        )
         shares = bins.count / bins.count.sum()
         edges = 100 * np.append(bins.lower, bins.upper[-1])
         look = {key: style[key] for key in ("color", "linestyle")}

@@ -126,10 +126,10 @@ class _Tracer:
             shapes = {"images": model.input_shape, "logits": model.output_shape}
             self.tensors = {k: keras.KerasTensor(v) for k, v in shapes.items()}
             run, draws = _call(model, {"training": False}), may_draw(model)
-            self._add(run, ["images"], ["logits"], draws, name=model.name)
+            self._add(run, ["images"], ["logits"], draws=draws, name=model.name)
 
-    def _add(self, run, inputs, outputs, *draws, **names):
-        self.steps.append(_Step(run, tuple(inputs), tuple(outputs), *draws, **names))
+    def _add(self, run, inputs, outputs, **facts):
+        self.steps.append(_Step(run, tuple(inputs), tuple(outputs), **facts))
 
     def _enter(self, graph, place, path, on):
         """Adds the steps of a functional model; returns the places of its outputs."""
@@ -138,7 +138,7 @@ class _Tracer:
             return keras_internals.standardized(graph, *values)
 
         (start,) = self._places(graph.inputs, path)
-        self._add(standardize, [place], [start], False)
+        self._add(standardize, [place], [start], draws=False)
         for node in keras_internals.nodes(graph):
             self._visit(node, path, on)
         return self._places(graph.outputs, path)
@@ -151,14 +151,20 @@ class _Tracer:
         on = on or graphs.is_in_training_mode(node)
         if inner is not None and len(inputs) == len(inner.outputs) == 1:
             ends = self._enter(inner, inputs[0], (*path, id(node)), on)
-            self._add(list, ends, outputs, False)
+            self._add(list, ends, outputs, draws=False)
             return
         _check_calls(operation)
         on = on and _draws_in_training(operation)
         known = isinstance(operation, layers.RandomLayer)
-        draws = on or may_draw(operation), known and operation.by_row, known
-        run = _run_node(node, on)
-        self._add(run, inputs, outputs, *draws, name=operation.name)
+        self._add(
+            _run_node(node, on),
+            inputs,
+            outputs,
+            draws=on or may_draw(operation),
+            by_row=known and operation.by_row,
+            known=known,
+            name=operation.name,
+        )
 
     def _places(self, tensors, path):
         places = [(path, id(tensor)) for tensor in tensors]

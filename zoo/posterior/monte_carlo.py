@@ -259,10 +259,16 @@ class MonteCarlo(Posterior):
             logits = ops.cast(self._split.suffix(values), "float32")
             count = num_samples if tolerance is None else 1
             return ops.broadcast_to(logits, shape), count
-        settings = offset, self.estimator, _prepare(self.model)
+        prepared = _prepare(self.model)
 
         def passes(keys, values, numbers):
-            with layers.stream(keys, *settings, numbers):
+            with layers.stream(
+                keys,
+                offset=offset,
+                estimator=self.estimator,
+                prepared=prepared,
+                number=numbers,
+            ):
                 return ops.cast(self._split.suffix(values), "float32")
 
         if self._split.has_small_maps and self._split.is_known:

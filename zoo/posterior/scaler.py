@@ -118,8 +118,10 @@ class Scaler(Posterior):
         if not self.posterior.is_adapted:
             self.posterior.adapt(dataset, labels, size, seed)
         found, offset = [], 0
-        own = self.classes, self.num_classes
-        for images, of_images in examples.batches(dataset, labels, size, *own):
+        batches = examples.batches(
+            dataset, labels, size, classes=self.classes, num_classes=self.num_classes
+        )
+        for images, of_images in batches:
             samples = self.posterior(images, seed=seed, offset=offset)
             logits = ops.convert_to_numpy(pooled(samples)).astype("float64")
             found.append((logits, of_images))

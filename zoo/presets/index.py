@@ -6,6 +6,7 @@ looks for weights does not read it.
 
 import dataclasses
 import difflib
+import functools
 import json
 import os
 import pathlib
@@ -243,10 +244,14 @@ def locate(preset: Preset, folder: str | os.PathLike | None = None) -> pathlib.P
         ConnectionError: If it cannot be downloaded.
         ValueError: If what was downloaded is another file.
     """
-    fields = preset.name, preset.sha256, preset.size
+    fetch = functools.partial(
+        download.fetch_weights,
+        name=preset.name,
+        sha256=preset.sha256,
+        size=preset.size,
+    )
     if folder is not None and urls.is_url(folder):
-        url = urls.join(folder, preset.file or WEIGHTS_FILE)
-        return download.fetch_weights(url, *fields)
+        return fetch(urls.join(folder, preset.file or WEIGHTS_FILE))
     places = [pathlib.Path(folder)] if folder is not None else folders()
     for place in places if preset.file else ():
         if (place / preset.file).is_file():
@@ -255,4 +260,4 @@ def locate(preset: Preset, folder: str | os.PathLike | None = None) -> pathlib.P
         raise download.withdrawn(preset.name, preset.file, preset.withdrawn)
     if preset.url is None:
         raise download.lost(preset.name, preset.file, preset.size, places)
-    return download.fetch_weights(preset.url, *fields)
+    return fetch(preset.url)

@@ -100,12 +100,28 @@ def means(rows: Iterable[Mapping], metrics: CardMetrics = ALL_METRICS) -> list[d
     groups = {}
     for row in shifted:
         for pattern in _patterns(row["dataset"], row["num_samples"] == largest):
-            key = pattern, row["num_samples"], row["metric"], row["seed"]
-            key += (tuple((k, row[k]) for k in _OPTIONAL if row.get(k)),)
+            key = _MeanKey(
+                pattern=pattern,
+                num_samples=row["num_samples"],
+                metric=row["metric"],
+                seed=row["seed"],
+                optional=tuple((k, row[k]) for k in _OPTIONAL if row.get(k)),
+            )
             groups.setdefault(key, []).append(row)
     # Over all sets first, then over severities.
-    ordered = sorted(groups.items(), key=lambda item: -str(item[0][0]).count("*"))
-    return [_mean(*key, members) for key, members in ordered]
+    ordered = sorted(groups.items(), key=lambda item: -str(item[0].pattern).count("*"))
+    return [_mean(key, members) for key, members in ordered]
+
+
+@dataclasses.dataclass(frozen=True)
+class _MeanKey:
+    """What the rows of one mean have in common."""
+
+    pattern: dataset_name.DatasetName
+    num_samples: int
+    metric: str
+    seed: int
+    optional: tuple[tuple[str, object], ...]  # Those of `_OPTIONAL` that they have.
 
 
 def _patterns(dataset, parted) -> list[dataset_name.DatasetName]:
@@ -117,16 +133,17 @@ def _patterns(dataset, parted) -> list[dataset_name.DatasetName]:
     return patterns
 
 
-def _mean(pattern, num_samples, metric, seed, optional, rows) -> dict:
-    values = (
-        str(dataclasses.replace(pattern, count=len({row["dataset"] for row in rows}))),
-        num_samples,
-        metric,
-        statistics.fmean(row["value"] for row in rows),
-        sum(row["num_examples"] for row in rows),
-        seed,
-    )
-    return dict(zip(FIELDS, values, strict=True)) | dict(optional)
+def _mean(key: _MeanKey, rows) -> dict:
+    count = len({row["dataset"] for row in rows})
+    return {
+        "dataset": str(dataclasses.replace(key.pattern, count=count)),
+        "num_samples": key.num_samples,
+        "metric": key.metric,
+        "value": statistics.fmean(row["value"] for row in rows),
+        "num_examples": sum(row["num_examples"] for row in rows),
+        "seed": key.seed,
+        **dict(key.optional),
+    }
 
 
 def num_sets(row: Mapping) -> int:
