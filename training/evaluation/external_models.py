@@ -48,11 +48,13 @@ def load(
             them itself.
 
     Returns:
-        A posterior from images in `[0, 255]` to sampled logits.
+        A posterior from images in `[0, 255]` to sampled logits, of each image or of
+        each pixel; see `zoo.posterior.Posterior`.
 
     Raises:
-        ValueError: If it does not take one image or give one vector of numbers, or
-            these are not what `outputs` says.
+        ValueError: If it does not take one batch of images, or does not give a vector
+            of numbers for each image or each pixel of a map of known size, or these are
+            not what `outputs` says.
     """
     model, name = read(path, outputs, input_range, classes)
     posterior = MonteCarlo(model, num_samples, seed=0, name=name)
@@ -71,16 +73,17 @@ def read(
     It is only called in inference mode, and not changed.
 
     Args:
-        path: See `load`.
-        outputs: See `load`.
-        input_range: See `load`.
-        classes: See `load`.
+        path: Path of a `.keras` file or of a folder of a SavedModel.
+        outputs: `"logits"` or `"probs"`, what it returns.
+        input_range: What it takes in place of pixels from 0 to 255.
+        classes: Names of the classes in the order of its outputs, if it does not know
+            them itself.
 
     Returns:
         That model, or one around it, and its name or else that of its file.
 
     Raises:
-        ValueError: See `load`.
+        ValueError: If it has other shapes or returns something else; `load` has more.
     """
     low, high = _checked(outputs, input_range)
     is_file = path.endswith(".keras")
@@ -129,13 +132,15 @@ def _checked(outputs, input_range):
 
 def _check_shapes(model, path):
     inputs, outputs = model.input_shape, model.output_shape
-    for shape, rank in ((inputs, 4), (outputs, 2)):
-        if not isinstance(shape, tuple) or len(shape) != rank:
-            raise ValueError(
-                f"The model '{path}' must map one batch of images, (batch, height, "
-                "width, channels), to (batch, num_classes). Received: "
-                f"input_shape={inputs}, output_shape={outputs}"
-            )
+    takes_images = isinstance(inputs, tuple) and len(inputs) == 4
+    gives_rows = isinstance(outputs, tuple) and len(outputs) in (2, 4)
+    if not takes_images or not gives_rows or None in outputs[1:-1]:
+        raise ValueError(
+            f"The model '{path}' must map one batch of images, (batch, height, width, "
+            "channels), to (batch, num_classes), or to (batch, height, width, "
+            "num_classes) with a known height and width. Received: "
+            f"input_shape={inputs}, output_shape={outputs}"
+        )
 
 
 def _noise(image_shape):
@@ -149,6 +154,8 @@ def _check_outputs(model, outputs, name):
     with layers.stream(0):
         answers = split.suffix(split.prefix(ops.convert_to_tensor(images)))
     answers = ops.convert_to_numpy(answers).astype("float64")
+    if answers.ndim > 2:  # Pixels that are equal say no more than one of them.
+        answers = np.unique(answers.reshape(-1, answers.shape[-1]), axis=0)
     are_probs = model_outputs.are_probabilities(answers)
     if are_probs != (outputs == "probs"):
         seems, sums = "probs" if are_probs else "logits", answers.sum(axis=1)

@@ -128,7 +128,35 @@ def test_logits_are_not_taken_for_probabilities(tmp_path):
         external_models.load(str(tmp_path / "plain.keras"), 1, "probs")
 
 
+def per_pixel(outputs, size=8):
+    """A model with logits or probabilities for each of 3 x 3 points."""
+    images = keras.Input((size, size, 1))
+    x = keras.layers.Rescaling(1 / 255)(images)
+    x = keras.layers.Conv2D(3, 3, 2, bias_initializer="ones")(x)
+    x = keras.layers.Softmax()(x) if outputs == "probs" else x
+    return keras.Model(images, x, name="per_pixel")
+
+
+@pytest.mark.parametrize("outputs", ["logits", "probs"])
+def test_one_with_predictions_for_each_pixel_is_evaluated(tmp_path, outputs):
+    model = per_pixel(outputs)
+    model.save(tmp_path / "map.keras")
+    loaded = external_models.load(str(tmp_path / "map.keras"), outputs=outputs)
+    assert loaded.map_shape == (3, 3)
+    labels = np.random.default_rng(0).integers(0, 3, (7, 3, 3))
+    rows = evaluate.evaluate(loaded, Data(labels=labels), (1,), progress=False)
+    (accuracy,) = [row["value"] for row in rows if row["metric"] == "accuracy"]
+    answers = model.predict(Data().images.astype("float32"), verbose=0)
+    assert accuracy == pytest.approx((answers.argmax(axis=-1) == labels).mean())
+    other = {"logits": "probs", "probs": "logits"}[outputs]
+    with pytest.raises(ValueError, match=f"returns {outputs}: .*outputs={other}"):
+        external_models.load(str(tmp_path / "map.keras"), outputs=other)
+
+
 def test_models_of_other_shapes_are_refused(tmp_path):
+    per_pixel("logits", size=None).save(tmp_path / "any_size.keras")
+    with pytest.raises(ValueError, match=r"output_shape=\(None, None, None, 3\)"):
+        external_models.load(str(tmp_path / "any_size.keras"))
     inputs = keras.Input((8,))
     model = keras.Model(inputs, keras.layers.Dense(3)(inputs))
     model.save(tmp_path / "vectors.keras")
