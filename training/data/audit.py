@@ -22,7 +22,7 @@ class Part:
     """The images of a split, as far as they are compared.
 
     Attributes:
-        name: Of the data set and the split, such as `"cifar100 train"`.
+        name: Name of the data set and the split, such as `"cifar100 train"`.
         dataset: Name of the data set.
         labels: Integer array of shape `(images,)`.
         classes: The names of the classes, by label.
@@ -72,7 +72,7 @@ def read(
     Args:
         name: What `training.data.load` takes, but no derived set. Images of a folder
             are compared in their own size.
-        data_dir: See there.
+        data_dir: Folder of the files, as `training.data.load` takes it.
         near: Whether to look for images that look alike, by the package ImageHash.
         track: Shows progress, as `training.progress.track` does.
 

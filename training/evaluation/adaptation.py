@@ -26,8 +26,8 @@ def images(
         chosen: `"validation"` for its validation set; a number, for that many of its
             training images; or the name of another data set, whose test images these
             are then, or all of a folder that is not divided.
-        data_dir: See `training.data.load`.
-        image_size: See there.
+        data_dir: Folder of the files, as `training.data.load` takes it.
+        image_size: Height and width for images that have none of their own.
 
     Raises:
         ValueError: If there are fewer images than that number.
@@ -43,8 +43,8 @@ def images(
     count, train = int(chosen), load(dataset, "train")
     if not 0 < count <= len(train):
         raise ValueError(
-            f"Data set '{dataset}' has {len(train)} training images for a temperature; "
-            f"`--calibrate` says how many to take. Received: calibrate={count}"
+            f"Data set '{dataset}' has {len(train)} training images that a posterior "
+            f"can adapt to; `calibrate` says how many. Received: calibrate={count}"
         )
     index = np.arange(count) * len(train) // count  # Evenly spread, as some are sorted.
     pixels, labels = train.images[index], train.labels[index]
@@ -65,11 +65,11 @@ def adapt(
 
     Args:
         posterior: The posterior.
-        name: Of its model, as `training.evaluation.seen.warn` takes it.
-        weights: Likewise.
-        dataset: See `images`.
-        chosen: See `images`.
-        data_dir: See `images`.
+        name: Name of its model, or a URL; several ones may be joined by `+`.
+        weights: Path of the weights, for each of them; or None.
+        dataset: Name of a data set.
+        chosen: Which images to take, as `images` has it.
+        data_dir: Folder of the files, as `training.data.load` takes it.
         batch_size: Images per step.
     """
     size = posterior.image_shape[:2]

@@ -53,7 +53,7 @@ class Settings:
             stratified, but to compare with a model card as that was made.
         batch_size: Images per step.
         seed: Seed of the samples.
-        data_dir: See `training.data.load`.
+        data_dir: Folder of the files, as `training.data.load` takes it.
         output: Folder for the results: a new one, or one of an earlier call.
         outputs: What models from outside the zoo return; see
             `training.evaluation.external_models`.
@@ -62,7 +62,8 @@ class Settings:
             a text file with one in each line.
         reference: A model, for the mCE of the others.
         check: Whether to compare with the model cards.
-        tolerance: See `training.evaluation.card_check`.
+        tolerance: Largest accepted difference from a model card; see
+            `training.evaluation.card_check`.
     """
 
     model: Sequence[str]
@@ -216,7 +217,7 @@ def _image_size(models):
 
 
 def _choose(settings):
-    """Returns models, test sets, other sets, images for a temperature, gaps."""
+    """Returns models, test sets, other sets, images to adapt to, gaps."""
     names = [name for pattern in settings.dataset for name in data.expand(pattern)]
     ood = list(dict.fromkeys(settings.ood))
     loading.check_names([*names, *ood])  # Before models are loaded.
@@ -269,7 +270,8 @@ def aggregates(rows: Sequence[dict], reference: str | None) -> list[dict]:
 
     Args:
         rows: Rows of an evaluation.
-        reference: See `training.metrics.aggregate`.
+        reference: Name of the model whose errors are 100 in the mCE of the others, or
+            None; see `training.metrics.aggregate`.
     """
     names = [dataset_name.parse(row["dataset"]) for row in rows]
     found = {}
@@ -352,7 +354,7 @@ def write(rows: Sequence[dict], folder: pathlib.Path, images) -> list[pathlib.Pa
     """Writes rows, a table, a figure and a page, and returns their paths.
 
     Args:
-        rows: Of the evaluation.
+        rows: Rows of the evaluation.
         folder: The folder of the evaluation.
         images: Its clean data sets, from which the page shows mistakes.
     """

@@ -121,8 +121,8 @@ def trained_on(names: str, weights: str | None = None) -> str:
     """Returns the name of the data set that the weights of a model were trained on.
 
     Args:
-        names: Of the model, or of several joined by `+`, of which the first counts.
-        weights: As `load` takes it.
+        names: Name of the model, or several joined by `+`, of which the first counts.
+        weights: A file or folder of weights, or nothing; several ones joined by `+`.
 
     Raises:
         ValueError: If that is not known.

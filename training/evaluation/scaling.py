@@ -21,7 +21,7 @@ def fit(
     """Returns what a scaler learns at each ensemble size.
 
     Args:
-        scaler: Of any model; it stays as it is.
+        scaler: Scaler of any model; it stays as it is.
         stored: Predictions of neither training nor test images.
         sizes: The ensemble sizes.
 
@@ -48,11 +48,11 @@ def scale(
     probability was zero in float32, its logarithm is taken to be -87.3.
 
     Args:
-        scaler: Of the model.
+        scaler: Scaler of the model.
         stored: Predictions of a model.
         by: What the scaler has learned, by ensemble size.
-        name: Of the scaler.
-        folder: Of that name and the data set.
+        name: Name of the scaler.
+        folder: Folder for the predictions, of that name and the data set.
 
     Returns:
         The predictions, whose samples agree: they are one.

@@ -54,7 +54,7 @@ def find(name: str, weights: str | None = None) -> list[Trained]:
 
     Args:
         name: Name of the model, or a URL; several ones may be joined by `+`.
-        weights: As `zoo.load` takes it, for each of them; or None.
+        weights: Path or URL of the weights, for each of them; or None.
 
     Returns:
         Those of which there is a record.
@@ -105,7 +105,7 @@ def warn(name: str, weights: str | None, data: ImageData, split: str):
 
     Args:
         name: Name of the model, or a URL; several ones may be joined by `+`.
-        weights: As `zoo.load` takes it, for each of them; or None.
+        weights: Path or URL of the weights, for each of them; or None.
         data: The images; its name may be that of a `zoo.dataset_name.part`.
         split: Which ones of their data set: `"train"`, `"validation"` or another.
     """
@@ -118,8 +118,8 @@ def warn(name: str, weights: str | None, data: ImageData, split: str):
         if _knows(trained, data, split) if known is None else known.any():
             warnings.warn(
                 f"{text}. What is fitted to the {split} images of '{data.name}' is "
-                "fitted to what the weights know already: a temperature comes out too "
-                "low. Fit it to images that they have not seen.",
+                "fitted to what the weights know already, and comes out too sure. Fit "
+                "it to images that they have not seen.",
                 stacklevel=2,
             )
 
@@ -204,7 +204,7 @@ class Leaks:
         """Says how many images some model was trained on; may leave them out.
 
         Args:
-            data: See `of`.
+            data: Whole images, as `of` takes them.
             exclude: Whether to leave them out.
         """
         self.of(data)

@@ -13,7 +13,7 @@ class Results:
     """The values of rows by model, data set, metric and size; seeds are averaged.
 
     Args:
-        rows: As `training.evaluation.evaluate.evaluate` returns them.
+        rows: Rows of an evaluation; see `training.evaluation.evaluate.evaluate`.
     """
 
     def __init__(self, rows: Iterable[Mapping]):

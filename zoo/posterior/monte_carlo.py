@@ -153,8 +153,8 @@ class MonteCarlo(Posterior):
             images: Tensor of shape `(batch, height, width, channels)`, not of a
                 compiled function.
             tolerance: The largest standard error of a probability.
-            seed: As in a call.
-            offset: As in a call.
+            seed: Makes the samples reproducible, as in a call.
+            offset: The number of the first image.
             step: Samples between two looks. The first ones may agree by chance, and
                 the fewer there are the likelier.
 

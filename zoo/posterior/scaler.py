@@ -62,7 +62,7 @@ class Scaler(Posterior):
 
         Args:
             logits: Tensor or float64 array of shape `(batch, ..., num_classes)`.
-            values: As `fit` returns them, or the weights themselves.
+            values: What `fit` returns, or the weights themselves.
         """
         raise NotImplementedError
 

@@ -312,8 +312,8 @@ def json_lines(rows: Iterable[Mapping], name: str) -> str:
     """Returns all rows of a model and of its other trainings as JSON lines.
 
     Args:
-        rows: See `choose`, as for `name`.
-        name: See above.
+        rows: Rows of evaluations.
+        name: Name of the weights. Rows of the name without a tag are theirs, too.
     """
     text = []
     for row in rows:
