@@ -62,7 +62,7 @@ def test_weights_that_were_trained_on_these_images_warn(trained, data_dir):
     for weights in trained(images=40, held_out=0):
         (text,) = says(weights, held_out, "validation")
         assert f"'{NAME}' saw all 40 training images" in text
-        assert "too low" in text
+        assert "comes out too sure" in text
     # They saw some of them.
     for weights in trained(images=38, held_out=2):
         assert says(weights, held_out, "validation")
