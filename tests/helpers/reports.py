@@ -55,6 +55,16 @@ def benchmark(models=("resnet20", "resnet20_mcdo"), corruptions=CORRUPTIONS):
     return rows
 
 
+def resized(rows, shift=0.0):
+    """The rows of the same evaluation in another size, all values shifted."""
+    changed = []
+    for old in rows:
+        first, versus, other = old["dataset"].partition(" vs ")
+        name = f"{first}_size/64{versus}{other}"
+        changed.append({**old, "dataset": name, "value": old["value"] + shift})
+    return changed
+
+
 def store(folder, model, dataset, probs, labels=None, sizes=(1, 10), **changes):
     """Writes predictions as `predictions.store` does; those of the sizes are equal.
 

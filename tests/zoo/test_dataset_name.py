@@ -75,18 +75,9 @@ def test_every_name_of_a_grid_is_read_back_in_every_size():
             assert found.base == "d"
 
 
-def resized(rows):
-    """The rows of the same evaluation in another size."""
-    changed = []
-    for row in rows:
-        first, versus, other = row["dataset"].partition(" vs ")
-        changed.append({**row, "dataset": f"{first}_size/64{versus}{other}"})
-    return changed
-
-
 def test_an_evaluation_in_another_size_has_all_that_one_in_the_first_has():
     rows = reports.benchmark(corruptions=corruptions.BENCHMARK)
-    pair = rows, resized(rows)
+    pair = rows, reports.resized(rows)
     base, other = "fashion_mnist", "fashion_mnist_size/64"
     sets = [result_set.Results(each) for each in pair]
     for kind in ("clean", "corruption", "rotation", "translation", "detection"):
@@ -102,7 +93,7 @@ def test_an_evaluation_in_another_size_has_all_that_one_in_the_first_has():
     assert found[0]
     assert {row["dataset"] for row in found[1]} == {"fashion_mnist_c_size/64"}
     assert [row["value"] for row in found[0]] == [row["value"] for row in found[1]]
-    assert metrics.aggregate(resized(rows), None) == found[1]
+    assert metrics.aggregate(reports.resized(rows), None) == found[1]
     means = [results.means(each) for each in pair]
     assert [row["value"] for row in means[0]] == [row["value"] for row in means[1]]
     assert [row["dataset"].replace(" (", "_size/64 (") for row in means[0]] == [

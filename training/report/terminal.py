@@ -14,30 +14,35 @@ _MEDIANS = ("accuracy", "nll", "brier", "ece")
 
 
 def by_severity(rows: Iterable[Mapping]) -> list[list[str]]:
-    """Returns a table of medians over corruptions, a line for each model and severity.
+    """Returns a table of medians over corruptions, by data set, severity and model.
 
     Args:
         rows: Rows of an evaluation. The largest ensemble of each model is taken.
 
     Returns:
-        A heading and lines of model, passes, severity (0 is the clean set) and the
-        medians of accuracy, NLL, Brier score and ECE over the corruptions.
+        A heading and lines of the clean data set, the model, passes, severity (0 is the
+        clean set) and the medians of accuracy, NLL, Brier score and ECE over the
+        corruptions. The column of data sets is left out if there is only one.
     """
     groups = {}
     for row in rows:
         name = dataset_name.parse(row["dataset"])
         if row["metric"] in _MEDIANS and name.kind in ("clean", "corruption"):
-            key = row["model"], row["num_samples"], int(name.amount)
-            values = groups.setdefault(key, {})
+            line = str(name.clean), row["model"], row["num_samples"], int(name.amount)
+            values = groups.setdefault(line, {})
             values.setdefault(row["metric"], []).append(row["value"])
-    largest = {model: size for model, size, _ in sorted(groups, key=lambda k: k[1])}
-    corrupted = {(model, size) for model, size, severity in groups if severity}
-    lines = [["Model", "N", "Severity", *_MEDIANS]]
-    for (model, size, severity), values in groups.items():
-        if largest[model] == size and (model, size) in corrupted:
-            medians = [f"{statistics.median(values[m]):.4f}" for m in _MEDIANS]
-            lines.append([model, str(size), str(severity), *medians])
-    lines[1:] = sorted(lines[1:], key=lambda line: (line[2],))
+    sizes = {}
+    for base, model, size, severity in groups:
+        if severity:
+            sizes[base, model] = max(size, sizes.get((base, model), 0))
+    kept = [line for line in groups if line[2] == sizes.get(line[:2])]
+    bases = list(dict.fromkeys(base for base, *_ in kept))
+    several = len(bases) > 1
+    lines = [["Dataset"] * several + ["Model", "N", "Severity", *_MEDIANS]]
+    for line in sorted(kept, key=lambda line: (bases.index(line[0]), line[3])):
+        medians = [f"{statistics.median(groups[line][m]):.4f}" for m in _MEDIANS]
+        base, *numbers = line
+        lines.append([base] * several + [*map(str, numbers), *medians])
     return lines
 
 

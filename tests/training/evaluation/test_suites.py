@@ -1,8 +1,8 @@
 import pytest
 
-from training import data
+from tests.helpers import reports
+from training import corruptions, data
 from training.evaluation import command, suites
-from training.report import terminal
 from zoo.presets import index
 
 PLAIN = "resnet20.fashion_mnist"
@@ -40,35 +40,6 @@ def row(model, size, dataset, metric, value):
     return dict(zip(names, (model, size, dataset, metric, value), strict=True))
 
 
-def test_the_table_has_medians_over_corruptions_of_the_largest_ensemble():
-    metrics = ("accuracy", "nll", "brier", "ece")
-    rows = [
-        row("a", size, dataset, metric, value * size)
-        for size in (1, 2)
-        for dataset, value in [
-            ("x", 0.1),
-            ("x_c/fog/3", 0.2),
-            ("x_c/snow/3", 0.5),
-            ("x_c/frost/3", 0.3),
-            ("x_c/fog/1", 0.4),
-            ("x_rotation/15", 0.9),
-            ("x_c", 0.9),
-            ("x vs y", 0.9),
-        ]
-        for metric in (
-            metrics if dataset not in ("x_c", "x vs y") else ["auroc/energy"]
-        )
-    ]
-    heading, *lines = terminal.by_severity(rows)
-    assert heading == ["Model", "N", "Severity", *metrics]
-    assert lines == [
-        ["a", "2", "0", *["0.2000"] * 4],
-        ["a", "2", "1", *["0.8000"] * 4],
-        ["a", "2", "3", *["0.6000"] * 4],
-    ]
-    assert terminal.by_severity(rows[:1])[1:] == []
-
-
 def test_means_over_corruptions_need_all_of_them():
     def rows(names):
         return [
@@ -86,3 +57,17 @@ def test_means_over_corruptions_need_all_of_them():
     # Another data set that has not all of them does not matter.
     found = command.aggregates(rows([*grid, "y_c/fog/1"]), "m")
     assert {r["metric"] for r in found} == {"mean_error", "mce/m"}
+
+
+def test_each_size_has_means_of_its_own():
+    rows = reports.benchmark(corruptions=corruptions.BENCHMARK)
+    both = [*rows, *reports.resized(rows, 0.25)]
+    found = command.aggregates(both, None)
+    size = len(found) // 2
+    assert found[:size] == command.aggregates(rows, None)
+    for ours, theirs in zip(found[:size], found[size:], strict=True):
+        shift = -0.25 if ours["metric"] == "mean_error" else 0.25
+        value = pytest.approx(ours["value"] + shift)
+        assert theirs == {**ours, "dataset": "fashion_mnist_c_size/64", "value": value}
+    few = [r for r in both if r["dataset"] != "fashion_mnist_c/fog/3_size/64"]
+    assert command.aggregates(few, None) == found[:size]

@@ -227,3 +227,25 @@ def test_a_relative_error_is_that_of_the_same_images(order, selection):
     assert ("relative_mce/plain" in found) == same
     rows[-1]["num_examples"] += 1
     assert "relative_mce/plain" not in values(metrics.aggregate(rows, "plain"), "plain")
+
+
+def resized(rows):
+    return [{**r, "dataset": f"{r['dataset']}_size/64"} for r in rows]
+
+
+def test_another_size_has_an_mce_of_its_own(rows):
+    others = [{**r, "value": r["value"] / 2} for r in resized(rows)]
+    found = metrics.aggregate([*rows, *others], "plain")
+    sets = {r["dataset"] for r in found}
+    assert sets == {"images_c", "images_c_size/64"}
+    for dataset, alone in (("images_c", rows), ("images_c_size/64", others)):
+        own = [r for r in found if r["dataset"] == dataset]
+        assert own == metrics.aggregate(alone, "plain")
+        assert {"mce/plain", "relative_mce/plain"} <= {r["metric"] for r in own}
+    assert resized(metrics.aggregate(rows, "plain")) == metrics.aggregate(
+        resized(rows), "plain"
+    )
+    gone = [r for r in others if r["dataset"] != "images_c/fog/3_size/64"]
+    message = "mean over 'images_c_size/64' needs all .* without fog/3$"
+    with pytest.raises(ValueError, match=message):
+        metrics.aggregate([*rows, *gone])

@@ -191,6 +191,45 @@ def test_boxes_are_over_the_corruptions(rows, monkeypatch):
             assert abs(x - severity) < 0.4
 
 
+def test_another_size_has_heat_maps_and_boxes_of_its_own(rows, monkeypatch, tmp_path):
+    kept = drawings(monkeypatch)
+    both = [*rows, *reports.resized(rows, 0.25)]
+    results = result_set.Results(both)
+    for base, of_size in (("fashion_mnist", ""), ("fashion_mnist_size/64", "_size/64")):
+        kept.clear()
+        maps = heat_maps.heat_maps(results, base, "nll")
+        assert len(boxes.charts(results, base)) == len(kept) == 3
+        axis = kept[1].axes[0]
+        assert len(axis.patches) == 6 * len(MODELS)
+        for index, (model, table) in enumerate(zip(MODELS, maps.maps, strict=True)):
+            assert table.severities == [1, 2, 3, 4, 5]
+            lines = {
+                c: [
+                    value(both, model, f"fashion_mnist_c/{c}/{s}{of_size}", "nll")
+                    for s in range(1, 6)
+                ]
+                for c in reports.CORRUPTIONS
+            }
+            shown = {
+                c: [cell.text for cell in cells] for c, cells in table.lines.items()
+            }
+            assert shown == {
+                c: [f"{v:.2f}" for v in [*line, np.mean(line)]]
+                for c, line in lines.items()
+            }
+            for severity in range(1, 6):
+                box = axis.patches[6 * index + severity].get_path().vertices[:, 1]
+                values = [line[severity - 1] for line in lines.values()]
+                quartiles = np.quantile(values, [0.25, 0.75])
+                np.testing.assert_allclose([box.min(), box.max()], quartiles)
+    monkeypatch.undo()
+    page = write(both, tmp_path)
+    for section in ("corruptions", "severity"):
+        text = page.partition(f'id="{section}"')[2].partition("</section>")[0]
+        assert "<h3>fashion_mnist</h3>" in text
+        assert "<h3>fashion_mnist_size/64</h3>" in text
+
+
 @pytest.mark.parametrize("kind, amounts", [("rotation", (0, 15, 30, 45))])
 def test_shifts_are_drawn_from_the_clean_set_on(rows, monkeypatch, kind, amounts):
     kept = drawings(monkeypatch)

@@ -1,0 +1,75 @@
+"""The medians over corruptions on a terminal."""
+
+import statistics
+
+from tests.helpers import reports
+from training.report import terminal
+
+
+def row(model, size, dataset, metric, value):
+    names = "model", "num_samples", "dataset", "metric", "value"
+    return dict(zip(names, (model, size, dataset, metric, value), strict=True))
+
+
+def test_the_table_has_medians_over_corruptions_of_the_largest_ensemble():
+    metrics = ("accuracy", "nll", "brier", "ece")
+    rows = [
+        row("a", size, dataset, metric, value * size)
+        for size in (1, 2)
+        for dataset, value in [
+            ("x", 0.1),
+            ("x_c/fog/3", 0.2),
+            ("x_c/snow/3", 0.5),
+            ("x_c/frost/3", 0.3),
+            ("x_c/fog/1", 0.4),
+            ("x_rotation/15", 0.9),
+            ("x_c", 0.9),
+            ("x vs y", 0.9),
+        ]
+        for metric in (
+            metrics if dataset not in ("x_c", "x vs y") else ["auroc/energy"]
+        )
+    ]
+    heading, *lines = terminal.by_severity(rows)
+    assert heading == ["Model", "N", "Severity", *metrics]
+    assert lines == [
+        ["a", "2", "0", *["0.2000"] * 4],
+        ["a", "2", "1", *["0.8000"] * 4],
+        ["a", "2", "3", *["0.6000"] * 4],
+    ]
+    assert terminal.by_severity(rows[:1])[1:] == []
+
+
+def test_another_size_has_lines_of_its_own():
+    rows = reports.benchmark()
+    of_one = terminal.by_severity(rows)
+    others = reports.resized(rows, 0.25)
+    heading, *lines = terminal.by_severity([*rows, *others])
+    assert heading == ["Dataset", *of_one[0]]
+    first, second = lines[: len(lines) // 2], lines[len(lines) // 2 :]
+    assert first == [["fashion_mnist", *line] for line in of_one[1:]]
+    of_other = terminal.by_severity(others)[1:]
+    assert second == [["fashion_mnist_size/64", *line] for line in of_other]
+    fog = [
+        r["value"]
+        for r in others
+        if r["dataset"].endswith("/3_size/64")
+        and (r["model"], r["num_samples"], r["metric"]) == ("resnet20", 10, "nll")
+    ]
+    (line,) = [line for line in second if line[1] == "resnet20" and line[3] == "3"]
+    assert len(fog) == len(reports.CORRUPTIONS)
+    assert line[5] == f"{statistics.median(fog):.4f}"
+
+
+def test_each_data_set_has_its_largest_ensemble():
+    sizes = {"x": (1, 5), "x_c/fog/1": (1, 5), "y": (1, 2), "y_c/fog/1": (1, 2)}
+    rows = [
+        row("a", size, dataset, metric, 0.5)
+        for dataset, found in {**sizes, "z": (9,)}.items()
+        for size in found
+        for metric in ("accuracy", "nll", "brier", "ece")
+    ]
+    assert [line[:4] for line in terminal.by_severity(rows)[1:]] == [
+        *(["x", "a", "5", "0"], ["x", "a", "5", "1"]),
+        *(["y", "a", "2", "0"], ["y", "a", "2", "1"]),
+    ]
