@@ -7,14 +7,11 @@ from collections.abc import Iterable, Mapping
 
 from benchmarks.results import documents
 from training import report
+from training.metrics import display
+from training.metrics.table import DRAWN
 from zoo import dataset_name
 
-# Of each group of test sets: metric, unit of the column, factor, decimals.
-_METRICS = {
-    "accuracy": ("accuracy (%)", 100, 2),
-    "nll": ("NLL", 1, 3),
-    "ece": ("ECE (%)", 100, 2),
-}
+_DETECTION = "auroc/entropy"
 _GROUPS = {
     "clean": "clean",
     "corruption": "corrupted",
@@ -51,9 +48,10 @@ def page(rows: Iterable[Mapping], base: str) -> str:
     """
     rows = list(rows)
     parts = [by_group(rows, base)]
-    for metric, (title, *_) in _METRICS.items():
+    for metric in DRAWN:
         largest = max(row["num_samples"] for row in rows)
-        text = f"Mean over the severities of each corruption, {title}, N = {largest}:"
+        what = f"{display.heading(metric)}, N = {largest}"
+        text = f"Mean over the severities of each corruption, {what}:"
         parts += [text + "\n", by_corruption(rows, base, metric)]
     return "\n" + "\n".join(parts) + "\n"
 
@@ -74,19 +72,19 @@ def by_group(rows: Iterable[Mapping], base: str) -> str:
     for row in rows:
         line = row["model"], row["num_samples"]
         name = dataset_name.parse(row["dataset"])
-        if name.kind == "detection" and row["metric"] == "auroc/entropy":
-            outside.setdefault(name.other, {})[line] = row["value"]
+        if name.kind == "detection" and row["metric"] == _DETECTION:
+            outside.setdefault(name.other, {})[line] = [row["value"]]
         is_own = str(name.clean) == base and name.kind in _GROUPS
-        if is_own and row["metric"] in _METRICS:
+        if is_own and row["metric"] in DRAWN:
             values[line, name.kind, row["metric"]].append(row["value"])
-    columns = [(kind, metric) for kind in _GROUPS for metric in _METRICS]
+    columns = [(kind, metric) for kind in _GROUPS for metric in DRAWN]
     columns = [c for c in columns if any(key[1:] == c for key in values)]
-    titles = [f"{_GROUPS[kind]}: {_METRICS[m][0]}" for kind, m in columns]
+    titles = [f"{_GROUPS[kind]}: {display.heading(m)}" for kind, m in columns]
     titles += [f"AUROC against {other} (%)" for other in outside]
     lines = {}
     for line in dict.fromkeys(line for line, *_ in values):
         cells = [_text(m, values.get((line, kind, m))) for kind, m in columns]
-        cells += [_percent(found.get(line)) for found in outside.values()]
+        cells += [_text(_DETECTION, found.get(line)) for found in outside.values()]
         lines.setdefault((line[0], *cells), line)
     body = [[f"`{m}`", str(n), *cells] for (_, *cells), (m, n) in lines.items()]
     return markdown(["model", "N", *titles], body, words=1)
@@ -125,12 +123,7 @@ def by_corruption(rows: Iterable[Mapping], base: str, metric: str) -> str:
 
 def _text(metric, values):
     """Returns the mean of values, or a dash for none."""
-    _, factor, digits = _METRICS[metric]
-    return f"{factor * statistics.fmean(values):.{digits}f}" if values else "-"
-
-
-def _percent(value):
-    return "-" if value is None else f"{100 * value:.2f}"
+    return display.number(metric, statistics.fmean(values)) if values else "-"
 
 
 def markdown(heading: list[str], body: list[list[str]], words: int) -> str:

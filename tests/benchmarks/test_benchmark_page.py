@@ -31,15 +31,15 @@ def benchmark():
 def test_groups_are_averaged_and_models_that_draw_nothing_have_one_line():
     heading, rule, *lines = benchmark_page.by_group(benchmark(), "d").splitlines()
     assert heading.split(" | ")[2:] == [
-        *("clean: accuracy (%)", "clean: NLL", "clean: ECE (%)"),
-        *("corrupted: accuracy (%)", "corrupted: NLL", "corrupted: ECE (%)"),
+        *("clean: Accuracy (%)", "clean: NLL (nats)", "clean: ECE (%)"),
+        *("corrupted: Accuracy (%)", "corrupted: NLL (nats)", "corrupted: ECE (%)"),
         "AUROC against digits (%) |",
     ]
     assert rule.count("|") == heading.count("|")
     assert lines == [
-        "| `plain` | 1 | 50.00 | 1.000 | 12.50 | 60.00 | 1.200 | 15.00 | 75.00 |",
-        "| `random` | 1 | 50.00 | 1.000 | 12.50 | 60.00 | 1.200 | 15.00 | 75.00 |",
-        "| `random` | 5 | 10.00 | 0.200 | 2.50 | 12.00 | 0.240 | 3.00 | 15.00 |",
+        "| `plain` | 1 | 50.00 | 1.0000 | 12.50 | 60.00 | 1.2000 | 15.00 | 75.00 |",
+        "| `random` | 1 | 50.00 | 1.0000 | 12.50 | 60.00 | 1.2000 | 15.00 | 75.00 |",
+        "| `random` | 5 | 10.00 | 0.2000 | 2.50 | 12.00 | 0.2400 | 3.00 | 15.00 |",
     ]
 
 
@@ -54,9 +54,9 @@ def test_what_was_not_evaluated_is_a_dash():
     found += rows("other", 5, "d", metrics={"nll": 2.0})
     lines = benchmark_page.by_group(found, "d").splitlines()[2:]
     assert lines == [
-        "| `random` | 1 | 50.00 | 1.000 | 12.50 | 75.00 | 1.500 | 18.75 | - |",
-        "| `random` | 5 | 10.00 | 0.200 | 2.50 | 12.00 | 0.240 | 3.00 | 15.00 |",
-        "| `other` | 5 | - | 2.000 | - | - | - | - | - |",
+        "| `random` | 1 | 50.00 | 1.0000 | 12.50 | 75.00 | 1.5000 | 18.75 | - |",
+        "| `random` | 5 | 10.00 | 0.2000 | 2.50 | 12.00 | 0.2400 | 3.00 | 15.00 |",
+        "| `other` | 5 | - | 2.0000 | - | - | - | - | - |",
     ]
 
 
@@ -65,6 +65,6 @@ def test_corruptions_are_averaged_over_severities_at_the_largest_size():
     assert lines == [
         "| corruption | `plain` | `random` |",
         "| --- | ---: | ---: |",
-        "| fog | 1.500 | 0.300 |",
-        "| snow | 0.600 | 0.120 |",
+        "| fog | 1.5000 | 0.3000 |",
+        "| snow | 0.6000 | 0.1200 |",
     ]

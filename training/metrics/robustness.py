@@ -7,6 +7,7 @@ import numpy as np
 
 from training.corruptions import BENCHMARK, SEVERITIES
 from training.corruptions.table import OTHER_ORDER
+from training.metrics.table import AGGREGATES
 from zoo import dataset_name
 
 # The mean error of AlexNet over the severities of each corruption of ImageNet-C, as
@@ -33,12 +34,6 @@ PUBLISHED = "alexnet_published"
 # Who made corrupted images, by words of the `source` of a row: they have the images in
 # orders of their own, and corrupted them by programs of their own.
 _MAKERS = ("published", "TensorFlow Datasets", "made here")
-# The metric of the rows, the mean of them, and the one that is normalized.
-_KINDS = {
-    "accuracy": ("mean_error", "mce"),
-    "nll": ("mean_nll", "mcnll"),
-    "ece": ("mean_ece", "mcece"),
-}
 
 
 def aggregate(rows: Iterable[Mapping], reference: str | None = None) -> list[dict]:
@@ -83,7 +78,7 @@ def aggregate(rows: Iterable[Mapping], reference: str | None = None) -> list[dic
     for key, grid in grids.items():
         _, dataset, metric, *_ = key
         errors = _errors(key, grid)
-        values = {_KINDS[metric][0]: errors.mean()}
+        values = {AGGREGATES[metric][0]: errors.mean()}
         if reference is not None:
             base = _reference(grids, clean, reference, dataset, metric)
             own = clean if key in clean and not _are_others(clean[key], grid) else {}
@@ -103,7 +98,7 @@ def _collect(rows):
     for row in rows:
         name = dataset_name.parse(row["dataset"])
         key = _key(row, str(name.whole))
-        if row["metric"] not in _KINDS:
+        if row["metric"] not in AGGREGATES:
             continue
         if name.kind == "clean":
             _add(clean, key, row)
@@ -225,7 +220,7 @@ def _normalized(key, errors, clean, base, reference):
     sums, base_clean = base
     metric, values = key[2], {}
     if sums is not None:
-        name = f"{_KINDS[metric][1]}/{reference}"
+        name = f"{AGGREGATES[metric][1]}/{reference}"
         values[name] = _percent(errors.sum(axis=1), sums)
     if metric == "accuracy" and base_clean is not None and key in clean:
         own = errors.sum(axis=1) - len(SEVERITIES) * _bad(metric, clean[key]["value"])

@@ -24,6 +24,10 @@ class Metric:
         better: 1 if more is better, -1 if less is, 0 if neither can be said.
         card: The names of rows that a model card has of each data set, a pattern.
         card_mean: Whether a card has its mean over shifted data sets.
+        main: Whether it is in the first table of a report, and over the severities.
+        drawn: Whether it is drawn, against sizes and shifts and over corruptions.
+        aggregates: Names of its mean over all corruptions, and of that relative to a
+            reference.
         meaning: How to read it, in half a line.
     """
 
@@ -35,6 +39,9 @@ class Metric:
     better: int = 0
     card: str | None = None
     card_mean: bool = False
+    main: bool = False
+    drawn: bool = False
+    aggregates: tuple[str, str] | None = None
     meaning: str = ""
 
 
@@ -52,6 +59,9 @@ _CLASSIFICATION = (
         better=1,
         card="accuracy",
         card_mean=True,
+        main=True,
+        drawn=True,
+        aggregates=("mean_error", "mce"),
         meaning="right answers",
     ),
     Metric(
@@ -61,6 +71,9 @@ _CLASSIFICATION = (
         better=-1,
         card="nll",
         card_mean=True,
+        main=True,
+        drawn=True,
+        aggregates=("mean_nll", "mcnll"),
         meaning="surprise at the true class, highest for confident mistakes",
     ),
     Metric(
@@ -69,6 +82,7 @@ _CLASSIFICATION = (
         scores.brier,
         better=-1,
         card="brier",
+        main=True,
         meaning="squared distance between probabilities and truth, from 0 to 2",
     ),
     _share(
@@ -78,6 +92,9 @@ _CLASSIFICATION = (
         better=-1,
         card="ece",
         card_mean=True,
+        main=True,
+        drawn=True,
+        aggregates=("mean_ece", "mcece"),
         meaning="gap between confidence and accuracy",
     ),
     _share(
@@ -168,6 +185,11 @@ _AGGREGATES = (
 METRICS = {
     metric.name: metric
     for metric in (*_CLASSIFICATION, *_DETECTION, *_SEQUENCES, *_AGGREGATES)
+}
+MAIN = tuple(name for name, metric in METRICS.items() if metric.main)
+DRAWN = tuple(name for name, metric in METRICS.items() if metric.drawn)
+AGGREGATES = {
+    name: metric.aggregates for name, metric in METRICS.items() if metric.aggregates
 }
 
 

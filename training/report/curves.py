@@ -3,16 +3,14 @@
 import math
 
 from training.metrics import display
+from training.metrics.table import DRAWN
 from training.report import figures
 from training.report.figures import Chart
 from training.report.result_set import Results
 
-# The metrics that are drawn, of those which the rows have.
-DRAWN = ("accuracy", "nll", "ece")
-
 
 def drawn(results: Results) -> list[str]:
-    """Returns the metrics to draw."""
+    """Returns the metrics to draw, of those which the rows have."""
     return [metric for metric in DRAWN if metric in results.metrics]
 
 

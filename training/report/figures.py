@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from training.metrics import display
+from training.metrics.table import DRAWN
 from training.report.result_set import Results
 from zoo.storage import files
 
@@ -49,7 +50,7 @@ def plot_ensemble_size(rows: Iterable[Mapping], path: str | os.PathLike):
         raise ValueError(
             f"The figure needs rows of one data set. Received: datasets={datasets}"
         )
-    metrics = "nll", "accuracy", "ece"
+    metrics = sorted(DRAWN, key=lambda name: name != "nll")  # In the order there.
     figure, axes = wide_figure(len(metrics))
     for axis, metric in zip(axes, metrics, strict=True):
         for index, model in enumerate(results.models):

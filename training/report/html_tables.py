@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from training.metrics import display
-from training.report.curves import DRAWN
+from training.metrics.table import AGGREGATES, DRAWN, MAIN
 from training.report.result_set import Results
 from zoo.dataset_name import DatasetName
 
@@ -59,7 +59,7 @@ def headline(results: Results) -> Grid:
     """
     parts = []  # What, metric, the name of the column, values by model.
     for data in results.of_kind("clean"):
-        for metric in (*DRAWN, "brier"):
+        for metric in sorted(MAIN, key=lambda name: name not in DRAWN):
             parts.append((str(data), metric, _of([data], results, metric)))
     for base in results.bases("corruption"):
         parts += _corrupted(results, base)
@@ -167,6 +167,6 @@ def _count(number):
     return Field(str(number), number)
 
 
-_SUMMARIES = ("mean_error", "mean_nll", "mean_ece")
+_SUMMARIES = tuple(mean for mean, _ in AGGREGATES.values())
 # The first of these that was measured.
 _DETECTION = ("auroc/entropy", "auroc/max_probability", "auroc")

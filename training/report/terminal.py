@@ -7,10 +7,9 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from training import report
-from training.metrics import METRICS
+from training.metrics import METRICS, display
+from training.metrics.table import MAIN
 from zoo import dataset_name
-
-_MEDIANS = ("accuracy", "nll", "brier", "ece")
 
 
 def by_severity(rows: Iterable[Mapping]) -> list[list[str]]:
@@ -22,12 +21,13 @@ def by_severity(rows: Iterable[Mapping]) -> list[list[str]]:
     Returns:
         A heading and lines of the clean data set, the model, passes, severity (0 is the
         clean set) and the medians of accuracy, NLL, Brier score and ECE over the
-        corruptions. The column of data sets is left out if there is only one.
+        corruptions, in the units of the heading. The column of data sets is left out if
+        there is only one.
     """
     groups = {}
     for row in rows:
         name = dataset_name.parse(row["dataset"])
-        if row["metric"] in _MEDIANS and name.kind in ("clean", "corruption"):
+        if row["metric"] in MAIN and name.kind in ("clean", "corruption"):
             line = str(name.clean), row["model"], row["num_samples"], int(name.amount)
             values = groups.setdefault(line, {})
             values.setdefault(row["metric"], []).append(row["value"])
@@ -38,9 +38,11 @@ def by_severity(rows: Iterable[Mapping]) -> list[list[str]]:
     kept = [line for line in groups if line[2] == sizes.get(line[:2])]
     bases = list(dict.fromkeys(base for base, *_ in kept))
     several = len(bases) > 1
-    lines = [["Dataset"] * several + ["Model", "N", "Severity", *_MEDIANS]]
+    headings = map(display.heading, MAIN)
+    lines = [["Dataset"] * several + ["Model", "N", "Severity", *headings]]
     for line in sorted(kept, key=lambda line: (bases.index(line[0]), line[3])):
-        medians = [f"{statistics.median(groups[line][m]):.4f}" for m in _MEDIANS]
+        values = groups[line]
+        medians = [display.number(m, statistics.median(values[m])) for m in MAIN]
         base, *numbers = line
         lines.append([base] * several + [*map(str, numbers), *medians])
     return lines
@@ -110,7 +112,8 @@ def _table(title, heading, lines):
 
     result = table.Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for number, text in enumerate(heading):
-        result.add_column(text, overflow="fold", justify="right" if number else "left")
+        words = text.replace(" ", "\n")
+        result.add_column(words, overflow="fold", justify="right" if number else "left")
     for line in lines:
         result.add_row(*line)
     return result

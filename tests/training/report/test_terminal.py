@@ -1,9 +1,14 @@
 """The medians over corruptions on a terminal."""
 
+import io
 import statistics
+
+from rich import console
 
 from tests.helpers import reports
 from training.report import terminal
+
+HEADINGS = ["Accuracy (%)", "NLL (nats)", "Brier", "ECE (%)"]
 
 
 def row(model, size, dataset, metric, value):
@@ -31,11 +36,11 @@ def test_the_table_has_medians_over_corruptions_of_the_largest_ensemble():
         )
     ]
     heading, *lines = terminal.by_severity(rows)
-    assert heading == ["Model", "N", "Severity", *metrics]
+    assert heading == ["Model", "N", "Severity", *HEADINGS]
     assert lines == [
-        ["a", "2", "0", *["0.2000"] * 4],
-        ["a", "2", "1", *["0.8000"] * 4],
-        ["a", "2", "3", *["0.6000"] * 4],
+        ["a", "2", "0", "20.00", "0.2000", "0.2000", "20.00"],
+        ["a", "2", "1", "80.00", "0.8000", "0.8000", "80.00"],
+        ["a", "2", "3", "60.00", "0.6000", "0.6000", "60.00"],
     ]
     assert terminal.by_severity(rows[:1])[1:] == []
 
@@ -73,3 +78,13 @@ def test_each_data_set_has_its_largest_ensemble():
         *(["x", "a", "5", "0"], ["x", "a", "5", "1"]),
         *(["y", "a", "2", "0"], ["y", "a", "2", "1"]),
     ]
+
+
+def test_no_digit_of_a_median_is_lost_at_80_columns():
+    rows = reports.benchmark(("resnet110_smooth_mcdo_blurpool.fashion_mnist",))
+    heading, *lines = terminal.by_severity([*rows, *reports.resized(rows)])
+    screen = console.Console(file=io.StringIO(), width=80)
+    screen.print(terminal._table("Medians", heading, lines))
+    shown = screen.file.getvalue().split()
+    for line in lines:
+        assert not {*line[2:]} - {*shown}
