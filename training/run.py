@@ -1,7 +1,6 @@
 """A training by names: model, recipe, data set, work folder."""
 
 import dataclasses
-import difflib
 import importlib
 import json
 import pathlib
@@ -21,7 +20,7 @@ from training import distribution as distributions
 from training.data import fingerprint, identities, loading
 from training.recipes.base import Recipe
 from training.versions import current_commit
-from zoo import registry
+from zoo import registry, spelling
 from zoo.presets import training_images
 from zoo.presets.model_config import model_facts
 from zoo.presets.weight_file import save_weights
@@ -38,10 +37,9 @@ def load_recipe(name: str) -> Recipe:
     known = [m.name for m in pkgutil.iter_modules(recipes.__path__)]
     known.remove("base")
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
         raise ValueError(
-            f"Unknown recipe '{name}'.{hint} Known: {', '.join(sorted(known))}."
+            f"Unknown recipe '{name}'.{spelling.hint(name, known)} Known: "
+            f"{', '.join(sorted(known))}."
         )
     return importlib.import_module(f"training.recipes.{name}").RECIPE
 
@@ -93,9 +91,10 @@ def _parse_change(recipe, change):
     except ValueError:
         value = text
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
-        raise ValueError(f"Unknown setting '{name}'.{hint} Known: {', '.join(known)}.")
+        raise ValueError(
+            f"Unknown setting '{name}'.{spelling.hint(name, known)} Known: "
+            f"{', '.join(known)}."
+        )
     like = known[name]
     if type(like) is float and type(value) is int:
         value = float(value)

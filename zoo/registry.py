@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 import layers
-from zoo import outputs
+from zoo import outputs, spelling
 from zoo.classifier import Classifier, named
 from zoo.models import alexnet, preresnet, resnet, vgg
 from zoo.models.methods import METHODS
@@ -143,9 +143,8 @@ def _first_words(stem: str) -> str:
 
 
 def _unknown(kind: str, word: str, known: Iterable[str], name: str) -> ValueError:
-    close = [other for other in known if word and other.startswith(f"{word}_")]
-    close = close or difflib.get_close_matches(word, known, n=1)
-    hint = f" Did you mean '{close[0]}'?" if close else ""
+    longer = [other for other in known if word and other.startswith(f"{word}_")]
+    hint = spelling.hint(longer[0] if longer else word, known)
     return ValueError(
         f"Unknown {kind} '{word}' in the model name '{name}'.{hint} "
         f"Known: {', '.join(sorted(known))}."

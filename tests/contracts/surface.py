@@ -85,6 +85,7 @@ REASONS = {
             "training.metrics.table",
             "zoo.kept_weights",
             "zoo.registry.ModelSpec",
+            "zoo.spelling",
         ),
         *("zoo.registry.default_normalization", "training.evaluation.array_files"),
         *("training.augment", "training.batches", "training.checkpoint"),

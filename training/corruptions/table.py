@@ -1,6 +1,5 @@
 """The corruptions by name."""
 
-import difflib
 import inspect
 import numbers
 
@@ -13,11 +12,11 @@ SEVERITIES = (1, 2, 3, 4, 5)
 def check(name: str, severity: int) -> None:
     """Raises a ValueError for an unknown corruption or severity."""
     if name not in tuple(CORRUPTIONS):
-        close = difflib.get_close_matches(str(name), CORRUPTIONS, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
+        from zoo import spelling  # The processes that corrupt do without Keras.
+
         raise ValueError(
-            f"Unknown corruption.{hint} Known: {', '.join(CORRUPTIONS)}. "
-            f"Received: name={name}"
+            f"Unknown corruption.{spelling.hint(str(name), CORRUPTIONS)} Known: "
+            f"{', '.join(CORRUPTIONS)}. Received: name={name}"
         )
     is_integer = isinstance(severity, numbers.Integral)
     if not is_integer or isinstance(severity, bool) or severity not in SEVERITIES:

@@ -1,6 +1,5 @@
 """The names of data sets that are derived from another one, and lists of them."""
 
-import difflib
 import fnmatch
 import itertools
 import math
@@ -11,7 +10,7 @@ from collections.abc import Callable
 from training import corruptions
 from training.corruptions import sequences
 from training.corruptions.sequences import PERTURBATIONS
-from zoo import dataset_name
+from zoo import dataset_name, spelling
 
 # Degrees and pixels of the shift benchmark.
 # Reference: Can You Trust Your Model's Uncertainty? (Ovadia et al., 2019).
@@ -56,7 +55,7 @@ def grid(base: str, kind: str) -> list[str]:
     """
     if kind not in GRIDS:
         raise ValueError(
-            f"`kind` must be one of {', '.join(GRIDS)}.{_hint(kind, GRIDS)} "
+            f"`kind` must be one of {', '.join(GRIDS)}.{spelling.hint(kind, GRIDS)} "
             f"Received: kind={kind}"
         )
     suffix, *parts = GRIDS[kind]
@@ -159,15 +158,10 @@ def perturbation(rest: str) -> str:
     """Reads `"brightness"`."""
     if rest not in PERTURBATIONS:
         raise ValueError(
-            f"Unknown perturbation.{_hint(rest, PERTURBATIONS)} Known: "
+            f"Unknown perturbation.{spelling.hint(rest, PERTURBATIONS)} Known: "
             f"{', '.join(PERTURBATIONS)}. Received: name={rest}"
         )
     return rest
-
-
-def _hint(word, known):
-    close = difflib.get_close_matches(word, known, n=1)
-    return f" Did you mean '{close[0]}'?" if close else ""
 
 
 # What follows the name of the clean set, and the function that reads the rest.

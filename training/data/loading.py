@@ -1,6 +1,5 @@
 """Data sets by name: images and labels that can be addressed by index."""
 
-import difflib
 import functools
 import os
 import pathlib
@@ -23,6 +22,7 @@ from training.data import (
 from training.data.fashion_mnist import load_fashion_mnist
 from training.data.image_data import ImageData
 from training.data.resize import adapt
+from zoo import spelling
 
 SPLITS = ("train", "validation", "test")
 IMAGE_SIZE = (224, 224)
@@ -267,10 +267,10 @@ def check_names(datasets: Sequence[str]):
         base = (grids.split(name) or (name,))[0]
         if base in NAMED or "/" in base or pathlib.Path(base).is_dir():
             continue
-        close = difflib.get_close_matches(base, (*NAMED, *_COMMON), n=1, cutoff=0.8)
+        close = spelling.nearest(base, (*NAMED, *_COMMON), cutoff=0.8)
         if close and base not in _COMMON and not _is_of_tfds(base):
             raise ValueError(
-                f"Unknown data set '{base}'. Did you mean '{close[0]}'? Known: "
+                f"Unknown data set '{base}'. Did you mean '{close}'? Known: "
                 f"{', '.join(NAMED)}, those of TensorFlow Datasets, and folders."
             )
 
