@@ -7,13 +7,13 @@ MUTATIONS = [
         "benchmarks/results/passes_saved.py",
         "if values[size] <= bound",
         "if values[size] < bound",
-        "tests/benchmarks/test_passes_saved.py",
+        "tests/benchmarks/results/test_passes_saved.py",
     ),
     (
         "means over some corruptions count as those over all",
         "benchmarks/results/documents.py",
         'name.shift == ("c", "*/*")',
         'name.shift[0] == "c"',
-        "tests/benchmarks/test_documents.py",
+        "tests/benchmarks/results/test_documents.py",
     ),
 ]

@@ -2,7 +2,6 @@
 
 import pytest
 
-from benchmarks.results import benchmark_page, documents
 from tests.helpers import reports
 from training import report
 from training.metrics import display
@@ -35,17 +34,3 @@ def test_rows_without_corrupted_sets_are_refused(tmp_path):
     with pytest.raises(ValueError, match="corrupted sets of 'fashion_mnist'"):
         report.plot_severity([reports.row()], "fashion_mnist", tmp_path / "s.png")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_document_gets_tables_and_a_figure(rows, tmp_path):
-    path = tmp_path / "benchmark.md"
-    path.write_text(f"before\n{documents.START}old\n{documents.END}after\n")
-    assert benchmark_page.write(rows, "fashion_mnist", path) == (
-        path,
-        tmp_path / "severity.png",
-    )
-    head, middle, tail = documents.split(path)
-    assert head == f"before\n{documents.START}"
-    assert middle == benchmark_page.page(rows, "fashion_mnist")
-    assert tail == f"{documents.END}after\n"
-    assert (tmp_path / "severity.png").read_bytes()[:4] == b"\x89PNG"

@@ -1,6 +1,7 @@
 """The tables of the benchmark, worked by hand."""
 
-from benchmarks.results import benchmark_page
+from benchmarks.results import benchmark_page, documents
+from tests.helpers import reports
 
 METRICS = {"accuracy": 0.5, "nll": 1.0, "ece": 0.125}
 
@@ -68,3 +69,18 @@ def test_corruptions_are_averaged_over_severities_at_the_largest_size():
         "| fog | 1.5000 | 0.3000 |",
         "| snow | 0.6000 | 0.1200 |",
     ]
+
+
+def test_a_document_gets_tables_and_a_figure(tmp_path):
+    found = reports.benchmark()
+    path = tmp_path / "benchmark.md"
+    path.write_text(f"before\n{documents.START}old\n{documents.END}after\n")
+    assert benchmark_page.write(found, "fashion_mnist", path) == (
+        path,
+        tmp_path / "severity.png",
+    )
+    head, middle, tail = documents.split(path)
+    assert head == f"before\n{documents.START}"
+    assert middle == benchmark_page.page(found, "fashion_mnist")
+    assert tail == f"{documents.END}after\n"
+    assert (tmp_path / "severity.png").read_bytes()[:4] == b"\x89PNG"

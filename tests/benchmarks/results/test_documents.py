@@ -7,7 +7,7 @@ import pytest
 from benchmarks.results import documents
 from zoo.presets import index
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 def test_the_documents_hold_the_results_of_the_presets():
