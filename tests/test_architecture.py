@@ -138,6 +138,7 @@ KNOWS = {
     "zoo.storage": set(),
     "training.corruptions": set(),
     "training.data": {"training.corruptions"},
+    "training.data.readers": {"training.data.fingerprint", "training.data.image_data"},
     "training.export": {"training.corruptions", "training.data"},
     "training.metrics": {"training.corruptions"},
     "training.objectives": {"training.objective"},
@@ -148,6 +149,7 @@ KNOWS = {
 # And what others do not.
 KNOWS_NOT = {
     "training": {"training.cli"},
+    "training.data": {"training.data.audit"},
     "training.evaluation": {"training.export", "training.publishing", "training.run"},
     "training.report": {
         *("training.evaluation.command", "training.evaluation.sweep"),

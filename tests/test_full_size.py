@@ -21,7 +21,7 @@ from tests.full_size import (
 )
 from tests.full_size.job import Outcome, Run, Step
 from training import data
-from training.data import cifar_files
+from training.data.readers import cifar_files
 from training.run import load_recipe
 
 FIGURES = {"loss": 1.5, "test_loss": 2.25, "test_accuracy": 0.1234}

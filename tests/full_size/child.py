@@ -19,7 +19,7 @@ from tests.full_size import networks, validation
 from tests.full_size.job import Step
 from tests.helpers import markdown
 from training import corruptions
-from training.data import fashion_mnist
+from training.data.readers import fashion_mnist
 from zoo.posterior import Temperature
 from zoo.posterior.scaler import NoBestFitError
 

@@ -516,7 +516,7 @@ MUTATIONS = [
         "if full not in self._allowed:",
         "if full not in self._allowed and (found := super().find_class(module, name)):"
         "\n            return found\n        if full not in self._allowed:",
-        "tests/training/data/test_cifar_files.py",
+        "tests/training/data/readers/test_cifar_files.py",
     ),
     (
         "images in [0, 1] are taken for black",

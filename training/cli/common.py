@@ -56,7 +56,7 @@ def load_model(
             of that of the training.
     """
     import zoo  # Takes seconds, and nothing else here needs it.
-    from training.data import label_files
+    from training.data.readers import label_files
     from training.evaluation import adaptation, external_models, models
     from zoo.registry import split_posterior
 

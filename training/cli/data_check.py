@@ -16,7 +16,8 @@ from absl import app, flags
 
 from training import progress
 from training.cli import common
-from training.data import audit, contact_sheet
+from training.data import audit
+from training.data.audit import contact_sheet
 from zoo.storage import files
 
 _DATASET = flags.DEFINE_list(

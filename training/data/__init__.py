@@ -1,7 +1,5 @@
 """Data sets by name: images and labels that can be addressed by index."""
 
-from training.data.fashion_mnist import FASHION_MNIST_CLASSES as FASHION_MNIST_CLASSES
-from training.data.fashion_mnist import read_idx as read_idx
 from training.data.grids import expand as expand
 from training.data.grids import grid as grid
 from training.data.image_data import ImageData as ImageData
@@ -14,4 +12,8 @@ from training.data.loading import is_undivided as is_undivided
 from training.data.loading import load as load
 from training.data.loading import load_ood as load_ood
 from training.data.loading import own_size as own_size
+from training.data.readers.fashion_mnist import (
+    FASHION_MNIST_CLASSES as FASHION_MNIST_CLASSES,
+)
+from training.data.readers.fashion_mnist import read_idx as read_idx
 from training.data.resize import adapt as adapt

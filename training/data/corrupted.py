@@ -9,8 +9,9 @@ import numpy as np
 
 from training import corruptions
 from training.corruptions.table import OTHER_ORDER
-from training.data import cifar_files, folders, grids, tfds
+from training.data import grids
 from training.data.image_data import DerivedImages, ImageData, Numbers, cached, read_npy
+from training.data.readers import cifar_files, folders, tfds
 
 # Counts the changes of the corruptions' pixels, so that older files are not used.
 _EDITION = 2

@@ -8,19 +8,17 @@ from collections.abc import Sequence
 from absl import logging
 
 from training.data import (
-    cifar_files,
     corrupted,
-    folders,
     grids,
     perturbed,
     resize,
     shifted,
     small,
-    tfds,
     validation,
 )
-from training.data.fashion_mnist import load_fashion_mnist
 from training.data.image_data import ImageData
+from training.data.readers import cifar_files, folders, tfds
+from training.data.readers.fashion_mnist import load_fashion_mnist
 from training.data.resize import adapt
 from zoo import spelling
 
@@ -52,10 +50,10 @@ def load(
             validation set is what its publisher calls so beside a test set, or else a
             part of the training set; see `training.data.validation.part`. A folder
             without folders of splits is split by the file names, nine to one; see
-            `training.data.folders.load_folder`. Or `"all"`, for all images of a folder,
-            of `"digits"` and of the 5,000 of `"mnist"`.
+            `training.data.readers.folders.load_folder`. Or `"all"`, for all images of a
+            folder, of `"digits"` and of the 5,000 of `"mnist"`.
         data_dir: Where the data lie: the four IDX files for Fashion-MNIST, the files of
-            CIFAR as published (see `training.data.cifar_files.load`), published
+            CIFAR as published (see `training.data.readers.cifar_files.load`), published
             corrupted or perturbed sets, else the `data_dir` of TensorFlow Datasets. By
             default, or where that has none, Fashion-MNIST comes from the package (test
             images), from the Debian package `dataset-fashion-mnist`, or from TensorFlow

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from training.corruptions.common import LUMINANCE
-from training.data import grids, image_files
+from training.data import grids
 from training.data.image_data import DerivedImages, ImageData
+from training.data.readers import image_files
 from training.data.small import NoiseImages
 
 

@@ -5,8 +5,8 @@ import functools
 
 import numpy as np
 
-from training.data import tfds
 from training.data.image_data import ImageData
+from training.data.readers import tfds
 
 NOISE_IMAGES = 10_000
 _SPLITS = {"train": 0, "test": 1}

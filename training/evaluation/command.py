@@ -10,7 +10,8 @@ from absl import logging
 
 from training import corruptions, data, metrics, report
 from training.corruptions import table
-from training.data import ImageData, label_files, loading, shown_names
+from training.data import ImageData, loading, shown_names
+from training.data.readers import label_files
 from training.evaluation import (
     adaptation,
     card_check,

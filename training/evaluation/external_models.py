@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 import layers
-from training.data import label_files
+from training.data.readers import label_files
 from zoo import outputs as model_outputs
 from zoo.classifier import classes_of, named
 from zoo.posterior import MonteCarlo

@@ -1,4 +1,4 @@
-"""Encoded images in the graph of a server, with the pixels of `training.data.folders`.
+"""Encoded images in the graph of a server, with the pixels of image folders.
 
 TensorFlow's own resize rounds otherwise than Pillow. Here it is two products of
 matrices, in whole numbers as in Pillow.

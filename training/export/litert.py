@@ -14,7 +14,8 @@ import layers
 from layers import keras_internals
 from layers.variational import GaussianKernel
 from training import data
-from training.data import label_files, loading
+from training.data import loading
+from training.data.readers import label_files
 from training.export import checked, flatbuffer, parity, saved_model
 from zoo.posterior import Posterior
 
@@ -42,7 +43,7 @@ def export_tflite(
     `probabilities` in float32. For a stochastic model it also takes a `seed`, an int32
     scalar; the probabilities are then the mean over `num_samples` passes, and another
     seed draws other noise. If the model knows the names of its `classes`, the file ends
-    with `labels.txt`, which has them; see `training.data.label_files`.
+    with `labels.txt`, which has them; see `training.data.readers.label_files`.
 
     Args:
         model: From images to logits, or a posterior.

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from layers import keras_internals
-from training.data import label_files
+from training.data.readers import label_files
 from training.export import encoded_images, parity
 from training.export.checked import posterior_of, write_checked
 from zoo import predictive

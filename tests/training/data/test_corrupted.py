@@ -6,7 +6,8 @@ from PIL import Image
 
 from tests.helpers import cifar_layouts
 from training import corruptions, data
-from training.data import cifar_files, corrupted, fashion_mnist, image_data
+from training.data import corrupted, image_data
+from training.data.readers import cifar_files, fashion_mnist
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from absl import logging
 from PIL import Image
 
 from training import batches, data
-from training.data import image_files
+from training.data.readers import image_files
 
 
 def write_idx(path, array):

@@ -9,7 +9,8 @@ from PIL import Image
 from tests.helpers.checks import assert_mean_close
 from tests.helpers.tfds_folders import colors, prepare
 from training import data
-from training.data import resize, small, tfds
+from training.data import resize, small
+from training.data.readers import tfds
 
 
 def dataset(images):

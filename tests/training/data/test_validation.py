@@ -10,7 +10,8 @@ from PIL import Image
 from tests.helpers import cifar_layouts
 from tests.helpers.tfds_folders import colors, prepare
 from training import data
-from training.data import cifar_files, validation
+from training.data import validation
+from training.data.readers import cifar_files
 
 
 def some(count=200, classes=4, seed=0):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from training import initial_weights, trainer
-from training.data import ImageData, label_files
+from training.data import ImageData
 from training.data.image_data import Numbers
+from training.data.readers import label_files
 from training.evaluation import class_names, evaluate, external_models, sweep
 from training.recipes.base import Recipe
 from zoo.classifier import named

@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from training import corruptions, metrics, report
-from training.data import corrupted, folders
+from training.data import corrupted
 from training.data.image_data import ImageData
+from training.data.readers import folders
 from training.evaluation import command, evaluate
 
 

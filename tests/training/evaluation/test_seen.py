@@ -13,7 +13,8 @@ import zoo
 from tests.helpers import cifar_layouts
 from training import data
 from training.corruptions import table
-from training.data import ImageData, cifar_files, identities
+from training.data import ImageData, identities
+from training.data.readers import cifar_files
 from training.evaluation import command, seen, sweep
 from zoo.presets import index, training_images, weight_file
 

@@ -10,7 +10,7 @@ import pytest
 from tests.helpers import model_server
 from tests.helpers.exports import IMAGES, call, flatbuffer, invoke, softmax, tiny
 from training import export
-from training.data import label_files
+from training.data.readers import label_files
 from training.evaluation import external_models
 from training.export import onnx, serving
 from zoo.classifier import named

@@ -10,8 +10,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from training.data import image_files, resize
+from training.data import resize
 from training.data.image_data import ImageData
+from training.data.readers import image_files
 from training.export import encoded_images
 
 RNG = np.random.default_rng(0)

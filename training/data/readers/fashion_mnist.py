@@ -6,10 +6,10 @@ import struct
 
 import numpy as np
 
-from training.data import tfds
 from training.data.image_data import ImageData
+from training.data.readers import tfds
 
-ASSETS = pathlib.Path(__file__).parents[1] / "assets"
+ASSETS = pathlib.Path(__file__).parents[2] / "assets"
 # Where the Debian package `dataset-fashion-mnist` puts its four files.
 DEBIAN = pathlib.Path("/usr/share/datasets/fashion-mnist")
 

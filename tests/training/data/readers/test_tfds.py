@@ -8,7 +8,8 @@ from PIL import Image
 
 from tests.helpers.tfds_folders import colors, prepare
 from training import corruptions, data
-from training.data import image_data, image_files, tfds_records
+from training.data import image_data
+from training.data.readers import image_files, tfds_records
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training.data import fingerprint, image_data, image_files
+from training.data import fingerprint, image_data
+from training.data.readers import image_files
 from zoo.storage import download, files
 
 _HEADER, _FOOTER = struct.calcsize("<QI"), struct.calcsize("<I")

@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.helpers import model_server
-from training.data import folders, image_files
+from training.data.readers import folders, image_files
 from training.export import encoded_images
 
 SIZE = (24, 32)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from training.data import image_files
+from training.data.readers import image_files
 from zoo.storage import files
 
 _PAIRS = 24

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from training.data import class_folders, folders, grids, image_files, loading
+from training.data import grids, loading
+from training.data.audit.perceptual_hashes import near_pairs, perceptual_hash
 from training.data.identities import hash_bytes, of_pixels
-from training.data.near_copies import near_pairs, perceptual_hash
+from training.data.readers import class_folders, folders, image_files
 
 TINY = 10  # A class of fewer images is hard to learn, and to test on.
 _LISTED = 20  # Images of a group of near copies that a finding lists.

@@ -9,8 +9,9 @@ import zlib
 
 import numpy as np
 
-from training.data import class_folders, fingerprint, image_files
-from training.data.class_folders import Classes
+from training.data import fingerprint
+from training.data.readers import class_folders, image_files
+from training.data.readers.class_folders import Classes
 
 # Which folder the images of a split are taken from: the first that is there.
 _SOURCES = {

@@ -12,7 +12,7 @@ from tests.helpers import cifar_layouts
 from tests.helpers.cifar_layouts import python2, python3
 from tests.helpers.tfds_folders import colors, prepare
 from training import data
-from training.data import cifar_files
+from training.data.readers import cifar_files
 
 COUNT = 4
 FOLDERS = {

@@ -1,7 +1,7 @@
 """Image files as bytes of red, green and blue.
 
 What a server decodes by `training.export.encoded_images` in its graph has the same
-pixels, see `tests/training/data/test_decoders.py`.
+pixels, see `tests/training/data/readers/test_decoders.py`.
 """
 
 import pathlib

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from tests.helpers.data_sets import stripes
-from training.data import audit, contact_sheet, loading, near_copies
+from training.data import audit, loading
+from training.data.audit import contact_sheet, perceptual_hashes
 
 RNG = np.random.default_rng(0)
 
@@ -144,7 +145,7 @@ def test_pairs_of_hashes_are_those_of_a_loop_over_all(distance):
         for (i, a), (j, b) in itertools.combinations(enumerate(values.tolist()), 2)
         if (bits := (a ^ b).bit_count()) <= distance
     }
-    found = list(near_copies.near_pairs(values, distance))
+    found = list(perceptual_hashes.near_pairs(values, distance))
     assert sorted(found) == sorted(expected)
     assert bool(expected) == (distance > 1)
 
@@ -157,12 +158,12 @@ def test_a_perceptual_hash_bears_light_and_size_but_no_other_image():
         np.asarray(second),
     ]
     values.append(np.asarray(first.point(lambda value: value + 20)))
-    own, larger, other, brighter = map(near_copies.perceptual_hash, values)
+    own, larger, other, brighter = map(perceptual_hashes.perceptual_hash, values)
     assert (own ^ larger).bit_count() <= 2
     assert (own ^ brighter).bit_count() <= 2
     assert (own ^ other).bit_count() > 15
     gray = np.asarray(first.convert("L"))[..., None]
-    assert near_copies.perceptual_hash(gray) == own
+    assert perceptual_hashes.perceptual_hash(gray) == own
 
 
 def test_images_that_look_alike_are_drawn(folder, tmp_path):

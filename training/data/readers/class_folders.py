@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 
-from training.data import image_files
+from training.data.readers import image_files
 
 # What folders of splits are called, in any case of letters.
 SPLITS = {

@@ -7,7 +7,8 @@ import re
 import numpy as np
 from absl import logging
 
-from training.data import image_data, tfds_records
+from training.data import image_data
+from training.data.readers import tfds_records
 
 # Their test sets have no labels.
 _VALIDATED = {"imagenet2012", "imagenet2012_corrupted", "places365_small"}

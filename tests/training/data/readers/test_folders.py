@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from training import data
-from training.data import folders
+from training.data.readers import folders
 
 
 def put(folder, *names, size=(20, 20)):

@@ -1,0 +1,1 @@
+"""Images, labels and names of classes from files, as they are published."""
