@@ -65,17 +65,23 @@ def data_dir(tmp_path_factory):
     return str(folder)
 
 
-def test_one_function_and_one_line_are_an_objective(data_dir, tmp_path, monkeypatch):
-    """Stopped inside of the second epoch, and at its end, it goes on bit for bit."""
-    monkeypatch.setitem(OBJECTIVES, "counting", counting)
+def trained_whole_and_stopped(data_dir, tmp_path, monkeypatch, changes):
+    """Returns the checkpoint of a training, after comparing it bit for bit.
+
+    That of another one, which was stopped inside of its second epoch and goes on, has
+    the same values, and its epochs have the same rows.
+    """
     monkeypatch.setattr(run.zoo, "build", network)
 
+    steps, original = [], trainer._Keeper.on_train_batch_end
+
     def zoo_train(folder, stop=None):
-        count, original = iter(range(1, 100)), trainer._Keeper.on_train_batch_end
+        steps.clear()
 
         def interrupted(self, batch, logs=None):
             original(self, batch, logs)
-            if next(count) == stop:
+            steps.append(batch)
+            if len(steps) == stop:
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
@@ -86,7 +92,7 @@ def test_one_function_and_one_line_are_an_objective(data_dir, tmp_path, monkeypa
                 str(tmp_path / folder),
                 data_dir,
                 epochs=2,
-                changes=CHANGES,
+                changes=changes,
                 checkpoint_seconds=0,
             )
 
@@ -94,6 +100,7 @@ def test_one_function_and_one_line_are_an_objective(data_dir, tmp_path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         zoo_train("stopped", stop=6)
     (stopped,) = without_time([zoo_train("stopped")])
+    assert len(steps) == 8 - 6  # No step was done twice.
     assert stopped == without_time([whole])[0]
     files = [
         tmp_path / name / "checkpoint.safetensors" for name in ("whole", "stopped")
@@ -102,10 +109,30 @@ def test_one_function_and_one_line_are_an_objective(data_dir, tmp_path, monkeypa
     assert one.keys() == other.keys()
     for name, value in one.items():
         np.testing.assert_array_equal(value, other[name], err_msg=name)
+    return one
+
+
+def test_one_function_and_one_line_are_an_objective(data_dir, tmp_path, monkeypatch):
+    """Stopped inside of the second epoch, it goes on bit for bit."""
+    monkeypatch.setitem(OBJECTIVES, "counting", counting)
+    one = trained_whole_and_stopped(data_dir, tmp_path, monkeypatch, CHANGES)
     own = {name.split("/")[-1]: value for name, value in one.items()}
     assert (own["steps"], own["epochs"]) == (8, 2)
     weights = safetensors.numpy.load_file(tmp_path / "whole" / "model.safetensors")
     assert not {"steps", "epochs"} & {name.split("/")[-1] for name in weights}
+
+
+@pytest.mark.slow
+def test_a_training_with_augmix_goes_on_bit_for_bit(data_dir, tmp_path, monkeypatch):
+    changes = ["objective=augmix", *CHANGES[1:]]
+    trained_whole_and_stopped(data_dir, tmp_path, monkeypatch, changes)
+    folders = [tmp_path / name for name in ("whole", "stopped")]
+    one, other = (
+        safetensors.numpy.load_file(folder / "model.safetensors") for folder in folders
+    )
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
 def test_views_are_augmented_apart_and_alike_again():
