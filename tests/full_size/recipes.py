@@ -17,6 +17,7 @@ SOME = {"tensorflow": 3, "jax": 8}
 LIKE = {
     "cifar100": "cifar10",
     "cifar10_30": "cifar10",
+    "cifar10_finetune": "cifar10",
     "fashion_mnist_64": "fashion_mnist",
 }
 # The schedules of the recipes are much longer.
