@@ -3,7 +3,8 @@
     python -m tests.mutations [number, test or file ...]
 
 A test is trusted once it was seen to fail. Bugs are chosen by their number, or by a
-part of the path of the test that sees them or of the file that they are in.
+part of the name of the test that sees them, of its path or of the path of the file that
+they are in.
 """
 
 import os
@@ -32,8 +33,8 @@ MUTATIONS = [
 ]
 
 
-def survives(path: str, old: str, new: str, tests: str) -> bool:
-    """Returns whether the tests pass although the bug is in a copy of the code."""
+def survives(path: str, old: str, new: str, file: str, test: str) -> bool:
+    """Returns whether a test passes although the bug is in a copy of the code."""
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder, "copy")
         copies.copy(ROOT, copy, ".*", "runs", "demo", "build")
@@ -41,7 +42,8 @@ def survives(path: str, old: str, new: str, tests: str) -> bool:
         if text.count(old) != 1:
             raise ValueError(f"{path} has {text.count(old)} times the code {old!r}")
         (copy / path).write_text(text.replace(old, new))
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "", tests]
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", ""]
+        command.append(f"{file}::{test}")
         paths = [str(copy), *filter(None, [os.environ.get("PYTHONPATH")])]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         result = processes.run(command, cwd=copy, env=env)
@@ -62,15 +64,17 @@ def chosen(words: list[str]) -> list[int]:
         if not found:
             raise ValueError(
                 f"No bug has this number (1 to {len(MUTATIONS)}), or this in the path "
-                f"of its file or test. Received: {word}"
+                f"of its file or the name of its test. Received: {word}"
             )
         numbers.update(dict.fromkeys(found))
     return list(numbers)
 
 
 def _is_meant(word, number) -> bool:
-    _, path, *_, tests = MUTATIONS[number - 1]
-    return word == str(number) if word.isdigit() else word in path or word in tests
+    _, path, *_, file, test = MUTATIONS[number - 1]
+    if word.isdigit():
+        return word == str(number)
+    return word in path or word in f"{file}::{test}"
 
 
 def main(words: list[str]):

@@ -1,6 +1,7 @@
 """Deliberate bugs of the package `layers`."""
 
-# What the bug is; the file; the code; the code with the bug; the tests to run.
+# What the bug is; the file; the code; the code with the bug; the file of the test that
+# sees it; the name of the test.
 MUTATIONS = [
     (
         "a stream reaches into what Keras compiles inside of it",
@@ -8,6 +9,7 @@ MUTATIONS = [
         "        return now is trace\n",
         "        return True\n",
         "tests/layers/test_streams.py",
+        "test_a_stream_around_a_compiled_function_has_no_effect",
     ),
     (
         "a stream ends at the loops of its function",
@@ -15,6 +17,7 @@ MUTATIONS = [
         "while now is not trace and _is_control_flow(now, tf):",
         "while False:",
         "tests/layers/test_streams.py",
+        "test_a_stream_holds_in_the_loops_of_its_function",
     ),
     (
         "a stream reaches into what JAX compiles inside of it",
@@ -22,6 +25,7 @@ MUTATIONS = [
         "    return trace is not None or now is None\n",
         "    return True\n",
         "tests/layers/test_jax.py",
+        "test_a_stream_around_a_call_of_keras_has_no_effect",
     ),
     (
         "a function of JAX keeps one mask",
@@ -29,6 +33,7 @@ MUTATIONS = [
         "    return not keras_internals.is_stateless()\n",
         "    return False\n",
         "tests/layers/test_jax.py",
+        "test_jax_draws_as_tensorflow_does",
     ),
     (
         "another backend is taken",
@@ -36,6 +41,7 @@ MUTATIONS = [
         'BACKENDS = ("tensorflow", "jax")',
         'BACKENDS = ("tensorflow", "jax", "numpy", "torch")',
         "tests/layers/test_backend_names.py",
+        "test_other_backends_are_refused_by_name",
     ),
     (
         "compiled draws of other settings",
@@ -43,6 +49,7 @@ MUTATIONS = [
         "return _compiled(draw, rest, *settings)(key)",
         "return _compiled(draw, rest, *settings)(key + uint32(1))",
         "tests/training/test_step.py",
+        "test_a_step_draws_and_learns_what_plain_keras_does",
     ),
     (
         "blur pads on the wrong side",
@@ -50,6 +57,7 @@ MUTATIONS = [
         "(extra // 2, extra - extra // 2)",
         "(extra - extra // 2, extra // 2)",
         "tests/layers/test_smoothing.py",
+        "test_matches_the_definition",
     ),
     (
         "smoothing without its ReLU",
@@ -57,6 +65,7 @@ MUTATIONS = [
         '"tanh": lambda x, t: ops.relu(t * ops.tanh(x / t))',
         '"tanh": lambda x, t: t * ops.tanh(x / t)',
         "tests/layers/test_smoothing.py",
+        "test_matches_the_definition",
     ),
     (
         "the gradient of a compiled smoothing forgets to turn the filter around",
@@ -64,6 +73,7 @@ MUTATIONS = [
         "taps, amounts = taps[::-1], tuple(",
         "taps, amounts = taps, tuple(",
         "tests/layers/test_smoothing.py",
+        "test_compiled_it_is_the_same_up_to_rounding",
     ),
     (
         "the gradient of a compiled smoothing has the padding of its outputs",
@@ -71,6 +81,7 @@ MUTATIONS = [
         "extra - amount for amount in amounts",
         "amount for amount in amounts",
         "tests/layers/test_smoothing.py",
+        "test_compiled_it_is_the_same_up_to_rounding",
     ),
     (
         "smoothing is never compiled",
@@ -78,6 +89,7 @@ MUTATIONS = [
         "if compilation.pays(x.shape[1:]):",
         "if False:",
         "tests/layers/test_smoothing.py",
+        "test_compiled_it_is_the_same_up_to_rounding",
     ),
     (
         "batch normalization keeps the unbiased variance",
@@ -85,6 +97,7 @@ MUTATIONS = [
         "variance * (1 - 1 / count)",
         "variance",
         "tests/layers/test_normalization.py",
+        "test_normalizes_by_the_batch_and_moves_the_statistics",
     ),
     (
         "signs are floats in [-1, 1]",
@@ -92,6 +105,7 @@ MUTATIONS = [
         "lambda *u: [2 * ops.right_shift(v, 15) for v in u])",
         'lambda *u: [ops.cast(v, "float32") / 32768 for v in u])',
         "tests/layers/test_variational.py",
+        "test_outputs_have_the_moments_of_the_weight_posterior",
     ),
     (
         "wrong sign in the KL divergence",
@@ -99,6 +113,7 @@ MUTATIONS = [
         "- 2.0 * ops.log(ratio)",
         "+ 2.0 * ops.log(ratio)",
         "tests/layers/test_variational.py",
+        "test_kl_matches_a_monte_carlo_estimate",
     ),
     (
         "dropout without its scale",
@@ -106,6 +121,7 @@ MUTATIONS = [
         "scale = 1 / (1 - random.quantize(self.rate))",
         "scale = 1",
         "tests/layers/test_dropout.py",
+        "test_outputs_have_the_moments_of_scaled_masks",
     ),
     (
         "every example has the same mask",
@@ -113,6 +129,7 @@ MUTATIONS = [
         'return random.fold(key, ops.arange(num_rows, dtype="int32"))',
         'return random.fold(key, 0 * ops.arange(num_rows, dtype="int32"))',
         "tests/layers/test_dropout.py",
+        "test_channelwise_masks_are_constant_over_space",
     ),
     (
         "replicas draw the same masks",
@@ -120,6 +137,7 @@ MUTATIONS = [
         "return random.fold(key, context.replica_id_in_sync_group)",
         "return key",
         "tests/layers/test_backends.py",
+        "test_replicas_draw_apart_and_keep_equal_states",
     ),
     (
         "signs for the channels of one group alone",
@@ -127,6 +145,7 @@ MUTATIONS = [
         "inputs.shape[-1], loc.shape[-1]",
         "loc.shape[-2], loc.shape[-1]",
         "tests/layers/test_variational.py",
+        "test_outputs_have_the_moments_of_the_weight_posterior",
     ),
     (
         "one batch of passes has one mask",
@@ -134,6 +153,7 @@ MUTATIONS = [
         "random.fold(key[:, None], rows)",
         "random.fold(0 * key[:, None], rows)",
         "tests/zoo/posterior/test_sample_loop.py",
+        "test_masks_are_those_of_a_loop_bit_for_bit",
     ),
     (
         "rows of several passes are counted through",
@@ -141,6 +161,7 @@ MUTATIONS = [
         "rows = self._rows(num_rows // ops.shape(key)[0], active.offset)",
         "rows = self._rows(num_rows // ops.shape(key)[0], 0)",
         "tests/layers/test_estimators.py",
+        "test_several_streams_in_one_batch_draw_what_each_would",
     ),
     (
         "one kernel for all passes",
@@ -150,6 +171,7 @@ MUTATIONS = [
         "    noise = random.normal(0 * key, tuple(loc.shape), loc.dtype)\n"
         "    return linear(inputs, loc + scale * noise)",
         "tests/zoo/posterior/test_sample_loop.py",
+        "test_gaussian_weights_are_those_of_a_loop",
     ),
     (
         "the passes of Flipout differ in their signs alone",
@@ -157,6 +179,7 @@ MUTATIONS = [
         "    noise = random.normal(key, tuple(loc.shape), loc.dtype)\n    flipped",
         "    noise = random.normal(0 * key, tuple(loc.shape), loc.dtype)\n    flipped",
         "tests/zoo/posterior/test_sample_loop.py",
+        "test_samples_have_the_moments_of_independent_passes",
     ),
     (
         "outputs have the standard deviations of their inputs added",
@@ -164,6 +187,7 @@ MUTATIONS = [
         "variance = linear(ops.square(inputs), ops.square(scale))",
         "variance = ops.square(linear(ops.abs(inputs), scale))",
         "tests/layers/test_estimators.py",
+        "test_outputs_have_the_variance_of_the_kernel_and_are_independent",
     ),
     (
         "a replica without images convolves them",
@@ -171,6 +195,7 @@ MUTATIONS = [
         "return filled(lambda rows: convolution(rows, kernel), inputs)",
         "return convolution(inputs, kernel)",
         "tests/training/test_mirrored.py",
+        "test_odd_sizes_have_the_figures_of_one_device",
     ),
     (
         "a replica without images moves the statistics",
@@ -178,6 +203,7 @@ MUTATIONS = [
         "tf.where(is_empty, old, variable.value)",
         "variable.value",
         "tests/training/test_mirrored.py",
+        "test_a_replica_without_images_adds_nothing_in_the_fit_of_keras",
     ),
     (
         "a model that knows its classes is passed whole for every sample",
@@ -185,6 +211,7 @@ MUTATIONS = [
         'not _is_of(type(model).call, "keras"):',
         'not _is_of(type(model), "keras"):',
         "tests/zoo/posterior/test_graph_split.py",
+        "test_a_model_of_the_zoo_is_cut_where_it_draws",
     ),
     (
         "threads read a counter side by side",
@@ -192,5 +219,6 @@ MUTATIONS = [
         "return _COUNTING if eager else contextlib.nullcontext()",
         "return contextlib.nullcontext()",
         "tests/zoo/posterior/test_any_batch.py",
+        "test_threads_draw_apart",
     ),
 ]

@@ -7,10 +7,10 @@ from tests.mutations import __main__ as mutations
 
 @pytest.mark.parametrize("number", range(1, len(mutations.MUTATIONS) + 1))
 def test_bugs_can_be_put_into_the_code_of_today(number):
-    _, path, old, new, tests = mutations.MUTATIONS[number - 1]
+    _, path, old, new, file, test = mutations.MUTATIONS[number - 1]
     assert (mutations.ROOT / path).read_text().count(old) == 1
     assert new != old
-    assert (mutations.ROOT / tests.partition("::")[0]).exists()
+    assert f"def {test}(" in (mutations.ROOT / file).read_text()
 
 
 def test_bugs_are_chosen_by_number_test_and_file():
@@ -19,9 +19,11 @@ def test_bugs_are_chosen_by_number_test_and_file():
     of_file = mutations.chosen(["layers/checks.py"])
     assert {mutations.MUTATIONS[n - 1][1] for n in of_file} == {"layers/checks.py"}
     of_test = mutations.chosen(["tests/layers/test_jax.py"])
-    assert {mutations.MUTATIONS[n - 1][-1] for n in of_test} == {
+    assert {mutations.MUTATIONS[n - 1][-2] for n in of_test} == {
         "tests/layers/test_jax.py"
     }
+    name = mutations.MUTATIONS[of_test[0] - 1][-1]
+    assert of_test[0] in mutations.chosen([f"test_jax.py::{name}"])
 
 
 @pytest.mark.parametrize("word", ["0", "99999", "no_such_test"])

@@ -1,6 +1,7 @@
 """Deliberate bugs of the package `tests`."""
 
-# What the bug is; the file; the code; the code with the bug; the tests to run.
+# What the bug is; the file; the code; the code with the bug; the file of the test that
+# sees it; the name of the test.
 MUTATIONS = [
     (
         "figures that are not numbers are like all others",
@@ -8,6 +9,7 @@ MUTATIONS = [
         "if not abs(value - theirs[key]) <= rate",
         "if abs(value - theirs[key]) > rate",
         "tests/test_full_size.py",
+        "test_one_image_of_10000_and_other_differences_are_seen",
     ),
     (
         "a resumed training at full size is cut as if it began",
@@ -15,6 +17,7 @@ MUTATIONS = [
         "updates - done % updates",
         "updates",
         "tests/test_full_size.py",
+        "test_epochs_are_cut_and_whole_ones_are_not",
     ),
     (
         "what extends the packages runs in them as they are",
@@ -22,6 +25,7 @@ MUTATIONS = [
         "if not _EXTENDS.match(block.code)",
         "if block.code",
         "tests/test_readme.py",
+        "test_the_python_code_runs",
     ),
     (
         "a metric is said to touch a file less",
@@ -29,6 +33,7 @@ MUTATIONS = [
         "| metric | 2 | `training/metrics/x.py`, ",
         "| metric | 1 | ",
         "tests/test_contributing.py",
+        "test_an_example_works_and_touches_these_files",
     ),
     (
         "an example of CONTRIBUTING does not look at what was added",
@@ -36,5 +41,6 @@ MUTATIONS = [
         'f"{family}_smooth_strong"',
         'f"{family}_smooth_mcdo"',
         "tests/test_contributing.py",
+        "test_an_example_works_and_touches_these_files",
     ),
 ]

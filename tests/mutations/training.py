@@ -1,6 +1,7 @@
 """Deliberate bugs of the package `training`."""
 
-# What the bug is; the file; the code; the code with the bug; the tests to run.
+# What the bug is; the file; the code; the code with the bug; the file of the test that
+# sees it; the name of the test.
 MUTATIONS = [
     (
         "memory that is freed is given back at once",
@@ -8,6 +9,7 @@ MUTATIONS = [
         "mallopt(_MMAP_THRESHOLD, 32 * 2**20)",
         "mallopt(_MMAP_THRESHOLD, 2**17)",
         "tests/training/test_distribution.py",
+        "test_memory_that_is_freed_is_used_again",
     ),
     (
         "names of classes stay behind in exports",
@@ -15,6 +17,7 @@ MUTATIONS = [
         "label_files.write(target, posterior.classes)",
         "pass",
         "tests/training/export/test_class_names.py",
+        "test_a_saved_model_gives_the_name_of_the_label",
     ),
     (
         "a link gives the images of a class a second name",
@@ -22,6 +25,7 @@ MUTATIONS = [
         "if other != path:",
         "if False:",
         "tests/training/data/readers/test_folders.py",
+        "test_two_names_of_one_folder_are_refused",
     ),
     (
         "a copy of all classes becomes one of them",
@@ -29,6 +33,7 @@ MUTATIONS = [
         "if twice := names & siblings - {path.name}:",
         "if False:",
         "tests/training/data/readers/test_folders.py",
+        "test_splits_that_are_not_understood_are_refused",
     ),
     (
         "a negative of 16 bits stays one",
@@ -36,6 +41,7 @@ MUTATIONS = [
         "values = 65535 - values if is_negative else values",
         "pass",
         "tests/training/data/readers/test_decoders.py",
+        "test_a_negative_has_its_colors_whatever_its_bits",
     ),
     (
         "labels are those of the data set's own order of classes",
@@ -43,6 +49,7 @@ MUTATIONS = [
         'labels = np.array(places, "int32")[np.asarray(dataset.labels)]',
         "labels = np.asarray(dataset.labels)",
         "tests/training/evaluation/test_class_names.py",
+        "test_classes_in_another_order_or_fewer_are_matched",
     ),
     (
         "a head in another order of classes is kept as it is",
@@ -50,6 +57,7 @@ MUTATIONS = [
         "variable.assign(np.take(value, order, axis=-1))",
         "variable.assign(value)",
         "tests/training/evaluation/test_class_names.py",
+        "test_a_head_keeps_its_classes_in_another_order",
     ),
     (
         "predictions that are loaded are rewritten in place",
@@ -57,6 +65,7 @@ MUTATIONS = [
         'pathlib.Path(path).unlink(missing_ok=True)\n    with open(path, "xb")',
         'with open(path, "wb")',
         "tests/training/evaluation/test_predictions.py",
+        "test_what_was_begun_goes_on_with_fewer_ensemble_sizes",
     ),
     (
         "fewer sizes of what was begun are those of the first places",
@@ -64,6 +73,7 @@ MUTATIONS = [
         'places, done = [old["sizes"].index(size) for size in sizes], old["done"]',
         'places, done = list(range(len(sizes))), old["done"]',
         "tests/training/evaluation/test_predictions.py",
+        "test_what_was_begun_goes_on_with_fewer_ensemble_sizes",
     ),
     (
         "two sets of one name share their predictions",
@@ -71,6 +81,7 @@ MUTATIONS = [
         "while self.known.setdefault(name, content) != content:",
         "while False:",
         "tests/training/data/test_shown_names.py",
+        "test_two_sets_of_one_name_have_their_own_predictions",
     ),
     (
         "values of two test sets are averaged",
@@ -78,6 +89,7 @@ MUTATIONS = [
         "if len(contents) > 1",
         "if len(contents) > 9",
         "tests/training/data/test_shown_names.py",
+        "test_rows_of_different_sets_are_never_averaged",
     ),
     (
         "a training goes on with other labels",
@@ -85,6 +97,7 @@ MUTATIONS = [
         "    digest.update(labels)\n",
         "",
         "tests/training/data/test_fingerprint.py",
+        "test_arrays_count_by_pixels_labels_and_shape",
     ),
     (
         "a training goes on in another precision",
@@ -92,6 +105,7 @@ MUTATIONS = [
         '"precision": model.dtype_policy.name,',
         "",
         "tests/training/test_trainer.py",
+        "test_a_training_knows_its_settings_its_data_and_its_precision",
     ),
     (
         "weights that rounding makes better are not published",
@@ -99,6 +113,7 @@ MUTATIONS = [
         'lost = found["correct_in_float32"] - found["correct"]',
         'lost = abs(found["correct_in_float32"] - found["correct"])',
         "tests/training/publishing/test_half_precision.py",
+        "test_decisions_that_become_right_are_no_reason_to_refuse",
     ),
     (
         "a large NLL may grow by no more than a small one",
@@ -106,6 +121,7 @@ MUTATIONS = [
         " * max(1, found[",
         " * min(1, found[",
         "tests/training/publishing/test_half_precision.py",
+        "test_an_nll_may_grow_by_as_much_as_chance_allows",
     ),
     (
         "one image of a small test set keeps weights from being rounded",
@@ -113,6 +129,7 @@ MUTATIONS = [
         "allowed = max(_CHANCE, tolerance",
         "allowed = max(0, tolerance",
         "tests/training/publishing/test_half_precision.py",
+        "test_as_many_decisions_may_tip_over_as_chance_allows",
     ),
     (
         "a warm-up takes all epochs of a short training",
@@ -120,6 +137,7 @@ MUTATIONS = [
         'values["warmup_epochs"] = epochs - 1',
         'values["warmup_epochs"] = epochs',
         "tests/training/cli/test_train.py",
+        "test_a_warm_up_that_nobody_asked_for_fits",
     ),
     (
         "settings are not checked for their ranges",
@@ -127,6 +145,7 @@ MUTATIONS = [
         "if not _fits(is_in, getattr(self, name))",
         "if False",
         "tests/training/recipes/test_recipes.py",
+        "test_a_setting_out_of_its_range_is_refused_by_name",
     ),
     (
         "a foreign model is looked at in no particular mode",
@@ -134,6 +153,7 @@ MUTATIONS = [
         "        answers = split.suffix(split.prefix(ops.convert_to_tensor(images)))\n",
         "        answers = model(images)\n",
         "tests/contracts/test_looking.py",
+        "test_weights_are_equal_before_and_after",
     ),
     (
         "commands hold errors of TensorFlow back",
@@ -141,6 +161,7 @@ MUTATIONS = [
         "                if not any(words in line for words in chatter):\n",
         "                if False:\n",
         "tests/training/cli/test_quiet.py",
+        "test_errors_are_seen_and_chatter_is_not",
     ),
     (
         "the update of a step forgets Nesterov",
@@ -148,6 +169,7 @@ MUTATIONS = [
         "use_nesterov=self.nesterov",
         "use_nesterov=False",
         "tests/training/test_step.py",
+        "test_updates_as_keras_does",
     ),
     (
         "a training step draws operation by operation",
@@ -155,6 +177,7 @@ MUTATIONS = [
         "with compilation.fused():",
         "if True:",
         "tests/training/test_step.py",
+        "test_a_step_compiles_its_draws_and_nothing_else",
     ),
     (
         "Unc-90 is a share of the hits",
@@ -162,6 +185,7 @@ MUTATIONS = [
         'lambda card: 1 - card("accuracy")',
         'lambda card: card("accuracy")',
         "tests/training/evaluation/test_card_check.py",
+        "test_three_of_few_examples_may_move_over_a_bound",
     ),
     (
         "means of corruptions in place of medians in the boxes",
@@ -169,6 +193,7 @@ MUTATIONS = [
         "middles = list(map(statistics.median, groups.values()))",
         "middles = list(map(statistics.fmean, groups.values()))",
         "tests/training/report/test_page.py",
+        "test_boxes_are_over_the_corruptions",
     ),
     (
         "resized images under the numbers of others",
@@ -176,6 +201,7 @@ MUTATIONS = [
         "    return np.stack([_adapted(image, *image_shape) for image in images])",
         "    return np.stack([_adapted(i, *image_shape) for i in images[::-1]])",
         "tests/training/data/test_resize.py",
+        "test_pixels_are_those_of_a_bilinear_filter",
     ),
     (
         "bins of the ECE closed at the wrong end",
@@ -183,6 +209,7 @@ MUTATIONS = [
         "xp.searchsorted(_lower_edges(xp, num_bins), values)",
         'xp.searchsorted(_lower_edges(xp, num_bins), values, "right")',
         "tests/training/metrics/test_scores.py",
+        "test_ece_puts_a_confidence_on_an_edge_in_the_bin_below",
     ),
     (
         "a confidence of 0.9 is certain",
@@ -190,6 +217,7 @@ MUTATIONS = [
         "xp.max(probs, axis=1, initial=0) > CERTAIN",
         "xp.max(probs, axis=1, initial=0) >= CERTAIN",
         "tests/training/metrics/test_scores.py",
+        "test_a_confidence_of_exactly_90_percent_is_not_certain",
     ),
     (
         "IoU counts classes that do not occur",
@@ -197,6 +225,7 @@ MUTATIONS = [
         "occurs = actual > 0",
         "occurs = actual + predicted > 0",
         "tests/training/metrics/test_oracles.py",
+        "test_iou_agrees_with_scikit_learn",
     ),
     (
         "equal confidences are ranked by the order of the data",
@@ -204,6 +233,7 @@ MUTATIONS = [
         "np.diff(confidence, prepend=np.inf)",
         "np.ones_like(confidence)",
         "tests/training/metrics/test_curves.py",
+        "test_risks_match_loops_over_all_orders_of_equal_confidences",
     ),
     (
         "ties of out-of-distribution scores count in full",
@@ -211,6 +241,7 @@ MUTATIONS = [
         'np.searchsorted(inside, outside, side="left").sum()',
         'np.searchsorted(inside, outside, side="right").sum()',
         "tests/training/metrics/test_detection.py",
+        "test_detection_agrees_with_scikit_learn",
     ),
     (
         "mCE is a quotient of means, not a mean of quotients",
@@ -218,6 +249,7 @@ MUTATIONS = [
         "100 * np.mean(sums / base)",
         "100 * np.mean(sums) / np.mean(base)",
         "tests/training/metrics/test_robustness.py",
+        "test_means_and_quotients_match_loops",
     ),
     (
         "sums of a Keras metric lose what float32 rounds off",
@@ -225,6 +257,7 @@ MUTATIONS = [
         "self._excess.assign((after - before) - added)",
         "pass",
         "tests/training/metrics/test_keras_metrics.py",
+        "test_small_batches_count_after_many_examples",
     ),
     (
         "bins of a Keras metric have edges that are rounded up",
@@ -232,6 +265,7 @@ MUTATIONS = [
         "np.nextafter(single, np.float32(0)), single)",
         "single, single)",
         "tests/training/metrics/test_keras_metrics.py",
+        "test_bins_agree_where_every_confidence_lies_on_an_edge",
     ),
     (
         "two trainings write to one folder",
@@ -239,6 +273,7 @@ MUTATIONS = [
         "with files.claimed(folder):",
         "if folder.mkdir(parents=True) or True:",
         "tests/training/cli/test_train.py",
+        "test_another_training_is_refused_and_touches_nothing",
     ),
     (
         "a training keeps the record of one that never began",
@@ -246,6 +281,7 @@ MUTATIONS = [
         "if is_new or not (folder / training_record.FILE).exists():",
         "if not (folder / training_record.FILE).exists():",
         "tests/training/cli/test_train.py",
+        "test_the_record_is_that_of_the_training_that_begins",
     ),
     (
         "weights are rounded whatever it costs",
@@ -253,6 +289,7 @@ MUTATIONS = [
         "if not (lost <= allowed and",
         "if not (True or lost <= allowed and",
         "tests/training/publishing/test_half_precision.py",
+        "test_more_decisions_that_tip_over_are_refused_and_leave_the_weights",
     ),
     (
         "the metrics of a stopped epoch are forgotten",
@@ -260,6 +297,7 @@ MUTATIONS = [
         "variable.assign(value)",
         "pass",
         "tests/training/test_trainer.py",
+        "test_goes_on_bit_for_bit_after_each_stop",
     ),
     (
         "each epoch begins with the averages of the one before",
@@ -267,6 +305,7 @@ MUTATIONS = [
         "def finalize_variable_values(self, var_list):",
         "def unused(self, var_list):",
         "tests/training/test_trainer.py",
+        "test_the_current_weights_go_on_behind_the_averages",
     ),
     (
         "averaged weights keep the statistics of the last ones",
@@ -274,6 +313,7 @@ MUTATIONS = [
         "update_batch_statistics(trained, data.images, batch_size, seed=seed)",
         "pass",
         "tests/training/test_trainer.py",
+        "test_ends_with_the_moving_averages_of_the_weights",
     ),
     (
         "the divergence is not divided by the number of examples",
@@ -281,6 +321,7 @@ MUTATIONS = [
         "divergence_per_example(self.num_examples)",
         "divergence_per_example(1)",
         "tests/test_survival.py",
+        "test_penalties_of_other_layers_are_theirs_alone",
     ),
     (
         "glass shows what a neighbor was before the pass",
@@ -288,6 +329,7 @@ MUTATIONS = [
         "source[pixels] = following",
         "source[pixels] = ahead",
         "tests/training/corruptions/test_blur.py",
+        "test_glass_blur_follows_the_published_loop",
     ),
     (
         "the weights of motion are not normalized as they come",
@@ -295,6 +337,7 @@ MUTATIONS = [
         "shares = weights / np.cumsum(weights)",
         "shares = weights / weights.sum()",
         "tests/training/corruptions/test_blur.py",
+        "test_motion_is_a_weighted_mean_along_a_ray",
     ),
     (
         "corruptions round",
@@ -302,6 +345,7 @@ MUTATIONS = [
         "shift = _WHOLE[values.dtype] - 0.5",
         "shift = 0.0",
         "tests/training/corruptions/test_oracles.py",
+        "test_colors_are_those_of_scikit_image",
     ),
     (
         "fog takes the next column for the one before",
@@ -309,6 +353,7 @@ MUTATIONS = [
         "between = centers + _previous(centers, 1)",
         "between = centers + _following(centers, 1)",
         "tests/training/corruptions/test_oracles.py",
+        "test_fog_is_the_published_fractal",
     ),
     (
         "the tables of shot noise take the wrong share",
@@ -316,6 +361,7 @@ MUTATIONS = [
         "mass[rows, high] -= 1 - mass[rows, low]",
         "mass[rows, high] -= mass[rows, low]",
         "tests/training/corruptions/test_oracles.py",
+        "test_the_tables_of_shot_noise_hold_the_poisson_distribution",
     ),
     (
         "the random field of elastic is cut at four deviations",
@@ -323,6 +369,7 @@ MUTATIONS = [
         "radius = int(3 * sigma + 0.5)",
         "radius = int(4 * sigma + 0.5)",
         "tests/training/corruptions/test_blur.py",
+        "test_elastic_transform_is_that_of_scipy",
     ),
     (
         "corruptions that draw random numbers get none",
@@ -330,6 +377,7 @@ MUTATIONS = [
         '["rng"].default is None',
         '["rng"].default',
         "tests/training/corruptions/test_corruptions.py",
+        "test_shape_and_input_stay",
     ),
     (
         "images depend on their batch",
@@ -337,6 +385,7 @@ MUTATIONS = [
         "generator(seed, numbers[index], name, severity)",
         "generator(seed, index - start, name, severity)",
         "tests/training/corruptions/test_corruptions.py",
+        "test_an_array_gives_the_pixels_of_its_images",
     ),
     (
         "processes count the images of their part",
@@ -344,6 +393,7 @@ MUTATIONS = [
         "list(numbers[start:stop])",
         "list(numbers[: stop - start])",
         "tests/training/corruptions/test_corruptions.py",
+        "test_other_processes_give_the_same_pixels",
     ),
     (
         "normal numbers have half of their table",
@@ -351,6 +401,7 @@ MUTATIONS = [
         "rng.integers(0, 2**16, shape, np.uint16)",
         "rng.integers(0, 2**15, shape, np.uint16)",
         "tests/training/corruptions/test_oracles.py",
+        "test_noise_has_its_moments",
     ),
     (
         "enlarged flakes mix their lines the other way",
@@ -358,6 +409,7 @@ MUTATIONS = [
         "lines[first] * (1 - share) + lines[second] * share",
         "lines[first] * share + lines[second] * (1 - share)",
         "tests/training/corruptions/test_oracles.py",
+        "test_flakes_are_enlarged_as_by_scipy",
     ),
     (
         "kept frost does not depend on its textures",
@@ -365,6 +417,7 @@ MUTATIONS = [
         'f"{_EDITION} {source} {',
         'f"{_EDITION} {',
         "tests/training/data/test_corrupted.py",
+        "test_other_textures_of_frost_make_another_file",
     ),
     (
         "every server starts from the same noise",
@@ -372,6 +425,7 @@ MUTATIONS = [
         "seed=0, seed2=0",
         "seed=1, seed2=2",
         "tests/training/export/test_saved_model.py",
+        "test_servers_and_their_threads_draw_noise_of_their_own",
     ),
     (
         "a device has one seed",
@@ -379,6 +433,7 @@ MUTATIONS = [
         "posterior.sample(images, 0 if seed is None else seed, 0)",
         "posterior.sample(images, 0, 0)",
         "tests/training/export/test_saved_model.py",
+        "test_a_deterministic_export_computes_the_probabilities_of_the_model",
     ),
     (
         "eight bits hold the probabilities, too",
@@ -386,6 +441,7 @@ MUTATIONS = [
         '_FLOAT_OPERATORS = ("SOFTMAX", "MEAN")',
         '_FLOAT_OPERATORS = ("MEAN",)',
         "tests/training/export/test_litert.py",
+        "test_real_images_have_the_probabilities_of_keras",
     ),
     (
         "weights lie anywhere in a LiteRT file",
@@ -393,6 +449,7 @@ MUTATIONS = [
         "_ALIGNMENT = 16",
         "_ALIGNMENT = 1",
         "tests/training/export/test_litert.py",
+        "test_compact_files_differ_in_names_alone",
     ),
     (
         "a calibration takes the first images",
@@ -400,6 +457,7 @@ MUTATIONS = [
         "np.arange(count) * len(images) // count",
         "np.arange(count)",
         "tests/training/export/test_litert_errors.py",
+        "test_calibration_images_are_spread_over_the_training_images",
     ),
     (
         "logits are served as probabilities",
@@ -407,6 +465,7 @@ MUTATIONS = [
         "    probs = predictive.probs(logits)",
         "    probs = ops.mean(logits, axis=0)",
         "tests/training/export/test_saved_model.py",
+        "test_a_deterministic_export_computes_the_probabilities_of_the_model",
     ),
     (
         "an export that differs is kept",
@@ -414,6 +473,7 @@ MUTATIONS = [
         "not (largest <= tolerance and",
         "(largest > 9 and",
         "tests/training/export/test_checked.py",
+        "test_an_export_that_differs_leaves_nothing",
     ),
     (
         "images are translated down",
@@ -421,6 +481,7 @@ MUTATIONS = [
         "np.roll(images, pixels, axis=2)",
         "np.roll(images, pixels, axis=1)",
         "tests/training/data/test_shifted.py",
+        "test_translation_wraps_around",
     ),
     (
         "rotation fills with the nearest pixel",
@@ -428,6 +489,7 @@ MUTATIONS = [
         "degrees, reshape=False",
         'degrees, reshape=False, mode="nearest"',
         "tests/training/data/test_shifted.py",
+        "test_rotation_is_the_published_one",
     ),
     (
         "labels of sequences are in the order of frames",
@@ -435,6 +497,7 @@ MUTATIONS = [
         "labels=np.repeat(data.labels, frames)",
         "labels=np.tile(data.labels, frames)",
         "tests/training/data/test_perturbed.py",
+        "test_all_frames_of_the_first_example_come_first",
     ),
     (
         "frames have the random numbers of the batch",
@@ -442,6 +505,7 @@ MUTATIONS = [
         "name, index=first + i)",
         "name, index=i)",
         "tests/training/data/test_perturbed.py",
+        "test_frames_do_not_depend_on_how_they_are_indexed",
     ),
     (
         "tilt turns about one axis the other way",
@@ -449,6 +513,7 @@ MUTATIONS = [
         "[[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]]",
         "[[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]]",
         "tests/training/corruptions/test_sequences.py",
+        "test_tilt_is_the_published_projection",
     ),
     (
         "records are read from the first file",
@@ -456,6 +521,7 @@ MUTATIONS = [
         "found.append((number, offset, label))",
         "found.append((0, offset, label))",
         "tests/training/data/readers/test_tfds.py",
+        "test_images_of_different_sizes_are_resized_when_they_are_indexed",
     ),
     (
         "gray takes blue for red",
@@ -463,6 +529,7 @@ MUTATIONS = [
         "image @ LUMINANCE",
         "image @ LUMINANCE[::-1]",
         "tests/training/data/test_small.py",
+        "test_gray_and_rgb_become_each_other",
     ),
     (
         "names in the report are markup",
@@ -470,6 +537,7 @@ MUTATIONS = [
         "autoescape=True",
         "autoescape=False",
         "tests/training/report/test_page.py",
+        "test_names_are_text_and_never_markup",
     ),
     (
         "the report shows the smallest ensemble",
@@ -477,6 +545,7 @@ MUTATIONS = [
         "sizes[max(sizes)]",
         "sizes[min(sizes)]",
         "tests/training/report/test_page.py",
+        "test_the_headline_has_the_values_of_the_rows",
     ),
     (
         "the better a cell of a heat map, the darker",
@@ -484,6 +553,7 @@ MUTATIONS = [
         "place if worse > 0 else 1 - place",
         "1 - place if worse > 0 else place",
         "tests/training/report/test_page.py",
+        "test_the_heat_maps_have_the_values_on_one_scale",
     ),
     (
         "data sets that are put together weigh the same in each bin",
@@ -491,6 +561,7 @@ MUTATIONS = [
         "weights = counts / np.where(total > 0, total, 1)",
         "weights = np.ones_like(counts) / len(counts)",
         "tests/training/report/test_confidence.py",
+        "test_reliability_is_that_of_all_corruptions_put_together",
     ),
     (
         "the pictures are of the least confident mistakes",
@@ -498,6 +569,7 @@ MUTATIONS = [
         "key=lambda m: (-m[0], m[2])",
         "key=lambda m: (m[0], m[2])",
         "tests/training/report/test_confidence.py",
+        "test_the_mistakes_are_the_most_confident_ones_with_their_pictures",
     ),
     (
         "an interrupted evaluation starts one batch late",
@@ -505,6 +577,7 @@ MUTATIONS = [
         "done, now = first + count, time.monotonic()",
         "done, now = first + 2 * count, time.monotonic()",
         "tests/training/evaluation/test_predictions.py",
+        "test_what_is_stored_follows_the_definitions",
     ),
     (
         "predictions of other weights are taken",
@@ -512,6 +585,7 @@ MUTATIONS = [
         "            digest.update(value)",
         "            digest.update(value[:0])",
         "tests/training/evaluation/test_predictions.py",
+        "test_other_weights_and_other_layers_are_other_models",
     ),
     (
         "a passed image is passed again",
@@ -519,6 +593,7 @@ MUTATIONS = [
         'if not odd and sizes <= set(old["sizes"]):',
         'if not odd and sizes < set(old["sizes"]):',
         "tests/training/evaluation/test_sweep.py",
+        "test_each_image_is_passed_once_per_model_and_then_never_again",
     ),
     (
         "the energy has the wrong sign",
@@ -526,6 +601,7 @@ MUTATIONS = [
         '"energy": -means(',
         '"energy": means(',
         "tests/training/evaluation/test_predictions.py",
+        "test_what_is_stored_follows_the_definitions",
     ),
     (
         "scaled energies are of unscaled logits",
@@ -533,6 +609,7 @@ MUTATIONS = [
         "np.log(probs) - stored.energy",
         "np.log(probs) - 0 * stored.energy",
         "tests/training/evaluation/test_sweep.py",
+        "test_scaled_predictions_are_those_of_the_posterior",
     ),
     (
         "a scaler takes the passes of a model with other weights",
@@ -540,6 +617,7 @@ MUTATIONS = [
         "if same is not None and not _is_same(same.passes, inner, asked):",
         "if False:",
         "tests/training/evaluation/test_sweep.py",
+        "test_a_scaler_of_other_weights_has_passes_of_its_own",
     ),
     (
         "a random model of others runs once",
@@ -547,6 +625,7 @@ MUTATIONS = [
         "posterior.is_deterministic(_noise(model.input_shape[1:]))",
         "True",
         "tests/training/evaluation/test_external_models.py",
+        "test_one_that_draws_runs_as_often_as_it_is_asked",
     ),
     (
         "NaN is no deviation from a card",
@@ -554,6 +633,7 @@ MUTATIONS = [
         "if not difference <= bound:",
         "if difference > bound:",
         "tests/training/evaluation/test_card_check.py",
+        "test_a_value_outside_of_the_tolerance_is_one_line",
     ),
     (
         "batch statistics leave out how far the means of batches are apart",
@@ -561,6 +641,7 @@ MUTATIONS = [
         "np.average(variances + (means - mean) ** 2, 0, counts)",
         "np.average(variances, 0, counts)",
         "tests/training/test_batch_statistics.py",
+        "test_the_statistics_are_those_of_all_values",
     ),
     (
         "batch statistics count small batches like large ones",
@@ -568,6 +649,7 @@ MUTATIONS = [
         "mean = np.average(means, 0, counts)",
         "mean = np.mean(means, 0)",
         "tests/training/test_batch_statistics.py",
+        "test_the_statistics_are_those_of_all_values",
     ),
     (
         "batch statistics take the images in their order",
@@ -575,6 +657,7 @@ MUTATIONS = [
         "np.random.default_rng(seed).permutation(len(images))",
         "np.arange(len(images))",
         "tests/training/test_batch_statistics.py",
+        "test_the_statistics_are_those_of_all_values",
     ),
     (
         "batch statistics are measured while normalizing by the old statistics",
@@ -582,6 +665,7 @@ MUTATIONS = [
         "x, mean, variance, layer.axis",
         "x, layer.moving_mean, layer.moving_variance, layer.axis",
         "tests/training/test_batch_statistics.py",
+        "test_the_statistics_are_those_of_all_values",
     ),
     (
         "as many other classes keep the head",
@@ -589,6 +673,7 @@ MUTATIONS = [
         "elif weights.num_classes == len(classes):",
         "elif False:",
         "tests/training/test_initial_weights.py",
+        "test_as_many_other_classes_have_a_new_head_too",
     ),
     (
         "a checkpoint forgets what its training started from",
@@ -596,6 +681,7 @@ MUTATIONS = [
         '"initial_weights": initial_weights,',
         "",
         "tests/training/test_trainer.py",
+        "test_refuses_the_checkpoint_of_other_initial_weights",
     ),
     (
         "random parts of images lie half a pixel off",
@@ -603,6 +689,7 @@ MUTATIONS = [
         "uniform[2] + (width - 1) / 2",
         "uniform[2]",
         "tests/training/test_augment.py",
+        "test_a_resized_crop_has_the_sizes_and_places_of_the_inception_paper",
     ),
     (
         "small parts of images are as likely as if sides were uniform",
@@ -610,6 +697,7 @@ MUTATIONS = [
         "side = ops.sqrt(smallest + (1 - smallest) * uniform[0])",
         "side = smallest**0.5 + (1 - smallest**0.5) * uniform[0]",
         "tests/training/test_augment.py",
+        "test_a_resized_crop_has_the_sizes_and_places_of_the_inception_paper",
     ),
     (
         "encoded images are served as halves of their pixels",
@@ -617,6 +705,7 @@ MUTATIONS = [
         "serve(encoded_images.decode(image_bytes, posterior.image_shape))",
         "serve(encoded_images.decode(image_bytes, posterior.image_shape) // 2)",
         "tests/training/export/test_saved_model.py",
+        "test_a_deterministic_export_computes_the_probabilities_of_the_model",
     ),
     (
         "encoded photographs are not turned",
@@ -624,6 +713,7 @@ MUTATIONS = [
         "tf.strings.length(found) == 1",
         "tf.strings.length(found) == 2",
         "tests/training/export/test_encoded_images.py",
+        "test_photographs_are_turned_as_their_cameras_say",
     ),
     (
         "encoded images are cropped at the corner",
@@ -631,6 +721,7 @@ MUTATIONS = [
         "start = (side - crop) / 2",
         "start = 0 * (side - crop)",
         "tests/training/export/test_encoded_images.py",
+        "test_every_kind_of_file_is_resized_as_by_pillow",
     ),
     (
         "Pillow rounds once",
@@ -638,6 +729,7 @@ MUTATIONS = [
         "wide = _rounded(tf.matmul(_double(channel), columns, transpose_b=True))",
         "wide = tf.matmul(_double(channel), columns, transpose_b=True) / (1 << 22)",
         "tests/training/export/test_encoded_images.py",
+        "test_every_kind_of_file_is_resized_as_by_pillow",
     ),
     (
         "images of few bits are transparent",
@@ -645,6 +737,7 @@ MUTATIONS = [
         "        depth < 8,",
         "        depth < 1,",
         "tests/training/export/test_encoded_images.py",
+        "test_every_kind_of_file_is_resized_as_by_pillow",
     ),
     (
         "two exports take the same version",
@@ -652,6 +745,7 @@ MUTATIONS = [
         'with files.locked(root / ".lock"):',
         "if True:",
         "tests/training/export/test_serving_folder.py",
+        "test_exports_at_the_same_time_get_versions_of_their_own",
     ),
     (
         "an export replaces the last version",
@@ -659,6 +753,7 @@ MUTATIONS = [
         "str(_last_version(root / name) + 1)",
         "str(max(_last_version(root / name), 1))",
         "tests/training/export/test_serving_folder.py",
+        "test_exports_at_the_same_time_get_versions_of_their_own",
     ),
     (
         "a new model takes the place of the others on the server",
@@ -666,6 +761,7 @@ MUTATIONS = [
         "    model = models.add(name=name",
         "    del models[:]\n    model = models.add(name=name",
         "tests/training/export/test_serving_folder.py",
+        "test_the_configuration_names_each_model_once_and_keeps_two_versions",
     ),
     (
         "the warm-up forgets a signature",
@@ -673,6 +769,7 @@ MUTATIONS = [
         'if not name.startswith("__"))',
         'if not name.startswith(("__", "sample")))',
         "tests/training/export/test_serving.py",
+        "test_the_warm_up_calls_every_signature_with_one_and_with_more_images",
     ),
     (
         "a row that fills up a batch counts as an image",
@@ -680,6 +777,7 @@ MUTATIONS = [
         'weights = np.zeros(len(rows), "float32")',
         'weights = np.ones(len(rows), "float32")',
         "tests/training/test_mirrored.py",
+        "test_odd_sizes_have_the_figures_of_one_device",
     ),
     (
         "the last batch of an evaluation weighs as much as the others",
@@ -687,6 +785,7 @@ MUTATIONS = [
         "weight = len(starts) * rows / len(data) if fill else None",
         "weight = rows / batch_size if fill else None",
         "tests/training/test_mirrored.py",
+        "test_odd_sizes_have_the_figures_of_one_device",
     ),
     (
         "batch statistics are also of rows that fill up a batch",
@@ -694,6 +793,7 @@ MUTATIONS = [
         "rows = inputs if count is None else inputs[:count]",
         "rows, count = inputs, None",
         "tests/training/test_mirrored.py",
+        "test_odd_sizes_have_the_figures_of_one_device",
     ),
     (
         "the coarse labels of CIFAR-100 are taken for the fine ones",
@@ -701,6 +801,7 @@ MUTATIONS = [
         "own = np.asarray(labels[kind])",
         "own = np.asarray(labels[next(iter(labels))])",
         "tests/training/data/readers/test_cifar_files.py",
+        "test_every_layout_gives_the_pixels_and_labels_that_were_written",
     ),
     (
         "rows and columns of a CIFAR image change places",
@@ -708,6 +809,7 @@ MUTATIONS = [
         "transpose(0, 2, 3, 1)",
         "transpose(0, 3, 2, 1)",
         "tests/training/data/readers/test_cifar_files.py",
+        "test_every_layout_gives_the_pixels_and_labels_that_were_written",
     ),
     (
         "the end of an archive, where its checksum is, is not read",
@@ -715,6 +817,7 @@ MUTATIONS = [
         "while file.read(1 << 20):",
         "while False:",
         "tests/training/data/readers/test_cifar_files.py",
+        "test_a_damaged_archive_is_named",
     ),
     (
         "copies of an image under two labels are on two sides",
@@ -722,6 +825,7 @@ MUTATIONS = [
         "np.split(order, starts)",
         "np.split(order, np.arange(1, len(order)))",
         "tests/training/data/test_validation.py",
+        "test_equal_images_are_on_one_side_also_under_two_labels",
     ),
     (
         "the validation set depends on the order of the images",
@@ -729,6 +833,7 @@ MUTATIONS = [
         'order = np.argsort(identities, kind="stable")',
         "order = np.arange(len(identities))",
         "tests/training/data/test_validation.py",
+        "test_the_choice_is_that_of_the_smallest_hashes_of_each_class",
     ),
     (
         "a training sees the validation set",
@@ -736,6 +841,7 @@ MUTATIONS = [
         'shown("train", load("train"))',
         'shown("train", datasets.load(name, "train", data_dir, holdout=0))',
         "tests/training/cli/test_train.py",
+        "test_trains_by_names_and_leaves_all_files",
     ),
     (
         "weights that saw the validation set may be calibrated on it in silence",
@@ -743,6 +849,7 @@ MUTATIONS = [
         'trained.seen.get("held_out", 0) >= data.held_out > 0',
         "data.held_out > 0",
         "tests/training/evaluation/test_seen.py",
+        "test_weights_that_were_trained_on_these_images_warn",
     ),
     (
         "images that were in the training are left out of the clean images alone",
@@ -750,6 +857,7 @@ MUTATIONS = [
         "np.repeat(~seen, data.frames)",
         "np.tile(~seen, data.frames)",
         "tests/training/evaluation/test_seen.py",
+        "test_what_a_training_saw_is_left_out_of_all_that_is_made_of_it",
     ),
     (
         "images are recorded at the places of a batch",
@@ -757,6 +865,7 @@ MUTATIONS = [
         "some = places[new]",
         "some = np.flatnonzero(new)",
         "tests/training/data/test_identities.py",
+        "test_what_was_read_already_is_not_read_again",
     ),
     (
         "images of several makers are averaged",
@@ -764,6 +873,7 @@ MUTATIONS = [
         "if len(makers := _makers(grid.values())) > 1:\n        raise",
         "if len(makers := _makers(grid.values())) > 9:\n        raise",
         "tests/training/metrics/test_robustness.py",
+        "test_images_of_several_makers_are_not_averaged",
     ),
     (
         "a validation set is a class",
@@ -771,6 +881,7 @@ MUTATIONS = [
         '"validation": ("val", "valid", "validation", "dev"),',
         '"validation": ("validation", "dev"),',
         "tests/training/data/readers/test_folders.py",
+        "test_folders_of_splits_are_no_classes",
     ),
     (
         "a class is seen in the test set alone",
@@ -778,6 +889,7 @@ MUTATIONS = [
         "is_test[0] = False  # What is never seen cannot be learned.",
         "pass",
         "tests/training/data/readers/test_folders.py",
+        "test_each_class_keeps_an_image_for_training",
     ),
     (
         "of 16 bits the lower 8 are used",
@@ -785,6 +897,7 @@ MUTATIONS = [
         "(values >> 8).astype(np.uint8)",
         "values.astype(np.uint8)",
         "tests/training/data/readers/test_decoders.py",
+        "test_folder_server_and_clients_see_the_same_pixels",
     ),
     (
         "a sample of the first class alone",
@@ -792,6 +905,7 @@ MUTATIONS = [
         "place[members] = (np.arange(len(members)) + 0.5) / len(members)",
         "place[members] = label",
         "tests/training/evaluation/test_selection.py",
+        "test_a_sample_has_of_each_class_its_share",
     ),
     (
         "a check on other images than those of the card",
@@ -799,6 +913,7 @@ MUTATIONS = [
         'image_data.STRATIFIED if row.get("selection") else "first"',
         "image_data.STRATIFIED",
         "tests/training/evaluation/test_selection.py",
+        "test_a_check_takes_the_images_that_the_card_took",
     ),
     (
         "copies that fill up a batch on JAX move the images behind them",
@@ -806,6 +921,7 @@ MUTATIONS = [
         'if keras.backend.backend() == "jax" else (batch_size, replicas)',
         'if keras.backend.backend() == "none" else (batch_size, replicas)',
         "tests/training/test_trainer.py",
+        "test_two_devices_of_jax_have_the_losses_and_masks_of_one",
     ),
     (
         "the predictions for views need not agree",
@@ -813,6 +929,7 @@ MUTATIONS = [
         "WEIGHT * divergence(logits)",
         "0.0 * divergence(logits)",
         "tests/training/objectives/test_augmix.py",
+        "test_a_step_minimizes_the_loss_of_the_first_view_and_the_consistency_of_all",
     ),
     (
         "metrics of a step are those of a mixture",
@@ -820,6 +937,7 @@ MUTATIONS = [
         "return logits[:, 0]",
         "return logits[:, 1]",
         "tests/training/objectives/test_augmix.py",
+        "test_a_step_minimizes_the_loss_of_the_first_view_and_the_consistency_of_all",
     ),
     (
         "penalties of layers are no part of an objective",
@@ -827,6 +945,7 @@ MUTATIONS = [
         "penalties = list(self.losses)",
         "penalties = []",
         "tests/training/objectives/test_augmix.py",
+        "test_a_step_minimizes_the_loss_of_the_first_view_and_the_consistency_of_all",
     ),
     (
         "an epoch begins again where a training goes on inside of it",
@@ -834,6 +953,7 @@ MUTATIONS = [
         "if trained.objective.begin_epoch and not keeper.first_step:",
         "if trained.objective.begin_epoch:",
         "tests/training/objectives/test_objective.py",
+        "test_one_function_and_one_line_are_an_objective",
     ),
     (
         "the state of an objective is not in the checkpoint",
@@ -841,6 +961,7 @@ MUTATIONS = [
         '"model": model.variables,',
         '"model": model.weights,',
         "tests/training/objectives/test_objective.py",
+        "test_one_function_and_one_line_are_an_objective",
     ),
     (
         "all views are the same mixture",
@@ -848,6 +969,7 @@ MUTATIONS = [
         "random.fold(keys, _VIEW + number)",
         "random.fold(keys, _VIEW)",
         "tests/training/objectives/test_objective.py",
+        "test_views_are_augmented_apart_and_alike_again",
     ),
     (
         "every chain has three operations",
@@ -855,6 +977,7 @@ MUTATIONS = [
         "operation = ops.where(place < depth, operation, -1)",
         "pass",
         "tests/training/test_augment_chains.py",
+        "test_a_mixture_is_the_loop_of_the_paper",
     ),
     (
         "an equalized image has the values of its histogram before the last",
@@ -862,6 +985,7 @@ MUTATIONS = [
         "(step // 2 + below)",
         "(step + below)",
         "tests/training/test_augment_chains.py",
+        "test_an_operation_is_that_of_pillow",
     ),
     (
         "adamw decays weights as gradient descent does",
@@ -869,6 +993,7 @@ MUTATIONS = [
         "weight_decay=recipe.weight_decay,",
         "weight_decay=recipe.weight_decay / (1 - recipe.momentum),",
         "tests/training/test_step.py",
+        "test_adamw_follows_the_algorithm_of_its_paper",
     ),
     (
         "pixels move and their labels stay",
@@ -876,6 +1001,7 @@ MUTATIONS = [
         "if together and data.labels.ndim > 1:",
         "if False:",
         "tests/test_pixels.py",
+        "test_labels_that_do_not_fit_the_logits_are_refused",
     ),
     (
         "copies are looked for in each split alone",
@@ -886,6 +1012,7 @@ MUTATIONS = [
         "    identities = parts[0].identities\n"
         "    places = _places(parts)\n",
         "tests/training/data/audit/test_audit.py",
+        "test_everything_that_was_put_into_a_folder_is_found",
     ),
     (
         "images that look alike are compared in one part of their bits",
@@ -893,5 +1020,6 @@ MUTATIONS = [
         "for start, stop in zip(edges[:-1], edges[1:], strict=True):",
         "for start, stop in zip(edges[:1], edges[1:2], strict=True):",
         "tests/training/data/audit/test_audit.py",
+        "test_everything_that_was_put_into_a_folder_is_found",
     ),
 ]

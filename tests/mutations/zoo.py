@@ -1,6 +1,7 @@
 """Deliberate bugs of the package `zoo`."""
 
-# What the bug is; the file; the code; the code with the bug; the tests to run.
+# What the bug is; the file; the code; the code with the bug; the file of the test that
+# sees it; the name of the test.
 MUTATIONS = [
     (
         "one kind of optional weights in a file calls for all kinds",
@@ -8,6 +9,7 @@ MUTATIONS = [
         "if _kind(name) not in kinds:",
         "if not kinds & {_kind(other) for other in optional(model)}:",
         "tests/zoo/presets/test_weight_file.py",
+        "test_weights_that_a_layer_declares_optional_need_not_be_in_a_file",
     ),
     (
         "the axis of samples is taken for the batch",
@@ -15,6 +17,7 @@ MUTATIONS = [
         "        check_axes(self)\n",
         "",
         "tests/zoo/posterior/test_inputs.py",
+        "test_keras_does_not_take_samples_for_a_batch",
     ),
     (
         "each batch of many images has the noise of the first one",
@@ -22,6 +25,7 @@ MUTATIONS = [
         "seed=seed, offset=start",
         "seed=seed",
         "tests/zoo/posterior/test_inputs.py",
+        "test_many_images_have_the_samples_of_one_call",
     ),
     (
         "a softmax under another name is taken for logits",
@@ -29,6 +33,7 @@ MUTATIONS = [
         'hasattr(operation, "kernel") and activation in _LINEAR',
         'hasattr(operation, "kernel")',
         "tests/zoo/test_outputs.py",
+        "test_a_softmax_of_another_name_is_found_at_every_door",
     ),
     (
         "images in [0, 1] pass for pixels",
@@ -36,6 +41,7 @@ MUTATIONS = [
         "self.takes_bytes = takes_bytes(model)",
         "self.takes_bytes = False",
         "tests/zoo/posterior/test_inputs.py",
+        "test_images_that_are_scaled_already_are_refused_where_the_model_scales",
     ),
     (
         "a rate that is set after the first call does not count",
@@ -43,6 +49,7 @@ MUTATIONS = [
         "for layer in self._drawing",
         "for layer in ()",
         "tests/zoo/posterior/test_inputs.py",
+        "test_a_rate_that_is_set_after_the_first_call_counts",
     ),
     (
         "a folder of the user is a data set of the hub",
@@ -50,6 +57,7 @@ MUTATIONS = [
         "preset.data and not preset.data_is_own",
         "preset.data",
         "tests/zoo/publishing/test_model_card.py",
+        "test_a_folder_of_the_user_is_no_data_set_of_the_hub",
     ),
     (
         "a class that the model does not know is taken by its number",
@@ -57,6 +65,7 @@ MUTATIONS = [
         "if None in places or len({*places}) < len(places):",
         "if False:",
         "tests/zoo/test_classifier.py",
+        "test_an_ensemble_has_one_order_of_classes",
     ),
     (
         "images in a folder have the license of the set that it is called as",
@@ -64,6 +73,7 @@ MUTATIONS = [
         'bool(facts.get("path") or facts.get("data_dir")) and not is_known',
         "False",
         "tests/zoo/publishing/test_publish.py",
+        "test_the_license_of_own_images_is_not_that_of_data_of_their_name",
     ),
     (
         "a softmax at the end is taken for logits",
@@ -71,6 +81,7 @@ MUTATIONS = [
         "    if kind in _PROBABILITIES:\n",
         "    if False:\n",
         "tests/zoo/test_outputs.py",
+        "test_a_graph_that_ends_with_probabilities_is_refused_by_posteriors",
     ),
     (
         "the numbers of a model without a graph are not looked at",
@@ -78,6 +89,7 @@ MUTATIONS = [
         "        self._is_probed = self._is_known\n",
         "        self._is_probed = True\n",
         "tests/zoo/test_outputs.py",
+        "test_others_are_refused_by_their_numbers_at_the_first_call",
     ),
     (
         "a layer of Keras is switched off in samples",
@@ -85,6 +97,7 @@ MUTATIONS = [
         "        on = on and _draws_in_training(operation)\n",
         "        on = False\n",
         "tests/zoo/test_randomness.py",
+        "test_samples_have_the_moments_of_the_noise",
     ),
     (
         "batch normalization follows the training mode of a call",
@@ -92,6 +105,7 @@ MUTATIONS = [
         "layers.BatchNormalization):\n        return False\n",
         "layers.BatchNormalization):\n        return True\n",
         "tests/zoo/test_randomness.py",
+        "test_layers_of_training_are_off_and_the_model_stays_as_it_is",
     ),
     (
         "a nested model is not in the training mode of its call",
@@ -99,6 +113,7 @@ MUTATIONS = [
         "self._enter(inner, inputs[0], (*path, id(node)), on)",
         "self._enter(inner, inputs[0], (*path, id(node)), False)",
         "tests/zoo/test_randomness.py",
+        "test_samples_have_the_moments_of_the_noise",
     ),
     (
         "the entropy of an impossible class is NaN",
@@ -106,6 +121,7 @@ MUTATIONS = [
         "    return -ops.sum(ops.exp(log_probs) * _finite(log_probs), axis=-1)\n",
         "    return -ops.sum(ops.exp(log_probs) * log_probs, axis=-1)\n",
         "tests/zoo/test_outputs.py",
+        "test_an_impossible_class_has_no_part_in_any_quantity",
     ),
     (
         "a description leaves weights behind that get values later",
@@ -113,6 +129,7 @@ MUTATIONS = [
         "    global_state.set_global_attribute(pending, before)\n",
         "",
         "tests/zoo/test_outline.py",
+        "test_what_is_described_never_gets_values",
     ),
     (
         "batch statistics in inference",
@@ -120,6 +137,7 @@ MUTATIONS = [
         'settings["training"] = training',
         'settings["training"] = True',
         "tests/zoo/posterior/test_monte_carlo.py",
+        "test_samples_agree_with_a_hand_made_loop",
     ),
     (
         "every pass has the same key",
@@ -127,6 +145,7 @@ MUTATIONS = [
         "layers.random.fold(key, numbers)",
         "layers.random.fold(key, 0 * numbers)",
         "tests/zoo/posterior/test_monte_carlo.py",
+        "test_samples_agree_with_a_hand_made_loop",
     ),
     (
         "mean of logits in place of probabilities",
@@ -134,6 +153,7 @@ MUTATIONS = [
         "ops.mean(ops.softmax(_checked(logits), axis=-1), axis=0)",
         "ops.softmax(ops.mean(_checked(logits), axis=0), axis=-1)",
         "tests/zoo/test_predictive.py",
+        "test_every_quantity_matches_its_definition",
     ),
     (
         "wrong depth of ResNet-50",
@@ -141,6 +161,7 @@ MUTATIONS = [
         '"resnet50": functools.partial(_DEEP, depths=(3, 4, 6, 3)',
         '"resnet50": functools.partial(_DEEP, depths=(3, 4, 5, 3)',
         "tests/zoo/models/test_architectures.py",
+        "test_mc_dropout_is_in_front_of_the_last_convolution_of_a_branch",
     ),
     (
         "TensorFlow's padding at a stride",
@@ -148,6 +169,7 @@ MUTATIONS = [
         "    if strides > 1:\n        padding",
         "    if strides > 99:\n        padding",
         "tests/zoo/models/test_padding.py",
+        "test_strided_convolutions_pad_both_sides",
     ),
     (
         "weights keyed by order",
@@ -155,6 +177,7 @@ MUTATIONS = [
         "for name, variable in wanted.items():",
         "for name, variable in zip(sorted(found), wanted.values(), strict=True):",
         "tests/zoo/presets/test_weight_file.py",
+        "test_loading_gives_the_same_function",
     ),
     (
         "dropout behind the last convolution of a bottleneck",
@@ -164,6 +187,7 @@ MUTATIONS = [
         '    x = conv_norm(x, parts, filters, 1, 1, f"{name}_3")\n'
         '    return parts.dropout(name=f"{name}_dropout")(x)',
         "tests/zoo/models/test_architectures.py",
+        "test_mc_dropout_is_in_front_of_the_last_convolution_of_a_branch",
     ),
     (
         "shortcuts without weights put the zeros first",
@@ -171,6 +195,7 @@ MUTATIONS = [
         "(0, 0), (0, extra))",
         "(0, 0), (extra, 0))",
         "tests/zoo/models/test_padding.py",
+        "test_shortcuts_of_cifar_networks_have_no_weights",
     ),
     (
         "files hold the state of random layers",
@@ -178,6 +203,7 @@ MUTATIONS = [
         "if keras.backend.is_float_dtype(variable.dtype):",
         "if variable.dtype:",
         "tests/zoo/presets/test_weight_file.py",
+        "test_a_file_does_not_hold_the_state_of_random_layers",
     ),
     (
         "the sum of a weights file is not checked",
@@ -185,6 +211,7 @@ MUTATIONS = [
         "files.check(path, sha256)",
         "pass",
         "tests/zoo/presets/test_weight_file_errors.py",
+        "test_one_altered_bit_is_found_by_the_sum",
     ),
     (
         "files are written in place",
@@ -192,6 +219,7 @@ MUTATIONS = [
         'temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:12]}.tmp"',
         "temporary = path",
         "tests/zoo/storage/test_files.py",
+        "test_a_block_that_ends_replaces_the_file_and_makes_its_folder",
     ),
     (
         "half of a file stays behind",
@@ -199,6 +227,7 @@ MUTATIONS = [
         "    finally:\n        _remove(temporary)",
         "    finally:\n        pass",
         "tests/zoo/storage/test_files.py",
+        "test_a_block_that_fails_leaves_what_was_there",
     ),
     (
         "a folder belongs to several processes",
@@ -206,6 +235,7 @@ MUTATIONS = [
         "_lock(file, wait=False)",
         "pass",
         "tests/zoo/storage/test_files.py",
+        "test_a_folder_belongs_to_one_process_until_it_ends",
     ),
     (
         "new results of one seed drop those of the others",
@@ -213,6 +243,7 @@ MUTATIONS = [
         'if row["model"] not in models]',
         'if row["model"] in models]',
         "tests/zoo/publishing/test_packaging.py",
+        "test_new_results_take_the_place_of_the_old_ones",
     ),
     (
         "downloads are not checked",
@@ -220,6 +251,7 @@ MUTATIONS = [
         "            _check(url, part, sha256, size)",
         "            pass",
         "tests/zoo/storage/test_download.py",
+        "test_another_file_is_thrown_away",
     ),
     (
         "a download that goes on forgets what it had",
@@ -227,6 +259,7 @@ MUTATIONS = [
         '"ab" if start and resumed else "wb"',
         '"wb"',
         "tests/zoo/storage/test_download.py",
+        "test_a_broken_download_goes_on_where_it_broke_off",
     ),
     (
         "without a tag the last weights are meant",
@@ -234,6 +267,7 @@ MUTATIONS = [
         "    first = found[0]",
         "    first = found[-1]",
         "tests/zoo/presets/test_index.py",
+        "test_without_a_tag_the_first_one_listed_is_meant",
     ),
     (
         "offline a name means weights that are not here",
@@ -241,6 +275,7 @@ MUTATIONS = [
         "(preset for preset in found if is_at_hand(preset)), first)",
         "(preset for preset in found), first)",
         "tests/zoo/convert/test_first_use.py",
+        "test_without_a_network_a_name_means_the_weights_that_are_here",
     ),
     (
         "a pretrained model forgets its normalization",
@@ -248,6 +283,7 @@ MUTATIONS = [
         "(preset.mean, preset.variance),",
         "None,",
         "tests/zoo/test_loading.py",
+        "test_a_name_gives_the_function_that_was_published",
     ),
     (
         "altered folders are packaged",
@@ -255,6 +291,7 @@ MUTATIONS = [
         "        check_published(folder)",
         "        pass",
         "tests/zoo/publishing/test_packaging.py",
+        "test_altered_files_are_not_packaged",
     ),
     (
         "results of other seeds are taken for one's own",
@@ -262,6 +299,7 @@ MUTATIONS = [
         "return model in (name, parse(name).stem)",
         "return split(model)[0] in (split(name)[0], parse(name).stem)",
         "tests/zoo/publishing/test_seeds.py",
+        "test_the_rows_of_a_training_are_under_its_name_or_without_a_tag",
     ),
     (
         "sets in another size are averaged with the small ones",
@@ -269,6 +307,7 @@ MUTATIONS = [
         "name = dataset_name.parse(dataset)",
         'name = dataset_name.parse(dataset.partition("_size/")[0])',
         "tests/zoo/publishing/test_seeds.py",
+        "test_sets_in_another_size_are_a_group_of_their_own",
     ),
     (
         "the name of a foreign file leads out of the cache",
@@ -276,6 +315,7 @@ MUTATIONS = [
         'safe = re.sub(r"[^\\w.-]", "_", name)',
         "safe = name",
         "tests/zoo/storage/test_urls.py",
+        "test_a_name_does_not_lead_out_of_the_cache",
     ),
     (
         "a resumed copy starts at the beginning",
@@ -283,6 +323,7 @@ MUTATIONS = [
         "file.seek(start)",
         "file.seek(0)",
         "tests/zoo/storage/test_urls.py",
+        "test_an_interrupted_download_goes_on",
     ),
     (
         "old files stay in a repository of the hub",
@@ -290,6 +331,7 @@ MUTATIONS = [
         'delete_patterns="*",',
         'delete_patterns="*.none",',
         "tests/zoo/storage/test_hugging_face.py",
+        "test_publishing_again_replaces_all_files_in_one_commit",
     ),
     (
         "large weights go into the package",
@@ -297,6 +339,7 @@ MUTATIONS = [
         "if sizes[small] + preset.size <= PACKAGED:",
         "if preset.size <= PACKAGED:",
         "tests/zoo/publishing/test_packaging.py",
+        "test_the_sizes_of_all_weights_together_count",
     ),
     (
         "a clone forgets what its model knows",
@@ -304,6 +347,7 @@ MUTATIONS = [
         "output._facts = self._facts",
         "pass",
         "tests/test_survival.py",
+        "test_every_public_object_survives",
     ),
     (
         "a temperature multiplies",
@@ -311,6 +355,7 @@ MUTATIONS = [
         'return logits / values["temperature"]',
         'return logits * values["temperature"]',
         "tests/zoo/posterior/test_temperature.py",
+        "test_a_temperature_of_one_changes_nothing_and_none_changes_the_class",
     ),
     (
         "each layer has a member of its own",
@@ -318,6 +363,7 @@ MUTATIONS = [
         "self.row_keys(random.fold(active.key, _MEMBER), num_rows)",
         "self.row_keys(active.next_key(self.name), num_rows)",
         "tests/zoo/posterior/test_members.py",
+        "test_an_example_has_one_member_in_all_layers_of_a_pass",
     ),
     (
         "all passes of a batch are of one member",
@@ -325,6 +371,7 @@ MUTATIONS = [
         "return ops.take(numbers, rows // (num_rows // count))",
         "return ops.take(numbers, 0 * rows)",
         "tests/zoo/posterior/test_members.py",
+        "test_sample_s_is_member_s_modulo_their_number",
     ),
     (
         "what was learned with other weights counts",
@@ -332,6 +379,7 @@ MUTATIONS = [
         'if sha256 and facts.get("weights") != sha256:',
         "if False:",
         "tests/zoo/presets/test_posterior_file.py",
+        "test_a_posterior_of_other_weights_or_an_altered_one_is_refused",
     ),
     (
         "labels of a data set with classes in another order are taken as they are",
@@ -339,6 +387,7 @@ MUTATIONS = [
         'return np.array(places, "int32")[np.asarray(dataset.labels)]',
         "return dataset.labels",
         "tests/zoo/posterior/test_adapt.py",
+        "test_a_temperature_adapts_to_images_in_any_form",
     ),
     (
         "a shortcut starts in front of the normalization",
@@ -346,6 +395,7 @@ MUTATIONS = [
         "skip = downsample(x, parts.skip",
         "skip = downsample(skip, parts.skip",
         "tests/zoo/models/test_families.py",
+        "test_blocks_normalize_before_they_convolve",
     ),
     (
         "zeros around negative features that are pooled",
@@ -353,6 +403,7 @@ MUTATIONS = [
         '(0, 0)), "symmetric")',
         "(0, 0)))",
         "tests/zoo/models/test_families.py",
+        "test_poolings_of_negative_features_ignore_the_border",
     ),
     (
         "wide bottlenecks are as narrow as the usual ones",
@@ -360,6 +411,7 @@ MUTATIONS = [
         "widen * filters // 4, own_strides",
         "filters // 4, own_strides",
         "tests/zoo/models/test_counts.py",
+        "test_parameter_counts_are_the_published_ones",
     ),
     (
         "shortcuts of `blur` are blurred",
@@ -367,6 +419,7 @@ MUTATIONS = [
         "return _blurred(parts, functools.partial(layers.BlurPool2D, taps))",
         "return blurpool(parts, taps)",
         "tests/zoo/models/test_antialiased.py",
+        "test_the_network_computes_what_it_computes_there",
     ),
     (
         "the stem of `aa` counts a row that is not there",
@@ -374,6 +427,7 @@ MUTATIONS = [
         "AveragePooling2D(2, name=name)",
         'AveragePooling2D(2, padding="same", name=name)',
         "tests/zoo/models/test_antialiased.py",
+        "test_the_network_computes_what_it_computes_there",
     ),
     (
         "a deep stem subsamples behind its last convolution",
@@ -381,6 +435,7 @@ MUTATIONS = [
         "strides if i == 1 else 1",
         "strides if i == 3 else 1",
         "tests/zoo/models/test_antialiased.py",
+        "test_the_network_computes_what_it_computes_there",
     ),
     (
         "another file than at first use is trusted",
@@ -388,6 +443,7 @@ MUTATIONS = [
         "if known and found != known:",
         "if False and found != known:",
         "tests/zoo/convert/test_first_use.py",
+        "test_another_file_than_at_first_use_is_refused",
     ),
     (
         "converted weights are what the cache has",
@@ -395,6 +451,7 @@ MUTATIONS = [
         'files.check(path, record["sha256"], record["size"])',
         "files.check(path, files.sha256(path))",
         "tests/zoo/convert/test_first_use.py",
+        "test_what_was_altered_in_the_cache_is_refused",
     ),
     (
         "a HEAD request follows the storage, which has no sum",
@@ -402,6 +459,7 @@ MUTATIONS = [
         "        if _SHA256 in headers:\n            return None\n",
         "",
         "tests/zoo/convert/test_first_use.py",
+        "test_a_preset_is_downloaded_and_converted_once",
     ),
     (
         "scale and offset of a normalization of keras_hub are exchanged",
@@ -409,6 +467,7 @@ MUTATIONS = [
         '4: ("gamma", "beta",',
         '4: ("beta", "gamma",',
         "tests/zoo/convert/test_keras_hub_format.py",
+        "test_weights_of_keras_hub_are_those_of_timm_in_another_layout",
     ),
     (
         "the bias of a normalization counts as that of its convolution",
@@ -416,6 +475,7 @@ MUTATIONS = [
         'theirs.key(chosen[conv], "bias")',
         'theirs.key(places[conv][-1], "bias")',
         "tests/zoo/convert/test_conversion.py",
+        "test_a_resnet_computes_what_it_computed_there",
     ),
     (
         "pre-activation networks smooth the last stage",
@@ -423,6 +483,7 @@ MUTATIONS = [
         "if stage < len(depths):",
         "if stage <= len(depths):",
         "tests/zoo/models/test_architectures.py",
+        "test_stages_have_the_sizes_of_the_paper",
     ),
     (
         "the first convolution of AlexNet pads half its kernel",
@@ -430,6 +491,7 @@ MUTATIONS = [
         "ZeroPadding2D(2,",
         "ZeroPadding2D(5,",
         "tests/zoo/models/test_families.py",
+        "test_alexnet_pads_its_first_convolution_by_two_and_no_pooling",
     ),
     (
         "height and width of converted kernels are swapped",
@@ -437,6 +499,7 @@ MUTATIONS = [
         "array.transpose(2, 3, 1, 0)",
         "array.transpose(3, 2, 1, 0)",
         "tests/zoo/convert/test_conversion.py",
+        "test_a_resnet_computes_what_it_computed_there",
     ),
     (
         "mean and variance of converted normalizations are swapped",
@@ -446,6 +509,7 @@ MUTATIONS = [
         """        "moving_mean": "running_var",
         "moving_variance": "running_mean",""",
         "tests/zoo/convert/test_conversion.py",
+        "test_a_resnet_computes_what_it_computed_there",
     ),
     (
         "the standard deviation of a source is its variance",
@@ -453,6 +517,7 @@ MUTATIONS = [
         "tuple((std**2).tolist())",
         "tuple(std.tolist())",
         "tests/zoo/convert/test_conversion.py",
+        "test_a_resnet_computes_what_it_computed_there",
     ),
     (
         "a bias before a normalization is dropped",
@@ -460,6 +525,7 @@ MUTATIONS = [
         "array - state[self.bias] if self.bias else array",
         "array",
         "tests/zoo/convert/test_conversion.py",
+        "test_a_vgg_computes_what_it_computed_there",
     ),
     (
         "what a random layer changes is in the prefix",
@@ -467,6 +533,7 @@ MUTATIONS = [
         "if step.draws or not random.isdisjoint(step.inputs):",
         "if step.draws:",
         "tests/zoo/posterior/test_graph_split.py",
+        "test_both_parts_are_the_model",
     ),
     (
         "layers that share a draw pass in one batch",
@@ -474,6 +541,7 @@ MUTATIONS = [
         "self.by_row = all(step.by_row for step in late if step.draws) and all(",
         "self.by_row = all(",
         "tests/zoo/posterior/test_graph_split.py",
+        "test_a_model_without_a_graph_is_passed_whole",
     ),
     (
         "all passes of a chunk are its first",
@@ -481,6 +549,7 @@ MUTATIONS = [
         "ops.clip(place, 0, chunk - 1)",
         "ops.clip(place, 0, 0)",
         "tests/zoo/posterior/test_sample_loop.py",
+        "test_masks_are_those_of_a_loop_bit_for_bit",
     ),
     (
         "a stop looks at the deviation of samples in place of their mean",
@@ -488,6 +557,7 @@ MUTATIONS = [
         "return ops.sqrt(ops.max(variance) / ops.maximum(count, 1))",
         "return ops.sqrt(ops.max(variance))",
         "tests/zoo/posterior/test_sample_loop.py",
+        "test_samples_are_drawn_until_the_mean_is_known",
     ),
     (
         "new channels of padded shortcuts go before the old ones",
@@ -495,6 +565,7 @@ MUTATIONS = [
         "order = np.concatenate([order, np.setdiff1d(np.arange(width), order)])",
         "order = np.concatenate([np.setdiff1d(np.arange(width), order), order])",
         "tests/zoo/convert/test_padded_shortcuts.py",
+        "test_the_logits_are_those_of_the_definition",
     ),
     (
         "the first convolution of a stage reads the channels of its own stage",
@@ -502,6 +573,7 @@ MUTATIONS = [
         'int(stage) - (block == "0")',
         "int(stage)",
         "tests/zoo/convert/test_padded_shortcuts.py",
+        "test_the_logits_are_those_of_the_definition",
     ),
     (
         "a tensor of a file may read behind its storage",
@@ -509,6 +581,7 @@ MUTATIONS = [
         "last >= len(flat)",
         "last > len(flat) + 8",
         "tests/zoo/convert/test_torch_format.py",
+        "test_a_tensor_does_not_leave_its_storage",
     ),
     (
         "a pickle may name any class",
@@ -517,6 +590,7 @@ MUTATIONS = [
         "if full not in self._allowed and (found := super().find_class(module, name)):"
         "\n            return found\n        if full not in self._allowed:",
         "tests/training/data/readers/test_cifar_files.py",
+        "test_a_pickle_that_runs_a_program_is_refused_by_name",
     ),
     (
         "images in [0, 1] are taken for black",
@@ -524,6 +598,7 @@ MUTATIONS = [
         'if high <= 1 and kind == "f" and',
         "if False and",
         "tests/training/test_arrays.py",
+        "test_what_is_no_image_passes_no_door",
     ),
     (
         "a name without a tag means weights that are withdrawn",
@@ -531,6 +606,7 @@ MUTATIONS = [
         "return not preset.withdrawn or is_here(preset)",
         "return True",
         "tests/zoo/presets/test_index.py",
+        "test_withdrawn_weights_are_those_of_a_file_of_the_user",
     ),
     (
         "a graph passes no image on to its convolutions",
@@ -538,6 +614,7 @@ MUTATIONS = [
         "tf.equal(batch, 0), lambda: tf.zeros(row, images.dtype)",
         "tf.equal(batch, -1), lambda: tf.zeros(row, images.dtype)",
         "tests/zoo/posterior/test_any_batch.py",
+        "test_no_image_on_tensorflow_whatever_its_convolutions_do",
     ),
     (
         "a shape is compiled for before it is checked",
@@ -545,5 +622,6 @@ MUTATIONS = [
         "    if len(sides) != len(image_shape) or any(",
         "    if False and any(",
         "tests/zoo/posterior/test_any_batch.py",
+        "test_a_wrong_shape_is_refused_and_leaves_nothing_behind",
     ),
 ]
