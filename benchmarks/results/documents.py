@@ -10,7 +10,10 @@ from zoo.storage import files
 
 START, END = "<!-- results -->\n", "<!-- end of results -->\n"
 CORRUPTED = "<!-- corrupted -->\n", "<!-- end of corrupted -->\n"
-CIFAR = "<!-- cifar100 -->\n", "<!-- end of cifar100 -->\n"
+CIFAR = {
+    name: (f"<!-- {name} -->\n", f"<!-- end of {name} -->\n")
+    for name in ("cifar100", "cifar10")
+}
 FEW = "<!-- few results -->\n", "<!-- end of few results -->\n"
 # What the first screen shows, of which data set: names and passes.
 _FIRST_SET = "cifar100"
@@ -178,19 +181,23 @@ def _first_caption() -> str:
 
 def blocks() -> dict[str, dict[tuple[str, str], str]]:
     """Returns what stands in the documents, by path and the two marks around it."""
-    cifar = "cifar100"
-    of_cifar = f"{results_table(cifar, images=True)}\n{detection_table(cifar)}"
-    if any(_is_corrupted(row, cifar) for row in _rows()):
-        of_cifar += f"\n{corrupted_table(cifar, (1, 2, 5, 10))}\n"
-        of_cifar += f"{_counts(_is_corrupted, cifar)}\n"
     return {
         "README.md": {FEW: f"{_first_caption()}\n\n{few_results()}"},
         "docs/results.md": {
             (START, END): f"\n{results_table()}\n{_folded(commands())}\n",
             CORRUPTED: f"\n{corrupted_table()}\n{_counts(_is_corrupted)}\n\n",
-            CIFAR: f"\n{of_cifar}\n",
+            **{marks: f"\n{_photographs(name)}\n" for name, marks in CIFAR.items()},
         },
     }
+
+
+def _photographs(dataset):
+    """Returns the tables of a test set of photographs, those that have results."""
+    tables = [results_table(dataset, images=True), detection_table(dataset)]
+    if any(_is_corrupted(row, dataset) for row in _rows()):
+        counts = _counts(_is_corrupted, dataset)
+        tables += [corrupted_table(dataset, (1, 2, 5, 10)), f"{counts}\n"]
+    return "\n".join(filter(None, tables))
 
 
 def _counts(is_one, dataset="fashion_mnist"):
