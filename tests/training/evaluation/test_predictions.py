@@ -198,6 +198,7 @@ def test_fewer_ensemble_sizes_are_taken_from_what_is_there(tmp_path):
 def test_what_was_begun_goes_on_with_fewer_ensemble_sizes(tmp_path, caplog):
     whole = predictions.store(passes(sizes=(2,)), Data(), tmp_path / "whole")
     folder, counts = tmp_path / "begun", []
+    predictions.store(passes(), Data(), tmp_path / "first")  # It reads one batch twice.
     with pytest.raises(KeyboardInterrupt):
         predictions.store(passes(), Data(Interrupting(IMAGES, 2)), folder, period=0)
     images = Interrupting(IMAGES, 2)  # As many reads as are left.
