@@ -233,7 +233,7 @@ def load_weights(
             fit the model, or its layers have other settings.
     """
     path = pathlib.Path(path)
-    check_layers(model, trained_layers or {}, path.stem)
+    check_layers(model, trained_layers or {}, str(path))
     header = _read_header(path)
     if sha256 is not None:
         files.check(path, sha256)
