@@ -86,7 +86,7 @@ def check_randomness(model, images, drawn):
     """Only the documented methods are random, and moving statistics hold still."""
     statistics = [v for v in model.non_trainable_variables if "moving" in v.path]
     before = [ops.convert_to_numpy(v) for v in statistics]
-    random = {"mcdo", "lldo", "flipout"} & set(zoo.parse(model.name).methods)
+    random = {"mcdo", "mcdo10", "lldo", "flipout"} & set(zoo.parse(model.name).methods)
     assert layers.is_stochastic(model) == bool(random)
     first, second = model(images, training=False), model(images, training=False)
     assert np.array_equal(first, second) == (not random)
