@@ -4,8 +4,9 @@
 #                      failures are printed when they happen
 #     make full-size   every recipe and documented command at the true number of images,
 #                      on one to eight devices; `make full-size ARGS="--only=cifar"`
-#     make real-data DATA=folder WEIGHTS=folder   the tests on CIFAR itself, which are
-#                      skipped elsewhere; docs/data.md says what lies in the folders
+#     make real-data DATA=folder WEIGHTS=folder PUBLISHED=file   the tests on CIFAR
+#                      itself, which are skipped elsewhere; docs/data.md says what
+#                      lies in the folders and what the file is
 #     make lint        ruff
 #     make bench       measurements against other libraries
 #     make mutate      puts deliberate bugs in and checks that the tests see them
@@ -19,6 +20,7 @@ PYTHON ?= python3
 ARGS =
 DATA =
 WEIGHTS =
+PUBLISHED =
 JOBS = 2
 VENV = .venv
 BIN = $(VENV)/bin
@@ -53,6 +55,7 @@ real-data: setup
 	@test -n "$(DATA)" || { echo "Give the folder of CIFAR: make real-data DATA=folder" \
 	  >&2; exit 1; }
 	SMOOTHZOO_REAL_DATA="$(DATA)" SMOOTHZOO_REAL_WEIGHTS="$(WEIGHTS)" \
+	  SMOOTHZOO_REAL_PUBLISHED="$(PUBLISHED)" \
 	  $(BIN)/python -m pytest -m "" -rs tests/real_data $(ARGS)
 
 lint: setup

@@ -6,12 +6,19 @@ import pathlib
 import pytest
 
 
-def _folder(variable, reason):
+def _path(variable, reason):
     path = os.environ.get(variable)
     if not path:
-        pytest.skip(f"{reason}: make real-data DATA=folder WEIGHTS=folder")
-    assert pathlib.Path(path).is_dir(), f"{variable}={path} is no folder"
+        pytest.skip(
+            f"{reason}: make real-data DATA=folder WEIGHTS=folder PUBLISHED=file"
+        )
     return pathlib.Path(path)
+
+
+def _folder(variable, reason):
+    path = _path(variable, reason)
+    assert path.is_dir(), f"{variable}={path} is no folder"
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +31,11 @@ def data_dir():
 def weights_dir():
     """The folder of `resnet20-12fca82f.th` and the like."""
     return _folder("SMOOTHZOO_REAL_WEIGHTS", "the published weights are not here")
+
+
+@pytest.fixture(scope="session")
+def published():
+    """The program `make_cifar_c.py`."""
+    path = _path("SMOOTHZOO_REAL_PUBLISHED", "the published program is not here")
+    assert path.is_file(), f"SMOOTHZOO_REAL_PUBLISHED={path} is no file"
+    return path

@@ -91,7 +91,10 @@ def _fitting(source, index, scale, height, width, channels):
     tall, wide = texture.shape[0] * scale, texture.shape[1] * scale
     if height >= int(tall) or width >= int(wide):
         scale *= 1.1 * max((height + 1) / tall, (width + 1) / wide)
-    if scale != 1:
+    if scale == _SMALL and source != "procedural":
+        # As published, every fifth pixel, even if the sides are no multiples of five.
+        texture = cv2.resize(texture, None, fx=scale, fy=scale)
+    elif scale != 1:
         size = [math.ceil(scale * side) for side in texture.shape[1::-1]]
         if scale == _SMALL:
             size = [round(scale * side) for side in texture.shape[1::-1]]

@@ -13,8 +13,10 @@ from training.data import grids
 from training.data.image_data import DerivedImages, ImageData, Numbers, cached, read_npy
 from training.data.readers import cifar_files, folders, tfds
 
-# Counts the changes of the corruptions' pixels, so that older files are not used.
+# Counts the changes of the corruptions' pixels, so that older files are not used; those
+# of frost from photographs changed once more.
 _EDITION = 2
+_EDITION_OF_PHOTOGRAPHS = 3
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer") + (
     "dog",
     "frog",
@@ -93,7 +95,9 @@ def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageD
 def _corrupted(images, corruption, severity):
     source = corruptions.frost_source() if corruption == "frost" else ""
     make = functools.partial(_corrupt, name=corruption, severity=severity)
-    key = f"{_EDITION} {source} {corruption} {severity}"
+    photographs = source not in ("", "procedural")
+    edition = _EDITION_OF_PHOTOGRAPHS if photographs else _EDITION
+    key = f"{edition} {source} {corruption} {severity}"
     return DerivedImages(images, make, key, scattered=True)
 
 

@@ -50,6 +50,17 @@ def test_photographs_are_found_under_the_name_by_which_they_are_imported(
     corrupt(np.zeros((32, 32, 3), np.uint8), "frost", 1)
 
 
+def test_small_images_get_every_fifth_pixel_of_a_photograph(
+    tmp_path, monkeypatch, forget
+):
+    write_package(tmp_path)
+    photo = np.random.default_rng(0).integers(0, 256, (350, 527, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "imagecorruptions/frost/frost1.png"), photo[..., ::-1])
+    monkeypatch.syspath_prepend(tmp_path)
+    texture = frost._fitting(frost.frost_source(), 0, frost._SMALL, 32, 32, 3)
+    np.testing.assert_array_equal(texture, photo[2::5, 2::5])
+
+
 def test_a_package_that_lacks_a_photograph_is_not_used(tmp_path, monkeypatch, forget):
     write_package(tmp_path / "a", frost._FILES[:4])
     monkeypatch.syspath_prepend(tmp_path / "a")

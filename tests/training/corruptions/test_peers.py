@@ -10,8 +10,6 @@
 needs ImageMagick 6, and its frost the photographs of imagecorruptions.
 """
 
-import functools
-import shutil
 import subprocess
 import sys
 import types
@@ -21,6 +19,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from tests.helpers.moments import features
+from tests.helpers.published import imagemagick
 from training.corruptions import (
     CORRUPTIONS,
     DETERMINISTIC,
@@ -72,7 +72,7 @@ def tfds():
 
     corruptions.around_and_astype = lambda x: np.asarray(x).astype(np.uint8)
     corruptions._imagemagick_bin = lambda: (
-        _imagemagick() or pytest.skip("ImageMagick is not installed.")
+        imagemagick() or pytest.skip("ImageMagick is not installed.")
     )
     if folder := frost._folder():
         corruptions.FROST_FILENAMES[:] = [str(folder / name) for name in frost._FILES]
@@ -114,33 +114,6 @@ def test_pixels_are_those_of(peer, name, severity, request):
     shares = SHARES | FLOAT32 if peer == "corrupt_tta" else SHARES
     most = shares.get((name, severity), shares.get(name, 0.0008))
     assert (difference > 0).mean() <= most
-
-
-def features(image, corrupted):
-    """Returns moments of the difference: means, powers, and neighbors."""
-    difference = corrupted.astype(float) - image
-    products = [
-        difference[:-lag] * difference[lag:]
-        if axis == 0
-        else difference[:, :-lag] * difference[:, lag:]
-        for axis in (0, 1)
-        for lag in (1, 4)
-    ]
-    quarters = [
-        half
-        for rows in np.array_split(difference, 2)
-        for half in np.array_split(rows, 2, axis=1)
-    ]
-    return np.array(
-        [
-            *difference.mean(axis=(0, 1)),
-            *(difference**2).mean(axis=(0, 1)),
-            *(quarter.mean() for quarter in quarters),
-            *(product.mean() for product in products),
-            corrupted.min(),
-            corrupted.max(),
-        ]
-    )
 
 
 # Random ones that mean the same as ours; docs/corruptions.md explains the others.
@@ -218,28 +191,18 @@ def test_every_corruption_is_compared():
     assert random == set().union(*SAME.values())
 
 
-@functools.cache
-def _imagemagick():
-    for name in ("magick", "convert-im6.q16", "convert"):
-        command = [shutil.which(name) or "true", "-version"]
-        said = subprocess.run(command, check=False, capture_output=True, text=True)
-        if "ImageMagick" in said.stdout:
-            return command[0]
-    return None
-
-
 @pytest.mark.parametrize("angle", [-44.3, 0.0, 30.0, -91.7, -134.0])
 @pytest.mark.parametrize(
     "side, radius, sigma", [(28, 14, 12), (32, 6, 1), (224, 20, 15)]
 )
 def test_motion_is_that_of_imagemagick(side, radius, sigma, angle, tmp_path):
-    if not _imagemagick():
+    if not imagemagick():
         pytest.skip("ImageMagick is not installed.")
     image = photo(side)
     source, target = str(tmp_path / "source.png"), str(tmp_path / "target.png")
     cv2.imwrite(source, image)
     settings = f"{radius}x{sigma}+{angle}"
-    command = [_imagemagick(), source, "-motion-blur", settings, target]
+    command = [imagemagick(), source, "-motion-blur", settings, target]
     subprocess.run(command, check=True)
     actual = common.to_bytes(common.motion(image, radius, sigma, angle))
     difference = np.abs(actual.astype(int) - cv2.imread(target))
