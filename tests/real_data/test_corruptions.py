@@ -51,7 +51,9 @@ def name(request):
     if request.param in ("motion_blur", "snow") and not imagemagick():
         pytest.skip("ImageMagick is not installed.")
     if request.param == "frost" and frost.frost_source() == "procedural":
-        pytest.skip("The photographs are not installed: pip install imagecorruptions")
+        pytest.skip(
+            "The photographs are missing: pip install --no-deps imagecorruptions"
+        )
     return request.param
 
 
