@@ -38,7 +38,7 @@ for number, (split, (image, label)) in enumerate(zip(splits, pairs, strict=True)
 # choose nothing by them, so that ``holdout=0`` keeps all of them for the training.
 
 train, test = (
-    data.adapt(data.load(str(folder), split, holdout=0), (32, 32, 3))
+    data.to_image_shape(data.load(str(folder), split, holdout=0), (32, 32, 3))
     for split in COUNTS
 )
 print(f"{len(train)} images to learn from, {len(test)} to test on")

@@ -34,11 +34,11 @@ for path in sorted(folder.iterdir()):
 # %%
 # One image in ten is for testing, one in ten for validation; which ones depends on the
 # names of the files alone, so it is the same each time. Images from files have three
-# channels, and ``adapt`` gives them the shape that the model takes.
+# channels, and ``to_image_shape`` gives them the shape that the model takes.
 
 model = zoo.load("resnet20_smooth_mcdo", num_classes=3)  # pretrained, with a new head
 splits = {
-    split: data.adapt(data.load(str(folder), split), model.input_shape[1:])
+    split: data.to_image_shape(data.load(str(folder), split), model.input_shape[1:])
     for split in data.SPLITS
 }
 for split, part in splits.items():

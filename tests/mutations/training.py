@@ -198,8 +198,8 @@ MUTATIONS = [
     (
         "resized images under the numbers of others",
         "training/data/resize.py",
-        "    return np.stack([_adapted(image, *image_shape) for image in images])",
-        "    return np.stack([_adapted(i, *image_shape) for i in images[::-1]])",
+        "    return np.stack([_of_shape(image, *image_shape) for image in images])",
+        "    return np.stack([_of_shape(i, *image_shape) for i in images[::-1]])",
         "tests/training/data/test_resize.py",
         "test_pixels_are_those_of_a_bilinear_filter",
     ),

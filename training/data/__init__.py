@@ -16,4 +16,6 @@ from training.data.readers.fashion_mnist import (
     FASHION_MNIST_CLASSES as FASHION_MNIST_CLASSES,
 )
 from training.data.readers.fashion_mnist import read_idx as read_idx
-from training.data.resize import adapt as adapt
+from training.data.resize import to_image_shape as to_image_shape
+
+adapt = to_image_shape  # Its name until posteriors had an `adapt`.

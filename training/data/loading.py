@@ -19,7 +19,7 @@ from training.data import (
 from training.data.image_data import ImageData
 from training.data.readers import cifar_files, folders, tfds
 from training.data.readers.fashion_mnist import load_fashion_mnist
-from training.data.resize import adapt
+from training.data.resize import to_image_shape
 from zoo import spelling
 
 SPLITS = ("train", "validation", "test")
@@ -136,7 +136,7 @@ def load_ood(
         name: What `load` takes. `"digits"`, the 5,000 images of `"mnist"` and folders
             without folders of splits are taken whole, as no part of them was trained
             on.
-        image_shape: Shape of the model's images; see `adapt` for the rule.
+        image_shape: Shape of the model's images; see `to_image_shape`.
         split: `"train"`, `"validation"`, `"test"` or `"all"`, as in `load`.
         data_dir: Where the data lie; see `load`.
 
@@ -145,7 +145,8 @@ def load_ood(
     """
     if split in SPLITS and is_undivided(name):
         split = "all"
-    return adapt(load(name, split, data_dir, image_shape[:2]), image_shape)
+    found = load(name, split, data_dir, image_shape[:2])
+    return to_image_shape(found, image_shape)
 
 
 def base_of(name: str) -> str:

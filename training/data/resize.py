@@ -13,7 +13,7 @@ from training.data.readers import image_files
 from training.data.small import NoiseImages
 
 
-def adapt(dataset: ImageData, image_shape: tuple[int, int, int]) -> ImageData:
+def to_image_shape(dataset: ImageData, image_shape: tuple[int, int, int]) -> ImageData:
     """Gives the images of a data set another shape.
 
     The one rule for all: resized by the shorter side and cropped at the center,
@@ -35,7 +35,7 @@ def adapt(dataset: ImageData, image_shape: tuple[int, int, int]) -> ImageData:
     Example:
 
     >>> from training.data import small
-    >>> adapt(small.digits("test"), (28, 28, 3)).input_shape
+    >>> to_image_shape(small.digits("test"), (28, 28, 3)).input_shape
     (28, 28, 3)
     """
     shape = tuple(image_shape)
@@ -49,19 +49,19 @@ def adapt(dataset: ImageData, image_shape: tuple[int, int, int]) -> ImageData:
     if isinstance(dataset.images, NoiseImages):
         images = NoiseImages(len(dataset), shape, dataset.images.seed)
     else:
-        make = functools.partial(_adapt, image_shape=shape)
-        key = f"adapted to {shape}"
+        make = functools.partial(_reshaped, image_shape=shape)
+        key = f"adapted to {shape}"  # As in fingerprints of stored predictions.
         images = DerivedImages(
             dataset.images, make, key, image_shape=shape, scattered=True
         )
     return dataclasses.replace(dataset, images=images)
 
 
-def _adapt(images, first, image_shape):
-    return np.stack([_adapted(image, *image_shape) for image in images])
+def _reshaped(images, first, image_shape):
+    return np.stack([_of_shape(image, *image_shape) for image in images])
 
 
-def _adapted(image, height, width, channels):
+def _of_shape(image, height, width, channels):
     from PIL import Image
 
     gray = image.shape[2] == 1
@@ -79,8 +79,8 @@ def _adapted(image, height, width, channels):
 def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageData:
     """Loads a data set whose images are resized when they are indexed.
 
-    By the rule of `training.data.adapt`, to a square. A network whose stem subsamples
-    sees small images so.
+    By the rule of `training.data.to_image_shape`, to a square. A network whose stem
+    subsamples sees small images so.
 
     Args:
         name: `<data set>_size/<pixels>`.
@@ -97,7 +97,7 @@ def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageD
     _, kind, rest = grids.split(name)
     side = grids.KINDS[kind](rest)
     data = clean()
-    resized = adapt(data, (side, side, data.input_shape[2]))
+    resized = to_image_shape(data, (side, side, data.input_shape[2]))
     return dataclasses.replace(
         resized, name=f"{data.name}_{kind}/{rest}", source=f"{data.source}, resized"
     )

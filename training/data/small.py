@@ -44,7 +44,7 @@ class NoiseImages:
 
 
 def noise(split: str, data_dir=None, image_size=(224, 224)) -> ImageData:
-    """Returns uniform noise, 10,000 RGB images of one class; see `adapt`."""
+    """Returns uniform noise, 10,000 RGB images of one class; see `load_ood`."""
     images = NoiseImages(NOISE_IMAGES, (*image_size, 3), _SPLITS[split])
     labels = np.zeros(NOISE_IMAGES, "int32")
     return ImageData("noise", images, labels, ("noise",), source="uniform noise")

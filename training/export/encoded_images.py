@@ -16,9 +16,9 @@ MAX_PIXELS = 1 << 26
 def decode(files, image_shape: tuple[int, int, int]):
     """Decodes JPEG and PNG files, resized by the shorter side, cropped at the center.
 
-    The rule of `training.data.adapt` and of image folders: turned as their EXIF data
-    say, transparent pixels become white, bilinear; gray becomes RGB by repetition, and
-    RGB becomes gray by its luminance.
+    The rule of `training.data.to_image_shape` and of image folders: turned as their
+    EXIF data say, transparent pixels become white, bilinear; gray becomes RGB by
+    repetition, and RGB becomes gray by its luminance.
 
     Args:
         files: String tensor of shape `(batch,)`.

@@ -111,14 +111,15 @@ def test_noise_is_uniform_and_a_function_of_the_number_of_the_image():
 def test_gray_and_rgb_become_each_other():
     rng = np.random.default_rng(0)
     gray = dataset(rng.integers(0, 256, (3, 9, 9, 1)))
-    rgb = resize.adapt(gray, (9, 9, 3))
+    rgb = resize.to_image_shape(gray, (9, 9, 3))
     np.testing.assert_array_equal(rgb.images[:], np.repeat(gray.images, 3, axis=3))
-    np.testing.assert_array_equal(resize.adapt(rgb, (9, 9, 1)).images[:], gray.images)
+    again = data.adapt(rgb, (9, 9, 1))  # The earlier name.
+    np.testing.assert_array_equal(again.images[:], gray.images)
     colored = dataset(rng.integers(0, 256, (3, 9, 9, 3)))
     luminance = colored.images @ np.array([0.299, 0.587, 0.114])
-    ours = resize.adapt(colored, (9, 9, 1)).images[:]
+    ours = resize.to_image_shape(colored, (9, 9, 1)).images[:]
     np.testing.assert_array_equal(ours[..., 0], np.rint(luminance))
-    assert resize.adapt(gray, (9, 9, 1)) is gray
+    assert resize.to_image_shape(gray, (9, 9, 1)) is gray
 
 
 def bilinear(line, size):
@@ -137,16 +138,16 @@ def bilinear(line, size):
 def test_images_are_resized_bilinearly(size):
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 1))
     expected = bilinear(bilinear(image, size[0]).swapaxes(0, 1), size[1])
-    ours = resize.adapt(dataset(image[None]), (*size, 1)).images[0]
+    ours = resize.to_image_shape(dataset(image[None]), (*size, 1)).images[0]
     assert np.abs(ours - expected.swapaxes(0, 1)).max() <= 1.001
 
 
 def test_the_center_of_a_wide_image_remains():
     wide = np.zeros((1, 10, 30, 1), np.uint8)
     wide[:, :, 10:20] = 200
-    square = resize.adapt(dataset(wide), (5, 5, 3)).images[0][:, 1:-1]
+    square = resize.to_image_shape(dataset(wide), (5, 5, 3)).images[0][:, 1:-1]
     np.testing.assert_array_equal(square, np.full((5, 3, 3), 200))
-    tall = resize.adapt(dataset(wide.swapaxes(1, 2)), (20, 20, 1)).images[0]
+    tall = resize.to_image_shape(dataset(wide.swapaxes(1, 2)), (20, 20, 1)).images[0]
     np.testing.assert_array_equal(tall[2:-2, 2:-2], np.full((16, 16, 1), 200))
 
 
@@ -167,4 +168,4 @@ def test_a_folder_and_corrupted_images_can_be_out_of_distribution(tmp_path):
 def test_a_shape_that_is_none_is_an_error(shape):
     digits = data.load("digits", "test")
     with pytest.raises(ValueError, match=r"1 or 3 channels.*image_shape=\("):
-        resize.adapt(digits, shape)
+        resize.to_image_shape(digits, shape)

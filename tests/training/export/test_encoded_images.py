@@ -41,7 +41,7 @@ def expected(file, shape):
     """Decodes by Pillow, as image folders and data sets in another shape do."""
     image = image_files.decode_image(io.BytesIO(file), shape[:2], "file")
     data = ImageData("x", image[None], np.zeros(1, "int32"), ("x",))
-    return np.asarray(resize.adapt(data, shape).images[0])
+    return np.asarray(resize.to_image_shape(data, shape).images[0])
 
 
 def check_equal(files, shape):
