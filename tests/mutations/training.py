@@ -852,6 +852,14 @@ MUTATIONS = [
         "test_trains_by_names_and_leaves_all_files",
     ),
     (
+        "posteriors adapt to the first data set whatever a flag names",
+        "training/evaluation/command.py",
+        'adapt = settings.adapt or names[0], "validation"',
+        'adapt = names[0], "validation"',
+        "tests/training/evaluation/test_command.py",
+        "test_posteriors_adapt_to_what_a_flag_names",
+    ),
+    (
         "weights that saw the validation set may be calibrated on it in silence",
         "training/evaluation/seen.py",
         'trained.seen.get("held_out", 0) >= data.held_out > 0',

@@ -52,9 +52,12 @@ flags.DEFINE_bool(
     "exclude_seen", False, "Whether to leave out images that a model was trained on."
 )
 flags.DEFINE_string(
+    "adapt", None, "Data set whose validation images posteriors adapt to."
+)
+flags.DEFINE_string(
     "calibrate",
     None,
-    "Images to fit temperatures to: validation, a number, or a data set.",
+    "Temperatures for all models, fitted to: validation, a number, or a data set.",
 )
 flags.DEFINE_list(
     "num_samples", "1,2,5,10,30,50", "Numbers of forward passes to average."

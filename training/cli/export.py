@@ -35,7 +35,7 @@ _CLASSES = flags.DEFINE_list(
     "Class names of a .keras file that has none, in order, or a file with one a line.",
 )
 _ADAPT = flags.DEFINE_string(
-    "adapt", None, "Data set whose validation images a posterior adapts to."
+    "adapt", None, "Data set whose validation images posteriors adapt to."
 )
 _OUTPUT = flags.DEFINE_string("output", None, "File or folder to write.", required=True)
 _OPTIONS = (

@@ -44,7 +44,7 @@ def images(
     if not 0 < count <= len(train):
         raise ValueError(
             f"Data set '{dataset}' has {len(train)} training images that a posterior "
-            f"can adapt to; `--calibrate` says how many. Received: calibrate={count}"
+            f"can adapt to. Received: calibrate={count}"
         )
     index = np.arange(count) * len(train) // count  # Evenly spread, as some are sorted.
     pixels, labels = train.images[index], train.labels[index]

@@ -23,7 +23,7 @@ from training.evaluation import (
 from training.evaluation import models as candidates
 from training.report.terminal import Outcome
 from zoo import dataset_name
-from zoo.posterior import Posterior, Scaler, Temperature
+from zoo.posterior import POSTERIORS, Posterior
 
 # What an evaluation writes into its folder.
 _FILES = ("predictions", "rows.jsonl", "table.md", "ensemble_size.png", "report.html")
@@ -45,9 +45,11 @@ class Settings:
         suite: A key of `training.evaluation.suites.SUITES`, or None.
         exclude_seen: Whether to leave out images that one of the models was trained on,
             where its training recorded them.
-        calibrate: Gives each model a temperature too. It says what posteriors adapt to
-            that have not yet: `"validation"`, which is the default, a number of
-            training images, or the name of a data set.
+        adapt: Name of a data set to whose validation images posteriors adapt that have
+            not yet; by default the first one of `dataset`.
+        calibrate: Gives each model a temperature too, and says what posteriors adapt to
+            in place of `adapt`: `"validation"`, a number of training images, or the
+            name of a data set, for its test images.
         num_samples: The ensemble sizes.
         limit: Maximal number of images of each set.
         selection: `"stratified"`, of each class its share, or `"first"`. By default
@@ -76,6 +78,7 @@ class Settings:
     split: str = "test"
     suite: str | None = None
     exclude_seen: bool = False
+    adapt: str | None = None
     calibrate: str | None = None
     num_samples: Sequence[int] = (1, 2, 5, 10, 30, 50)
     limit: int | None = None
@@ -121,7 +124,7 @@ def run(settings: Settings) -> Outcome:
     """
     folder = pathlib.Path(settings.output)
     check_folder(folder)
-    models, names, ood, calibrate, missing = _choose(settings)
+    models, names, ood, adapt, missing = _choose(settings)
 
     image_size, selection = _image_size(models), _selection(settings)
 
@@ -158,11 +161,11 @@ def run(settings: Settings) -> Outcome:
         return class_names.renamed(found, titles[name])
 
     calibration = None
-    if calibrate:
+    if adapt:
         calibration, split = adaptation.images(
-            names[0], calibrate, data_dir=settings.data_dir, image_size=image_size
+            *adapt, data_dir=settings.data_dir, image_size=image_size
         )
-        _said(calibration, calibrate, set())
+        _said(calibration, adapt[1], set())
         if settings.exclude_seen:
             calibration = leaks.checked(calibration, exclude=True)
         for pair in zip(*_trainings(settings), strict=True):
@@ -218,7 +221,16 @@ def _image_size(models):
 
 
 def _choose(settings):
-    """Returns models, test sets, other sets, images to adapt to, gaps."""
+    """Returns models, test sets, other sets, images to adapt to, gaps.
+
+    The images, if there is something to adapt, are given by a data set and which of its
+    images to take, as `training.evaluation.adaptation.images` has them.
+    """
+    if settings.adapt and settings.calibrate:
+        raise ValueError(
+            "`--adapt` and `--calibrate` both say what posteriors adapt to; give one. "
+            f"Received: adapt={settings.adapt}, calibrate={settings.calibrate}"
+        )
     names = [name for pattern in settings.dataset for name in data.expand(pattern)]
     ood = list(dict.fromkeys(settings.ood))
     loading.check_names([*names, *ood])  # Before models are loaded.
@@ -233,7 +245,7 @@ def _choose(settings):
     if settings.ensemble:
         members = candidates.members(settings.ensemble, settings.model[0])
         candidates.add(models, *candidates.ensemble(members))
-    calibrate, missing = settings.calibrate, ()
+    kinds, missing = ["temperature"] if settings.calibrate else [], ()
     if settings.suite:
         suite = suites.SUITES[settings.suite](
             settings.model[0],
@@ -244,26 +256,30 @@ def _choose(settings):
         )
         models |= {k: m for k, m in suite.models.items() if k not in models}
         names += suite.datasets
-        ood, calibrate = ood or suite.ood, calibrate or suite.calibrate
-        missing = suite.missing
-    if calibrate:
-        models = _with_temperatures(models, max(settings.num_samples))
-    elif any(not getattr(model, "is_adapted", True) for model in models.values()):
-        calibrate = "validation"
+        ood, missing = ood or suite.ood, suite.missing
+        kinds += suite.posteriors
+    for kind in kinds:
+        models = _with_posteriors(models, kind, max(settings.num_samples))
     names = list(dict.fromkeys(names))
     if not names:
         raise ValueError("No data set is named. Received: dataset=[]")
-    return models, names, ood, calibrate, missing
+    adapt = None
+    if settings.calibrate:
+        adapt = names[0], settings.calibrate
+    elif not all(getattr(model, "is_adapted", True) for model in models.values()):
+        adapt = settings.adapt or names[0], "validation"
+    return models, names, ood, adapt, missing
 
 
-def _with_temperatures(models, num_samples):
-    """Adds a temperature to each model that is no scaler."""
-    found = dict(models)
-    for name, model in models.items():
-        if not isinstance(model, Scaler) and f"{name}@temperature" not in found:
-            scaled = Temperature.from_models([model], num_samples)
-            found[f"{name}@temperature"] = scaled
-    return found
+def _with_posteriors(models, kind, num_samples):
+    """Adds `model@kind` for each model that is not of that kind."""
+    make = POSTERIORS[kind]
+    added = {
+        f"{name}@{kind}": make.from_models([model], num_samples)
+        for name, model in models.items()
+        if not isinstance(model, make)
+    }
+    return {**models, **{k: v for k, v in added.items() if k not in models}}
 
 
 def aggregates(rows: Sequence[dict], reference: str | None) -> list[dict]:

@@ -20,15 +20,14 @@ class Suite:
         models: By name, beside those that were given.
         datasets: Names of test sets, the clean one first.
         ood: Names of out-of-distribution sets.
-        calibrate: What the temperature is fitted to; see
-            `training.evaluation.command.Settings`.
+        posteriors: Keys of `zoo.posterior.POSTERIORS`, of each model.
         missing: What was left out, and why, in words.
     """
 
     models: Mapping[str, keras.Model]
     datasets: Sequence[str]
     ood: Sequence[str]
-    calibrate: str
+    posteriors: Sequence[str]
     missing: Sequence[str]
 
 
@@ -74,7 +73,7 @@ def ovadia(
     grids = ("corruptions", "rotations", "translations")
     datasets = [dataset, *(n for kind in grids for n in data.grid(dataset, kind))]
     ood = [name for name in ("mnist", "digits", "noise") if name != dataset]
-    return Suite(models, datasets, ood, "validation", missing)
+    return Suite(models, datasets, ood, ("temperature",), missing)
 
 
 def is_ensemble(model) -> bool:

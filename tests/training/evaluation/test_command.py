@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training import corruptions, metrics, report
+from training import corruptions, data, metrics, report
 from training.data import corrupted
 from training.data.image_data import ImageData
 from training.data.readers import folders
-from training.evaluation import command, evaluate
+from training.evaluation import command, evaluate, sweep
+from zoo.posterior import Temperature
 
 
 def test_images_of_a_folder_have_the_size_that_the_model_takes(tmp_path):
@@ -59,3 +60,37 @@ def test_misspelled_data_sets_are_told_before_models_are_loaded(tmp_path, names)
     with pytest.raises(ValueError, match="Did you mean"):
         command.run(command.Settings(**settings))
     assert not (tmp_path / "out").exists()
+
+
+def test_posteriors_adapt_to_what_a_flag_names(tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(command, "write", lambda *_: [])
+    monkeypatch.setattr(
+        sweep,
+        "evaluate_all",
+        lambda models, *_, calibration, **__: found.append((models, calibration)) or [],
+    )
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Flatten()(inputs)
+    path = f"{tmp_path}/a.keras"
+    keras.Model(inputs, keras.layers.Dense(10)(x), name="a").save(path)
+
+    def run(*models, **given):
+        command.run(command.Settings(models, f"{tmp_path}/out", **settings, **given))
+        return found.pop()
+
+    settings = {"dataset": ["digits"], "num_samples": [1, 3]}
+    scaled, turned = f"{path}@temperature", "digits_rotation/90"
+    assert run(path)[1] is None
+    for given, name in (({}, "digits"), ({"adapt": turned}, turned)):
+        models, images = run(scaled, **given)
+        assert list(models) == ["a@temperature"]
+        expected = data.load(name, "validation")
+        np.testing.assert_array_equal(images.images[:], expected.images[:])
+    models, images = run(path, calibrate="7")
+    assert list(models) == ["a", "a@temperature"]
+    assert list(run(path, scaled, calibrate="7")[0]) == ["a", "a@temperature"]
+    assert isinstance(models["a@temperature"], Temperature)
+    assert len(images) == 7
+    with pytest.raises(ValueError, match="give one. Received: adapt=digits, cal"):
+        run(path, adapt="digits", calibrate="7")

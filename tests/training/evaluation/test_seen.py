@@ -218,7 +218,7 @@ def test_an_evaluation_says_how_many_images_it_left_out(recorded, tmp_path):
 def _chosen(name):
     def choose(settings):
         choose.asked.append(settings.calibrate)
-        return {}, [name], [], settings.calibrate, ()
+        return {}, [name], [], (name, settings.calibrate), ()
 
     choose.asked = []
     return choose
