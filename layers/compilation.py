@@ -54,6 +54,52 @@ def compiled(function):
     return tf.function(function, jit_compile=True, autograph=False)
 
 
+def program(
+    function,
+    owner: keras.layers.Layer | None = None,
+    autograph: bool = False,
+    reduce_retracing: bool = False,
+):
+    """Returns a function of tensors that the backend compiles when it is called.
+
+    On TensorFlow that is a graph without XLA, since on CPUs its convolutions are the
+    faster ones; on JAX the function is jitted, and on others it stays as it is.
+
+    Args:
+        function: Function of tensors.
+        owner: A layer whose variables it reads, and does not change. JAX takes them
+            anew in each call; without it they are constants.
+        autograph: Whether the function may branch on tensors, as layers of others do.
+        reduce_retracing: Whether one graph serves all shapes but the first; on
+            TensorFlow alone.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(
+            function, autograph=autograph, reduce_retracing=reduce_retracing
+        )
+    if backend != "jax":
+        return function
+    import jax
+
+    if owner is None:
+        return jax.jit(function)
+    variables = owner.variables
+
+    @jax.jit
+    def stateless(values, tensors):
+        pairs = zip(variables, values, strict=True)
+        with keras.StatelessScope(state_mapping=list(pairs)):
+            return function(*tensors)
+
+    def stateful(*tensors):
+        return stateless([variable.value for variable in variables], tensors)
+
+    return stateful
+
+
 class Compiled:
     """A function that is compiled when it is called with values.
 
@@ -111,32 +157,14 @@ class Compiled:
 
     def _compile(self, settings):
         run = functools.partial(_with_settings, self._function, settings)
-        backend = keras.backend.backend()
-        if backend == "tensorflow":
-            import tensorflow as tf
-
-            # Layers of others may branch on tensors.
-            settings = {"autograph": not self._pure, "reduce_retracing": True}
-            return tf.function(_fused(run), **settings)
-        if backend == "jax" and self._pure:
-            return self._compile_for_jax(run)
-        return run
-
-    def _compile_for_jax(self, run):
-        import jax
-
-        variables = self._owner.variables
-
-        @jax.jit
-        def stateless(values, tensors):
-            pairs = zip(variables, values, strict=True)
-            with keras.StatelessScope(state_mapping=list(pairs)):
-                return run(*tensors)
-
-        def compiled(*tensors):
-            return stateless([variable.value for variable in variables], tensors)
-
-        return compiled
+        if keras.backend.backend() == "jax" and not self._pure:
+            return run
+        return program(
+            _fused(run),
+            owner=self._owner,
+            autograph=not self._pure,
+            reduce_retracing=True,
+        )
 
 
 def _with_settings(function, settings, *tensors):

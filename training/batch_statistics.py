@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 import layers
-from layers import keras_internals
+from layers import compilation, keras_internals
 from training.progress import track
 
 
@@ -99,13 +99,7 @@ def _compiled(model, norms, seed):
         return noted
 
     # In one program, for in eager mode all feature maps stay until the end.
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.jit(step)
-    import tensorflow as tf
-
-    return tf.function(step)
+    return compilation.program(step, autograph=True)
 
 
 @contextlib.contextmanager

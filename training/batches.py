@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from layers import random
+from layers import compilation, random
 from training.augment import AUGMENTATIONS
 from training.data import ImageData
 from zoo import arrays
@@ -189,15 +189,7 @@ def _preparation(augmentations, views):
         keys = random.fold(key, index)
         return _views(augment(images, keys, augmentations), keys, views)
 
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(prepare, autograph=False)
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.jit(prepare)
-    return prepare
+    return compilation.program(prepare)
 
 
 def test_batch_size(count: int, largest: int) -> int:
