@@ -852,6 +852,14 @@ MUTATIONS = [
         "test_trains_by_names_and_leaves_all_files",
     ),
     (
+        "an ensemble is published as a model of a strange name",
+        "training/publishing/publish_training.py",
+        'if "+" in name or (',
+        "if (",
+        "tests/training/cli/test_publish.py",
+        "test_an_ensemble_is_published_by_its_members",
+    ),
+    (
         "posteriors adapt to the first data set whatever a flag names",
         "training/evaluation/command.py",
         'adapt = settings.adapt or names[0], "validation"',

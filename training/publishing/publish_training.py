@@ -53,6 +53,12 @@ def publish_training(
         FileNotFoundError: If there is no record of the training.
         FileExistsError: If there is something else in the folder.
     """
+    if "+" in name or ("+" in os.fspath(weights) and not os.path.exists(weights)):
+        raise ValueError(
+            "An ensemble has no training of its own: publish each member, and give the "
+            "published names joined by `+` to `zoo-evaluate` or `zoo-export`. "
+            f"Received: model={name}, weights={os.fspath(weights)}"
+        )
     record = training_record.read(weights)
     name, kind = registry.split_posterior(name)
     full_name = name if "." in name else _full_name(name, record)

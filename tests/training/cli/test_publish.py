@@ -141,3 +141,22 @@ def test_own_pictures_do_not_take_the_name_of_packaged_weights(record):
         publish_training._full_name("resnet20", record)
     del record["data"]
     assert publish_training._full_name("resnet20", record) == "resnet20.fashion_mnist"
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [("a+b", "run"), ("a+b@temperature", "run"), ("a", "run+other")],
+)
+def test_an_ensemble_is_published_by_its_members(name, weights, tmp_path):
+    weights = "+".join(str(tmp_path / part) for part in weights.split("+"))
+    with pytest.raises(ValueError, match=r"publish each member.*Received: model=a"):
+        publish_training.publish_training(name, weights, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_may_have_a_plus_in_its_name(tmp_path):
+    (tmp_path / "a+b").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no '.*a\+b/recipe.json'"):
+        publish_training.publish_training(
+            "resnet20", tmp_path / "a+b", tmp_path / "out"
+        )
