@@ -1,7 +1,11 @@
 """The tables of the benchmark, worked by hand."""
 
+import pathlib
+
 from benchmarks.results import benchmark_page, documents
 from tests.helpers import reports
+
+PAGE = pathlib.Path(__file__).parents[3] / "docs" / "benchmark.md"
 
 METRICS = {"accuracy": 0.5, "nll": 1.0, "ece": 0.125}
 
@@ -84,3 +88,18 @@ def test_a_document_gets_tables_and_a_figure(tmp_path):
     assert middle == benchmark_page.page(found, "fashion_mnist")
     assert tail == f"{documents.END}after\n"
     assert (tmp_path / "severity.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_page_has_the_headings_of_today():
+    _, middle, _ = documents.split(PAGE)
+    found = []
+    for kind in ("", "_c/fog/1", "_rotation/15", "_translation/2"):
+        found += rows("m", 5, f"d{kind}", 1)
+    for other in ("mnist", "digits"):
+        found += rows("m", 5, f"d vs {other}", 1, {"auroc/entropy": 1})
+    assert _headings(benchmark_page.page(found, "d")) == _headings(middle)
+
+
+def _headings(text):
+    starts = "| model |", "Mean over"
+    return [line for line in text.splitlines() if line.startswith(starts)]
