@@ -63,15 +63,7 @@ def evaluate(
     with show as advance:
         values = _collect(passes, dataset.images, advance)
     meta = {
-        "model": passes.name,
-        "dataset": dataset.name,
-        "sizes": list(passes.sizes),
-        "seed": seed,
-        "count": len(dataset.labels),
-        "frames": getattr(dataset, "frames", 1),
-        "source": getattr(dataset, "source", ""),
-        "selection": getattr(dataset, "selection", ""),
-        "excluded": getattr(dataset, "excluded", 0),
+        **predictions.metadata(passes, dataset),
         "seconds": round(time.monotonic() - begin, 3),
     }
     labels = np.asarray(dataset.labels)

@@ -174,22 +174,29 @@ def write(
     return load(folder)
 
 
-def _describe(passes, dataset):
-    images = fingerprint.of_images(dataset.images)
+def metadata(passes: Passes, dataset) -> dict[str, object]:
+    """Returns what the rows of predictions say of the model and the data set."""
     return {
         "model": passes.name,
         "dataset": dataset.name,
-        "classes": list(map(str, dataset.classes)),
-        "num_classes": passes.posterior.num_classes,
-        "map_shape": list(passes.posterior.map_shape),
         "sizes": list(passes.sizes),
         "seed": passes.seed,
-        "batch_size": passes.batch_size,
         "count": len(dataset.labels),
         "frames": getattr(dataset, "frames", 1),
         "source": getattr(dataset, "source", ""),
         "selection": getattr(dataset, "selection", ""),
         "excluded": getattr(dataset, "excluded", 0),
+    }
+
+
+def _describe(passes, dataset):
+    images = fingerprint.of_images(dataset.images)
+    return {
+        **metadata(passes, dataset),
+        "classes": list(map(str, dataset.classes)),
+        "num_classes": passes.posterior.num_classes,
+        "map_shape": list(passes.posterior.map_shape),
+        "batch_size": passes.batch_size,
         "data": fingerprint.of_named(dataset, images)[:12],
         "done": 0,
         "seconds": 0.0,

@@ -1,7 +1,7 @@
 """Graph fragments that the families share."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 
@@ -90,6 +90,15 @@ def downsample(x, layer: Callable | None, strides: int, name: str):
     if layer is None or strides == 1:
         return x
     return layer(strides=strides, name=f"{name}_downsample")(x)
+
+
+def residual_blocks(stage: int, depth: int) -> Iterator[tuple[int, str]]:
+    """Yields strides and name of each residual block of a stage.
+
+    The first block of each stage but the first one subsamples.
+    """
+    for block in range(1, depth + 1):
+        yield 2 if block == 1 and stage > 1 else 1, f"stage{stage}_block{block}"
 
 
 def preprocess(input_shape, normalization):

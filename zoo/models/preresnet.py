@@ -18,6 +18,7 @@ from zoo.models.blocks import (
     norm_relu,
     own_strides,
     preprocess,
+    residual_blocks,
 )
 from zoo.models.parts import Parts
 
@@ -96,9 +97,7 @@ def preresnet(
     x = _stem(x, parts, filters, small=cifar or is_small(input_shape))
     for stage, depth in enumerate(depths, 1):
         width = 2 ** (stage - 1) * filters * widen * (4 if bottleneck else 1)
-        for block in range(1, depth + 1):
-            strides = 2 if block == 1 and stage > 1 else 1
-            name = f"stage{stage}_block{block}"
+        for strides, name in residual_blocks(stage, depth):
             x = _block(x, parts, branch, width, strides, name)
         if stage < len(depths):
             x = parts.smooth(name=f"stage{stage}_smooth")(x)

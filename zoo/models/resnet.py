@@ -21,6 +21,7 @@ from zoo.models.blocks import (
     own_strides,
     preprocess,
     relu,
+    residual_blocks,
 )
 from zoo.models.parts import Parts, averaging
 
@@ -109,9 +110,7 @@ def resnet(
     x = _stem(x, parts, filters, cifar or is_small(input_shape), deep)
     for stage, depth in enumerate(depths, 1):
         width = 2 ** (stage - 1) * filters * (4 if bottleneck else 1)
-        for block in range(1, depth + 1):
-            name = f"stage{stage}_block{block}"
-            strides = 2 if block == 1 and stage > 1 else 1
+        for strides, name in residual_blocks(stage, depth):
             skip = x
             if skip.shape[-1] != width:
                 skip = shortcut(x, parts, width, strides, f"{name}_skip")
