@@ -22,7 +22,7 @@ from training.recipes.base import Recipe
 from training.versions import current_commit
 from zoo import registry, spelling
 from zoo.presets import training_images
-from zoo.presets.model_config import model_facts
+from zoo.presets.model_config import model_metadata
 from zoo.presets.weight_file import save_weights
 from zoo.publishing import training_record
 from zoo.storage import files
@@ -164,10 +164,10 @@ def _load_data(recipe, dataset, data_dir, limit, model, initial):
             f"{', '.join(odd)}."
         )
     held_out = shown("validation", load("validation")) if recipe.holdout else None
-    return train, held_out, test, _data_facts(name, data_dir, train, whole)
+    return train, held_out, test, _data_record(name, data_dir, train, whole)
 
 
-def _data_facts(name, data_dir, train, test):
+def _data_record(name, data_dir, train, test):
     """Returns where data are, and what, so that nothing goes by their name."""
     return {
         "path": loading.absolute(name),
@@ -233,7 +233,7 @@ def run_training(
             "`update_batch_statistics` needs `weights`. Received: weights=None"
         )
     initial = initial_weights.find(weights) if weights else None
-    *sets, data_facts = _load_data(
+    *sets, data_record = _load_data(
         settings, dataset, data_dir, limit, str(spec), initial
     )
     train, validation, test = sets
@@ -246,10 +246,10 @@ def run_training(
     folder = pathlib.Path(workdir)
     with files.claimed(folder):
         with distributions.scope(distribution):
-            network, normalization, facts = _start(spec, settings, train, initial)
+            network, normalization, provenance = _start(spec, settings, train, initial)
             if initial is not None:
                 settings = dataclasses.replace(settings, normalization=normalization)
-                facts["updated_batch_statistics"] = update_batch_statistics
+                provenance["updated_batch_statistics"] = update_batch_statistics
             is_new = not (folder / trainer.CHECKPOINT_FILE).exists()
             if update_batch_statistics and is_new:
                 batch_statistics.update_batch_statistics(
@@ -260,7 +260,7 @@ def run_training(
                     folder,
                     model=spec.stem,
                     dataset=train.name,
-                    data=data_facts,
+                    data=data_record,
                     recipe=recipe,
                     settings=dataclasses.asdict(settings),
                     seed=seed,
@@ -268,7 +268,7 @@ def run_training(
                     num_classes=len(train.classes),
                     classes=train.classes,
                     normalization=normalization,
-                    initial_weights=facts,
+                    initial_weights=provenance,
                     seen={"images": len(train), "held_out": train.held_out},
                 )
             # What is decoded is hashed when the training reads it.
@@ -283,7 +283,7 @@ def run_training(
                 seed=seed,
                 jit_compile=jit_compile,
                 checkpoint_seconds=checkpoint_seconds,
-                initial_weights=facts,
+                initial_weights=provenance,
                 test=test,
             )
         save_weights(network, folder / "model.safetensors")
@@ -299,9 +299,9 @@ def _start(spec, settings, train, initial):
         normalization = settings.normalization or measure_normalization(train)
         network = zoo.build(str(spec), shape, len(classes), normalization, classes)
         return network, normalization, None
-    network, facts = initial_weights.load(initial, str(spec), shape, classes)
-    found = model_facts(network)
-    return network, (tuple(found["mean"]), tuple(found["variance"])), facts
+    network, provenance = initial_weights.load(initial, str(spec), shape, classes)
+    found = model_metadata(network)
+    return network, (tuple(found["mean"]), tuple(found["variance"])), provenance
 
 
 def _write_record(folder, **settings):

@@ -107,8 +107,8 @@ def _weights(preset) -> dict[str, str]:
 
 
 def _learned(entry) -> str:
-    facts = {**entry["values"], **entry["settings"]}
-    values = [f"{key} {value:.4g}" for key, value in facts.items()]
+    learned = {**entry["values"], **entry["settings"]}
+    values = [f"{key} {value:.4g}" for key, value in learned.items()]
     return ", ".join([*values, f"of {entry['images']:,} images of {entry['dataset']}"])
 
 

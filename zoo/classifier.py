@@ -24,21 +24,21 @@ class Classifier(keras_internals.OutputMarker):
     `evaluate` or `predict` leaves it without weights; see `zoo.kept_weights`.
     """
 
-    _facts = "{}"  # In JSON, for Keras wraps lists and dicts.
+    _metadata = "{}"  # In JSON, for Keras wraps lists and dicts.
 
     def __init__(self, inputs, outputs, name=None, **kwargs):
         super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
         # Where `keras.models.clone_model` has made it; see below.
-        self._facts = getattr(outputs, "_facts", "{}")
+        self._metadata = getattr(outputs, "_metadata", "{}")
         layers.accept_empty_batches(self)
 
     def knows(self) -> dict:
         """Returns what it knows beside its graph, as `json` gives it back."""
-        return json.loads(self._facts)
+        return json.loads(self._metadata)
 
-    def know(self, **facts):
+    def know(self, **metadata):
         """Keeps what `json` takes."""
-        self._facts = json.dumps({**self.knows(), **facts})
+        self._metadata = json.dumps({**self.knows(), **metadata})
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ class Classifier(keras_internals.OutputMarker):
 
     def mark(self, output):
         # A clone is made of this output by the constructor, from no config.
-        output._facts = self._facts
+        output._metadata = self._metadata
 
     def __call__(self, inputs, *args, training=None, **kwargs):
         # Without an image some kernels fail, others lose the shape of their outputs.
@@ -82,6 +82,7 @@ class Classifier(keras_internals.OutputMarker):
             return super().predict(x, *args, **kwargs)
 
     def get_config(self):
+        # Files of models have it under this name.
         return {**super().get_config(), "facts": self.knows()}
 
     @classmethod

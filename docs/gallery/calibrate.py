@@ -34,8 +34,8 @@ print(f"temperature {float(calibrated.temperature.numpy()):.2f}")
 # Compare
 # -------
 #
-# No answer changes, so the accuracy stays. The confidence does: the ECE, the mean gap
-# between confidence and accuracy, gets smaller, and the NLL falls.
+# No predicted class changes, so the accuracy stays. The confidence does: the ECE, the
+# mean gap between confidence and accuracy, gets smaller, and the NLL falls.
 
 before = zoo.posterior.MonteCarlo(model, num_samples=1)
 probs = {

@@ -69,7 +69,7 @@ for name, report in reports.items():
     )
 
 # %%
-# Quantization moves probabilities a little, and hardly ever changes the answer:
+# Quantization moves probabilities a little, and hardly ever the predicted class:
 
 same = probs["float32"].argmax(axis=1) == probs["int8"].argmax(axis=1)
 print(f"float32 and int8 agree on {same.mean():.1%} of the images")

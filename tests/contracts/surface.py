@@ -42,7 +42,7 @@ COVERED = {
     "training.trainer": ["compile_model"],
     "zoo.loading": ["load"],
     "zoo.catalog": ["describe", "list_models"],
-    "zoo.presets.model_config": ["model_facts"],
+    "zoo.presets.model_config": ["model_metadata"],
     "zoo.posterior.deep_ensemble": ["DeepEnsemble"],
     "zoo.posterior.monte_carlo": ["MonteCarlo"],
     "zoo.posterior.temperature": ["Temperature", "best_temperature"],

@@ -58,7 +58,7 @@ CALLS = {
     "external": loaded_from,
     "fingerprint": lambda model, _: fingerprint.of_posterior(MonteCarlo(model, 2)),
     "save_weights": lambda model, folder: weight_file.save_weights(model, folder / "w"),
-    "facts": lambda model, _: model_config.model_facts(model),
+    "metadata": lambda model, _: model_config.model_metadata(model),
     "is_stochastic": lambda model, _: layers.is_stochastic(model),
     "saved_model": pytest.param(exported("saved_model"), marks=pytest.mark.slow),
     "tflite": pytest.param(exported("tflite"), marks=pytest.mark.slow),

@@ -51,7 +51,7 @@ def publish_preset(folder, name, input_shape=(16, 16, 1), num_classes=4):
     model = zoo.build(name, input_shape, num_classes, NORMALIZATION)
     path = folder / "pretrained" / f"{name}.safetensors"
     weight_file.save_weights(model, path)
-    values = model_config.model_facts(model)
+    values = model_config.model_metadata(model)
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     size, sha256 = path.stat().st_size, files.sha256(path)
     index.add(presets.Preset(size=size, sha256=sha256, file=path.name, **values))

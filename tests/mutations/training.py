@@ -150,8 +150,8 @@ MUTATIONS = [
     (
         "a foreign model is looked at in no particular mode",
         "training/evaluation/external_models.py",
-        "        answers = split.suffix(split.prefix(ops.convert_to_tensor(images)))\n",
-        "        answers = model(images)\n",
+        "        found = split.suffix(split.prefix(ops.convert_to_tensor(images)))\n",
+        "        found = model(images)\n",
         "tests/contracts/test_looking.py",
         "test_weights_are_equal_before_and_after",
     ),
@@ -633,7 +633,7 @@ MUTATIONS = [
         "posterior.is_deterministic(_noise(model.input_shape[1:]))",
         "True",
         "tests/training/evaluation/test_external_models.py",
-        "test_one_that_draws_runs_as_often_as_it_is_asked",
+        "test_a_stochastic_one_runs_as_often_as_it_is_asked",
     ),
     (
         "NaN is no deviation from a card",

@@ -70,7 +70,7 @@ MUTATIONS = [
     (
         "images in a folder have the license of the set that it is called as",
         "zoo/publishing/training_record.py",
-        'bool(facts.get("path") or facts.get("data_dir")) and not is_known',
+        'bool(data.get("path") or data.get("data_dir")) and not is_known',
         "False",
         "tests/zoo/publishing/test_publish.py",
         "test_the_license_of_own_images_is_not_that_of_data_of_their_name",
@@ -344,7 +344,7 @@ MUTATIONS = [
     (
         "a clone forgets what its model knows",
         "zoo/classifier.py",
-        "output._facts = self._facts",
+        "output._metadata = self._metadata",
         "pass",
         "tests/test_survival.py",
         "test_every_public_object_survives",
@@ -376,7 +376,7 @@ MUTATIONS = [
     (
         "what was learned with other weights counts",
         "zoo/presets/posterior_file.py",
-        'if sha256 and facts.get("weights") != sha256:',
+        'if sha256 and metadata.get("weights") != sha256:',
         "if False:",
         "tests/zoo/presets/test_posterior_file.py",
         "test_a_posterior_of_other_weights_or_an_altered_one_is_refused",

@@ -101,10 +101,12 @@ def differing(model, other):
 def test_the_body_is_that_of_the_weights_and_the_head_is_new(trained):
     found = initial_weights.find(str(trained[0]))
     classes = "crow", "gull", "owl"
-    model, facts = initial_weights.load(found, "resnet20_smooth_mcdo", SHAPE, classes)
+    model, provenance = initial_weights.load(
+        found, "resnet20_smooth_mcdo", SHAPE, classes
+    )
     assert model.output_shape == (None, 3)
     assert differing(model, trained[1]) == {"head"}
-    assert facts == {
+    assert provenance == {
         "weights": "plain",
         "model": "resnet20",
         "sha256": files.sha256(trained[0] / "model.safetensors"),
@@ -120,10 +122,10 @@ def test_the_body_is_that_of_the_weights_and_the_head_is_new(trained):
     [(("cat", "dog"), "kept", set()), (("crow", "gull"), "new", {"head"})],
 )
 def test_as_many_other_classes_have_a_new_head_too(trained, classes, head, changed):
-    model, facts = initial_weights.load(
+    model, provenance = initial_weights.load(
         initial_weights.find(str(trained[0])), "resnet20", SHAPE, classes
     )
-    assert facts["head"] == head
+    assert provenance["head"] == head
     assert differing(model, trained[1]) == changed
     assert np.std(arrays(model)["head/kernel"]) > 0.01
 
@@ -132,8 +134,8 @@ def test_a_file_that_names_no_classes_keeps_its_head(trained, tmp_path):
     path = tmp_path / "alone.safetensors"
     path.write_bytes((trained[0] / "model.safetensors").read_bytes())
     found = initial_weights.find(str(path))
-    model, facts = initial_weights.load(found, "resnet20", SHAPE, ("crow", "gull"))
-    assert (facts["weights"], facts["head"]) == ("alone.safetensors", "kept")
+    model, provenance = initial_weights.load(found, "resnet20", SHAPE, ("crow", "gull"))
+    assert (provenance["weights"], provenance["head"]) == ("alone.safetensors", "kept")
     assert not differing(model, trained[1])
 
 
@@ -196,7 +198,7 @@ def test_a_training_records_and_starts_from_updated_batch_statistics(
 ):
     changes = ["batch_size=9", "image_size=[16, 16]", "warmup_epochs=0"]
     run_training(trained, pictures, tmp_path / "work", changes=changes)
-    ((network, settings, data, facts),) = started
+    ((network, settings, data, provenance),) = started
     expected, _ = initial_weights.load(
         initial_weights.find(str(trained[0])), network.name, SHAPE, data.classes
     )
@@ -205,8 +207,8 @@ def test_a_training_records_and_starts_from_updated_batch_statistics(
     assert differing(network, expected) <= keras_seeded
     assert {"stem_norm", "stage3_block3_2_norm"} <= differing(network, trained[1])
     record = json.loads((tmp_path / "work" / "recipe.json").read_text())
-    assert record["initial_weights"] == facts
-    assert (facts["head"], facts["updated_batch_statistics"]) == ("new", True)
+    assert record["initial_weights"] == provenance
+    assert (provenance["head"], provenance["updated_batch_statistics"]) == ("new", True)
     assert np.allclose(record["normalization"], NORMALIZATION)
     assert np.allclose(settings.normalization, NORMALIZATION)
 

@@ -197,7 +197,7 @@ def test_a_file_of_the_user_loads_with_its_normalization(models, tmp_path, kind)
     np.testing.assert_array_equal(logits(loaded), logits(model))
 
 
-def test_a_file_without_facts_needs_a_shape(models, tmp_path):
+def test_a_file_without_metadata_needs_a_shape(models, tmp_path):
     import safetensors.numpy
 
     path = tmp_path / "file"

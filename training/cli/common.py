@@ -51,7 +51,7 @@ def load_model(
         input_range: What it takes; see there.
         classes: Names of the classes of a file that does not know them, or the path of
             a text file with one in each line.
-        num_samples: Forward passes of a posterior of a model that draws.
+        num_samples: Forward passes of a posterior of a stochastic model.
         adapt: Name of a data set whose validation set a posterior adapts to in place
             of that of the training.
     """

@@ -17,7 +17,7 @@ METRICS = ("accuracy", "nll", "brier", "ece", "unc_90", "entropy")
 
 
 def classify(model, test, num_samples: int, seed: int = 0):
-    """Classifies images and says how uncertain each answer is.
+    """Classifies images and says how uncertain each prediction is.
 
     Args:
         model: From images to logits.

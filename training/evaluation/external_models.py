@@ -34,8 +34,8 @@ def load(
 ) -> MonteCarlo:
     """Loads a model that is not of the zoo.
 
-    A model whose answers to the same images are equal is taken to be deterministic, and
-    runs once. The draws of a SavedModel do not follow a seed.
+    A model whose predictions for the same images are equal is taken to be
+    deterministic, and runs once. The draws of a SavedModel do not follow a seed.
 
     Args:
         path: Path of a `.keras` file, or of a folder of a SavedModel with the signature
@@ -152,16 +152,16 @@ def _check_outputs(model, outputs, name):
     """Checks that the outputs are what they are said to be, in inference mode."""
     split, images = Split(model), _noise(model.input_shape[1:])
     with layers.stream(0):
-        answers = split.suffix(split.prefix(ops.convert_to_tensor(images)))
-    answers = ops.convert_to_numpy(answers).astype("float64")
-    if answers.ndim > 2:  # Pixels that are equal say no more than one of them.
-        answers = np.unique(answers.reshape(-1, answers.shape[-1]), axis=0)
-    are_probs = model_outputs.are_probabilities(answers)
+        found = split.suffix(split.prefix(ops.convert_to_tensor(images)))
+    found = ops.convert_to_numpy(found).astype("float64")
+    if found.ndim > 2:  # Pixels that are equal say no more than one of them.
+        found = np.unique(found.reshape(-1, found.shape[-1]), axis=0)
+    are_probs = model_outputs.are_probabilities(found)
     if are_probs != (outputs == "probs"):
-        seems, sums = "probs" if are_probs else "logits", answers.sum(axis=1)
+        seems, sums = "probs" if are_probs else "logits", found.sum(axis=1)
         raise ValueError(
             f"Model '{name}' returns {seems}: on random images, values from "
-            f"{answers.min():.3g} to {answers.max():.3g} with sums from "
+            f"{found.min():.3g} to {found.max():.3g} with sums from "
             f"{sums.min():.3g} to {sums.max():.3g}. Received: outputs={outputs}"
         )
 

@@ -20,8 +20,8 @@ class Passes:
 
     Each image is passed as often as the largest `n` asks, for smaller ensembles are the
     beginnings of the largest. Sample `s` of image `i` is a function of the seed, `s`
-    and `i`, so neither the batch size nor the other sizes change it. A model that draws
-    nothing runs once per image, and its values are repeated for each `n`.
+    and `i`, so neither the batch size nor the other sizes change it. A
+    deterministic model runs once per image, and its values are repeated for each `n`.
 
     The code is compiled at the first batch and then kept, so one object serves any
     number of data sets.

@@ -61,7 +61,7 @@ def probabilities(posterior: Posterior, images, seed=None):
     Args:
         posterior: What to export.
         images: Tensor of one image at least, of shape `(batch, *image_shape)`.
-        seed: Scalar integer tensor, of a posterior that draws.
+        seed: Scalar integer tensor, of a stochastic posterior.
     """
     # The mean of one sample would be two operators more.
     if seed is None and posterior.num_samples == 1:

@@ -27,8 +27,8 @@ def export_onnx(
     `classes`, they are in the metadata of the file under that name, as a list in JSON.
 
     Args:
-        model: From images to logits; or a posterior in which nothing draws, such as an
-            ensemble of such models.
+        model: From images to logits; or a deterministic posterior, such as an ensemble
+            of such models.
         path: The file to write.
         overwrite: Whether to replace what lies at `path`.
         images: At least two images for the check, of shape `(count, height, width,

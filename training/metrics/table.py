@@ -62,7 +62,7 @@ _CLASSIFICATION = (
         main=True,
         drawn=True,
         aggregates=("mean_error", "mce"),
-        meaning="right answers",
+        meaning="right predictions",
     ),
     Metric(
         "nll",
@@ -103,7 +103,7 @@ _CLASSIFICATION = (
         certainty.acc_90,
         better=1,
         card="acc_90",
-        meaning="right answers among those with more than 90 % confidence",
+        meaning="right predictions among those with more than 90 % confidence",
     ),
     _share(
         "unc_90",
@@ -118,7 +118,7 @@ _CLASSIFICATION = (
         "Freq-90 (%)",
         certainty.freq_90,
         card="freq_90",
-        meaning="answers with more than 90 % confidence",
+        meaning="predictions with more than 90 % confidence",
     ),
     Metric(
         "entropy",

@@ -44,7 +44,7 @@ def publish_training(
         data_dir: Where the data lie; see `training.data.load`.
         saved_model: Whether to write a SavedModel, which is that of the posterior if
             there is one.
-        num_samples: Forward passes of a posterior of a model that draws.
+        num_samples: Forward passes of a posterior of a stochastic model.
         **licenses: `license` of the weights and `data_license` of the training data, as
             for `zoo.publishing.publish.publish`.
 
@@ -97,9 +97,9 @@ def _adapted(kind, model, num_samples, record, weights, data_dir):
             f"The posterior '{kind}' learns nothing that could be published with the "
             f"weights. Received: model={model.name}@{kind}"
         )
-    facts = record.get("data") or {}
-    dataset = facts.get("path") or record["dataset"]
-    where = data_dir or facts.get("data_dir")
+    of_data = record.get("data") or {}
+    dataset = of_data.get("path") or record["dataset"]
+    where = data_dir or of_data.get("data_dir")
     found = adaptation.adapt(own, model.name, weights, dataset, data_dir=where)
     settings = {"num_samples": num_samples} if own.draws else {}
     return own, {
@@ -123,9 +123,9 @@ def _full_name(stem, record):
 
 def _test_images(record, dataset, data_dir, image_size):
     """Returns the test images of a training, or those that are asked for."""
-    facts = record.get("data") or {}
-    name = dataset or facts.get("path") or record["dataset"]
-    data_dir = data_dir or facts.get("data_dir")
+    of_data = record.get("data") or {}
+    name = dataset or of_data.get("path") or record["dataset"]
+    data_dir = data_dir or of_data.get("data_dir")
     try:
         test = data.load(name, "test", data_dir, image_size)
     except FileNotFoundError as error:
@@ -133,7 +133,7 @@ def _test_images(record, dataset, data_dir, image_size):
             f"The test images of the training are not found; say where they are by "
             f"`--dataset` and `--data_dir`. {error}"
         ) from error
-    known = facts.get("test")
+    known = of_data.get("test")
     if not dataset and known and known != fingerprint.of_data(test):
         raise ValueError(
             f"The test images of '{name}' are not those of the training any more, by "

@@ -15,7 +15,7 @@ from training.report.result_set import Results
 from training.versions import versions
 
 
-def facts(results: Results, command: str | None = None) -> dict[str, str]:
+def provenance(results: Results, command: str | None = None) -> dict[str, str]:
     """Returns what is needed to make the numbers again.
 
     Args:

@@ -69,7 +69,7 @@ def html(
         "tables": _tables(results),
         **_predicted(results, predictions, images),
         "definitions": about.definitions(results),
-        "facts": about.facts(results, command),
+        "provenance": about.provenance(results, command),
         "labels": results.labels(),
         "datasets": results.datasets,
     }

@@ -162,8 +162,8 @@ def _convert(preset, source, sha256, path):
         (preset.mean, preset.variance),
     )
     load_state(model, read(source).state, preset.source)
-    facts = {"source": preset.source, "source_sha256": sha256}
-    save_weights(model, path, facts)
+    metadata = {"source": preset.source, "source_sha256": sha256}
+    save_weights(model, path, metadata)
 
 
 def announce(url: str, path: pathlib.Path) -> Announcement:

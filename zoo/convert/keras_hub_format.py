@@ -63,7 +63,7 @@ def _by_hand() -> str:
 
 
 def read_model(model: keras.Model) -> tuple[dict[str, np.ndarray], dict[str, object]]:
-    """Returns the weights and the facts of a classifier of keras_hub.
+    """Returns the weights and the metadata of a classifier of keras_hub.
 
     Args:
         model: A `keras_hub.models.ImageClassifier`, with its preprocessor if the pixels
@@ -80,7 +80,7 @@ def read_model(model: keras.Model) -> tuple[dict[str, np.ndarray], dict[str, obj
     converter = getattr(getattr(model, "preprocessor", None), "image_converter", None)
     settings = converter.get_config() if converter is not None else {}
     _check(state, {"pooling": getattr(model, "pooling", "avg")})
-    return state, _facts(settings)
+    return state, _metadata(settings)
 
 
 def read_folder(
@@ -93,7 +93,7 @@ def read_folder(
             a folder of an old Keras, which does not name layers, needs keras_hub.
 
     Returns:
-        Arrays, facts, and the sha256 of each weights file.
+        Arrays, metadata, and the sha256 of each weights file.
 
     Raises:
         ValueError: If a file is damaged or does not name its layers.
@@ -113,7 +113,7 @@ def read_folder(
         for name in (TASK_FILE, CONVERTER_FILE)
     )
     _check(state, task)
-    return state, _facts(converter), sums
+    return state, _metadata(converter), sums
 
 
 class _NamelessError(ValueError):
@@ -180,7 +180,7 @@ def _check(state, settings):
         )
 
 
-def _facts(converter) -> dict[str, object]:
+def _metadata(converter) -> dict[str, object]:
     """Returns what an image converter says of the pixels, as timm would.
 
     It computes `pixels * scale + offset`, of which the mean is `-offset / scale` and

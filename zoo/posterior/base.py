@@ -83,7 +83,7 @@ class Posterior(layers.RandomLayer):
         Args:
             models: A Keras model from images to logits, or a posterior; several ones
                 are an ensemble.
-            num_samples: Forward passes of a single model that draws.
+            num_samples: Forward passes of a single stochastic model.
             **settings: Further arguments of the constructor.
 
         Raises:
@@ -194,7 +194,7 @@ class Posterior(layers.RandomLayer):
         """
 
     def is_deterministic(self, images) -> bool:
-        """Returns whether nothing draws, as far as some images tell; see MonteCarlo.
+        """Returns whether it is deterministic, as far as images tell; see MonteCarlo.
 
         Args:
             images: Array of shape `(batch, *image_shape)`.
@@ -205,7 +205,7 @@ class Posterior(layers.RandomLayer):
         return not self.draws
 
     def settled(self, change: Callable = lambda model: model) -> "Posterior":
-        """Returns the same posterior, of which it is known that nothing in it draws.
+        """Returns the same posterior, which is known to be deterministic.
 
         Args:
             change: From each Keras model inside to one in its place.

@@ -128,8 +128,8 @@ class _Tracer:
             run, draws = _call(model, {"training": False}), may_draw(model)
             self._add(run, ["images"], ["logits"], draws=draws, name=model.name)
 
-    def _add(self, run, inputs, outputs, **facts):
-        self.steps.append(_Step(run, tuple(inputs), tuple(outputs), **facts))
+    def _add(self, run, inputs, outputs, **settings):
+        self.steps.append(_Step(run, tuple(inputs), tuple(outputs), **settings))
 
     def _enter(self, graph, place, path, on):
         """Adds the steps of a functional model; returns the places of its outputs."""

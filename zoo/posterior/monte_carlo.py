@@ -196,7 +196,7 @@ class MonteCarlo(Posterior):
 
         Returns:
             Whether nothing in the graph draws, but for layers that are not of this
-            package and of Keras, which answer the same twice.
+            package and of Keras, which predict the same twice.
 
         Raises:
             ValueError: If the model returns no logits, or if it draws by Python or

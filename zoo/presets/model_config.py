@@ -1,4 +1,4 @@
-"""What a model is, as far as its weights do not say: facts that travel with them."""
+"""What a model is, as far as its weights do not say: metadata that travel with them."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _LEFT_OUT |= {"units", "filters", "kernel_size", "strides", "groups"}
 _LEFT_OUT |= {"use_bias", "initial_scale"}
 
 
-def model_facts(model: keras.Model) -> dict[str, object]:
+def model_metadata(model: keras.Model) -> dict[str, object]:
     """Returns what one has to know besides the weights to build a model again.
 
     Args:
@@ -27,21 +27,21 @@ def model_facts(model: keras.Model) -> dict[str, object]:
         them, and the names of the `classes` if they are known; all as `json` gives it
         back.
     """
-    facts = {
+    metadata = {
         "name": model.name,
         "input_shape": list(model.input_shape[1:]),
         "num_classes": model.output_shape[-1],
         "layers": layer_settings(model),
     }
     if classes := classes_of(model):
-        facts["classes"] = list(classes)
+        metadata["classes"] = list(classes)
     for layer in model.layers:
         if layer.name == "normalize":
             config = layer.get_config()
             for key in ("mean", "variance"):
                 value = np.broadcast_to(np.ravel(config[key]), model.input_shape[-1:])
-                facts[key] = value.astype(float).tolist()
-    return facts
+                metadata[key] = value.astype(float).tolist()
+    return metadata
 
 
 def layer_settings(model: keras.Model) -> dict[str, dict]:

@@ -30,7 +30,7 @@ def save(
     folder: str | os.PathLike,
     name: str,
     sha256: str,
-    facts: Mapping[str, object],
+    metadata: Mapping[str, object],
 ) -> dict[str, object]:
     """Writes what a posterior has learned into a folder, or nothing.
 
@@ -39,7 +39,7 @@ def save(
         folder: Folder of the weights.
         name: A key of `zoo.posterior.POSTERIORS`.
         sha256: SHA-256 of the weights file.
-        facts: The `settings` of its constructor, the `dataset` and the number of
+        metadata: The `settings` of its constructor, the `dataset` and the number of
             `images`.
 
     Returns:
@@ -54,11 +54,11 @@ def save(
         )
     path = pathlib.Path(folder) / file_name(name)
     arrays = {k: ops.convert_to_numpy(v) for k, v in posterior.values().items()}
-    metadata = {"posterior": name, "weights": sha256, **facts}
-    weight_file.save_arrays(arrays, path, metadata, f"the posterior '{name}'")
+    in_file = {"posterior": name, "weights": sha256, **metadata}
+    weight_file.save_arrays(arrays, path, in_file, f"the posterior '{name}'")
     own = {"sha256": files.sha256(path), "size": path.stat().st_size}
     single = {key: float(value) for key, value in arrays.items() if not value.ndim}
-    return {"file": path.name, **own, **facts, "values": single}
+    return {"file": path.name, **own, **metadata, "values": single}
 
 
 def restore(
@@ -115,12 +115,12 @@ def load(posterior: Posterior, path: str | os.PathLike, sha256: str | None = Non
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, or of other weights.
     """
-    facts = weight_file.read_metadata(path)
-    if sha256 and facts.get("weights") != sha256:
+    metadata = weight_file.read_metadata(path)
+    if sha256 and metadata.get("weights") != sha256:
         raise ValueError(
             f"'{path}' was learned with other weights, those with sha256 "
-            f"{facts.get('weights')}; adapt the posterior anew. Received: weights with "
-            f"sha256 {sha256}"
+            f"{metadata.get('weights')}; adapt the posterior anew. Received: weights "
+            f"with sha256 {sha256}"
         )
     arrays = weight_file.read_arrays(path)
     wanted = {name: tuple(v.shape) for name, v in posterior.values().items()}

@@ -17,7 +17,7 @@ import safetensors.numpy
 from keras import ops
 
 from layers import keras_internals
-from zoo.presets.model_config import check_layers, model_facts
+from zoo.presets.model_config import check_layers, model_metadata
 from zoo.storage import files
 
 _METADATA = "smoothzoo"  # One entry: a file with several has no order of its own.
@@ -92,8 +92,8 @@ def save_weights(
     Args:
         model: Keras model.
         path: Path of the safetensors file; an older one is replaced.
-        metadata: What else to write into the file, as `json` takes it; the facts of
-            `zoo.presets.model_config.model_facts` are always there.
+        metadata: What else to write into the file, as `json` takes it; those of
+            `zoo.presets.model_config.model_metadata` are always there.
         dtype: `"float16"` halves the file. By default that of the weights.
 
     Raises:
@@ -101,7 +101,7 @@ def save_weights(
     """
     arrays = {k: _to_numpy(v, dtype) for k, v in variables(model).items()}
     whose = f"the model '{model.name}'" + (f" as {dtype}" if dtype else "")
-    save_arrays(arrays, path, {**model_facts(model), **(metadata or {})}, whose)
+    save_arrays(arrays, path, {**model_metadata(model), **(metadata or {})}, whose)
 
 
 def save_arrays(

@@ -99,9 +99,9 @@ None were measured.
 * Versions: {{ p.versions | listed }}.
 {% endif %}
 {% for name, entry in p.posteriors.items() %}
-{% set facts = dict(entry["values"], **entry.settings) %}
+{% set learned = dict(entry["values"], **entry.settings) %}
 * `@{{ name }}` was fitted to {{ "{:,}".format(entry.images) }} images of
-  `{{ entry.dataset }}`{% if facts %}: {{ facts | listed }}{% endif %}.
+  `{{ entry.dataset }}`{% if learned %}: {{ learned | listed }}{% endif %}.
 {% endfor %}
 {% for name, settings in p.layers.items() %}
 * Layers `{{ name }}`: {{ settings | listed }}.
@@ -119,8 +119,8 @@ variance {{ p.variance | numbers }} per channel.
 
 ## Limits
 
-* It knows images like those of `{{ p.data }}` and the classes above, and has to answer
-  with one of them. A picture of anything else gets an answer too.
+* It knows images like those of `{{ p.data }}` and the classes above, and has to predict
+  one of them. A picture of anything else gets a prediction too.
 * {{ measured }}
 {% if seeds %}
 * Differences between models that are not larger than the deviations over the

@@ -12,7 +12,7 @@ from zoo import outputs, presets
 from zoo.classifier import classes_of
 from zoo.posterior import Posterior
 from zoo.presets import index, posterior_file, training_images
-from zoo.presets.model_config import model_facts
+from zoo.presets.model_config import model_metadata
 from zoo.presets.weight_file import save_weights
 from zoo.publishing import model_card, results, training_record
 from zoo.registry import parse
@@ -54,7 +54,7 @@ def publish(
         metrics: Those that the card has; all are in `results.jsonl`.
         seen: The training images; see `zoo.presets.training_images.write`.
         posteriors: By the key of `zoo.posterior.POSTERIORS`, adapted posteriors of the
-            model, with the facts that `zoo.presets.posterior_file.save` takes.
+            model, with what `zoo.presets.posterior_file.save` writes of them.
 
     Returns:
         The preset.
@@ -105,9 +105,9 @@ def _fill(
     path = folder / index.WEIGHTS_FILE
     dtype = "float16" if fields["rounding"] else None
     save_weights(model, path, {"seed": seed}, dtype)
-    facts = {
+    metadata = {
         key: tuple(value) if isinstance(value, list) else value
-        for key, value in model_facts(model).items()
+        for key, value in model_metadata(model).items()
     }
     size, sha256 = path.stat().st_size, files.sha256(path)
     fields |= {"file": path.name, "size": size, "sha256": sha256}
@@ -115,7 +115,7 @@ def _fill(
         key: posterior_file.save(posterior, folder, key, sha256, of)
         for key, (posterior, of) in posteriors.items()
     }
-    preset = presets.Preset(**{**facts, **fields})
+    preset = presets.Preset(**{**metadata, **fields})
     if export is not None:
         exported = [posterior for posterior, _ in posteriors.values()] or [model]
         export(exported[0], folder / "saved_model")

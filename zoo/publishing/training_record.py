@@ -67,10 +67,10 @@ def classes_beside(weights: str | os.PathLike) -> tuple[str, ...]:
 
 def is_of_folder(record: Mapping) -> bool:
     """Returns whether a training was of files of the user, whatever they are called."""
-    facts = record.get("data") or {}
+    data = record.get("data") or {}
     known = CONTENTS.get(record["dataset"])
-    is_known = known is not None and facts.get("test") == known
-    return bool(facts.get("path") or facts.get("data_dir")) and not is_known
+    is_known = known is not None and data.get("test") == known
+    return bool(data.get("path") or data.get("data_dir")) and not is_known
 
 
 def default_name(stem: str, record: Mapping) -> str:

@@ -33,7 +33,7 @@ def benchmark():
     return found
 
 
-def test_groups_are_averaged_and_models_that_draw_nothing_have_one_line():
+def test_groups_are_averaged_and_deterministic_models_have_one_line():
     heading, rule, *lines = benchmark_page.by_group(benchmark(), "d").splitlines()
     assert heading.split(" | ")[2:] == [
         *("clean: Accuracy (%)", "clean: NLL (nats)", "clean: ECE (%)"),

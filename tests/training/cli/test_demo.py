@@ -23,4 +23,4 @@ def test_each_metric_of_the_tour_is_measured_and_explained(tmp_path, monkeypatch
     assert len(lines) == 6
     for name, line in zip(demo_tour.METRICS, lines, strict=True):
         assert line.startswith(display.heading(name))
-    assert lines[0].endswith("right answers (higher is better)")
+    assert lines[0].endswith("right predictions (higher is better)")

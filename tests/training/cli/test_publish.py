@@ -112,8 +112,8 @@ def record(tmp_path):
     """That of a training on own pictures in a folder called as another data set."""
     pictures = write_images(tmp_path / "fashion_mnist")
     test = data.load(str(pictures), "test", image_size=(16, 16))
-    facts = {"path": str(pictures), "data_dir": None}
-    return {**RECORD, "data": {**facts, "test": fingerprint.of_data(test)}}
+    of_data = {"path": str(pictures), "data_dir": None}
+    return {**RECORD, "data": {**of_data, "test": fingerprint.of_data(test)}}
 
 
 def test_the_test_images_of_a_training_are_found_from_any_folder(

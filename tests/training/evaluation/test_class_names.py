@@ -155,17 +155,17 @@ def test_a_head_keeps_its_classes_in_another_order(tmp_path, monkeypatch):
         (("Blue", "red", "green"), [2, 0, 1]),
         (CLASSES, [0, 1, 2]),
     ):
-        again, facts = initial_weights.load(
+        again, provenance = initial_weights.load(
             initial_weights.find(str(tmp_path)), "resnet20", (16, 16, 3), classes
         )
         kernel = again.get_layer("head").kernel
         np.testing.assert_array_equal(kernel, before[:, places])
-        assert (facts["head"], again.classes) == ("kept", classes)
-    again, facts = initial_weights.load(
+        assert (provenance["head"], again.classes) == ("kept", classes)
+    again, provenance = initial_weights.load(
         initial_weights.find(str(tmp_path)),
         "resnet20",
         (16, 16, 3),
         ("blue", "red", "white"),
     )
-    assert facts["head"] == "new"
+    assert provenance["head"] == "new"
     assert not np.isin(again.get_layer("head").kernel, before).any()

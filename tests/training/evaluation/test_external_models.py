@@ -66,7 +66,7 @@ def test_it_is_evaluated_as_the_same_model_of_the_zoo(
     assert external_models.is_external(str(path))
 
 
-def test_one_that_draws_runs_as_often_as_it_is_asked(tmp_path):
+def test_a_stochastic_one_runs_as_often_as_it_is_asked(tmp_path):
     foreign(dropout=layers.MCDropout(0.5)).save(tmp_path / "random.keras")
     loaded = external_models.load(str(tmp_path / "random.keras"), 3, "probs", (0, 1))
     assert not loaded.repeats_itself

@@ -34,13 +34,13 @@ def data_dir(tmp_path, monkeypatch):
 def trained(tmp_path, monkeypatch):
     """Makes a training folder, and a preset, of weights that saw so much."""
 
-    def make(dataset="cifar10", **facts):
-        record = {"dataset": dataset, "seen": facts}
+    def make(dataset="cifar10", **seen_images):
+        record = {"dataset": dataset, "seen": seen_images}
         folder = tmp_path / "work"
         folder.mkdir(exist_ok=True)
         (folder / "recipe.json").write_text(json.dumps(record))
         known = index.find("resnet20.fashion_mnist")
-        preset = dataclasses.replace(known, name=NAME, data=dataset, seen=facts)
+        preset = dataclasses.replace(known, name=NAME, data=dataset, seen=seen_images)
         monkeypatch.setattr(index, "find", lambda *_: preset)
         text = index.dumps([preset])
         (tmp_path / "published").mkdir(exist_ok=True)

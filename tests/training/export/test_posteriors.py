@@ -67,7 +67,7 @@ def test_a_device_divides_once_and_has_no_other_operator_for_a_temperature(tmp_p
     assert sum(more.values()) <= 1
 
 
-def test_posteriors_that_draw_take_a_seed_and_know_their_samples(tmp_path):
+def test_stochastic_posteriors_take_a_seed_and_know_their_samples(tmp_path):
     members = [tiny(1.0), MonteCarlo(dropout_model(), 3)]
     posterior = Temperature(DeepEnsemble(members), 2.0)
     samples = DeepEnsemble(members)

@@ -159,7 +159,7 @@ def test_a_reference_must_be_there_once(rows, reference, more, message):
         metrics.aggregate(rows + more, reference)
 
 
-def test_a_reference_that_draws_nothing_may_repeat_its_values(rows):
+def test_a_deterministic_reference_may_repeat_its_values(rows):
     repeated = [{**r, "num_samples": 30} for r in rows if r["model"] == "plain"]
     result = metrics.aggregate(rows + repeated, "plain")
     assert [r["value"] for r in result if r["metric"] == "mce/plain"] == pytest.approx(

@@ -69,9 +69,9 @@ def test_a_file_that_keras_wrote_is_read(tmp_path):
         variable.assign(keras.random.normal(variable.shape))
     model.save_weights(tmp_path / "it.weights.h5")
     from_file = keras_hub_format.read_h5(tmp_path / "it.weights.h5")
-    from_model, facts = keras_hub_format.read_model(model)
+    from_model, metadata = keras_hub_format.read_model(model)
     assert len(from_file) == 7
-    assert facts == {}
+    assert metadata == {}
     for key, variable in variables(model).items():
         np.testing.assert_array_equal(from_file[key], variable)
         np.testing.assert_array_equal(from_model[key], variable)

@@ -249,7 +249,7 @@ def test_a_stopped_call_without_a_seed_draws_anew():
     np.testing.assert_allclose(again(IMAGES), first, atol=1e-5)
 
 
-def test_a_model_that_draws_nothing_stops_at_once():
+def test_a_deterministic_model_stops_at_once():
     from tests.helpers.networks import network
 
     posterior = MonteCarlo(network(), 20)

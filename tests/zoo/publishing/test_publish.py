@@ -159,11 +159,11 @@ def test_rounded_weights_are_half_the_size(model, published, tmp_path):
     assert "in one pass:\ndtype float16, images 9.\n" in text
 
 
-@pytest.mark.parametrize("facts", [{"path": "/photos"}, {"data_dir": "/mine"}])
+@pytest.mark.parametrize("of_data", [{"path": "/photos"}, {"data_dir": "/mine"}])
 def test_the_license_of_own_images_is_not_that_of_data_of_their_name(
-    model, tmp_path, facts
+    model, tmp_path, of_data
 ):
-    record = {**RECORD, "dataset": "fashion_mnist", "data": {"test": "12", **facts}}
+    record = {**RECORD, "dataset": "fashion_mnist", "data": {"test": "12", **of_data}}
     with pytest.raises(ValueError, match="in the folder 'fashion_mnist' is not known"):
         publish.publish(model, tmp_path / "it", record)
     preset = publish.publish(model, tmp_path / "it", record, data_license="mine")
