@@ -66,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("output", type=pathlib.Path, help="A PNG file.")
     parser.add_argument("--photo", help="A file with a photograph.")
-    parser.add_argument("--index", type=int, default=0, help="Of the Fashion-MNIST.")
+    parser.add_argument("--index", type=int, default=0, help="Number of the image.")
     parser.add_argument("--side", type=int, default=70, help="Pixels of a picture.")
     parser.add_argument("--names", nargs="+", default=list(corruptions.CORRUPTIONS))
     flags = parser.parse_args()

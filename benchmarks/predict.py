@@ -184,7 +184,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--peers", help="Python of PyTorch and torch-uncertainty.")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.0, help="Of a measurement.")
+    parser.add_argument(
+        "--seconds", type=float, default=0.0, help="Of each measurement."
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 64])

@@ -17,7 +17,7 @@ def predict(channel, model, inputs, signature="serving_default", version=None):
     """Returns the outputs of a signature, arrays by name.
 
     Args:
-        channel: Of `grpc`.
+        channel: Channel of `grpc`.
         model: Its name on the server.
         inputs: Arrays by name, of the type that the signature takes.
         signature: `serving_default`, `serve_uint8`, `serve_encoded` or `sample`.

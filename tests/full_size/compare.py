@@ -23,8 +23,8 @@ def judge(outcome: Outcome, outcomes: dict[str, Outcome], computed: dict | None)
     """Sets verdict and problem of an outcome by those that it is compared with.
 
     Args:
-        outcome: Of a run.
-        outcomes: Of all, by name.
+        outcome: Outcome of a run.
+        outcomes: Outcomes of all runs, by name.
         computed: What its weights give by themselves, if it is known.
     """
     if outcome.problem:

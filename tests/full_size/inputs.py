@@ -80,7 +80,7 @@ def tfds(
 
     Args:
         folder: The `data_dir`.
-        name: Of the set.
+        name: Name of the set.
         splits: The numbers of images and of files, by split.
         classes: Their names, where the set has them only once it is prepared.
     """

@@ -59,11 +59,11 @@ class Outcome:
 
     Attributes:
         run: The run.
-        backend: Of Keras.
+        backend: Backend of Keras.
         seconds: It took.
         processor: Seconds of processor time, of all its processes.
         megabytes: The largest memory of its processes.
-        figures: Of the last epoch of a training, by name.
+        figures: Metrics of the last epoch of a training, by name.
         problem: Empty if all is right.
         verdict: In a word.
     """

@@ -16,8 +16,8 @@ def validate(path: str):
     """Computes NLL and accuracy of validation and test images for trainings.
 
     Args:
-        path: Of a JSON file with a list of folders of trainings; into each of them
-            `validation.json` is written: the figures by the name of the split.
+        path: Path of a JSON file with a list of folders of trainings; into each of
+            them `validation.json` is written: the figures by the name of the split.
     """
     jobs = json.loads(pathlib.Path(path).read_text())
     if jobs["half"]:

@@ -27,7 +27,7 @@ def check_layer(layer, input_shape):
 
     Args:
         layer: The layer; it may draw from `layers.random`.
-        input_shape: Of a batch of inputs.
+        input_shape: Shape of a batch of inputs.
     """
     import tensorflow as tf
 

@@ -60,7 +60,7 @@ def write(root: pathlib.Path, name: str, count=4, dump=python2, seed=0):
         name: `"cifar10"` or `"cifar100"`.
         count: Images in each file.
         dump: Makes a pickle.
-        seed: Of the pixels.
+        seed: Seed of the pixels.
 
     Returns:
         By split, images with the channels last, fine and coarse labels.

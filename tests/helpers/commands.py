@@ -10,7 +10,7 @@ def environment(backend: str = "tensorflow") -> dict[str, str]:
     That is also without the log level of this process.
 
     Args:
-        backend: Of Keras. `"jax"` starts in half the time.
+        backend: Backend of Keras. `"jax"` starts in half the time.
     """
     kept = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     return {**kept, "KERAS_BACKEND": backend}

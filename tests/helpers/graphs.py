@@ -30,7 +30,7 @@ def deep_is_slow(names, plain=False):
     """Marks deep networks whose forms the default tests have already.
 
     Args:
-        names: Of architectures, and their methods.
+        names: Names of architectures, and their methods.
         plain: Whether those of the plain form, `resnet101`, are among them.
     """
     form = "" if plain else "(pre|wide_|resnext)"

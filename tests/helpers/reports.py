@@ -73,9 +73,9 @@ def store(folder, model, dataset, probs, labels=None, sizes=(1, 10), **changes):
         model: Name of the model.
         dataset: Name of the data set.
         probs: Array of shape `(examples, classes)`.
-        labels: Of the examples; zeros by default.
+        labels: Labels of the examples; zeros by default.
         sizes: The ensemble sizes.
-        **changes: Of `meta.json`.
+        **changes: Other values of `meta.json`.
     """
     count, classes = probs.shape
     place = predictions.folder_of(folder, model, dataset)

@@ -9,11 +9,11 @@ def prepare(name, data_dir, splits, file_format="tfrecord", shards=2):
     """Writes a data set where TensorFlow Datasets would have prepared it.
 
     Args:
-        name: Of a registered set, possibly with a configuration.
+        name: Name of a registered set, possibly with a configuration.
         data_dir: The folder.
         splits: For each split, pairs of an image, an array or an open file that is
             stored as it is, and a label.
-        file_format: Of the files.
+        file_format: Format of the files.
         shards: How many files make a split.
     """
     import tensorflow_datasets as tfds
