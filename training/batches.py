@@ -57,7 +57,8 @@ def _views(images, keys, views):
 _VIEW = 0x71E3
 
 
-def _taken(data, index):
+def take(data: ImageData, index: np.ndarray):
+    """Returns images, int32 labels, and uint32 numbers, those of an index."""
     images = data.images[index]
     # TensorFlow would cast others without a word.
     arrays.check_images(images, f"images of data set '{data.name}'")
@@ -103,7 +104,7 @@ def _examples(data, index, batch_size, replicas, weight):
     if weight is not None:
         rows, counts = spread(index, -(-batch_size // replicas), replicas)
         weights = (weight * counts,)
-    return *_taken(data, rows), *weights
+    return *take(data, rows), *weights
 
 
 def train_batches(
@@ -153,18 +154,16 @@ def train_batches(
             "pixel there must be none. Received: augmentations="
             f"{sorted(together)}, labels.shape={data.labels.shape}"
         )
-    steps = steps_per_epoch(data, batch_size)
     rows = -(-batch_size // replicas) * replicas
     weight = rows / batch_size if uneven(batch_size, replicas) else None
 
-    order = np.random.default_rng((seed, epoch)).permutation(len(data))
-    order = order[: steps * batch_size].reshape(steps, batch_size)[start:]
+    order = order_of(data, batch_size, seed, epoch)[start:]
 
     def batch(number):
         return _examples(data, order[number], batch_size, replicas, weight)
 
-    key = random.fold(random.fold(seed, epoch), 0xDA7A)
-    prepare = _preparation(tuple(augmentations), tuple(map(tuple, views)))
+    key = key_of(seed, epoch)
+    prepare = preparation(tuple(augmentations), tuple(map(tuple, views)))
     if keras.backend.backend() != "tensorflow":
         return (
             (prepare(key, images, index), labels, *weights)
@@ -181,9 +180,29 @@ def train_batches(
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
+def order_of(data: ImageData, batch_size: int, seed: int, epoch: int) -> np.ndarray:
+    """Returns the images of an epoch by number, of shape `(steps, batch_size)`."""
+    steps = steps_per_epoch(data, batch_size)
+    order = np.random.default_rng((seed, epoch)).permutation(len(data))
+    return order[: steps * batch_size].reshape(steps, batch_size)
+
+
+def key_of(seed: int, epoch: int):
+    """Returns the key of the augmentation in an epoch, a scalar uint32 tensor."""
+    return random.fold(random.fold(seed, epoch), 0xDA7A)
+
+
 @functools.cache
-def _preparation(augmentations, views):
-    """Returns the augmentation of a batch, compiled once for all epochs."""
+def preparation(augmentations: tuple[str, ...], views: tuple[tuple[str, ...], ...]):
+    """Returns the augmentation of a batch, compiled once for all epochs.
+
+    Args:
+        augmentations: Keys of `training.augment.AUGMENTATIONS`.
+        views: For each view of an image, the augmentations that follow the others.
+
+    Returns:
+        A function of a key of `key_of`, images and their numbers.
+    """
 
     def prepare(key, images, index):
         keys = random.fold(key, index)

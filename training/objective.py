@@ -106,6 +106,8 @@ class Elbo(Classifier):
 
     # Whether weights are those of batches that were filled up; see `training.batches`.
     filled_up = False
+    # Images that are on the device already, for which `fit` gets numbers.
+    resident = None
     # What steps minimize in place of the loss that the model is compiled with.
     objective: Objective | None = None
 
@@ -142,6 +144,13 @@ class Elbo(Classifier):
                 return super().train_step(*args, **kwargs)
         finally:
             _IMAGES.reset(token)
+
+    def make_train_function(self, force=False):
+        if self.resident is None:
+            return super().make_train_function(force)
+        if self.train_function is None or force:
+            self.train_function = self.resident.train_function(self.train_step)
+        return self.train_function
 
     def _num_images(self, *args):
         weights = keras.utils.unpack_x_y_sample_weight(args[-1])[2]

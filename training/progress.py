@@ -160,6 +160,7 @@ class Bar(keras.callbacks.Callback):
         self.total_steps, self.first_step = total_steps, first_step
         self.batch_size, self.period = batch_size, period
         self.done, self.progress = first_step, None
+        self.before = first_step
 
     def start(self):
         """Starts the clock and, on a terminal, the bar."""
@@ -192,8 +193,12 @@ class Bar(keras.callbacks.Callback):
         seconds = max(time.monotonic() - self.begin, 1e-9)
         return (self.done - self.first_step) * self.batch_size / seconds
 
+    def on_epoch_begin(self, epoch, logs=None):
+        self.before = self.done
+
     def on_train_batch_end(self, batch, logs=None):
-        self.done += 1
+        # One call may be of several steps, the last of fewer.
+        self.done = self.before + min(batch + 1, self.params["steps"])
         rate = self.rate()
         if self.progress is not None:
             self.progress.update(

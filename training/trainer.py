@@ -1,6 +1,7 @@
 """The one training loop: resumes where it was stopped, on any backend."""
 
 import dataclasses
+import functools
 import math
 import pathlib
 import time
@@ -10,7 +11,16 @@ import keras
 from absl import logging
 
 import layers
-from training import batches, checkpoint, distribution, objective, optimizer, progress
+from training import (
+    batches,
+    checkpoint,
+    device_memory,
+    distribution,
+    objective,
+    optimizer,
+    progress,
+    resident,
+)
 from training.batch_statistics import batch_normalizations, update_batch_statistics
 from training.data import ImageData, fingerprint
 from training.data.image_data import Numbers
@@ -90,7 +100,11 @@ def _log(row):
 
 
 def compile_model(
-    model: keras.Model, recipe: Recipe, num_examples: int, jit_compile="auto"
+    model: keras.Model,
+    recipe: Recipe,
+    num_examples: int,
+    jit_compile="auto",
+    steps_per_execution: int = 1,
 ) -> keras.Model:
     """Compiles a model as a recipe sets it.
 
@@ -99,6 +113,7 @@ def compile_model(
         recipe: The settings.
         num_examples: The size of the training set; it scales the KL divergences.
         jit_compile: Whether to compile with XLA; "auto" leaves it to Keras.
+        steps_per_execution: How many steps a call takes.
 
     Returns:
         A compiled model with the same layers.
@@ -118,6 +133,7 @@ def compile_model(
             keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
         ],
         jit_compile=jit_compile,
+        steps_per_execution=steps_per_execution,
     )
     trained.optimizer.build(trained.trainable_variables)
     return trained
@@ -166,6 +182,7 @@ def train(
         ValueError: If the data do not fit the model, or the checkpoint is of another
             training: of other settings, images, labels, class names or precision.
         FloatingPointError: If the loss is not finite; the last good checkpoint stays.
+        MemoryError: If the device has too little memory.
     """
     _check_fit(model, data)
     data, validation, test = _matched(model, data, validation, test)
@@ -179,7 +196,6 @@ def train(
     workdir = pathlib.Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     _prepare_replicas(model)
-    layers.set_seed(model, seed)
     steps = batches.steps_per_epoch(data, recipe.batch_size)
     settings = {
         "model": model.name,
@@ -196,8 +212,22 @@ def train(
     if (workdir / CHECKPOINT_FILE).exists():
         defaults = dataclasses.asdict(Recipe(recipe.dataset))
         checkpoint.check(workdir / CHECKPOINT_FILE, settings, defaults)
-    trained = compile_model(model, recipe, len(data), jit_compile)
+    is_resident = resident.fits(data)
+    size = resident.STEPS if is_resident else 1
+    trained = compile_model(model, recipe, len(data), jit_compile, size)
     trained.filled_up = replicas > 1
+    load = functools.partial(
+        batches.train_batches,
+        augmentations=recipe.augmentations,
+        replicas=replicas,
+        views=trained.objective.views,
+    )
+    if is_resident:
+        views = trained.objective.views
+        trained.resident = resident.put(data, recipe.augmentations, views)
+        _build_metrics(trained, data, recipe.batch_size)
+        load = resident.numbers
+    layers.set_seed(model, seed)
     keeper = _resume(trained, workdir, settings, data, recipe)
     keeper.steps, keeper.seconds = steps, checkpoint_seconds
     bar = progress.Bar(
@@ -213,29 +243,27 @@ def train(
     size = batches.test_batch_size(count, recipe.batch_size)
     bar.start()
     try:
-        for epoch in range(keeper.epoch, recipe.epochs):
-            if trained.objective.begin_epoch and not keeper.first_step:
-                trained.objective.begin_epoch(trained, epoch)
-            trained.fit(
-                batches.train_batches(
-                    data,
-                    recipe.batch_size,
-                    augmentations=recipe.augmentations,
-                    seed=seed,
-                    epoch=epoch,
-                    start=keeper.first_step,
-                    replicas=replicas,
-                    views=trained.objective.views,
-                ),
-                epochs=epoch + 1,
-                initial_epoch=epoch,
-                validation_data=validation and _test_batches(validation, size),
-                steps_per_epoch=steps - keeper.first_step,
-                validation_steps=validation and math.ceil(count / size),
-                callbacks=callbacks,
-                shuffle=False,
-                verbose=0,
-            )
+        with device_memory.explained(recipe.batch_size):
+            for epoch in range(keeper.epoch, recipe.epochs):
+                if trained.objective.begin_epoch and not keeper.first_step:
+                    trained.objective.begin_epoch(trained, epoch)
+                trained.fit(
+                    load(
+                        data,
+                        recipe.batch_size,
+                        seed=seed,
+                        epoch=epoch,
+                        start=keeper.first_step,
+                    ),
+                    epochs=epoch + 1,
+                    initial_epoch=epoch,
+                    validation_data=validation and _test_batches(validation, size),
+                    steps_per_epoch=steps - keeper.first_step,
+                    validation_steps=validation and math.ceil(count / size),
+                    callbacks=callbacks,
+                    shuffle=False,
+                    verbose=0,
+                )
     finally:
         bar.stop()
     if recipe.ema_momentum:

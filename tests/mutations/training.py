@@ -4,6 +4,22 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "a last call takes as many steps as the others",
+        "training/resident.py",
+        "count = np.int32(len(order))",
+        "count = np.int32(STEPS)",
+        "tests/training/test_resident.py",
+        "test_a_loop_of_steps_has_the_losses_and_weights_of_single_steps",
+    ),
+    (
+        "a batch that waits is forgotten where memory is too small",
+        "training/evaluation/sampling.py",
+        "waiting[0] if waiting else first, None, size // 2",
+        "first, None, size // 2",
+        "tests/training/evaluation/test_sampling.py",
+        "test_a_batch_of_which_the_values_fail_is_computed_again",
+    ),
+    (
         "memory that is freed is given back at once",
         "training/distribution.py",
         "mallopt(_MMAP_THRESHOLD, 32 * 2**20)",

@@ -9,7 +9,10 @@ from collections.abc import Callable, Sequence
 from absl import app, flags, logging
 
 # Mistakes of the user, or of the machine, that a message explains.
-_EXPLAINED = (ValueError, FloatingPointError, OSError, ImportError, app.UsageError)
+_EXPLAINED = (
+    *(ValueError, FloatingPointError, OSError, ImportError, MemoryError),
+    app.UsageError,
+)
 
 
 def run(main: Callable[[], None]):

@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
+from absl import logging
 from keras import ops
 
 from layers import compilation
+from training import device_memory
 from zoo import arrays
 from zoo.posterior import MonteCarlo, Posterior
 from zoo.posterior.base import layer_name
@@ -72,27 +74,50 @@ class Passes:
             `-logsumexp(logits)`, and the `max_logit`, the two of them means over the
             samples. With logits for each pixel all have its axes behind the batch.
 
+        Where the device has too little memory for a batch, smaller ones follow; what is
+        predicted does not change.
+
         Raises:
             ValueError: If the model gives NaN or infinity, or no logits.
         """
         count = len(images)
-        batch_size = max(min(self.batch_size, count), 1)
+        size = max(min(self.batch_size, count), 1)
+        first, waiting = start, None
+        while first < count or waiting:
+            # A device computes the next batch while the values of this one are read.
+            try:
+                begun = first < count and self._begin(images, first, size)
+                values = waiting and self._read(*waiting)
+            except Exception as error:
+                if size == 1 or not device_memory.is_exhausted(error):
+                    raise
+                logging.warning(
+                    "The device has too little memory for batches of %d images of "
+                    "'%s'; they are of %d from now on.%s",
+                    *(size, self.name, size // 2, device_memory.others()),
+                )
+                first, waiting, size = waiting[0] if waiting else first, None, size // 2
+                continue
+            if waiting:
+                yield waiting[0], values
+            first, waiting = first + size, begun
+
+    def _begin(self, images, first, size):
+        """Starts a batch; returns its first image, their number and what is coming."""
+        batch = np.asarray(images[first : first + size])
+        arrays.check_pixels(batch)
         if self._step is None:
-            self.posterior.probe_once(np.asarray(images[start : start + batch_size]))
+            self.posterior.probe_once(batch)
             self._step = _compile(self.posterior, self._distinct)
-        for first in range(start, count, batch_size):
-            batch = np.asarray(images[first : first + batch_size])
-            arrays.check_pixels(batch)
-            real = len(batch)
-            # A last batch of another size would have to be compiled for itself.
-            padding = [(0, batch_size - real)] + [(0, 0)] * (batch.ndim - 1)
-            values = self._step(np.pad(batch, padding), self.seed, first)
-            values = {name: value[:, :real] for name, value in values.items()}
-            self._check(values, first)
-            for name, value in values.items():
-                shape = (len(self.sizes), *value.shape[1:])
-                values[name] = np.broadcast_to(value, shape)
-            yield first, values
+        # A last batch of another size would have to be compiled for itself.
+        padding = [(0, size - len(batch))] + [(0, 0)] * (batch.ndim - 1)
+        return first, len(batch), self._step(np.pad(batch, padding), self.seed, first)
+
+    def _read(self, first, count, values):
+        values = {k: ops.convert_to_numpy(v)[:, :count] for k, v in values.items()}
+        self._check(values, first)
+        sizes = len(self.sizes)
+        return {k: np.broadcast_to(v, (sizes, *v.shape[1:])) for k, v in values.items()}
 
     def _check(self, values, first):
         finite = np.all([np.isfinite(values[name][-1]) for name in SCORES], axis=0)
@@ -147,7 +172,7 @@ def _compile(posterior, sizes):
         numbers = np.uint32(seed & 0xFFFFFFFF), np.int32(offset)
         # Tensors, for TensorFlow would compile anew for each number.
         args = [ops.convert_to_tensor(x) for x in (images, *numbers)]
-        return {k: ops.convert_to_numpy(v) for k, v in compiled(*args).items()}
+        return compiled(*args)
 
     return step
 
