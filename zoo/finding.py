@@ -128,17 +128,17 @@ def read(place: str | os.PathLike, name: str = "unknown") -> Found:
         return Found(None, preset, locate(preset, place), place)
     path = pathlib.Path(place)
     path = path / index.WEIGHTS_FILE if path.is_dir() else path
-    facts, shapes = weight_file.read_metadata(path), weight_file.read_shapes(path)
+    metadata, shapes = weight_file.read_metadata(path), weight_file.read_shapes(path)
     preset = Preset(
-        name=facts.get("name", name),
+        name=metadata.get("name", name),
         sha256="",
         size=path.stat().st_size,
-        input_shape=tuple(facts.get("input_shape") or ()),
+        input_shape=tuple(metadata.get("input_shape") or ()),
         num_classes=shapes.get("head/kernel", (1000,))[-1],
-        mean=tuple(facts.get("mean") or ()),
-        variance=tuple(facts.get("variance") or ()),
-        layers=facts.get("layers", {}),
-        classes=tuple(facts.get("classes") or training_record.classes_beside(path)),
+        mean=tuple(metadata.get("mean") or ()),
+        variance=tuple(metadata.get("variance") or ()),
+        layers=metadata.get("layers", {}),
+        classes=tuple(metadata.get("classes") or training_record.classes_beside(path)),
     )
     return Found(None, preset, path, place)
 
