@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import warnings
 from collections.abc import Sequence
 
 import keras
@@ -10,10 +9,8 @@ import numpy as np
 from keras import ops
 
 import zoo
-from zoo import finding
+from zoo import finding, loading
 from zoo.classifier import match
-from zoo.presets import index, weight_file
-from zoo.publishing import training_record
 from zoo.storage import files, urls
 
 
@@ -46,69 +43,39 @@ def find(weights: str) -> InitialWeights:
     Args:
         weights: The name of a pretrained model, a folder that `zoo-train`,
             `zoo-publish` or `zoo-convert` wrote, a safetensors file, or the URL of a
-            published folder.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If there is no such name, or the file is damaged.
-        ConnectionError: If the file cannot be downloaded.
+            published folder. `zoo.finding.find_any` has the errors.
     """
-    if urls.is_url(weights):
-        preset = index.read_published(weights)
-        return _of_preset(preset, weights, finding.locate(preset, weights))
-    path = pathlib.Path(weights)
-    if path.exists() or path.suffix == ".safetensors" or len(path.parts) > 1:
-        return _of_path(path)
-    try:
-        preset = index.find(weights)
-    except ValueError as error:
-        raise ValueError(
-            f"There is no file or folder '{weights}' to take weights from, and no "
-            f"pretrained model of that name: {error}"
-        ) from error
-    return _of_preset(preset, preset.name, finding.locate(preset))
-
-
-def _of_path(path) -> InitialWeights:
-    name = path.resolve().name
-    if (path / index.PRESET_FILE).is_file():
-        preset = index.read_published(path)
-        return _of_preset(preset, name, finding.locate(preset, path))
-    file = path / index.WEIGHTS_FILE if path.is_dir() else path
-    metadata = weight_file.read_metadata(file)
-    classes = metadata.get("classes", ()) or training_record.classes_beside(file)
+    found = finding.find_any(weights)
+    preset, path = found.preset, found.path
+    if found.sha256:
+        files.check(path, found.sha256)
     return InitialWeights(
-        weights=name,
-        path=file,
-        model=metadata.get("name", "unknown"),
-        sha256=files.sha256(file),
-        num_classes=weight_file.read_shapes(file).get("head/kernel", (0,))[-1],
-        classes=tuple(classes),
-        image_size=_image_size(metadata.get("input_shape")),
-    )
-
-
-def _of_preset(preset, weights, file) -> InitialWeights:
-    files.check(file, preset.sha256)
-    return InitialWeights(
-        weights=weights,
-        path=file,
+        weights=_label(found),
+        path=path,
         model=preset.name,
-        sha256=preset.sha256,
+        sha256=found.sha256 or files.sha256(path),
         num_classes=preset.num_classes,
         classes=preset.classes,
         image_size=_image_size(preset.input_shape),
     )
 
 
+def _label(found):
+    """Returns what weights were asked for by, without the folders of this machine."""
+    if found.place is None:
+        return found.preset.name
+    is_url = urls.is_url(found.place)
+    return found.place if is_url else pathlib.Path(found.place).resolve().name
+
+
 def _image_size(input_shape):
-    size = tuple(input_shape or ())[:2]
+    size = tuple(input_shape)[:2]
     return None if None in size or not size else size
 
 
 def load(
     weights: InitialWeights,
-    name: str,
+    name: str | zoo.ModelSpec,
     input_shape: tuple[int | None, int | None, int],
     classes: Sequence[str],
 ) -> tuple[keras.Model, dict[str, str]]:
@@ -128,10 +95,8 @@ def load(
     Raises:
         ValueError: If the weights do not fit.
     """
-    with warnings.catch_warnings():
-        # That it is to be trained is what the warning says.
-        warnings.filterwarnings("ignore", message=".* but were not trained in it")
-        model = zoo.load(name, input_shape, len(classes), weights.path)
+    found = finding.find(name, weights.path)
+    model = loading.load_found(found, input_shape, len(classes))
     order = _order(weights, classes)
     head = model.get_layer("head")
     if order is not None:

@@ -233,9 +233,7 @@ def run_training(
             "`update_batch_statistics` needs `weights`. Received: weights=None"
         )
     initial = initial_weights.find(weights) if weights else None
-    *sets, data_record = _load_data(
-        settings, dataset, data_dir, limit, str(spec), initial
-    )
+    *sets, data_record = _load_data(settings, dataset, data_dir, limit, spec, initial)
     train, validation, test = sets
     settings = dataclasses.replace(settings, image_size=train.input_shape[:2])
     if dataset not in (None, settings.dataset):
@@ -297,9 +295,9 @@ def _start(spec, settings, train, initial):
     shape, classes = train.input_shape, train.classes
     if initial is None:
         normalization = settings.normalization or measure_normalization(train)
-        network = zoo.build(str(spec), shape, len(classes), normalization, classes)
+        network = zoo.build(spec, shape, len(classes), normalization, classes)
         return network, normalization, None
-    network, provenance = initial_weights.load(initial, str(spec), shape, classes)
+    network, provenance = initial_weights.load(initial, spec, shape, classes)
     found = model_metadata(network)
     return network, (tuple(found["mean"]), tuple(found["variance"])), provenance
 

@@ -6,12 +6,13 @@ import math
 import keras
 
 from layers import keras_internals
+from zoo import finding
 from zoo.models.methods import METHODS
-from zoo.presets import index
+from zoo.presets import Preset, index
 from zoo.presets.model_config import layer_settings
 from zoo.presets.provenance import seen_images
 from zoo.publishing import results
-from zoo.registry import ARCHITECTURES, build, parse
+from zoo.registry import ARCHITECTURES, ModelSpec, build, parse
 
 
 def describe(
@@ -35,25 +36,21 @@ def describe(
       parameters  464,154
     """
     spec, preset = parse(name), None
-    own = {parse(pretrained).stem for pretrained in _pretrained()}
-    if spec.tag or spec.stem in own:
-        preset = index.with_results(index.find(spec))
-        name, input_shape, num_classes = (
-            f"{spec.stem}.{preset.tag}",
-            preset.input_shape,
-            preset.num_classes,
-        )
-    model = outline(name, input_shape, num_classes)
+    if spec.tag or spec.stem in {own.stem for own in _pretrained()}:
+        preset = index.with_results(finding.choose(spec))
+        spec = ModelSpec(spec.architecture, spec.methods, preset.tag)
+        input_shape, num_classes = preset.input_shape, preset.num_classes
+    model = outline(spec, input_shape, num_classes)
     lines = {"images": _images(model), "parameters": f"{count_parameters(model):,}"}
     lines |= _methods(model)
     lines |= _weights(preset) if preset else {"weights": "none; build it and train it"}
     width = max(map(len, lines))
     text = [f"  {key:{width}}  {value}" for key, value in lines.items() if value]
-    return "\n".join([name, *text, *(_results(preset) if preset else [])])
+    return "\n".join([str(spec), *text, *(_results(preset) if preset else [])])
 
 
 def outline(
-    name: str,
+    name: str | ModelSpec,
     input_shape: tuple[int | None, int | None, int] = (224, 224, 3),
     num_classes: int = 1000,
 ) -> keras.Model:
@@ -144,13 +141,13 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     >>> list_models("resnet18_smooth*")
     ['resnet18_smooth', 'resnet18_smooth_flipout', 'resnet18_smooth_mcdo']
     """
-    names = _pretrained() if pretrained else _buildable()
+    names = [own.name for own in _pretrained()] if pretrained else _buildable()
     return sorted(fnmatch.filter(names, pattern))
 
 
-def _pretrained() -> list[str]:
+def _pretrained() -> list[Preset]:
     presets = index.read(results=False).values()
-    return [preset.name for preset in presets if index.is_offered(preset)]
+    return [preset for preset in presets if finding.is_offered(preset)]
 
 
 def _buildable() -> list[str]:

@@ -1,6 +1,10 @@
-"""From a name, a folder or a URL to weights: their preset, and where their file is."""
+"""From a name, a file, a folder or a URL to weights: what is known of them, and where.
+
+Whoever takes weights finds them here: `zoo.load` and the commands, by the same rules.
+"""
 
 import dataclasses
+import difflib
 import os
 import pathlib
 import warnings
@@ -8,57 +12,257 @@ import warnings
 from zoo.convert import first_use
 from zoo.presets import index, weight_file
 from zoo.presets.preset import Preset
-from zoo.presets.provenance import CONVERTED, warn_unlike
+from zoo.presets.provenance import CONVERTED
 from zoo.publishing import training_record
-from zoo.registry import ModelSpec, default_normalization, parse, split_posterior
-from zoo.storage import urls
+from zoo.registry import ModelSpec, parse, split_posterior
+from zoo.storage import download, urls
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """Weights that a name means.
+    """Weights.
 
     Attributes:
-        spec: What the name means, with the tag of published weights.
-        preset: What is known of the weights.
+        spec: The model that they are to be in, with the tag of published weights; None
+            if nobody named one.
+        preset: What is known of them. Of a file that does not say it, the input shape
+            and the normalization are empty.
         path: Their file.
-        folder: The published folder that has them, a path or a URL; None if it was not
-            given.
+        place: The file, the folder or the URL that was given; None if they are meant by
+            a name.
     """
 
-    spec: ModelSpec
+    spec: ModelSpec | None
     preset: Preset
     path: pathlib.Path
-    folder: str | os.PathLike | None = None
+    place: str | os.PathLike | None = None
+
+    @property
+    def sha256(self) -> str | None:
+        """SHA-256 that the file must have; None if that is not known, or was checked.
+
+        Converted weights were checked when they were found.
+        """
+        return None if self.preset.source else self.preset.sha256 or None
+
+    @property
+    def trained_methods(self) -> tuple[str, ...] | None:
+        """Methods of the network that was trained; None if it is of another family."""
+        return _methods(self.preset, self.spec.architecture)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; numbers, as of converted weights, do not count."""
+        preset = self.preset
+        numbers = tuple(str(number) for number in range(preset.num_classes))
+        is_numbered = preset.recipe == CONVERTED and preset.classes == numbers
+        return () if is_numbered else preset.classes
 
 
-def find(
-    name: str,
-    weights: str | os.PathLike | None = None,
-    input_shape: tuple[int | None, int | None, int] | None = None,
-) -> Found:
-    """Finds the weights that a name means, which it may have to download.
+def find(name: str | ModelSpec, weights: str | os.PathLike | None = None) -> Found:
+    """Finds the weights of a model, which it may have to download.
 
     Args:
         name: Name of a model or posterior, or URL of a published folder.
-        weights: File, folder or URL of weights in place of published ones.
-        input_shape: Shape of the images, `(height, width, channels)`, for a file that
-            does not say. `zoo.load` explains all of these, and the errors.
+        weights: File, folder or URL of weights in place of published ones. `zoo.load`
+            explains both, and the errors.
     """
     if isinstance(name, str) and urls.is_url(name):
         url, posterior = split_posterior(name)
-        weights = weights or url
-        name = index.read_published(weights).name
-        name = f"{name}@{posterior}" if posterior else name
+        found = read(weights or url)
+        spec = dataclasses.replace(parse(found.preset.name), posterior=posterior)
+        return dataclasses.replace(found, spec=spec)
     spec = parse(name)
     if weights is not None:
-        return _open(spec, weights, input_shape)
-    preset = index.find(spec)
-    spec = dataclasses.replace(spec, tag=preset.tag)
-    path = _locate(preset, spec)
-    if preset.stem != spec.stem:
-        warn_unlike(str(spec), preset.stem, preset.name)
-    return Found(spec, preset, path)
+        return dataclasses.replace(read(weights, str(spec.of_model)), spec=spec)
+    preset = choose(spec)
+    return _of_preset(spec, preset)
+
+
+def find_any(weights: str) -> Found:
+    """Finds weights that may be named in any way; the model is the one they are of.
+
+    Args:
+        weights: The name of a pretrained model, or a place; see `is_place`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If there is no such name, or the file is damaged.
+        ConnectionError: If the file cannot be downloaded.
+    """
+    if is_place(weights):
+        return read(weights)
+    try:
+        spec = parse(weights)
+        preset = choose(spec)
+    except ValueError as error:
+        raise ValueError(
+            f"There is no file or folder '{weights}' to take weights from, and no "
+            f"pretrained model of that name: {error}"
+        ) from error
+    return _of_preset(spec, preset)
+
+
+def is_place(weights: str) -> bool:
+    """Returns whether a text means a file, a folder or a URL, and not a model."""
+    path = pathlib.Path(weights)
+    is_path = path.suffix == ".safetensors" or len(path.parts) > 1
+    return is_path or urls.is_url(weights) or path.exists()
+
+
+def read(place: str | os.PathLike, name: str = "unknown") -> Found:
+    """Returns the weights of a place, of which they say themselves what they are.
+
+    Args:
+        place: A safetensors file, a folder that `zoo-train`, `zoo-publish` or
+            `zoo-convert` wrote, or the URL of a published one.
+        name: Name of the model of a file that does not say it.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged.
+        ConnectionError: If it cannot be downloaded.
+    """
+    if index.is_published(place):
+        preset = index.read_published(place)
+        return Found(None, preset, locate(preset, place), place)
+    path = pathlib.Path(place)
+    path = path / index.WEIGHTS_FILE if path.is_dir() else path
+    metadata, shapes = weight_file.read_metadata(path), weight_file.read_shapes(path)
+    preset = Preset(
+        name=metadata.get("name", name),
+        sha256="",
+        size=path.stat().st_size,
+        input_shape=tuple(metadata.get("input_shape") or ()),
+        num_classes=shapes.get("head/kernel", (1000,))[-1],
+        mean=tuple(metadata.get("mean") or ()),
+        variance=tuple(metadata.get("variance") or ()),
+        layers=metadata.get("layers", {}),
+        classes=tuple(metadata.get("classes") or training_record.classes_beside(path)),
+    )
+    return Found(None, preset, path, place)
+
+
+def choose(spec: ModelSpec) -> Preset:
+    """Returns the preset that the name of a model means.
+
+    Args:
+        spec: The name, parsed.
+
+    Returns:
+        That of the same name, or else that of converted weights for the same
+        architecture with the most of the methods and no other; without their results.
+        Without a tag, the one of these that `presets.json` lists first and whose
+        weights are here or may be downloaded; with a warning if that is not the first.
+        Withdrawn weights are meant by their tag alone, or where their file is here.
+
+    Raises:
+        ValueError: If there are none; the message has the nearest names.
+    """
+    known = list(index.read(results=False).values())
+    found = _fitting(spec, known)
+    if not found:
+        raise _unknown(spec, known)
+    first = found[0]
+    if spec.tag is not None:
+        return next((preset for preset in found if preset.stem == spec.stem), first)
+    chosen = next((preset for preset in found if _is_at_hand(preset)), first)
+    if chosen is not first:
+        warnings.warn(
+            f"'{spec.of_model}' means the weights '{first.name}', which are not here "
+            f"and may not be downloaded now, so these are '{chosen.name}'.",
+            stacklevel=2,
+        )
+    return chosen
+
+
+def _fitting(spec, known) -> list[Preset]:
+    """Returns the presets of a name, and the best of the converted ones, in order."""
+    tagged = [preset for preset in known if spec.tag in (None, preset.tag)]
+    converted = _converted(spec, tagged)
+    named = [
+        preset for preset in tagged if preset.stem == spec.stem or preset is converted
+    ]
+    return named if spec.tag else list(filter(is_offered, named))
+
+
+def _converted(spec, known) -> Preset | None:
+    """Returns the weights of another library that fit a network with more methods."""
+    found = {}
+    for preset in known:
+        methods = _methods(preset, spec.architecture) if preset.source else None
+        if methods is not None and {*methods} <= {*spec.methods}:
+            found.setdefault(len(methods), preset)
+    return found[max(found)] if found else None
+
+
+def _methods(preset, architecture) -> tuple[str, ...] | None:
+    """Returns the methods of a preset; None if it is of another architecture."""
+    before, is_same, methods = f"{preset.stem}_".partition(f"{architecture}_")
+    return tuple(methods.split("_")[:-1]) if is_same and not before else None
+
+
+def is_offered(preset: Preset) -> bool:
+    """Returns whether weights may be had without their tag: they are not withdrawn."""
+    return not preset.withdrawn or _is_here(preset)
+
+
+def _is_at_hand(preset: Preset) -> bool:
+    """Returns whether a preset's weights are here or may be downloaded."""
+    return bool(preset.url and not download.is_offline()) or _is_here(preset)
+
+
+def _is_here(preset: Preset) -> bool:
+    """Returns whether a preset's weights are on this machine."""
+    names = [f"{preset.name}.safetensors"] if preset.source else [preset.file]
+    if preset.source and preset.sha256:  # It may lie there under its own name.
+        names.append(preset.url.rpartition("/")[2])
+    return any(
+        (place / name).is_file() for place in index.folders() for name in names if name
+    )
+
+
+def _unknown(spec, known) -> ValueError:
+    known = [preset for preset in known if is_offered(preset)]
+    own = [preset.name for preset in known if preset.stem == spec.stem]
+    if not known:
+        near = "No weights are published yet."
+    else:
+        near = f"The nearest that have some: {', '.join(own or _nearest(spec, known))}."
+    return ValueError(
+        f"There are no weights for '{spec.of_model}'. {near} "
+        f"`zoo.build('{spec.stem}')` gives an untrained model."
+    )
+
+
+def _nearest(spec, known, count=4) -> list[str]:
+    words = set(spec.stem.split("_")[1:])
+
+    def distance(preset):
+        # One with the same methods is nearer than one with a similar architecture.
+        others = set(preset.stem.split("_")[1:])
+        near = difflib.SequenceMatcher(None, spec.stem, preset.stem).ratio()
+        return preset.tag != spec.tag, len(words ^ others), -near
+
+    return [preset.name for preset in sorted(known, key=distance)][:count]
+
+
+def _of_preset(spec, preset) -> Found:
+    here = [] if _is_here(preset) else _names_here(spec)
+    try:
+        path = locate(preset)
+    except ConnectionError as error:
+        if not here:
+            raise
+        raise ConnectionError(f"{error} On this machine: {', '.join(here)}.") from error
+    return Found(dataclasses.replace(spec, tag=preset.tag), preset, path)
+
+
+def _names_here(spec) -> list[str]:
+    """Returns the weights on this machine that a name could mean with any tag."""
+    known = index.read(results=False).values()
+    fitting = _fitting(dataclasses.replace(spec, tag=None), known)
+    return [preset.name for preset in fitting if _is_here(preset)]
 
 
 def locate(preset: Preset, folder: str | os.PathLike | None = None) -> pathlib.Path:
@@ -69,70 +273,14 @@ def locate(preset: Preset, folder: str | os.PathLike | None = None) -> pathlib.P
     Args:
         preset: The preset.
         folder: The published folder, a path or a URL; by default one of
-            `zoo.presets.index.folders()`. `zoo.presets.index.locate` has the errors.
+            `zoo.presets.index.folders()`.
+
+    Raises:
+        FileNotFoundError: If the file is not there and the preset has no url, or is
+            withdrawn.
+        ConnectionError: If it cannot be downloaded.
+        ValueError: If what was downloaded is another file.
     """
     if preset.source:
         return first_use.locate(preset)
-    return index.locate(preset, folder)
-
-
-def class_names(preset: Preset) -> tuple[str, ...]:
-    """Returns the class names; numbers, as of converted weights, do not count."""
-    numbers = tuple(str(number) for number in range(preset.num_classes))
-    is_numbered = preset.recipe == CONVERTED and preset.classes == numbers
-    return () if is_numbered else preset.classes
-
-
-def _locate(preset, spec):
-    try:
-        return locate(preset)
-    except ConnectionError as error:
-        fitting = index.fitting(
-            dataclasses.replace(spec, tag=None), index.read(results=False)
-        )
-        here = [other.name for other in fitting if index.is_here(other)]
-        if not here:
-            raise
-        raise ConnectionError(f"{error} On this machine: {', '.join(here)}.") from error
-
-
-def _open(spec, path, input_shape) -> Found:
-    """Finds what a file or folder of the user holds."""
-    is_url, folder = urls.is_url(path), None
-    path = path if is_url else pathlib.Path(path)
-    if is_url or (path / index.PRESET_FILE).is_file():
-        preset, folder = index.read_published(path), path
-        path = locate(preset, path)
-    else:
-        path = path / index.WEIGHTS_FILE if path.is_dir() else path
-        preset = _read_preset(str(spec.of_model), path, input_shape)
-    if preset.stem != spec.stem:
-        warnings.warn(
-            f"'{path}' holds weights of '{preset.name}'. They load into "
-            f"'{spec.of_model}' by the names of the layers, but were not trained in "
-            "it: train or evaluate it before you rely on it.",
-            stacklevel=4,
-        )
-    return Found(spec, preset, path, folder)
-
-
-def _read_preset(name, path, input_shape) -> Preset:
-    facts, shapes = weight_file.read_metadata(path), weight_file.read_shapes(path)
-    input_shape = facts.get("input_shape", input_shape)
-    if input_shape is None:
-        raise ValueError(
-            f"The weights file '{path}' does not say for which images its weights are; "
-            "give `input_shape`. Received: input_shape=None"
-        )
-    mean, variance = default_normalization(input_shape[-1])
-    return Preset(
-        name=facts.get("name", name),
-        sha256="",
-        size=path.stat().st_size,
-        input_shape=tuple(input_shape),
-        num_classes=shapes.get("head/kernel", (1000,))[-1],
-        mean=tuple(facts.get("mean", mean)),
-        variance=tuple(facts.get("variance", variance)),
-        layers=facts.get("layers", {}),
-        classes=tuple(facts.get("classes") or training_record.classes_beside(path)),
-    )
+    return download.locate(preset, index.folders(folder))

@@ -2,18 +2,19 @@
 
 import dataclasses
 import os
+import warnings
 
 import keras
 
 from zoo import finding
 from zoo.models.blocks import is_small
 from zoo.posterior import Posterior
-from zoo.presets import posterior_file, weight_file
-from zoo.registry import build
+from zoo.presets import posterior_file, provenance, weight_file
+from zoo.registry import ModelSpec, build
 
 
 def load(
-    name: str,
+    name: str | ModelSpec,
     input_shape: tuple[int | None, int | None, int] | None = None,
     num_classes: int | None = None,
     weights: str | os.PathLike | None = None,
@@ -22,12 +23,13 @@ def load(
     """Loads a pretrained model, or a posterior of it.
 
     Args:
-        name: `architecture[_method...][.tag][@posterior]`; without a tag, the first
-            weights in `presets.json` for that name or, converted from another library,
-            for its architecture, with a warning that they were trained without the
-            methods; offline, the first that are here. Or the URL of a published
-            folder: `hf://owner/name`, `gs://bucket/folder` or `https://...`, with the
-            posterior behind it. Posteriors are those of `zoo.posterior.POSTERIORS`.
+        name: `architecture[_method...][.tag][@posterior]`, or what `zoo.parse` makes of
+            it; without a tag, the first weights in `presets.json` for that name or,
+            converted from another library, for its architecture, with a warning that
+            they were trained without the methods; offline, the first that are here. Or
+            the URL of a published folder: `hf://owner/name`, `gs://bucket/folder` or
+            `https://...`, with the posterior behind it. Posteriors are those of
+            `zoo.posterior.POSTERIORS`.
         input_shape: `(height, width, channels)`, by default that of the training. The
             channels must be the same, and so must be the kind of the stem.
         num_classes: The number of logits. Another than in the training puts a new head
@@ -49,16 +51,48 @@ def load(
         FileNotFoundError: If the weights file is not there.
         ConnectionError: If it cannot be downloaded.
     """
-    found = finding.find(name, weights, input_shape)
+    found = finding.find(name, weights)
+    warn_unlike(found)
+    return load_found(found, input_shape, num_classes, **settings)
+
+
+def warn_unlike(found: finding.Found):
+    """Warns if the model of a name is not the one that its weights were trained in."""
+    spec, preset = found.spec, found.preset
+    if preset.stem == spec.stem:
+        return
+    if found.place is None:
+        provenance.warn_unlike(spec, found.trained_methods, preset.name)
+        return
+    warnings.warn(
+        f"'{found.path}' holds weights of '{preset.name}'. They load into "
+        f"'{spec.of_model}' by the names of the layers, but were not trained in "
+        "it: train or evaluate it before you rely on it.",
+        stacklevel=3,
+    )
+
+
+def load_found(
+    found: finding.Found,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    num_classes: int | None = None,
+    **settings,
+) -> keras.Model | Posterior:
+    """Builds a model and loads its weights, which were found; see `load`."""
     spec, preset = found.spec, found.preset
     if settings and not spec.posterior:
         raise ValueError(
             "These are settings of a posterior, and the name has none, such as "
-            f"'{spec}@mc'. Received: name={name}, "
+            f"'{spec}@mc'. Received: name={spec}, "
             f"{', '.join(f'{key}={value}' for key, value in settings.items())}"
         )
+    if input_shape is None and not preset.input_shape:
+        raise ValueError(
+            f"The weights file '{found.path}' does not say for which images its "
+            "weights are; give `input_shape`. Received: input_shape=None"
+        )
     shape = tuple(preset.input_shape if input_shape is None else input_shape)
-    if shape[-1] != preset.input_shape[-1]:
+    if preset.input_shape and shape[-1] != preset.input_shape[-1]:
         raise ValueError(
             f"'{preset.name}' was trained on images with {preset.input_shape[-1]} "
             f"channel(s). Received: input_shape={shape}"
@@ -68,16 +102,14 @@ def load(
         dataclasses.replace(spec.of_model, tag=None) if new_head else spec.of_model,
         shape,
         num_classes if new_head else preset.num_classes,
-        (preset.mean, preset.variance),
-        () if new_head else finding.class_names(preset),
+        (preset.mean, preset.variance) if preset.mean else None,
+        () if new_head else found.classes,
     )
     _load_weights(model, found, ("head",) if new_head else ())
     if spec.posterior is None:
         return model
     published = None if new_head else preset.posteriors.get(spec.posterior)
-    return posterior_file.restore(
-        model, spec, preset, published, found.folder, settings
-    )
+    return posterior_file.restore(model, spec, preset, published, found.place, settings)
 
 
 def _load_weights(model, found, skip):
@@ -86,13 +118,12 @@ def _load_weights(model, found, skip):
         weight_file.load_weights(
             model,
             found.path,
-            # Converted weights were checked when they were found.
-            None if preset.source else preset.sha256 or None,
+            found.sha256,
             skip,
             preset.layers if found.spec.stem == preset.stem else {},
         )
     except ValueError as error:
-        small = is_small(preset.input_shape)
+        small = is_small(preset.input_shape or model.input_shape[1:])
         if is_small(model.input_shape[1:]) == small:
             raise
         sides = "all sides of 64 or more" if not small else "a side below 64"

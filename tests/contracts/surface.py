@@ -62,8 +62,8 @@ REASONS = {
         *("layers.keras_internals", "training.versions", "zoo.dataset_name"),
         *("training.export.saved_model.functions", "training.export.saved_model.spec"),
         *("training.export.saved_model.scalars", "training.export.saved_model.save"),
-        *("training.metrics.display", "zoo.finding.locate"),
-        *("zoo.finding.find", "zoo.finding.Found", "zoo.registry.split_posterior"),
+        *("training.metrics.display", "zoo.finding", "zoo.registry.split_posterior"),
+        *("zoo.loading.load_found", "zoo.loading.warn_unlike"),
         *("zoo.posterior.monte_carlo.as_posterior", "zoo.presets.posterior_file"),
         *("zoo.registry.split_seed", "zoo.registry.join_seed"),
         *("layers.normalization", "layers.random", "layers.tracing", "zoo.outputs"),
@@ -260,7 +260,6 @@ REASONS = {
     "It matches names of classes; tests/zoo/test_classifier.py has tables": [
         *(
             "zoo.classifier",
-            "zoo.finding.class_names",
             "training.evaluation.class_names",
         ),
         *(

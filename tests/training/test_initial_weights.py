@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 import zoo
-from tests.helpers.publications import publish_preset
+from tests.helpers.publications import make_preset, publish_preset
 from training import initial_weights, run, trainer
 from training.batch_statistics import update_batch_statistics
+from zoo import finding
 from zoo.presets import index, weight_file
 from zoo.publishing import publish, training_record
 from zoo.storage import files
@@ -160,6 +161,16 @@ def test_names_and_published_folders_are_found(trained, tmp_path, monkeypatch):
     found.path.write_bytes(found.path.read_bytes()[:-1] + b"x")
     with pytest.raises(ValueError, match=r"toys.safetensors' was altered"):
         initial_weights.find("resnet20")
+
+
+def test_converted_weights_are_found(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(index, "FOLDER", tmp_path)
+    url, path = "http://127.0.0.1:9/w", trained[0] / "model.safetensors"
+    index.add(make_preset("resnet20.a1", source="timm:resnet20.a1", url=url))
+    monkeypatch.setattr(finding.first_use, "locate", lambda preset: path)
+    found = initial_weights.find("resnet20_smooth")
+    assert (found.weights, found.model) == ("resnet20.a1", "resnet20.a1")
+    assert (found.path, found.sha256) == (path, files.sha256(path))
 
 
 @pytest.mark.parametrize(

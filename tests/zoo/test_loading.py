@@ -1,8 +1,5 @@
-import contextlib
 import dataclasses
-import itertools
 import json
-import sys
 
 import keras
 import numpy as np
@@ -11,11 +8,14 @@ from keras import ops
 
 import layers
 import zoo
+from tests.helpers import calls
 from tests.helpers.publications import publish_preset
+from zoo import finding
 from zoo.catalog import COMBINATIONS
 from zoo.models.methods import METHODS
 from zoo.presets import index, weight_file
 from zoo.registry import ARCHITECTURES
+from zoo.storage import files
 
 
 @pytest.fixture(scope="module")
@@ -59,40 +59,32 @@ def test_a_name_gives_the_function_that_was_published(models, name, expected):
     np.testing.assert_array_equal(logits(loaded), logits(models[expected]))
 
 
-@contextlib.contextmanager
-def recorded_calls():
-    """Yields a list of the functions of `zoo` that are called.
-
-    It gets the module that calls, the module and name of the function, and its first
-    argument; methods are left out.
-    """
-    calls = []
-
-    def note(frame, event, _):
-        module, code = frame.f_globals.get("__name__", ""), frame.f_code
-        is_function = code.co_qualname.isidentifier() and code.co_argcount
-        if event == "call" and module.startswith("zoo.") and is_function:
-            caller = frame.f_back.f_globals["__name__"]
-            argument = frame.f_locals[code.co_varnames[0]]
-            calls.append((caller, module, code.co_name, argument))
-
-    sys.setprofile(note)
-    try:
-        yield calls
-    finally:
-        sys.setprofile(None)
-
-
 def test_loading_reads_top_to_bottom(models):
-    with recorded_calls() as calls:
+    with calls.recorded() as found:
         zoo.load("resnet20_mcdo.second@temperature")
-    rooms = [module for caller, module, *_ in calls if caller == "zoo.loading"]
-    rooms = [room for room, _ in itertools.groupby(rooms) if room != "zoo.loading"]
     modules = "finding", "registry", "presets.weight_file", "presets.posterior_file"
-    assert rooms == [f"zoo.{module}" for module in modules]
-    parsed = [argument for *_, name, argument in calls if name == "parse"]
-    texts = [argument for argument in parsed if isinstance(argument, str)]
-    assert texts == ["resnet20_mcdo.second@temperature"]
+    assert calls.rooms(found, "zoo.loading") == [f"zoo.{name}" for name in modules]
+    modules = "storage.urls", "registry", "presets.index", "storage.download"
+    assert calls.rooms(found, "zoo.finding") == [f"zoo.{name}" for name in modules]
+
+
+@pytest.mark.parametrize("end", ["", ".second", "@temperature"])
+@pytest.mark.parametrize("source", ["name", "file", "url"])
+def test_a_name_is_parsed_once(models, tmp_path, end, source, monkeypatch):
+    name, weights = f"resnet20_mcdo{end}", None
+    if source != "name":
+        weights = tmp_path / "model.safetensors"
+        weight_file.save_weights(models["resnet20_mcdo.first"], weights)
+    if source == "url":
+        monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+        preset = finding.read(weights, name).preset
+        preset = dataclasses.replace(preset, sha256=files.sha256(weights))
+        (tmp_path / "preset.json").write_text(index.dumps([preset]))
+        name, weights = f"file://{tmp_path}{end.removeprefix('.second')}", None
+    with calls.recorded() as found:
+        zoo.load(name, weights=weights)
+    expected = preset.name if source == "url" else name
+    assert calls.texts(found, "parse") == [expected]
 
 
 def test_other_classes_put_a_new_head_on_the_body(models):
@@ -180,9 +172,9 @@ def test_an_altered_file_is_refused(models, package):
 
 
 def test_weights_of_other_settings_are_refused(models, monkeypatch):
-    preset = index.find("resnet20_mcdo")
+    preset = finding.choose(zoo.parse("resnet20_mcdo"))
     other = dataclasses.replace(preset, layers={"MCDropout": {"rate": 0.1}})
-    monkeypatch.setattr(index, "find", lambda *args: other)
+    monkeypatch.setattr(finding, "choose", lambda *args: other)
     with pytest.raises(ValueError, match="trained with MCDropout of rate=0.1"):
         zoo.load("resnet20_mcdo")
 
@@ -248,7 +240,7 @@ def test_the_list_has_every_architecture_with_every_method():
 def test_a_description_has_size_layers_weights_and_results(models, package):
     row = {"dataset": "toys", "num_samples": 5, "num_examples": 9, "seed": 0}
     preset = dataclasses.replace(
-        index.find("resnet20_mcdo"),
+        finding.choose(zoo.parse("resnet20_mcdo")),
         classes=("cat", "dog"),
         results=({**row, "metric": "nll", "value": 0.25},),
     )

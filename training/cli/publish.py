@@ -13,7 +13,7 @@ from absl import app, flags
 
 from training.cli import common
 from training.publishing import publish_training
-from zoo.presets import index
+from zoo import finding
 from zoo.publishing import packaging
 
 flags.DEFINE_string(
@@ -66,7 +66,9 @@ def main():
         raise app.UsageError("Give --model, --weights and --output, or --package.")
     for folder in values["package"]:
         preset = packaging.package(folder)
-        place = f"{index.locate(preset).parent.name}/" if preset.file else preset.url
+        place = preset.url
+        if preset.file:
+            place = f"{finding.locate(preset).parent.name}/"
         print(f"{preset.name}: {preset.size / 1e6:.2f} MB in {place}")
     if any(needed):
         options = {name: values[name] for name in (*OTHERS, "saved_model")}

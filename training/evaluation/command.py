@@ -22,7 +22,7 @@ from training.evaluation import (
 )
 from training.evaluation import models as candidates
 from training.report.terminal import Outcome
-from zoo import dataset_name
+from zoo import dataset_name, finding
 from zoo.posterior import POSTERIORS, Posterior
 
 # What an evaluation writes into its folder.
@@ -195,9 +195,9 @@ def _trainings(settings):
     names = list(settings.model)
     weights = list(settings.weights or [None] * len(names))
     for entry in settings.ensemble or ():
-        is_file = candidates.is_file(entry)
-        names.append(names[0] if is_file else entry)
-        weights.append(entry if is_file else None)
+        is_place = finding.is_place(entry)
+        names.append(names[0] if is_place else entry)
+        weights.append(entry if is_place else None)
     return names, weights
 
 

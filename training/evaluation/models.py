@@ -1,17 +1,16 @@
 """The models of an evaluation, from what a user writes on the command line."""
 
+import dataclasses
 import functools
-import warnings
 from collections.abc import Sequence
 
 import keras
 
 import zoo
 from training.evaluation import external_models, seen
-from zoo import finding
+from zoo import finding, loading
 from zoo.posterior import POSTERIORS, DeepEnsemble, Posterior
 from zoo.posterior.base import layer_name
-from zoo.presets import index
 from zoo.registry import split_posterior
 
 
@@ -59,7 +58,8 @@ def load(
     )
     loaded = {}
     for name, of_name in zip(names, weights, strict=True):
-        add(loaded, *_load(name, of_name, num_samples, load_external))
+        own, model = _load(name, of_name, num_samples, load_external)
+        add(loaded, own, model)
     return loaded
 
 
@@ -84,37 +84,29 @@ def members(entries: Sequence[str], architecture: str) -> list[keras.Model]:
     """Loads the members of an ensemble.
 
     Args:
-        entries: Names of the zoo; or files and folders of weights.
+        entries: Names of the zoo; or files, folders and URLs of weights.
         architecture: The name that these weights are for.
     """
     return [
-        zoo.load(architecture, weights=entry) if is_file(entry) else zoo.load(entry)
+        zoo.load(architecture, weights=entry)
+        if finding.is_place(entry)
+        else zoo.load(entry)
         for entry in entries
     ]
 
 
-def is_file(entry: str) -> bool:
-    """Returns whether a member of an ensemble is a path of weights, not a name."""
-    return "/" in entry or entry.endswith(".safetensors")
+def with_method(spec: zoo.ModelSpec, method: str) -> zoo.ModelSpec:
+    """Returns the specification of a model with a further method, of the same tag."""
+    return zoo.ModelSpec(spec.architecture, (*spec.methods, method), spec.tag)
 
 
-def sibling(name: str, method: str, weights: str | None = None) -> keras.Model:
-    """Loads a model with a further method and the weights of the one without.
+def sibling(found: finding.Found, method: str) -> keras.Model:
+    """Loads weights into their model with a further method.
 
     They were not trained with it; it is up to the caller to say so.
     """
-    spec = zoo.parse(name)
-    source, tag, known = weights, spec.tag, ()
-    if not weights:
-        preset = index.find(spec)
-        source, tag = finding.locate(preset), preset.tag
-        known = finding.class_names(preset)
-    wanted = zoo.ModelSpec(spec.architecture, (*spec.methods, method), tag)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*were not trained in it")
-        model = zoo.load(str(wanted), weights=source)
-    model.classes = model.classes or known
-    return model
+    spec = with_method(found.spec, method)
+    return loading.load_found(dataclasses.replace(found, spec=spec))
 
 
 def trained_on(names: str, weights: str | None = None) -> str:
@@ -138,30 +130,31 @@ def trained_on(names: str, weights: str | None = None) -> str:
 
 
 def _load(name, weights, num_samples, load_external):
+    """Returns the name of a model, an ensemble or a posterior of either, and that."""
     of_models, kind = split_posterior(name)
-    if kind and (published := _published(name, weights)):
-        return published, zoo.load(name, weights=weights or None)
-    own, loaded = _load_models(of_models, weights, load_external)
+    pairs, loaded = _pairs(of_models, weights), []
+    for of_model, path in pairs:
+        if external_models.is_external(of_model):
+            loaded.append(_external(of_model, path, load_external))
+            continue
+        found = finding.find(of_model, path)
+        loading.warn_unlike(found)
+        if len(pairs) == 1 and kind in found.preset.posteriors:
+            spec = dataclasses.replace(found.spec, posterior=kind)
+            found = dataclasses.replace(found, spec=spec)
+            return str(spec), loading.load_found(found)
+        loaded.append(loading.load_found(found))
+    own, model = ensemble(loaded) if len(loaded) > 1 else (loaded[0].name, loaded[0])
     if kind is None:
-        return own, ensemble(loaded)[1] if len(loaded) > 1 else loaded[0]
+        return own, model
     name = f"{own}@{kind}"
     return name, POSTERIORS[kind].from_models(
         loaded, num_samples=num_samples, name=layer_name(name)
     )
 
 
-def _published(name, weights) -> str | None:
-    """Returns the full name of a posterior that is published with its weights."""
-    of_model, _ = split_posterior(name)
-    if "+" in f"{of_model}{weights}" or external_models.is_external(of_model):
-        return None
-    found = finding.find(name, weights or None)
-    is_published = found.spec.posterior in found.preset.posteriors
-    return str(found.spec) if is_published else None
-
-
-def _load_models(name, weights, load_external):
-    """Returns a name for one or more models together, and these."""
+def _pairs(name, weights) -> list[tuple[str, str | None]]:
+    """Returns the names of one or more models together, and weights or None of each."""
     names = name.split("+")
     of_names = weights.split("+") if weights else [None]
     if len(names) > 1 and len(of_names) == 1:
@@ -173,16 +166,10 @@ def _load_models(name, weights, load_external):
             "An ensemble needs as many weights as models, or one model. Received: "
             f"model={name}, weights={weights}"
         )
-    loaded = [
-        _one(name, of_name, load_external)
-        for name, of_name in zip(names, of_names, strict=True)
-    ]
-    return ensemble(loaded)[0] if len(loaded) > 1 else loaded[0].name, loaded
+    return [(one, of_one or None) for one, of_one in zip(names, of_names, strict=True)]
 
 
-def _one(name, weights, load_external):
-    if not external_models.is_external(name):
-        return zoo.load(name, weights=weights or None)
+def _external(name, weights, load_external):
     if weights:
         raise ValueError(f"'{name}' has its own weights. Received: weights={weights}")
     return load_external(name)

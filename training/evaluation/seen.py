@@ -13,11 +13,11 @@ from training.corruptions.table import OTHER_ORDER
 from training.data import identities
 from training.data.image_data import ChosenImages, ImageData
 from training.evaluation import external_models
-from zoo import dataset_name
+from zoo import dataset_name, finding
 from zoo.presets import index, training_images
 from zoo.presets.provenance import seen_images
 from zoo.publishing import training_record
-from zoo.registry import split_posterior
+from zoo.registry import parse, split_posterior
 from zoo.storage import files, urls
 
 _SHOWN = 3  # Maximal number of file names in a line.
@@ -74,10 +74,10 @@ def _find(name, weights) -> Trained | None:
     folder = weights or (name if urls.is_url(name) else None)
     if folder is None:
         try:
-            preset = index.find(name)
+            preset = finding.choose(parse(name))
         except ValueError:
             return None
-    elif urls.is_url(folder) or (pathlib.Path(folder) / index.PRESET_FILE).is_file():
+    elif index.is_published(folder):
         preset = index.read_published(folder)
     else:
         return _of_training(name, pathlib.Path(folder))

@@ -8,6 +8,7 @@ import keras
 import zoo
 from training import data
 from training.evaluation import models as candidates
+from zoo import finding
 from zoo.posterior import Posterior
 from zoo.presets import index
 
@@ -56,17 +57,16 @@ def ovadia(
         [Can You Trust Your Model's Uncertainty?](https://arxiv.org/abs/1906.02530)
         (Ovadia et al., 2019).
     """
-    spec = zoo.parse(model)
-    lldo, missing = candidates.sibling(model, "lldo", weights), []
+    found, missing = finding.find(model, weights or None), []
+    lldo = candidates.sibling(found, "lldo")
     models = {lldo.name: lldo}
     if not any("mcdo" in name for name in known):
-        name = f"{spec.stem}_mcdo.{spec.tag or index.find(spec.stem).tag}"
-        if weights is None and name in index.read(results=False):
-            models[name] = zoo.load(name)
+        mcdo = candidates.with_method(found.spec, "mcdo")
+        if found.place is None and str(mcdo) in index.read(results=False):
+            models[str(mcdo)] = zoo.load(mcdo)
         else:
             missing.append(
-                f"MC dropout: name {spec.stem}_mcdo and its weights in --model, "
-                "--weights"
+                f"MC dropout: name {mcdo.stem} and its weights in --model, --weights"
             )
     if not has_ensemble:
         missing.append("ensemble: give weights of further seeds by --ensemble")

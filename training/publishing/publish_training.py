@@ -1,5 +1,6 @@
 """From the folder of a training to a published one, with all that is checked."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 
@@ -8,7 +9,7 @@ from training import data, metrics, report
 from training.data import fingerprint
 from training.evaluation import adaptation
 from training.publishing import half_precision
-from zoo import presets, registry
+from zoo import presets
 from zoo.posterior import POSTERIORS
 from zoo.presets import index, training_images
 from zoo.publishing import publish, training_record
@@ -60,9 +61,9 @@ def publish_training(
             f"Received: model={name}, weights={os.fspath(weights)}"
         )
     record = training_record.read(weights)
-    name, kind = registry.split_posterior(name)
-    full_name = name if "." in name else _full_name(name, record)
-    model = zoo.load(full_name, weights=weights)
+    spec = zoo.parse(name)
+    kind, spec = spec.posterior, _tagged(spec.of_model, record)
+    model = zoo.load(spec, weights=weights)
     rows = [row for path in results for row in report.read_rows(path)]
     found = None
     if dtype == half_precision.DTYPE:
@@ -109,16 +110,18 @@ def _adapted(kind, model, num_samples, record, weights, data_dir):
     }
 
 
-def _full_name(stem, record):
+def _tagged(spec, record):
     """Returns a name with a tag, which is not that of other data."""
-    name = training_record.default_name(stem, record)
+    if spec.tag:
+        return spec
+    stem, name = spec.stem, training_record.default_name(spec.stem, record)
     if training_record.is_of_folder(record) and name in index.read(results=False):
         raise ValueError(
             f"'{name}' are the weights of another data set, and this training was of "
             f"images in a folder of that name; give a tag, such as {stem}.mine. "
             f"Received: model={stem}"
         )
-    return name
+    return dataclasses.replace(spec, tag=name.removeprefix(f"{stem}."))
 
 
 def _test_images(record, dataset, data_dir, image_size):

@@ -1,5 +1,6 @@
 """From weights of another library to a model of ours, and to a published folder."""
 
+import dataclasses
 import os
 import re
 from collections.abc import Callable
@@ -48,14 +49,15 @@ def convert(
     """Like `load`, from weights that were read already."""
     spec = parse(name)
     classes = num_classes(source.state, source.name)
+    trained = parse(source.network).methods if source.network else None
     model = build(
-        name if spec.tag else f"{name}.{source.tag}",
+        dataclasses.replace(spec, tag=spec.tag or source.tag),
         input_shape or (*source.image_size, 3),
         classes,
         source.normalization,
     )
     load_state(model, source.state, source.name)
-    warn_unlike(name, source.network, source.name)
+    warn_unlike(spec, trained, source.name)
     return model
 
 

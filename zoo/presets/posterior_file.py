@@ -17,7 +17,7 @@ from zoo.posterior.base import layer_name
 from zoo.presets import index, weight_file
 from zoo.presets.preset import Preset
 from zoo.registry import ModelSpec
-from zoo.storage import files, urls
+from zoo.storage import download, files, urls
 
 
 def file_name(name: str) -> str:
@@ -141,10 +141,10 @@ def locate(
     Args:
         preset: Preset of the weights.
         name: A key of its `posteriors`.
-        where: The published folder, a path or a URL; by default one of
-            `zoo.presets.index.folders()`. `zoo.presets.index.locate` has the errors.
+        where: The published folder; by default one of
+            `zoo.presets.index.folders()`. `zoo.storage.download.locate` has the errors.
     """
-    path = index.locate(as_preset(preset, name), where)
+    path = download.locate(as_preset(preset, name), index.folders(where))
     files.check(path, preset.posteriors[name]["sha256"])
     return path
 
@@ -153,5 +153,11 @@ def as_preset(preset: Preset, name: str) -> Preset:
     """Returns the file of a posterior as if it were weights, to find or to copy it."""
     entry = preset.posteriors[name]
     url = preset.url and urls.join(preset.url.rpartition("/")[0], entry["file"])
-    own = {key: entry[key] for key in ("file", "sha256", "size")}
-    return dataclasses.replace(preset, name=f"{preset.name}@{name}", url=url, **own)
+    return dataclasses.replace(
+        preset,
+        name=f"{preset.name}@{name}",
+        file=entry["file"] if preset.file else None,  # They lie together.
+        url=url,
+        sha256=entry["sha256"],
+        size=entry["size"],
+    )

@@ -1,53 +1,51 @@
 """What weights have been through: other libraries, other methods, which images."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from zoo.registry import parse
+from zoo.registry import ModelSpec
 
 CONVERTED = "converted"  # In the place of a recipe: trained by others, elsewhere.
 _THEIRS = {"mlp", "aa", "blur"}  # Methods that networks of others may have.
 
 
-def unlike(name: str, trained: str | None = None) -> str:
+def unlike(methods: Collection[str], trained: Collection[str] | None = None) -> str:
     """Says how the training of weights differs from that of a model with them.
 
     Args:
-        name: Name of the model.
-        trained: Our name of the network that was trained; by default it has those of
-            the model's methods that networks of other libraries may have.
+        methods: Methods of the model.
+        trained: Those of the network that was trained; by default the ones of the
+            model that networks of other libraries may have.
 
     Returns:
         Empty if in nothing.
 
     Example:
 
-    >>> unlike("resnet50_smooth_mcdo", "resnet50_aa")
+    >>> unlike(("smooth", "mcdo"), ("aa",))
     'with aa, without smooth, mcdo'
     """
-    own = parse(name).methods
-    theirs = parse(trained).methods if trained else _THEIRS.intersection(own)
+    theirs = _THEIRS.intersection(methods) if trained is None else trained
     kinds = {
-        "with": [method for method in theirs if method not in own],
-        "without": [method for method in own if method not in theirs],
+        "with": [method for method in theirs if method not in methods],
+        "without": [method for method in methods if method not in theirs],
     }
     return ", ".join(
         f"{kind} {', '.join(found)}" for kind, found in kinds.items() if found
     )
 
 
-def warn_unlike(name: str, trained: str | None, source: str):
+def warn_unlike(spec: ModelSpec, trained: Collection[str] | None, source: str):
     """Warns if a model is not what its weights were trained in.
 
     Args:
-        name: Name of the model.
-        trained: Name of the model that the weights were trained in, or None for
-            weights of other libraries.
+        spec: Specification of the model.
+        trained: Methods of the network that was trained; see `unlike`.
         source: What the weights are.
     """
-    if difference := unlike(name, trained):
+    if difference := unlike(spec.methods, trained):
         warnings.warn(
-            f"'{source}' was trained {difference}: '{name}' has its weights, but is "
+            f"'{source}' was trained {difference}: '{spec}' has its weights, but is "
             "not a model that was trained that way. Train it on or evaluate it before "
             "you rely on it.",
             stacklevel=3,

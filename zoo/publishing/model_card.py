@@ -6,6 +6,7 @@ from zoo import dataset_name
 from zoo.presets import Preset
 from zoo.presets.provenance import CONVERTED, seen_images, unlike
 from zoo.publishing import results
+from zoo.registry import parse
 from zoo.storage import hugging_face
 
 _TEMPLATE = """\
@@ -258,7 +259,9 @@ def _converted(preset) -> str:
         "The weights were not trained here: they are those of a network of another "
         "library, in the layers of this package."
     )
-    if difference := unlike(preset.name, preset.settings.get("network")):
+    network = preset.settings.get("network")
+    trained = parse(network).methods if network else None
+    if difference := unlike(parse(preset.name).methods, trained):
         text += (
             f" **They were trained {difference}.** The layers of this model were put "
             "together afterwards, so it is not one that was trained that way: train it "

@@ -6,7 +6,7 @@ import pathlib
 import shutil
 from collections.abc import Iterable, Mapping
 
-from zoo import loading, presets, registry
+from zoo import finding, loading, presets, registry
 from zoo.presets import index, posterior_file, training_images
 from zoo.publishing import results
 from zoo.publishing.publish import check_published
@@ -45,13 +45,12 @@ def package(
     preset = index.read_published(folder)
     file = f"{preset.name}.safetensors"
     if urls.is_url(folder):
-        url = urls.join(folder, preset.file or index.WEIGHTS_FILE)
-        packaged, place = dataclasses.replace(preset, file=None, url=url), None
+        packaged, place = preset, None
     else:
         packaged = dataclasses.replace(preset, file=file)
         place = _place(packaged, places, target)
     loading.load(preset.name, weights=folder)
-    copies = {file: index.locate(preset, folder)} if place is not None else {}
+    copies = {file: finding.locate(preset, folder)} if place is not None else {}
     for key, entry in preset.posteriors.items() if place is not None else ():
         loading.load(f"{preset.name}@{key}", weights=folder)
         own = posterior_file.file_name(f"{preset.name}@{key}")

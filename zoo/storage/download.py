@@ -30,6 +30,57 @@ def is_offline() -> bool:
     return os.environ.get("ZOO_OFFLINE", "0") not in ("", "0")
 
 
+def locate(entry, places: Sequence[str | os.PathLike]) -> pathlib.Path:
+    """Returns the path of a published file, which it may have to download.
+
+    Args:
+        entry: What is known of it: `name`, `file`, `url`, `sha256`, `size`, and the
+            commit after which it was `withdrawn`, as a `zoo.presets.Preset` has them.
+        places: Folders where it may lie.
+
+    Raises:
+        FileNotFoundError: If the file is not there and has no url, or is withdrawn.
+        ConnectionError: If it cannot be downloaded.
+        ValueError: If what was downloaded is another file.
+    """
+    for place in places if entry.file else ():
+        if (path := pathlib.Path(place) / entry.file).is_file():
+            return path
+    if entry.withdrawn:
+        raise FileNotFoundError(_withdrawn(entry))
+    if entry.url is None:
+        raise FileNotFoundError(_lost(entry, places))
+    # The name may be that of a foreign file, and must not lead out of the cache.
+    safe = re.sub(r"[^\w.-]", "_", entry.name)
+    path = cache_folder() / f"{safe}-{entry.sha256[:12]}.safetensors"
+    return fetch(entry.url, path, entry.sha256, entry.size)
+
+
+def _withdrawn(entry) -> str:
+    commit = entry.withdrawn[:10]
+    return (
+        f"The weights of '{entry.name}' are withdrawn: what was measured of them "
+        f"stays, and the file is in the repository up to commit {commit}. To use them, "
+        f"write it with `git show {commit}:weights/{entry.file}` into a folder, and "
+        "set ZOO_WEIGHTS to that."
+    )
+
+
+def _lost(entry, places) -> str:
+    looked = ", ".join(f"'{place}'" for place in places)
+    text = (
+        f"The weights of '{entry.name}' are missing: there is no file '{entry.file}' "
+        f"in {looked}"
+    )
+    if len(places) > 1:
+        text += (
+            f". Large weights ({entry.size / 1e6:.1f} MB) do not travel with the "
+            "package but lie in the folder `weights` of its repository: get that file "
+            "from there, and set ZOO_WEIGHTS to the folder that you put it into"
+        )
+    return f"{text}."
+
+
 def fetch(url: str, path: pathlib.Path, sha256: str, size: int) -> pathlib.Path:
     """Downloads a file unless it is there; an interrupted download goes on later.
 
@@ -60,19 +111,11 @@ def fetch(url: str, path: pathlib.Path, sha256: str, size: int) -> pathlib.Path:
     with files.locked(path.with_name(f"{path.name}.lock")):
         if not path.exists():
             part = path.with_name(f"{path.name}.part")
-            download = _from_hub if hugging_face.is_hub(url) else _download
-            download(url, path, part, size)
+            transfer = _from_hub if hugging_face.is_hub(url) else _download
+            transfer(url, path, part, size)
             _check(url, part, sha256, size)
             os.replace(part, path)
     return path
-
-
-def fetch_weights(url: str, name: str, sha256: str, size: int) -> pathlib.Path:
-    """Downloads a weights file into the cache, under a name that has its sum."""
-    # The name may be that of a foreign file, and must not lead out of the cache.
-    safe = re.sub(r"[^\w.-]", "_", name)
-    path = cache_folder() / f"{safe}-{sha256[:12]}.safetensors"
-    return fetch(url, path, sha256, size)
 
 
 def read_text(url: str) -> str:
@@ -124,31 +167,6 @@ def _read_into(url, path):
             raise FileNotFoundError(f"There is no {url}.") from error
         reason = getattr(error, "reason", None) or error
         raise ConnectionError(f"Cannot read {url} ({reason}).") from error
-
-
-def lost(
-    name: str, file: str | None, size: int, places: Sequence[pathlib.Path]
-) -> FileNotFoundError:
-    """Returns the error of weights that are in none of the places and have no URL."""
-    looked = ", ".join(f"'{place}'" for place in places)
-    text = f"The weights of '{name}' are missing: there is no file '{file}' in {looked}"
-    if len(places) > 1:
-        text += (
-            f". Large weights ({size / 1e6:.1f} MB) do not travel with the package but "
-            "lie in the folder `weights` of its repository: get that file from there, "
-            "and set ZOO_WEIGHTS to the folder that you put it into"
-        )
-    return FileNotFoundError(f"{text}.")
-
-
-def withdrawn(name: str, file: str, commit: str) -> FileNotFoundError:
-    """Returns the error of weights that the repository does not hold any more."""
-    return FileNotFoundError(
-        f"The weights of '{name}' are withdrawn: what was measured of them stays, and "
-        f"the file is in the repository up to commit {commit[:10]}. To use them, write "
-        f"it with `git show {commit[:10]}:weights/{file}` into a folder, and set "
-        "ZOO_WEIGHTS to that."
-    )
 
 
 def _check(url, part, sha256, size):

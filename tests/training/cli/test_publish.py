@@ -15,6 +15,7 @@ from tests.helpers import processes
 from training import data
 from training.data import fingerprint
 from training.publishing import publish_training
+from zoo import finding
 from zoo.presets import index, weight_file
 
 ROOT = pathlib.Path(zoo.__file__).parent.parent
@@ -97,7 +98,8 @@ def test_a_training_becomes_a_folder_and_then_a_model_of_the_package(
     assert zoo.list_models(pretrained=True) == ["resnet20.fashion_mnist"]
     loaded = zoo.load("resnet20")
     np.testing.assert_array_equal(loaded(images, training=False), logits)
-    assert index.with_results(index.find("resnet20")).results[0]["value"] == 0.25
+    preset = index.with_results(finding.find("resnet20").preset)
+    assert preset.results[0]["value"] == 0.25
 
 
 def test_wrong_flags_are_one_line(checkout):
@@ -137,10 +139,13 @@ def test_other_test_images_are_refused_unless_they_are_asked_for(record, tmp_pat
 
 
 def test_own_pictures_do_not_take_the_name_of_packaged_weights(record):
+    spec = zoo.parse("resnet20")
     with pytest.raises(ValueError, match="give a tag, such as resnet20.mine"):
-        publish_training._full_name("resnet20", record)
+        publish_training._tagged(spec, record)
     del record["data"]
-    assert publish_training._full_name("resnet20", record) == "resnet20.fashion_mnist"
+    named = zoo.parse("resnet20.fashion_mnist")
+    assert publish_training._tagged(spec, record) == named
+    assert publish_training._tagged(named, record) is named
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 import zoo
+from tests.helpers import calls
 from tests.helpers.networks import as_numpy
 from training.evaluation import models
+from zoo import finding
 from zoo.posterior import DeepEnsemble
 from zoo.presets import index
 
@@ -11,7 +13,7 @@ PLAIN, SMOOTH = "resnet20.fashion_mnist", "resnet20_smooth.fashion_mnist"
 
 
 def weights_of(name):
-    return str(index.locate(index.read()[name]))
+    return str(finding.locate(index.read()[name]))
 
 
 def test_names_joined_by_a_plus_are_an_ensemble():
@@ -42,7 +44,7 @@ def test_members_are_names_or_weights_of_the_first_model():
 
 
 def test_a_sibling_has_the_weights_and_a_further_method():
-    model = models.sibling(PLAIN, "lldo")
+    model = models.sibling(finding.find(PLAIN), "lldo")
     assert model.name == "resnet20_lldo.fashion_mnist"
     assert model.get_layer("head_dropout").rate == 0.32
     plain = zoo.load(PLAIN)
@@ -50,8 +52,17 @@ def test_a_sibling_has_the_weights_and_a_further_method():
         model.trainable_weights, plain.trainable_weights, strict=True
     ):
         np.testing.assert_array_equal(as_numpy(ours), as_numpy(theirs))
-    named = models.sibling("resnet20", "lldo", weights_of(PLAIN))
+    named = models.sibling(finding.find("resnet20", weights_of(PLAIN)), "lldo")
     assert named.name == "resnet20_lldo"
+
+
+@pytest.mark.parametrize("end", ["", "@temperature", "@mc"])
+def test_a_name_is_parsed_once_and_its_weights_are_found_once(end):
+    with calls.recorded() as found:
+        (name,) = models.load([f"{PLAIN}{end}"])
+    assert name == f"{PLAIN}{end}"
+    assert calls.texts(found, "parse") == [PLAIN]
+    assert calls.texts(found, "find") == [PLAIN]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from training.corruptions import table
 from training.data import ImageData, identities
 from training.data.readers import cifar_files
 from training.evaluation import command, seen, sweep
+from zoo import finding
 from zoo.presets import index, training_images, weight_file
 
 COUNT = 8
@@ -39,9 +40,9 @@ def trained(tmp_path, monkeypatch):
         folder = tmp_path / "work"
         folder.mkdir(exist_ok=True)
         (folder / "recipe.json").write_text(json.dumps(record))
-        known = index.find("resnet20.fashion_mnist")
+        known = finding.find("resnet20.fashion_mnist").preset
         preset = dataclasses.replace(known, name=NAME, data=dataset, seen=seen_images)
-        monkeypatch.setattr(index, "find", lambda *_: preset)
+        monkeypatch.setattr(finding, "choose", lambda *_: preset)
         text = index.dumps([preset])
         (tmp_path / "published").mkdir(exist_ok=True)
         (tmp_path / "published" / "preset.json").write_text(text)

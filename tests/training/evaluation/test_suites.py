@@ -3,6 +3,7 @@ import pytest
 from tests.helpers import reports
 from training import corruptions, data
 from training.evaluation import command, suites
+from zoo import finding
 from zoo.presets import index
 
 PLAIN = "resnet20.fashion_mnist"
@@ -29,7 +30,7 @@ def test_what_was_named_is_not_added_and_what_is_missing_is_said():
     suite = suites.ovadia(PLAIN, None, "fashion_mnist", named, has_ensemble=True)
     assert list(suite.models) == ["resnet20_lldo.fashion_mnist"]
     assert not suite.missing
-    weights = str(index.locate(index.read()[PLAIN]))
+    weights = str(finding.locate(index.read()[PLAIN]))
     suite = suites.ovadia("resnet20", weights, "fashion_mnist")
     assert list(suite.models) == ["resnet20_lldo"]
     assert "resnet20_mcdo and its weights" in suite.missing[0]

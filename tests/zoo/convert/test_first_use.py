@@ -151,7 +151,7 @@ def test_a_preset_is_downloaded_and_converted_once(hub, cache, weights):
 
 
 def test_the_sum_is_recorded_beside_the_weights(hub, cache, weights):
-    path = finding.locate(index.find("resnet18"))
+    path = finding.find("resnet18").path
     record = json.loads((cache / STORED[0]).read_text())
     assert record["source"] == "timm:resnet18.mine_in1k"
     assert record["source_sha256"] == files.sha256(weights)
@@ -162,7 +162,7 @@ def test_the_sum_is_recorded_beside_the_weights(hub, cache, weights):
 
 
 def test_what_was_altered_in_the_cache_is_refused(hub, cache):
-    path = finding.locate(index.find("resnet18"))
+    path = finding.find("resnet18").path
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(ValueError, match="was altered: .* Delete it to download"):
@@ -174,7 +174,7 @@ def test_what_was_altered_in_the_cache_is_refused(hub, cache):
 
 
 def test_another_file_than_at_first_use_is_refused(hub, cache):
-    path = finding.locate(index.find("resnet18"))
+    path = finding.find("resnet18").path
     path.unlink()
     before = (cache / STORED[0]).read_text()
     hub.headers["X-Linked-ETag"] = "f" * 64
@@ -188,10 +188,10 @@ def test_another_file_than_at_first_use_is_refused(hub, cache):
 
 
 def test_weights_that_went_from_the_cache_come_again(hub, cache):
-    path = finding.locate(index.find("resnet18"))
+    path = finding.find("resnet18").path
     record, content = (cache / STORED[0]).read_text(), path.read_bytes()
     path.unlink()
-    assert finding.locate(index.find("resnet18")).read_bytes() == content
+    assert finding.find("resnet18").path.read_bytes() == content
     assert (cache / STORED[0]).read_text() == record
 
 
@@ -218,7 +218,7 @@ def test_a_download_that_is_not_what_was_announced_is_thrown_away(hub, cache):
 
 def test_a_download_that_broke_off_goes_on(hub, cache):
     hub.limit = 300_000
-    path = finding.locate(index.find("resnet18"))
+    path = finding.find("resnet18").path
     starts = [start for _, path, start in hub.asked if path == "/storage"]
     assert starts[:3] == [0, 300_000, 600_000]
     assert len(starts) == -(-len(hub.content) // 300_000)
@@ -230,7 +230,7 @@ def test_a_process_that_ended_in_a_download_has_begun_it(hub, cache):
     cache.mkdir()
     part = cache / "timm-resnet18.mine_in1k.safetensors.part"
     part.write_bytes(hub.content[:123_456])
-    finding.locate(index.find("resnet18"))
+    finding.find("resnet18")
     assert hub.asked[-1] == ("GET", "/storage", 123_456)
 
 
@@ -305,7 +305,7 @@ def test_two_processes_download_and_convert_once(hub, cache, monkeypatch):
         first_use, "_convert", lambda p, old, s, new: new.hardlink_to(old)
     )
     context = multiprocessing.get_context("fork")
-    preset = index.find("resnet18")
+    preset = finding.choose(zoo.parse("resnet18"))
     processes = [context.Process(target=finding.locate, args=(preset,)) for _ in "ab"]
     for process in processes:
         process.start()
@@ -346,30 +346,30 @@ def test_names_find_the_converted_weights_that_share_the_most(cache):
         ("resnet18_mcdo_smooth", "resnet18.mine_in1k"),
         ("vgg11_mlp_smooth", "vgg11_mlp.tv"),
     ):
-        assert index.find(name).name == expected, name
+        assert finding.choose(zoo.parse(name)).name == expected, name
     for name in ("resnet34", "vgg11", "resnet18.unknown", "resnet18_smooth.ours"):
         with pytest.raises(ValueError, match="There are no weights for"):
-            index.find(name)
+            finding.choose(zoo.parse(name))
 
 
 def test_without_a_network_a_name_means_the_weights_that_are_here(cache, monkeypatch):
     index.add(make_preset("resnet18_mcdo.ours", source=None, url=None, file="x"))
     index.add(make_preset("resnet18_mcdo.far", source=None, file="y"))
-    assert index.find("resnet18_mcdo").name == "resnet18.mine_in1k"
+    assert finding.choose(zoo.parse("resnet18_mcdo")).name == "resnet18.mine_in1k"
     monkeypatch.setenv("ZOO_OFFLINE", "1")
     # Where none are here, the error is to be about those that come first.
-    assert index.find("resnet18_mcdo").name == "resnet18.mine_in1k"
+    assert finding.choose(zoo.parse("resnet18_mcdo")).name == "resnet18.mine_in1k"
     (cache.parent / "pretrained").mkdir()
     (cache.parent / "pretrained/x").touch()
     with pytest.warns(UserWarning, match=r"'resnet18.mine_in1k'.* 'resnet18_mcdo.ours"):
-        assert index.find("resnet18_mcdo").name == "resnet18_mcdo.ours"
+        assert finding.choose(zoo.parse("resnet18_mcdo")).name == "resnet18_mcdo.ours"
     monkeypatch.setenv("ZOO_OFFLINE", "0")
     monkeypatch.setenv("HF_ENDPOINT", "http://localhost:9")
     with pytest.raises(ConnectionError, match=r"machine: resnet18_mcdo\.ours\."):
         zoo.load("resnet18_mcdo")
     monkeypatch.setenv("ZOO_OFFLINE", "1")
     (cache / "resnet18.mine_in1k.safetensors").touch()
-    assert index.find("resnet18_mcdo").name == "resnet18.mine_in1k"
+    assert finding.choose(zoo.parse("resnet18_mcdo")).name == "resnet18.mine_in1k"
 
 
 def test_a_description_says_what_is_known_before_the_download(cache):
@@ -408,6 +408,6 @@ def test_packaged_entries_have_the_tags_that_are_asked_for():
     names = {preset.name for preset in CONVERTED}
     tags = {f"resnet50.{tag}_in1k" for tag in ("a1", "am", "ram", "tv2")}
     assert tags | {"resnet50_aa.a1h_in1k", "resnet50_blur.bt_in1k"} <= names
-    assert zoo.presets.index.find("resnet50").tag == "a1_in1k"
-    assert zoo.presets.index.find("resnet50_smooth_mcdo").name == "resnet50.a1_in1k"
-    assert zoo.presets.index.find("resnet20_smooth").tag == "fashion_mnist"
+    assert finding.choose(zoo.parse("resnet50")).tag == "a1_in1k"
+    assert finding.choose(zoo.parse("resnet50_smooth_mcdo")).name == "resnet50.a1_in1k"
+    assert finding.choose(zoo.parse("resnet20_smooth")).tag == "fashion_mnist"

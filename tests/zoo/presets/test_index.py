@@ -3,25 +3,13 @@ import json
 import pytest
 
 import zoo
-from zoo import presets
+from tests.helpers.publications import make_preset
+from zoo import finding
 from zoo.presets import index, model_config, weight_file
 from zoo.storage import files
 
 SHAPE = (16, 16, 1)
 NORMALIZATION = ((70.0,), (8000.0,))
-
-
-def make_preset(name, **fields):
-    values = {
-        "sha256": "0" * 64,
-        "size": 7,
-        "input_shape": SHAPE,
-        "num_classes": 2,
-        "mean": (70.0,),
-        "variance": (8000.0,),
-        "classes": ("cat", "dog"),
-    }
-    return presets.Preset(name, **{**values, **fields})
 
 
 ROW = {"dataset": "d", "num_samples": 1, "metric": "nll", "value": 0.25}
@@ -64,40 +52,6 @@ def test_the_file_has_a_line_for_each_row_of_results(folder):
     assert not any(preset.results for preset in index.read(results=False).values())
 
 
-def test_without_a_tag_the_first_one_listed_is_meant(folder):
-    for name in ("resnet20_mcdo.x", "resnet20.b", "resnet20.a"):
-        index.add(make_preset(name))
-    assert index.find("resnet20").name == "resnet20.b"
-    assert index.find("resnet20.a").name == "resnet20.a"
-
-
-@pytest.mark.parametrize(
-    "name, message",
-    [
-        (
-            "resnet50_smooth",
-            r"some: resnet20_smooth.fmnist, .*`zoo.build\('resnet",
-        ),
-        (
-            "resnet20.imagenet",
-            r"weights for 'resnet20.imagenet'.*: resnet20.fmnist\.",
-        ),
-        ("vgg11.cifar", r"some: vgg16.cifar, "),
-    ],
-)
-def test_names_without_weights_offer_the_nearest(folder, name, message):
-    for stem in ("resnet20", "resnet20_mcdo", "resnet20_smooth", "vgg16_mcdo"):
-        index.add(make_preset(f"{stem}.fmnist"))
-    index.add(make_preset("vgg16.cifar"))
-    with pytest.raises(ValueError, match=message):
-        index.find(name)
-
-
-def test_without_any_weights_the_error_says_so(folder):
-    with pytest.raises(ValueError, match="No weights are published yet.*zoo.build"):
-        index.find("resnet20")
-
-
 @pytest.mark.parametrize("change, word", [({"speed": 1}, "speed"), ({}, "sha256")])
 def test_entries_of_another_version_are_named(folder, change, word):
     entry = {**make_preset("resnet20.a").to_json(), **change}
@@ -106,49 +60,6 @@ def test_entries_of_another_version_are_named(folder, change, word):
     (folder / "presets.json").write_text(json.dumps({"resnet20.a": entry}))
     with pytest.raises(ValueError, match=f"'resnet20.a' of .*presets.json.*'{word}'"):
         index.read()
-
-
-def test_weights_are_taken_from_the_package_before_the_network(folder):
-    (folder / "pretrained").mkdir()
-    (folder / "pretrained" / "w").touch()
-    preset = make_preset("resnet20.a", file="w", url="http://127.0.0.1:9/w")
-    assert index.locate(preset) == folder / "pretrained" / "w"
-
-
-def test_a_file_that_the_package_lost_is_named(folder):
-    preset = make_preset("resnet20.a", file="w")
-    with pytest.raises(
-        FileNotFoundError, match=r"'resnet20.a' are missing.*pretrained"
-    ):
-        index.locate(preset)
-
-
-def test_a_downloaded_file_carries_its_sum_in_its_name(folder):
-    preset = make_preset("resnet20.a", url="http://127.0.0.1:9/w", sha256="12" * 32)
-    with pytest.raises(ConnectionError, match=r"resnet20.a-121212121212.safetensors'"):
-        index.locate(preset)
-
-
-@pytest.mark.parametrize("place", ["own", None])
-def test_withdrawn_weights_are_those_of_a_file_of_the_user(folder, place, monkeypatch):
-    index.add(make_preset("resnet20.a", file="w", withdrawn="0123456789ab"))
-    index.add(make_preset("resnet20.b", file="v"))
-    if place:
-        (folder / place).mkdir()
-        (folder / place / "w").touch()
-        monkeypatch.setenv("ZOO_WEIGHTS", str(folder / place))
-        assert index.find("resnet20").name == "resnet20.a"
-        assert index.locate(index.find("resnet20.a")) == folder / place / "w"
-        assert zoo.list_models(pretrained=True) == ["resnet20.a", "resnet20.b"]
-        return
-    assert index.find("resnet20").name == "resnet20.b"
-    assert zoo.list_models(pretrained=True) == ["resnet20.b"]
-    with pytest.raises(ValueError, match=r"'resnet20.c'. The nearest .*: resnet20.b\."):
-        index.find("resnet20.c")
-    assert "withdrawn after commit 0123456789," in zoo.describe("resnet20.a")
-    message = "'resnet20.a' are withdrawn.*`git show 0123456789:weights/w`.*ZOO_WEIGHTS"
-    with pytest.raises(FileNotFoundError, match=message):
-        zoo.load("resnet20.a")
 
 
 def test_layer_settings_are_those_of_the_methods():
@@ -181,7 +92,7 @@ def test_other_layer_settings_are_refused():
     ids=lambda p: p.name,
 )
 def test_packaged_presets_are_whole(preset):
-    path = index.locate(preset)
+    path = finding.locate(preset)
     files.check(path, preset.sha256, preset.size)
     model = zoo.load(preset.name)
     assert model.name == preset.name

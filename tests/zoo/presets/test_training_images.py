@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.publications import NAME, RECORD
+from zoo import finding
 from zoo.presets import index, training_images
 from zoo.publishing import packaging, publish
 
@@ -47,7 +48,8 @@ def test_the_record_goes_from_a_training_into_the_package(
     packaged = packaging.package(folder, package)
     (path,) = (package / "training_images").iterdir()
     monkeypatch.setattr(index, "FOLDER", package)
-    assert training_images.of_preset(index.find(NAME), package).tolist() == SORTED
+    preset = finding.find(NAME).preset
+    assert training_images.of_preset(preset, package).tolist() == SORTED
     assert packaged.seen["sha256"].startswith(path.stem)
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(ValueError, match=f"{path}' was altered"):

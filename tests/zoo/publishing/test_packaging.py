@@ -8,6 +8,7 @@ import pytest
 
 import zoo
 from tests.helpers.publications import NAME, RECORD, logits, make_rows
+from zoo import finding
 from zoo.presets import index
 from zoo.publishing import packaging, publish
 from zoo.storage import files
@@ -133,7 +134,7 @@ def test_what_the_package_has_no_room_for_lies_beside_it(
     preset = packaging.package(folder)
     assert preset.file == FILE
     assert not (package / "pretrained" / FILE).exists()
-    assert index.locate(preset) == package.parents[1] / "weights" / FILE
+    assert finding.locate(preset) == package.parents[1] / "weights" / FILE
     np.testing.assert_array_equal(logits(zoo.load(NAME)), logits(model))
     assert f"{package.parents[1] / 'weights'}, sha256" in zoo.describe(NAME)
     monkeypatch.undo()
@@ -172,7 +173,7 @@ def test_without_a_checkout_the_error_says_where_the_file_is(
         zoo.load(NAME)
     assert "in no known folder" in zoo.describe(NAME)
     monkeypatch.setenv("ZOO_WEIGHTS", str(own))
-    assert index.locate(preset) == own / FILE
+    assert finding.locate(preset) == own / FILE
     zoo.load(NAME)
     monkeypatch.delenv("ZOO_WEIGHTS")
     own.rename(tmp_path / "cache")
@@ -210,4 +211,4 @@ def test_the_repository_holds_what_the_manifest_lists_and_is_small():
     assert sum(sizes) <= packaging.ALL
     for preset in known:
         if preset.file and not (preset.url or preset.withdrawn):
-            files.check(index.locate(preset), preset.sha256, preset.size)
+            files.check(finding.locate(preset), preset.sha256, preset.size)
