@@ -133,7 +133,7 @@ def check_flags(module, arguments, whole):
             assert given[name] in ast.literal_eval(call.args[2]), f"{module}: {name}"
         if whole and any(keyword.arg == "required" for keyword in call.keywords):
             assert name in given, f"{module} needs --{name}"
-    for name in given.get("model", "").split(","):
+    for name in re.split("[,+]", given.get("model", "")):
         if name and not re.search(r"/|\.keras$|\.\.\.", name):
             zoo.parse(name)
     recipe = given.get("recipe", "base")

@@ -31,6 +31,8 @@ IMAGENET = (
     (58.395**2, 57.12**2, 57.375**2),
 )
 
+_TAG = re.compile(r"\w[\w.-]*")
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
@@ -68,14 +70,16 @@ def parse(name: str | ModelSpec) -> ModelSpec:
 
     Args:
         name: `architecture[_method...][.tag][@posterior]`, for example
-            `"resnet50_smooth_mcdo.imagenet@temperature"`.
+            `"resnet50_smooth_mcdo.imagenet@temperature"`. A tag has letters, digits,
+            `_`, `-` and `.`, and begins with one of the first three kinds.
 
     Returns:
         Its specification.
 
     Raises:
-        ValueError: If the architecture, a method or the posterior is unknown, or a
-            method is named twice.
+        ValueError: If the architecture, a method or the posterior is unknown, a method
+            is named twice, the tag has other characters, or several models are joined
+            by `+`.
 
     Example:
 
@@ -90,6 +94,13 @@ def parse(name: str | ModelSpec) -> ModelSpec:
         raise ValueError(
             "A model name must be a string such as 'resnet20_mcdo', with a tag behind "
             "a dot and a posterior behind an @ if there are any. "
+            f"Received: name={name}"
+        )
+    if "+" in name and "/" not in name:  # Not a path.
+        raise ValueError(
+            "A model name is that of one model. Several joined by + are an ensemble "
+            "for zoo-evaluate and zoo-export; in Python, give the loaded models to "
+            "`zoo.posterior.DeepEnsemble([zoo.load(...), zoo.load(...)])`. "
             f"Received: name={name}"
         )
     if at and posterior not in POSTERIORS:
@@ -107,6 +118,12 @@ def parse(name: str | ModelSpec) -> ModelSpec:
                 f"The model name '{name}' has the method '{method}' twice; "
                 "name each method once."
             )
+    if dot and not _TAG.fullmatch(tag):
+        raise ValueError(
+            f"The tag '{tag}' of a model name must be of letters, digits, '_', '-' and "
+            "'.', and begin with a letter, a digit or '_', such as 'fashion_mnist' or "
+            f"'a1_in1k'. Received: name={name}"
+        )
     return ModelSpec(architecture, methods, tag or None, posterior or None)
 
 

@@ -165,4 +165,4 @@ def _is_known(name) -> bool:
         registry.parse(name)
     except ValueError:
         return False
-    return "+" not in name and "#" not in name
+    return True

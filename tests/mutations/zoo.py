@@ -640,4 +640,20 @@ MUTATIONS = [
         "tests/zoo/posterior/test_any_batch.py",
         "test_a_wrong_shape_is_refused_and_leaves_nothing_behind",
     ),
+    (
+        "a tag may be anything",
+        "zoo/registry.py",
+        "if dot and not _TAG.fullmatch(tag):",
+        "if dot and not tag:",
+        "tests/zoo/test_registry.py",
+        "test_a_tag_has_letters_digits_and_few_signs",
+    ),
+    (
+        "two models joined by + are one of an unknown family",
+        "zoo/registry.py",
+        'if "+" in name and "/" not in name:',
+        'if "+" in name and "/" in name:',
+        "tests/zoo/test_registry.py",
+        "test_several_models_are_no_model_but_an_ensemble",
+    ),
 ]

@@ -1,3 +1,5 @@
+import re
+
 import keras
 import pytest
 
@@ -12,6 +14,8 @@ from zoo.registry import ARCHITECTURES, IMAGENET
         ("vgg11_mlp.a", "vgg11", ("mlp",), "a"),
         ("wide_resnet50_2_gmp_mcdo", "wide_resnet50_2", ("gmp", "mcdo"), None),
         ("resnet110_mcdo_smooth.a_b.c", "resnet110", ("mcdo", "smooth"), "a_b.c"),
+        ("resnet18.0-b_seed1", "resnet18", (), "0-b_seed1"),
+        ("resnet18.képek", "resnet18", (), "képek"),  # Of a folder of that name.
     ],
 )
 def test_a_name_is_its_specification(name, architecture, methods, tag):
@@ -40,6 +44,25 @@ def test_every_architecture_parses_to_itself(name):
     ],
 )
 def test_words_that_are_unknown_are_named_with_the_nearest(name, message):
+    with pytest.raises(ValueError, match=message):
+        zoo.parse(name)
+
+
+@pytest.mark.parametrize("tag", ["my tag", "x/y", "x/y+z", "a#2", "-a", "..", "a\n"])
+def test_a_tag_has_letters_digits_and_few_signs(tag):
+    with pytest.raises(ValueError, match=f"The tag '{re.escape(tag)}' .*letters, dig"):
+        zoo.parse(f"resnet20_mcdo.{tag}")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("resnet20.a+b", "resnet20.a+resnet20.b@ensemble", "resnet20+resnet20_mcdo"),
+        *("resnet20.a@temperature+resnet20.b", "+", "a+b.c"),
+    ],
+)
+def test_several_models_are_no_model_but_an_ensemble(name):
+    message = rf"zoo-evaluate .*DeepEnsemble.*Received: name={re.escape(name)}$"
     with pytest.raises(ValueError, match=message):
         zoo.parse(name)
 
