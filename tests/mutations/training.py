@@ -1062,4 +1062,12 @@ MUTATIONS = [
         "tests/training/data/audit/test_audit.py",
         "test_everything_that_was_put_into_a_folder_is_found",
     ),
+    (
+        "the terminal's width breaks commands in two",
+        "training/cli/demo_tour.py",
+        "screen.print(NEXT, highlight=False, soft_wrap=True)",
+        "screen.print(NEXT, highlight=False)",
+        "tests/training/cli/test_demo.py",
+        "test_the_commands_to_try_can_be_copied_from_any_terminal",
+    ),
 ]

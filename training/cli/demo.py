@@ -20,14 +20,6 @@ _LIMIT = flags.DEFINE_integer(
     "limit", 1000, "Number of test images to use.", lower_bound=16
 )
 
-_NEXT = """
-Try next:
-  zoo-evaluate --model=resnet20,resnet20_smooth --dataset=fashion_mnist_c/fog/3 \\
-      --limit=1000 --output=runs/fog
-  zoo-train --recipe=finetune --model=resnet18_smooth --dataset=your/images \\
-      --workdir=runs/mine
-docs/usage.md has all commands, and the same in Python."""
-
 
 def main():
     """Runs the tour and says where its files lie."""
@@ -60,8 +52,8 @@ def main():
         )
     screen.rule(f"Done in {time.monotonic() - begin:.0f} seconds")
     for path in sorted(output.iterdir()):
-        screen.print(f"{path}", highlight=False)
-    screen.print(_NEXT, highlight=False)
+        screen.print(f"{path}", highlight=False, soft_wrap=True)
+    demo_tour.print_next(screen)
 
 
 def run():

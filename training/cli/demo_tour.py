@@ -14,6 +14,19 @@ MODELS = ("resnet20", "resnet20_mcdo", "resnet20_smooth", "resnet20_smooth_mcdo"
 SIZES = (1, 2, 5, 10, 30, 50)
 # What is shown of each model.
 METRICS = ("accuracy", "nll", "brier", "ece", "unc_90", "entropy")
+# Commands to copy, in lines of fewer than 80 columns.
+NEXT = """
+Try next:
+  zoo-evaluate --model=resnet20,resnet20_smooth --limit=1000 \\
+      --dataset=fashion_mnist_c/fog/3 --output=runs/fog
+  zoo-train --recipe=finetune --model=resnet18_smooth \\
+      --dataset=your/images --workdir=runs/mine
+docs/usage.md has all commands, and the same in Python."""
+
+
+def print_next(screen):
+    """Prints what to try next on a `rich.console.Console`, without wrapping it."""
+    screen.print(NEXT, highlight=False, soft_wrap=True)
 
 
 def classify(model, test, num_samples: int, seed: int = 0):

@@ -74,7 +74,7 @@ _CLASSIFICATION = (
         main=True,
         drawn=True,
         aggregates=("mean_nll", "mcnll"),
-        meaning="surprise at the true class, highest for confident mistakes",
+        meaning="negative log-probability of the true class",
     ),
     Metric(
         "brier",
@@ -83,7 +83,7 @@ _CLASSIFICATION = (
         better=-1,
         card="brier",
         main=True,
-        meaning="squared distance between probabilities and truth, from 0 to 2",
+        meaning="squared error of the probabilities, 0 to 2",
     ),
     _share(
         "ece",
@@ -111,7 +111,7 @@ _CLASSIFICATION = (
         certainty.unc_90,
         better=1,
         card="unc_90",
-        meaning="mistakes that were not made with more than 90 % confidence",
+        meaning="mistakes made with at most 90 % confidence",
     ),
     _share(
         "freq_90",
