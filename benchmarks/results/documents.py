@@ -174,8 +174,8 @@ def _first_caption() -> str:
     counts = {images[f"{x}.{_FIRST_SET}", size] for x, size in _FIRST_SCREEN}
     number = " or ".join(f"{count:,}" for count in sorted(counts))
     return (
-        f"{_FIRST_SET_TITLE}, {number} test images; the lower the NLL and the ECE, the "
-        "better:"
+        f"{_FIRST_SET_TITLE}, {number} test images; lower NLL and ECE are better "
+        "([all results](docs/results.md)):"
     )
 
 
