@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import sys
 
 import pytest
@@ -199,11 +200,35 @@ def test_no_module_imports_itself_over_others():
         graph = {m: known - leaves for m, known in graph.items() if m not in leaves}
 
 
+# Code in a string, for another process.
+_IMPORT_OF_A_TEST = re.compile(
+    r"^\s*(from|import)\s+tests[\w.]*(\.|\s+import\s+(.*,\s*)?)test_", re.MULTILINE
+)
+
+
 def test_no_test_imports_a_test():
     for path in (ROOT / "tests").rglob("*.py"):
         found = names(path, inside_function=True)
         found = [name for name in found if name.startswith("tests.")]
         assert not [name for name in found if ".test_" in name], path
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                match = _IMPORT_OF_A_TEST.search(node.value)
+                assert not match, (path, match[0])
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("import sys\n{} tests.zoo.{}_zoo import IMAGES", True),
+        ("\n    {} tests.zoo import helpers, {}_zoo as t", True),
+        ("{} tests.helpers.networks import {}", False),
+        ("{} testing import {}_zoo", False),
+    ],
+)
+def test_an_import_of_a_test_is_found_in_a_string(code, found):
+    code = code.format("from", "test")  # Or else it would be found here.
+    assert bool(_IMPORT_OF_A_TEST.search(code)) is found
 
 
 def test_the_tests_lie_in_the_folders_of_what_they_test():

@@ -24,13 +24,12 @@ import tensorflow as tf
 
 import layers
 import zoo
-from tests.helpers import data_sets
-from tests.helpers import trainings as test_trainer
+from tests.helpers import data_sets, trainings
 from training import trainer
 
 CPU = tf.config.list_physical_devices("CPU")[0]
 RECIPE = dataclasses.replace(
-    test_trainer.RECIPE, epochs=1, warmup_epochs=0, augmentations=("flip",)
+    trainings.RECIPE, epochs=1, warmup_epochs=0, augmentations=("flip",)
 )
 
 
@@ -84,7 +83,7 @@ def trained(devices, batch_size, count, validation_count, objective):
         model = network()
         rows = trainer.train(model, recipe, data, folder, validation)
     return {
-        "rows": test_trainer.without_time(rows),
+        "rows": trainings.without_time(rows),
         "weights": weights(model),
         "nll": nll(model, validation),
     }
@@ -160,11 +159,11 @@ def main(text):
         return
     cases = [(*case, "cross_entropy")[:5] for case in cases]
     prepare(max(max(devices) for *_, devices, _ in cases))
-    trainings = [
+    found = [
         {n: trained(n, *sizes, objective) for n in [1, *devices]}
         for *sizes, devices, objective in cases
     ]
-    print(json.dumps({"trainings": trainings, "left over": left_over()}))
+    print(json.dumps({"trainings": found, "left over": left_over()}))
 
 
 if __name__ == "__main__":

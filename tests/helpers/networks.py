@@ -34,6 +34,22 @@ def mc_network(**kwargs):
     return network(elementwise, channelwise, **kwargs)
 
 
+def masks_only():
+    """A model whose logits are its input under the mask, with no rounding."""
+    inputs = keras.Input((64,))
+    return keras.Model(inputs, layers.MCDropout(0.3, name="mask")(inputs))
+
+
+def gaussian(estimator="flipout"):
+    """Two layers with Gaussian weights, of which the first sees no noise."""
+    inputs = keras.Input((8, 8, 1))
+    kwargs = {"initial_scale": 0.5, "estimator": estimator}
+    x = layers.Conv2DFlipout(3, 3, name="conv", **kwargs)(inputs / 255.0)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
+    keras.utils.set_random_seed(0)
+    return keras.Model(inputs, layers.DenseFlipout(3, name="dense", **kwargs)(x))
+
+
 def as_numpy(x):
     return keras.ops.convert_to_numpy(x)
 

@@ -1,5 +1,11 @@
 """What trainings of the tests have in common."""
 
+import dataclasses
+
+import keras
+
+import layers
+from tests.helpers.data_sets import stripes as stripes
 from training.recipes.base import Recipe
 
 RECIPE = Recipe(
@@ -9,6 +15,21 @@ RECIPE = Recipe(
     learning_rate=0.05,
     augmentations=("flip", "crop2"),
 )
+AVERAGED = dataclasses.replace(RECIPE, ema_momentum=0.8)
+
+
+def small_model(rate=0.3, smooth=False):
+    """A network with dropout and normalization, from the same weights each time."""
+    keras.utils.set_random_seed(0)
+    images = x = keras.Input((12, 12, 1), name="images")
+    x = keras.layers.Rescaling(1 / 64, -2, name="normalize")(x)
+    for i in (1, 2):
+        x = keras.layers.Conv2D(8, 3, use_bias=False, name=f"conv{i}")(x)
+        x = keras.layers.BatchNormalization(momentum=0.9, name=f"norm{i}")(x)
+        x = layers.MCDropout(rate, name=f"dropout{i}")(keras.ops.relu(x))
+    x = layers.SpatialSmoothing(name="smooth")(x) if smooth else x
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(images, keras.layers.Dense(2, name="head")(x), name="small")
 
 
 def without_time(rows):

@@ -7,44 +7,11 @@ import keras
 import numpy as np
 import pytest
 
-import layers
 import zoo
 from tests.helpers import processes
 from tests.helpers.commands import TWO_DEVICES, WITHOUT_TENSORFLOW, quick
+from tests.helpers.normalized import IMAGES, RNG, network, statistics
 from training.batch_statistics import update_batch_statistics
-
-RNG = np.random.default_rng(0)
-IMAGES = RNG.normal(3, [1, 5], (23, 4, 3, 2)).astype("float32") ** 2
-
-
-def network(rate=0.0):
-    """Two normalizations, with a nonlinear layer and noise between them."""
-    norm = keras.layers.BatchNormalization
-    model = keras.Sequential(
-        [
-            keras.Input((4, 3, 2)),
-            norm(name="first"),
-            keras.layers.Conv2D(4, 2, name="conv"),
-            layers.MCDropout(rate, seed=1, name="dropout"),
-            layers.BatchNormalization(name="second"),
-            keras.layers.Flatten(),
-            keras.layers.Dense(3),
-        ]
-    )
-    kernel = np.random.default_rng(1).normal(size=(2, 2, 2, 4))
-    model.get_layer("conv").kernel.assign(kernel)
-    return model
-
-
-def statistics(model):
-    """Returns means and variances, in the order of the names of the layers."""
-    found = {
-        layer.name: (layer.moving_mean, layer.moving_variance)
-        for layer in model._flatten_layers()
-        if isinstance(layer, keras.layers.BatchNormalization)
-    }
-    pairs = (found[name] for name in sorted(found))
-    return [np.array(keras.ops.convert_to_numpy(x)) for pair in pairs for x in pair]
 
 
 def oracle(model, images, batches):
@@ -180,11 +147,12 @@ import sys
 sys.path.insert(0, {root!r})
 {setup}
 import numpy as np
-from tests.training import test_batch_statistics as t
+from tests.helpers import normalized as n
 from training import distribution
+from training.batch_statistics import update_batch_statistics
 with distribution.scope({scope!r}):
-    t.update_batch_statistics(model := t.network(0.5), t.IMAGES, 8)
-np.savez({path!r}, *t.statistics(model))
+    update_batch_statistics(model := n.network(0.5), n.IMAGES, 8)
+np.savez({path!r}, *n.statistics(model))
 """
 
 

@@ -15,7 +15,7 @@ from tests.helpers.commands import quick
 SCRIPT = """
 import dataclasses, json, sys
 import keras, numpy as np
-from tests.training import test_trainer as t
+from tests.helpers import trainings as t
 from training import resident, trainer
 
 resident.STEPS = 2  # An epoch has five.

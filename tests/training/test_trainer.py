@@ -17,21 +17,8 @@ import layers
 from tests.helpers import processes
 from tests.helpers.commands import TWO_DEVICES, WITHOUT_TENSORFLOW, quick
 from tests.helpers.data_sets import stripes, write_idx
-from tests.helpers.trainings import RECIPE, without_time
+from tests.helpers.trainings import AVERAGED, RECIPE, small_model, without_time
 from training import checkpoint, objective, trainer
-
-
-def small_model(rate=0.3, smooth=False):
-    keras.utils.set_random_seed(0)
-    images = x = keras.Input((12, 12, 1), name="images")
-    x = keras.layers.Rescaling(1 / 64, -2, name="normalize")(x)
-    for i in (1, 2):
-        x = keras.layers.Conv2D(8, 3, use_bias=False, name=f"conv{i}")(x)
-        x = keras.layers.BatchNormalization(momentum=0.9, name=f"norm{i}")(x)
-        x = layers.MCDropout(rate, name=f"dropout{i}")(keras.ops.relu(x))
-    x = layers.SpatialSmoothing(name="smooth")(x) if smooth else x
-    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(images, keras.layers.Dense(2, name="head")(x), name="small")
 
 
 def fit(workdir, model=None, recipe=RECIPE, validation=40, **kwargs):
@@ -99,9 +86,6 @@ def test_a_checkpoint_holds_the_random_counters_and_the_momentum(copied):
     counters = [v for k, v in arrays.items() if k.endswith("random_state")]
     assert [int(c[1]) for c in counters] == [3 * (5 + 4)] * 2  # Steps and validation.
     assert any("momentum" in name and np.abs(v).max() > 0 for name, v in arrays.items())
-
-
-AVERAGED = dataclasses.replace(RECIPE, ema_momentum=0.8)
 
 
 @pytest.fixture(scope="module")
@@ -323,7 +307,7 @@ import numpy as np
 sys.path.insert(0, {root!r})
 {setup}
 import keras
-from tests.training import test_trainer as t
+from tests.helpers import trainings as t
 from training import distribution, trainer
 with distribution.scope({scope!r}):
     model = t.small_model(rate={rate}, smooth=True)

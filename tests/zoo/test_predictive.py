@@ -6,37 +6,8 @@ import pytest
 
 from tests.helpers import processes
 from tests.helpers.commands import quick
+from tests.oracles.predictive import NAMES, quantities
 from zoo import predictive
-
-
-def oracle(logits):
-    """All quantities in float64, from the definitions."""
-    logits = logits.astype("float64")
-    samples = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    samples /= samples.sum(axis=-1, keepdims=True)
-    mean = samples.mean(axis=0)
-    num_samples, batch, num_classes = logits.shape
-    expected = np.zeros(batch)
-    entropy = np.zeros(batch)
-    ratio = np.zeros(batch)
-    for b in range(batch):
-        entropy[b] = -sum(p * np.log(p) for p in mean[b] if p > 0)
-        for s in range(num_samples):
-            expected[b] -= sum(p * np.log(p) for p in samples[s, b] if p > 0)
-        votes = np.bincount(logits[:, b].argmax(axis=-1), minlength=num_classes)
-        ratio[b] = 1 - votes.max() / num_samples
-    expected /= num_samples
-    return {
-        "probs": mean,
-        "log_probs": np.log(mean),
-        "entropy": entropy,
-        "expected_entropy": expected,
-        "mutual_information": entropy - expected,
-        "variation_ratio": ratio,
-    }
-
-
-NAMES = list(oracle(np.zeros((1, 1, 2))))
 
 
 def compute(name, logits):
@@ -50,7 +21,7 @@ def test_every_quantity_matches_its_definition(name, scale, num_samples):
     rng = np.random.default_rng(0)
     shape = (num_samples, 6, 5)
     logits = (rng.normal(size=shape, scale=scale) + 30).astype("float32")
-    expected = oracle(logits)[name]
+    expected = quantities(logits)[name]
     np.testing.assert_allclose(compute(name, logits), expected, rtol=2e-5, atol=5e-6)
 
 
@@ -104,7 +75,7 @@ def test_mutual_information_is_precise_and_not_negative_where_it_is_small(scale)
     rng = np.random.default_rng(0)
     one = rng.normal(size=(1, 500, 10), scale=2)
     logits = (one + rng.normal(size=(5, 500, 10), scale=scale)).astype("float32")
-    expected = oracle(logits)["mutual_information"]
+    expected = quantities(logits)["mutual_information"]
     value = compute("mutual_information", logits)
     assert value.min() >= 0
     assert expected.max() < 1e-5
@@ -119,7 +90,7 @@ def test_half_precision_logits_are_averaged_in_float32(name, dtype):
     logits = keras.ops.cast(logits, dtype)
     value = getattr(predictive, name)(logits)
     assert keras.backend.standardize_dtype(value.dtype) == "float32"
-    exact = oracle(keras.ops.convert_to_numpy(keras.ops.cast(logits, "float32")))
+    exact = quantities(keras.ops.convert_to_numpy(keras.ops.cast(logits, "float32")))
     np.testing.assert_allclose(value, exact[name], rtol=2e-5, atol=5e-6)
 
 
@@ -130,7 +101,7 @@ def test_every_quantity_builds_a_graph_of_any_batch_and_number_of_samples(name):
     for shape in [(1, 4, 5), (3, 2, 5)]:
         logits = np.random.default_rng(0).normal(size=shape)
         np.testing.assert_allclose(
-            model(logits), oracle(logits)[name], rtol=2e-5, atol=5e-6
+            model(logits), quantities(logits)[name], rtol=2e-5, atol=5e-6
         )
 
 
@@ -139,14 +110,14 @@ def test_every_quantity_matches_its_definition_on_jax():
     pytest.importorskip("jax")
     script = """
 import numpy as np
-from tests.zoo.test_predictive import NAMES, compute, oracle
+from tests.oracles.predictive import NAMES, quantities
+from zoo import predictive
 import keras, sys
 assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
 logits = np.random.default_rng(0).normal(size=(4, 6, 5), scale=3).astype("float32")
 for name in NAMES:
-    np.testing.assert_allclose(
-        compute(name, logits), oracle(logits)[name], rtol=2e-5, atol=5e-6
-    )
+    value = getattr(predictive, name)(logits)
+    np.testing.assert_allclose(value, quantities(logits)[name], rtol=2e-5, atol=5e-6)
 """
     environment = quick()
     processes.run([sys.executable, "-c", script], check=True, env=environment)

@@ -171,9 +171,10 @@ def test_rows_on_jax_equal_those_on_tensorflow(tmp_path):
     script = f"""
 import json, pathlib, sys
 import keras
-from tests.training.evaluation.test_evaluate import SIZES, evaluate, mc_network
 from tests.helpers.data_sets import Data
-rows = evaluate(mc_network(), Data(), SIZES, seed=1, batch_size=4, progress=False)
+from tests.helpers.networks import mc_network
+from training.evaluation.evaluate import evaluate
+rows = evaluate(mc_network(), Data(), {SIZES}, seed=1, batch_size=4, progress=False)
 assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
 pathlib.Path(r"{tmp_path}/rows.json").write_text(json.dumps(rows))
 """

@@ -109,10 +109,15 @@ def test_an_interrupted_pass_goes_on_with_the_same_bits(tmp_path, reads):
 
 def test_a_killed_process_leaves_what_another_goes_on_from(tmp_path):
     script = f"""
-from tests.training.evaluation.test_predictions import *
+import numpy as np
+from tests.helpers.data_sets import LABELS, Data
+from tests.helpers.networks import IMAGES, mc_network
+from training.evaluation import predictions
+from training.evaluation.sampling import Passes
+passes = Passes(mc_network(name="random"), {SIZES}, 3, 2)  # As `passes()`.
 images = np.tile(IMAGES, (100, 1, 1, 1))
 data = Data(images, np.tile(LABELS, 100))
-predictions.store(passes(), data, r"{tmp_path}/killed", period=0)
+predictions.store(passes, data, r"{tmp_path}/killed", period=0)
 """
     process = processes.start([sys.executable, "-c", script], env=environment())
     meta = tmp_path / "killed" / "meta.json"

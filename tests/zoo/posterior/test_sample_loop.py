@@ -10,45 +10,20 @@ import pytest
 
 import layers
 import zoo
-from layers.random import fold
 from tests.helpers import processes
 from tests.helpers.commands import quick
-from tests.helpers.networks import IMAGES, as_numpy, mc_network
+from tests.helpers.networks import IMAGES, as_numpy, gaussian, masks_only, mc_network
+from tests.oracles import passes
 from zoo.posterior import MonteCarlo, sample_loop
 
 SIZES = (1, 30_000, 2**26)  # Of memory: one pass at a time, two images', all.
-
-
-def masks_only():
-    """A model whose logits are its input under the mask, with no rounding."""
-    inputs = keras.Input((64,))
-    return keras.Model(inputs, layers.MCDropout(0.3, name="mask")(inputs))
-
-
-def gaussian(estimator="flipout"):
-    """Two layers with Gaussian weights, of which the first sees no noise."""
-    inputs = keras.Input((8, 8, 1))
-    kwargs = {"initial_scale": 0.5, "estimator": estimator}
-    x = layers.Conv2DFlipout(3, 3, name="conv", **kwargs)(inputs / 255.0)
-    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
-    keras.utils.set_random_seed(0)
-    return keras.Model(inputs, layers.DenseFlipout(3, name="dense", **kwargs)(x))
-
-
-def hand_made(model, images, seed, count, **kwargs):
-    """Returns the samples of a loop that shares nothing."""
-    samples = []
-    for number in range(count):
-        with layers.stream(fold(seed, number), **kwargs):
-            samples.append(as_numpy(model(images, training=False)))
-    return np.stack(samples)
 
 
 @pytest.mark.parametrize("memory", [1, 2000, 2**26])
 def test_masks_are_those_of_a_loop_bit_for_bit(memory):
     model, x = masks_only(), np.random.default_rng(0).normal(size=(7, 64))
     x = x.astype("float32")
-    expected = hand_made(model, x, 5, 11)
+    expected = passes.samples(model, x, 5, 11)
     posterior = MonteCarlo(model, 11, memory=memory)
     for split in (7, 3, 1):
         parts = [
@@ -62,7 +37,7 @@ def test_masks_are_those_of_a_loop_bit_for_bit(memory):
 def passes_of_gaussian(estimator):
     """A model, and five passes of it."""
     model = gaussian()
-    return model, hand_made(model, IMAGES, 3, 5, estimator=estimator)
+    return model, passes.samples(model, IMAGES, 3, 5, estimator=estimator)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +64,7 @@ def test_models_of_the_zoo_pass_as_in_a_loop(name):
     model = zoo.build(name, (16, 16, 1), 3)
     images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 1))
     images = images.astype("float32")
-    expected = hand_made(model, images, 3, 4)
+    expected = passes.samples(model, images, 3, 4)
     samples = as_numpy(MonteCarlo(model, 4)(images, seed=3))
     np.testing.assert_allclose(samples, expected, rtol=1e-4, atol=1e-4)
     assert np.min(np.std(samples, axis=0)) > 0
@@ -178,7 +153,7 @@ def test_wide_maps_of_few_points_are_compiled_by_xla_and_pass_as_in_a_loop():
     tf = pytest.importorskip("tensorflow")
     model, images = wide(), IMAGES.astype("float32")
     posterior = MonteCarlo(model, 5, memory=30_000)
-    expected = hand_made(model, images, 3, 5)
+    expected = passes.samples(model, images, 3, 5)
     np.testing.assert_allclose(posterior(images, seed=3), expected, atol=1e-4)
 
     @tf.function
@@ -196,17 +171,6 @@ def test_wide_maps_of_few_points_are_compiled_by_xla_and_pass_as_in_a_loop():
     assert not compiled(lambda images: posterior(images, seed=3))  # As in an export.
 
 
-def softmax(logits):
-    powers = np.exp(as_numpy(logits).astype("float64"))
-    return powers / powers.sum(axis=-1, keepdims=True)
-
-
-def errors(samples):
-    """Returns the largest standard error of a mean probability."""
-    probs = softmax(samples)
-    return np.max(np.std(probs, axis=0, ddof=1)) / np.sqrt(len(probs))
-
-
 @functools.cache
 def samples_of(memory):
     """A posterior, and all of its samples."""
@@ -219,20 +183,19 @@ def samples_of(memory):
 def test_samples_are_drawn_until_the_mean_is_known(memory, tolerance):
     posterior, every = samples_of(memory)
     drawn = as_numpy(posterior.sample_until(IMAGES, tolerance, seed=2))
-    counts = [*range(5, 57, 5), 57]
-    expected = next((n for n in counts if errors(every[:n]) <= tolerance), 57)
+    expected = passes.count_until(every, tolerance)
     assert len(drawn) == expected
     np.testing.assert_allclose(drawn, every[:expected], atol=1e-5)
 
 
 def test_the_error_of_stopped_means_is_what_was_asked():
     posterior = MonteCarlo(mc_network(), 400)
-    truth = softmax(MonteCarlo(mc_network(), 5000)(IMAGES, seed=99)).mean(axis=0)
+    truth = passes.softmax(MonteCarlo(mc_network(), 5000)(IMAGES, seed=99)).mean(axis=0)
     counts, found = [], []
     for seed in range(60):
         drawn = posterior.sample_until(IMAGES, 0.03, seed=seed, step=10)
         counts.append(len(drawn))
-        found.append(softmax(drawn).mean(axis=0) - truth)
+        found.append(passes.softmax(drawn).mean(axis=0) - truth)
     assert 10 < np.mean(counts) < 400
     assert len(set(counts)) > 1
     spread = np.sqrt(np.mean(np.square(found), axis=0))  # Of each probability.
@@ -274,16 +237,23 @@ ON_JAX = """
 import sys
 import keras
 import numpy as np
-from tests.zoo.posterior.test_sample_loop import *
-from tests.helpers.networks import UnknownNoise, network
+from tests.helpers.networks import *
+from tests.oracles import passes
+from zoo.posterior import MonteCarlo
 assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
 x = np.random.default_rng(0).normal(size=(7, 64)).astype("float32")
-expected = hand_made(masks_only(), x, 5, 11)
+expected = passes.samples(masks_only(), x, 5, 11)
 for memory in (1, 2000, 2**26):
     samples = MonteCarlo(masks_only(), 11, memory=memory)(x, seed=5)
     np.testing.assert_array_equal(samples, expected)
-test_samples_are_drawn_until_the_mean_is_known(2**26, 0.05)
-test_gaussian_weights_are_those_of_a_loop(30_000, "local_reparameterization")
+every = MonteCarlo(mc_network(), 57)(IMAGES, seed=2)
+drawn = MonteCarlo(mc_network(), 57).sample_until(IMAGES, 0.05, seed=2)
+np.testing.assert_allclose(drawn, every[:passes.count_until(every, 0.05)], atol=1e-5)
+estimator = {"estimator": "local_reparameterization"}
+expected = passes.samples(model := gaussian(), IMAGES, 3, 5, **estimator)
+samples = MonteCarlo(model, 5, memory=30_000, **estimator)(IMAGES, seed=3)
+np.testing.assert_allclose(samples, expected, atol=1e-5)
+assert np.min(np.std(samples, axis=0)) > 1e-3
 posterior = MonteCarlo(mc_network(), 3)
 before = np.asarray(posterior(IMAGES, seed=1))
 posterior.model.layers[-1].bias.assign_add([1.0, 0.0, 0.0])
