@@ -77,6 +77,13 @@ def test_no_import_hides_the_package_layers_or_is_relative(path):
     assert not [name for name in found if name.startswith(".")]
 
 
+@each_file
+def test_what_begins_with_an_underscore_stays_in_its_module(path):
+    found = [name.split(".") for name in names(path, inside_function=True)]
+    own = [parts[-1] for parts in found if parts[0] in FORBIDDEN]
+    assert not [name for name in own if name[0] == "_" and name[:2] != "__"]
+
+
 WITHOUT_TENSORFLOW = '''
 import sys
 

@@ -95,6 +95,7 @@ REASONS = {
         *("training.corruptions.blur", "training.corruptions.digital"),
         *("training.corruptions.frost", "training.corruptions.noise"),
         *("training.corruptions.table", "training.corruptions.weather"),
+        "training.corruptions.liquids",
         *("training.corruptions.worker", "training.corruptions.single.generator"),
         *("training.corruptions.single.check_images", "training.export.encoded_images"),
         *("training.corruptions.single.check_natural", "training.distribution"),

@@ -15,6 +15,7 @@ import zlib
 import cv2
 import numpy as np
 
+from training.corruptions import liquids
 from training.corruptions.common import (
     gaussian,
     motion,
@@ -25,7 +26,6 @@ from training.corruptions.common import (
 )
 from training.corruptions.single import check_images
 from training.corruptions.warps import affine, tilted
-from training.corruptions.weather import _WATER, _blend, _relief
 
 
 def perturb(image: np.ndarray, name: str, seed: int = 0, index: int = 0) -> np.ndarray:
@@ -141,10 +141,10 @@ def spatter(image, rng, loc, scale, blur, threshold, taps):
     )
     frames = []
     for _ in range(31):
-        amount = _relief(liquid)
+        amount = liquids.relief(liquid)
         strongest = amount.max()
         water = amount * np.float32(0.6 / strongest if strongest else 0)
-        frames.append(_blend(image, _WATER, water, None))
+        frames.append(liquids.blend(image, liquids.WATER, water, None))
         liquid = (running @ liquid).astype(liquid.dtype)
     return np.stack(frames)
 

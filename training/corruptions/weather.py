@@ -6,9 +6,8 @@ import math
 import cv2
 import numpy as np
 
+from training.corruptions import liquids
 from training.corruptions.common import (
-    DEPTHS,
-    LUMINANCE,
     center,
     constants,
     gaussian,
@@ -59,9 +58,6 @@ _SPATTER = {
         (0.67, 0.4, 1, 0.65, 1.5, 1),
     ),
 }
-_WATER = np.float32((175, 238, 238))
-_SLOPE = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
-_MUD = np.float32((63, 42, 20))
 
 
 def snow(image, severity, rng):
@@ -163,32 +159,10 @@ def spatter(image, severity, rng):
     if is_mud:
         amount = gaussian((liquid > threshold).astype(liquid.dtype), strength)
         amount[amount < 0.8] = 0
-        return _blend(image, _MUD, amount, 1 - amount)
+        return liquids.blend(image, liquids.MUD, amount, 1 - amount)
     _, liquid = cv2.threshold(liquid, threshold, 0, cv2.THRESH_TOZERO)
-    amount = _relief(liquid)
+    amount = liquids.relief(liquid)
     most = amount.max()
     if not most:
         return image.copy()
-    return _blend(image, _WATER, amount * (strength / most), None)
-
-
-def _blend(image, color, amount, remaining):
-    """Adds a color to what remains of an image; gray images get its luminance."""
-    if image.shape[2] == 1:
-        color = [float(color @ LUMINANCE)]
-    layers = cv2.merge([amount * np.float32(value) for value in color])
-    if remaining is not None:
-        image = cv2.merge([plane * remaining for plane in cv2.split(image)])
-    total = cv2.add(image, layers, dtype=DEPTHS[layers.dtype])
-    return to_bytes(total.reshape(*amount.shape, -1))
-
-
-def _relief(liquid):
-    """Returns the published shading of drops, from their distance to an edge."""
-    # The published conversion does not saturate: 1.1 becomes 24, not 255.
-    drops = (liquid * 255).astype(np.int32).astype(np.uint8)
-    dry = cv2.bitwise_not(cv2.Canny(drops, 50, 150))
-    distance = cv2.distanceTransform(dry, cv2.DIST_L2, 5)
-    distance = cv2.blur(cv2.min(distance, 20), (3, 3)).astype(np.uint8)
-    relief = cv2.filter2D(cv2.equalizeHist(distance), cv2.CV_8U, _SLOPE)
-    return drops * cv2.blur(relief, (3, 3)).astype(np.float32)
+    return liquids.blend(image, liquids.WATER, amount * (strength / most), None)
