@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -185,3 +186,23 @@ def test_a_training_and_its_publication_take_all_of_them(together):
     status, printed = run(together, "-c", f"{code}; print(model.values())")
     assert status == 0, printed
     assert "value=[-0.693" in printed  # Of two classes with as many images.
+
+
+def test_the_table_of_folders_has_each_folder_and_each_module_of_the_zoo():
+    rows = re.findall(r"^\| `([\w/]+)/` \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
+    table = dict(rows)
+    assert len(table) == len(rows) > 20
+    modules = {path.stem for path in (ROOT / "zoo").glob("*.py")} - {"__init__"}
+    assert not modules - set(re.findall(r"`(\w+)`", table["zoo"]))
+    if not (ROOT / ".git").exists():
+        pytest.skip("Which folders are of the project is known in a checkout alone.")
+    command = ["git", "ls-files"]
+    listed = subprocess.run(
+        command, cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    files = [pathlib.PurePath(path) for path in listed.stdout.split()]
+    folders = {path.parts[0] for path in files if len(path.parts) > 1}
+    folders |= {str(path.parent) for path in files if path.name == "__init__.py"}
+    named = set(re.findall(r"`([\w/]+)/`", " ".join(sum(rows, ()))))
+    tests = {name for name in folders if name.startswith("tests/")}
+    assert not folders - tests - {".ci"} - named - set(table)
