@@ -54,8 +54,6 @@ flags.DEFINE_list(
 )
 
 NEEDED = "model", "weights", "output"
-OTHERS = "results", "dtype", "dataset", "data_dir", "license", "data_license"
-OTHERS += ("num_samples",)
 
 
 def main():
@@ -71,18 +69,30 @@ def main():
             place = f"{finding.locate(preset).parent.name}/"
         print(f"{preset.name}: {preset.size / 1e6:.2f} MB in {place}")
     if any(needed):
-        options = {name: values[name] for name in (*OTHERS, "saved_model")}
-        preset = publish_training.publish_training(*needed, **options)
+        preset = publish_training.publish_training(
+            values["model"],
+            values["weights"],
+            values["output"],
+            results=values["results"],
+            dtype=values["dtype"],
+            dataset=values["dataset"],
+            data_dir=values["data_dir"],
+            saved_model=values["saved_model"],
+            num_samples=values["num_samples"],
+            license=values["license"],
+            data_license=values["data_license"],
+        )
         if preset.rounding:
             print(
                 "Rounding:", ", ".join(f"{k} {v}" for k, v in preset.rounding.items())
             )
         for key, entry in preset.posteriors.items():
-            values = [f"{k} {v:.4g}" for k, v in entry["values"].items()]
+            found = [f"{k} {v:.4g}" for k, v in entry["values"].items()]
             print(
-                f"{preset.name}@{key}:", ", ".join([*values, f"of {entry['dataset']}"])
+                f"{preset.name}@{key}:", ", ".join([*found, f"of {entry['dataset']}"])
             )
-        print(f"{preset.name}: weights, preset, card and checksums in {needed[-1]}")
+        output = values["output"]
+        print(f"{preset.name}: weights, preset, card and checksums in {output}")
 
 
 def run():

@@ -82,11 +82,15 @@ def group(
         is_limited = isinstance(model, Posterior) and not model.repeats_itself
         limit = model.num_samples if is_limited else float("inf")
         every = {*asked, *(n for n in more if n <= limit)}
-        passes = Passes(model, sorted(every), seed, batch_size, name)
+        passes = Passes(
+            model, sorted(every), seed=seed, batch_size=batch_size, name=name
+        )
         found[name] = Candidate(passes, asked)
     for name, scaler in models.items():
         if isinstance(scaler, Scaler):
-            own = _of_scaler(name, scaler, found, sizes, (seed, batch_size))
+            own = _of_scaler(
+                name, scaler, found, sizes, seed=seed, batch_size=batch_size
+            )
             own.scalers[name] = scaler
     return list(found.values())
 
@@ -99,8 +103,8 @@ def unscaled(name: str) -> str:
     return name
 
 
-def _of_scaler(name, scaler, found, sizes, settings):
-    """Returns the candidate of a scaler, which may be a new one."""
+def _of_scaler(name, scaler, found, sizes, **settings):
+    """Returns the candidate of a scaler, a new one with these `settings` if need be."""
     inner, base = scaler.posterior, unscaled(name)
     asked = _sizes_for(inner, sizes)
     if scaler.is_adapted and not inner.repeats_itself:
@@ -109,7 +113,8 @@ def _of_scaler(name, scaler, found, sizes, settings):
     if same is not None and not _is_same(same.passes, inner, asked):
         base, same = f"{name} without", None
     if same is None:
-        same = found[base] = Candidate(Passes(inner, asked, *settings, base))
+        passes = Passes(inner, asked, name=base, **settings)
+        same = found[base] = Candidate(passes)
     same.asked[name] = asked
     if scaler.is_adapted:
         values = {k: ops.convert_to_numpy(v) for k, v in scaler.values().items()}

@@ -118,5 +118,11 @@ def write(
         "versions": {"keras": keras.__version__},
     }
     return publish.publish(
-        model, folder, record, (), license, data_license, export=export
+        model,
+        folder,
+        record,
+        rows=(),
+        license=license,
+        data_license=data_license,
+        export=export,
     )
