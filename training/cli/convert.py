@@ -30,21 +30,31 @@ _MODEL = flags.DEFINE_string(
     "Name of the model to put them into, e.g. resnet50_smooth.",
     required=True,
 )
-_OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder to write, e.g. published/resnet50.", required=True
+)
 _LICENSE = flags.DEFINE_string(
-    "license", None, "License of the weights; known for many sources."
+    "license",
+    None,
+    "License of the weights, e.g. bsd-3-clause; known for many sources.",
 )
 _DATA = flags.DEFINE_string(
-    "data", "imagenet-1k", "Data set that they were trained on."
+    "data", "imagenet-1k", "Data set that the weights were trained on, e.g. cifar10."
 )
 _DATA_LICENSE = flags.DEFINE_string(
-    "data_license", None, "License of the training data."
+    "data_license", None, "License of the training data, e.g. cc-by-4.0."
 )
 _MEAN = flags.DEFINE_list(
-    "mean", None, "Mean of the pixels in that training, in [0, 1], for each channel."
+    "mean",
+    None,
+    "Mean of the pixels in that training, in [0, 1], for each channel, e.g. "
+    "0.485,0.456,0.406.",
 )
 _STD = flags.DEFINE_list(
-    "std", None, "Standard deviation of the pixels in that training, for each channel."
+    "std",
+    None,
+    "Standard deviation of the pixels in that training, for each channel, e.g. "
+    "0.229,0.224,0.225.",
 )
 _SAVED_MODEL = flags.DEFINE_bool("saved_model", True, "Whether to write a SavedModel.")
 

@@ -21,9 +21,14 @@ from training.data.audit import contact_sheet
 from zoo.storage import files
 
 _DATASET = flags.DEFINE_list(
-    "dataset", None, "Folders and names of data sets, compared.", required=True
+    "dataset",
+    None,
+    "Folders and names of data sets to compare, e.g. path/to/folder,cifar10.",
+    required=True,
 )
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder that holds the data sets.")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Folder that holds the data sets, e.g. data."
+)
 _DISTANCE = flags.DEFINE_integer(
     "distance",
     2,
@@ -32,7 +37,9 @@ _DISTANCE = flags.DEFINE_integer(
     lower_bound=-1,
     upper_bound=16,
 )
-_OUTPUT = flags.DEFINE_string("output", "runs/data_check", "Where the findings go.")
+_OUTPUT = flags.DEFINE_string(
+    "output", "runs/data_check", "Folder to write the findings to, e.g. runs/found."
+)
 
 
 def main():

@@ -15,9 +15,11 @@ import zoo
 from training import data, report
 from training.cli import common, demo_tour, quiet
 
-_OUTPUT = flags.DEFINE_string("output", "demo", "Folder to write to.")
+_OUTPUT = flags.DEFINE_string(
+    "output", "demo", "Folder to write pictures, tables and exports to, e.g. runs/demo."
+)
 _LIMIT = flags.DEFINE_integer(
-    "limit", 1000, "Number of test images to use.", lower_bound=16
+    "limit", 1000, "Number of test images to use, e.g. 200.", lower_bound=16
 )
 
 

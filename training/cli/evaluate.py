@@ -18,18 +18,21 @@ from training.evaluation import card_check, command
 flags.DEFINE_list(
     "model",
     None,
-    "Models to evaluate: names, .keras files or SavedModels; a+b is an ensemble.",
+    "Models to evaluate: names, .keras files or SavedModels, e.g. resnet20,my.keras; "
+    "a+b is an ensemble.",
     required=True,
 )
 flags.DEFINE_list(
     "weights",
     None,
-    "Weights of each model, in the same order: a path, nothing, or a+b.",
+    "Weights of each model, in the same order, e.g. runs/a,,runs/b: a path, nothing, "
+    "or a+b.",
 )
 flags.DEFINE_list(
     "ensemble",
     None,
-    "Members of one more model, an ensemble: names, or weights of the first model.",
+    "Members of one more model, an ensemble: names, or weights of the first model, "
+    "e.g. runs/a,runs/b.",
 )
 flags.DEFINE_list(
     "dataset",
@@ -43,7 +46,9 @@ flags.DEFINE_enum(
     "Images to take from a folder that has no test split.",
 )
 flags.DEFINE_list(
-    "ood", "", "Out-of-distribution data sets, to detect against the first test set."
+    "ood",
+    "",
+    "Out-of-distribution data sets to detect against the first test set, e.g. mnist.",
 )
 flags.DEFINE_enum(
     "suite", None, ["ovadia"], "Benchmark whose models and data sets are added."
@@ -60,12 +65,14 @@ flags.DEFINE_string(
     "Temperatures for all models, fitted to: validation, a number, or a data set.",
 )
 flags.DEFINE_list(
-    "num_samples", "1,2,5,10,30,50", "Numbers of forward passes to average."
+    "num_samples",
+    "1,2,5,10,30,50",
+    "Numbers of forward passes to average, e.g. 1,5,30.",
 )
 flags.DEFINE_integer(
     "limit",
     None,
-    "Number of images to use of each set; default: all of them.",
+    "Number of images to use of each set, e.g. 1000; default: all of them.",
     lower_bound=1,
 )
 flags.DEFINE_enum(
@@ -76,11 +83,11 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_integer("batch_size", 100, "Number of images in a batch.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Seed of the forward passes.")
-flags.DEFINE_string("data_dir", None, "Folder that holds the data sets.")
+flags.DEFINE_string("data_dir", None, "Folder that holds the data sets, e.g. data.")
 flags.DEFINE_string(
     "output",
     None,
-    "Folder to write predictions, rows, tables and the report to.",
+    "Folder to write predictions, rows, tables and the report to, e.g. runs/mine.",
     required=True,
 )
 flags.DEFINE_enum(
@@ -89,14 +96,19 @@ flags.DEFINE_enum(
 flags.DEFINE_list(
     "input_range",
     "0,255",
-    "Range of pixel values that models from outside the zoo take.",
+    "Range of pixel values that models from outside the zoo take, e.g. 0,1.",
 )
 flags.DEFINE_list(
     "classes",
     "",
-    "Class names of models from outside the zoo, in order, or a file with one a line.",
+    "Class names of models from outside the zoo, in order, e.g. cat,dog, or a file "
+    "with one a line.",
 )
-flags.DEFINE_string("reference", None, "Model that the mCE is normalized by.")
+flags.DEFINE_string(
+    "reference",
+    None,
+    "Model that the mCE is normalized by, e.g. resnet20.fashion_mnist.",
+)
 flags.DEFINE_bool(
     "check",
     False,
@@ -105,7 +117,7 @@ flags.DEFINE_bool(
 flags.DEFINE_float(
     "tolerance",
     card_check.TOLERANCE,
-    "Largest difference from a model card that --check accepts.",
+    "Largest difference from a model card that --check accepts, e.g. 0.001.",
 )
 POSITIVE = "must be positive integers, for example --num_samples=1,2,5"
 flags.register_validator("num_samples", common.are_positive, POSITIVE)

@@ -11,10 +11,16 @@ from training.cli import common, quiet
 from training.export import formats
 
 _MODEL = flags.DEFINE_string(
-    "model", None, "A name, a .keras file, a+b, any of them @posterior.", required=True
+    "model",
+    None,
+    "Model to export: a name, a .keras file or a+b, any of them with @posterior, e.g. "
+    "resnet20@temperature.",
+    required=True,
 )
 _WEIGHTS = flags.DEFINE_string(
-    "weights", None, "Weights to load: a file, or a folder of zoo-train."
+    "weights",
+    None,
+    "Weights to load: a file, or a folder of zoo-train, e.g. runs/mine.",
 )
 _FORMAT = flags.DEFINE_enum(
     "format",
@@ -27,17 +33,20 @@ _OUTPUTS = flags.DEFINE_enum(
     "outputs", "logits", ["logits", "probs"], "What a .keras file returns."
 )
 _INPUT_RANGE = flags.DEFINE_list(
-    "input_range", "0,255", "Range of pixel values that a .keras file takes."
+    "input_range", "0,255", "Range of pixel values that a .keras file takes, e.g. 0,1."
 )
 _CLASSES = flags.DEFINE_list(
     "classes",
     "",
-    "Class names of a .keras file that has none, in order, or a file with one a line.",
+    "Class names of a .keras file that has none, in order, e.g. cat,dog, or a file "
+    "with one a line.",
 )
 _ADAPT = flags.DEFINE_string(
     "adapt", None, "Data set whose validation images posteriors adapt to."
 )
-_OUTPUT = flags.DEFINE_string("output", None, "File or folder to write.", required=True)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "File or folder to write, e.g. model.tflite.", required=True
+)
 _OPTIONS = (
     flags.DEFINE_integer(
         "num_samples",
@@ -60,7 +69,7 @@ _OPTIONS = (
     flags.DEFINE_integer(
         "calibration_count",
         None,
-        "Number of calibration images; default: 200, or all if there are fewer.",
+        "Number of calibration images, e.g. 500; default: 200, or all of fewer.",
         lower_bound=2,
     ),
     flags.DEFINE_enum(

@@ -19,8 +19,8 @@ from zoo.publishing import packaging
 flags.DEFINE_string(
     "model",
     None,
-    "Name of the model, of which @posterior is published too; without a tag it gets "
-    "one from the data set and seed.",
+    "Name of the model, e.g. resnet20@temperature, of which the posterior is published "
+    "too; without a tag it gets one from the data set and seed.",
 )
 flags.DEFINE_integer(
     "num_samples",
@@ -28,29 +28,40 @@ flags.DEFINE_integer(
     "Number of forward passes of a posterior, of a stochastic model.",
     lower_bound=1,
 )
-flags.DEFINE_string("weights", None, "Folder of zoo-train, or its weights file.")
+flags.DEFINE_string(
+    "weights", None, "Folder of zoo-train, or its weights file, e.g. runs/mine."
+)
 flags.DEFINE_list(
     "results",
     [],
-    "Files rows.jsonl of zoo-evaluate for the model card, also of other seeds.",
+    "Files of zoo-evaluate for the model card, also of other seeds, e.g. "
+    "runs/mine/rows.jsonl.",
 )
 flags.DEFINE_string(
-    "output", None, "Where to publish: a folder, hf://owner/name or gs://bucket/folder."
+    "output",
+    None,
+    "Where to publish: a folder, e.g. published/mine, hf://owner/name or "
+    "gs://bucket/folder.",
 )
 flags.DEFINE_enum(
     "dtype", "float16", ["float16", "float32"], "Type to store the weights in."
 )
 flags.DEFINE_string(
-    "dataset", None, "Data set on whose test images float16 weights are checked."
+    "dataset",
+    None,
+    "Data set on whose test images float16 weights are checked, e.g. path/to/folder.",
 )
-flags.DEFINE_string("data_dir", None, "Folder that holds the data set.")
-flags.DEFINE_string("license", "apache-2.0", "License of the weights.")
-flags.DEFINE_string("data_license", None, "License of the training data.")
+flags.DEFINE_string("data_dir", None, "Folder that holds the data set, e.g. data.")
+flags.DEFINE_string("license", "apache-2.0", "License of the weights, e.g. mit.")
+flags.DEFINE_string(
+    "data_license", None, "License of the training data, e.g. cc-by-4.0."
+)
 flags.DEFINE_bool("saved_model", True, "Whether to write a SavedModel.")
 flags.DEFINE_list(
     "package",
     [],
-    "Published folders to add to the package, in place of --model and the others.",
+    "Published folders to add to the package, in place of --model and the others, e.g. "
+    "published/a,published/b.",
 )
 
 NEEDED = "model", "weights", "output"

@@ -15,25 +15,29 @@ from training.cli import common
 from training.run import run_training
 
 _MODEL = flags.DEFINE_string(
-    "model", None, "Name of the model, e.g. resnet20_smooth.", required=True
+    "model", None, "Name of the model to train, e.g. resnet20_smooth.", required=True
 )
 _RECIPE = flags.DEFINE_string(
-    "recipe", None, "Name of the recipe, e.g. fashion_mnist.", required=True
+    "recipe", None, "Name of the recipe to train by, e.g. fashion_mnist.", required=True
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "Folder that the training writes to; it resumes from there.",
+    "Folder that the training writes to and resumes from, e.g. runs/mine.",
     required=True,
 )
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder that holds the data set.")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Folder that holds the data set, e.g. data."
+)
 _DATASET = flags.DEFINE_string(
     "dataset",
     None,
     "Data set to train on, e.g. path/to/folder; default: that of the recipe.",
 )
 _WEIGHTS = flags.DEFINE_string(
-    "weights", None, "Initial weights: a model name, a folder, a file or a URL."
+    "weights",
+    None,
+    "Initial weights: a name, folder, file or URL, e.g. resnet20.fashion_mnist.",
 )
 _UPDATE_BATCH_STATISTICS = flags.DEFINE_bool(
     "update_batch_statistics",
@@ -46,10 +50,10 @@ _DISTRIBUTION = flags.DEFINE_string(
     "How to use several devices: mirrored (TensorFlow) or data_parallel (JAX).",
 )
 _EPOCHS = flags.DEFINE_integer(
-    "epochs", None, "Number of epochs; default: that of the recipe."
+    "epochs", None, "Number of epochs, e.g. 12; default: that of the recipe."
 )
 _LIMIT = flags.DEFINE_integer(
-    "limit", None, "Number of training images to use; default: all of them."
+    "limit", None, "Number of training images to use, e.g. 1000; default: all of them."
 )
 _SET = flags.DEFINE_multi_string(
     "set", [], "Setting of the recipe to change, e.g. batch_size=32; may be repeated."
@@ -68,7 +72,7 @@ _JIT = flags.DEFINE_enum(
     "Whether to compile with XLA; auto decides by the device.",
 )
 _SECONDS = flags.DEFINE_float(
-    "checkpoint_seconds", 60, "Seconds between two checkpoints."
+    "checkpoint_seconds", 60, "Number of seconds between two checkpoints, e.g. 300."
 )
 
 
