@@ -656,4 +656,12 @@ MUTATIONS = [
         "tests/zoo/test_registry.py",
         "test_several_models_are_no_model_but_an_ensemble",
     ),
+    (
+        "the lines of a code block in a card are joined",
+        "zoo/publishing/model_card.py",
+        'is_code ^= line.startswith(("```", "---"))',
+        'is_code ^= line.startswith("---")',
+        "tests/zoo/publishing/test_model_card.py",
+        "test_the_prose_of_a_card_is_wrapped_and_nothing_else",
+    ),
 ]

@@ -1,6 +1,8 @@
 """Model cards: what weights are, how they came about, what was measured."""
 
 import json
+import re
+import textwrap
 
 from zoo import dataset_name
 from zoo.presets import Preset
@@ -100,7 +102,7 @@ None were measured.
 * Versions: {{ p.versions | listed }}.
 {% endif %}
 {% for name, entry in p.posteriors.items() %}
-{% set learned = dict(entry["values"], **entry.settings) %}
+{% set learned = dict(entry["values"] | rounded, **entry.settings) %}
 * `@{{ name }}` was fitted to {{ "{:,}".format(entry.images) }} images of
   `{{ entry.dataset }}`{% if learned %}: {{ learned | listed }}{% endif %}.
 {% endfor %}
@@ -170,8 +172,9 @@ def card(preset: Preset, folder: str, saved_model: bool) -> str:
     environment = jinja2.Environment(
         trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"listed": _listed, "numbers": _numbers}
-    return environment.from_string(_TEMPLATE, {"p": preset}).render(
+    filters = {"listed": _listed, "numbers": _numbers, "rounded": _rounded}
+    environment.filters |= filters
+    text = environment.from_string(_TEMPLATE, {"p": preset}).render(
         front="\n".join(front),
         summary=_summary(preset),
         folder=folder,
@@ -187,6 +190,35 @@ def card(preset: Preset, folder: str, saved_model: bool) -> str:
         seen=seen_images(preset.seen),
         fresh=_fresh(preset.seen),
     )
+    return _wrapped(text)
+
+
+def _wrapped(text) -> str:
+    """Wraps the paragraphs and items of lists in Markdown; all else stays as it is."""
+    blocks, is_code = [], False  # As which the metadata count, between lines ---.
+    for line in text.splitlines():
+        is_code ^= line.startswith(("```", "---"))
+        is_prose = not is_code and line[:3] not in ("", "---", "```", "   ")
+        is_prose = is_prose and line[0] not in "|#"
+        if is_prose and blocks[-1][1] and not line.startswith("* "):
+            blocks[-1] = f"{blocks[-1][0]} {line.strip()}", True
+        else:
+            blocks.append((line, is_prose))
+    lines = (_filled(line) if is_prose else line for line, is_prose in blocks)
+    return "\n".join(lines) + "\n"
+
+
+def _filled(line) -> str:
+    # Code is not broken.
+    whole = re.sub(r"`[^`]*`", lambda code: code[0].replace(" ", "\0"), line)
+    filled = textwrap.fill(
+        whole,
+        width=100,
+        subsequent_indent="  " if line.startswith("* ") else "",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return filled.replace("\0", " ")
 
 
 def tables(preset: Preset) -> list[tuple[str, list[list[str]]]]:
@@ -224,6 +256,10 @@ def _seeds(preset) -> str:
 
 def _listed(fields) -> str:
     return ", ".join(f"{key} {value}" for key, value in fields.items())
+
+
+def _rounded(values) -> dict[str, str]:
+    return {key: f"{value:.4g}" for key, value in values.items()}
 
 
 def _numbers(values) -> str:

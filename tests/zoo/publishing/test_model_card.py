@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 
 import pytest
 
@@ -113,8 +114,48 @@ def test_the_card_tells_clean_sets_from_others_and_from_means():
         "on `toys`, `toys vs mnist`, `toys_c/*/* (4 sets)` and on nothing else",
     ]
     for part in expected:
-        assert part in text
+        assert part in text or part in " ".join(text.split())
     assert "\n\n\n" not in text
+
+
+LONG = dataclasses.replace(
+    PRESET,
+    classes=tuple(f"class number {i}" for i in range(20)),
+    settings={f"setting_{i}": i for i in range(20)},
+    command=f"zoo-train {'--flag=value ' * 20}",
+    posteriors={
+        "temperature": {
+            "dataset": "toys_validation",
+            "images": 5000,
+            "values": {"temperature": 33.9521598815918},
+            "settings": {"num_samples": 10},
+        }
+    },
+    results=tuple(
+        {**row, "dataset": f"toys_{name}/* (5 sets)"}
+        for row in PRESET.results
+        for name in ("c/fog", "c/contrast", "c/brightness", "rotation", "translation")
+    ),
+)
+
+
+def test_the_prose_of_a_card_is_wrapped_and_nothing_else(monkeypatch):
+    text = model_card.card(LONG, "it", saved_model=True)
+    monkeypatch.setattr(model_card, "_wrapped", lambda text: text)
+    plain = model_card.card(LONG, "it", saved_model=True)
+    assert text.split() == plain.split()
+    body = text.split("---\n", 2)[2].splitlines()
+    prose = [line for line in body if not line.startswith(("|", "    "))]
+    assert 90 < max(map(len, prose)) <= 100
+    assert all(line.count("`") % 2 == 0 for line in prose if "```" not in line)
+    for pattern in (r"```.*?^```", r"^(?:\||    |#)[^\n]*$", r"\A---.*?^---$"):
+        kept = re.compile(pattern, re.DOTALL | re.MULTILINE)
+        assert kept.findall(text) == kept.findall(plain)
+
+
+def test_what_a_posterior_learned_has_four_digits():
+    text = model_card.card(LONG, "it", saved_model=False)
+    assert "`toys_validation`: temperature 33.95, num_samples 10." in text
 
 
 def test_on_the_hub_the_saved_model_is_downloaded():
