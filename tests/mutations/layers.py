@@ -40,7 +40,7 @@ MUTATIONS = [
         "layers/checks.py",
         'BACKENDS = ("tensorflow", "jax")',
         'BACKENDS = ("tensorflow", "jax", "numpy", "torch")',
-        "tests/layers/test_backend_names.py",
+        "tests/layers/test_checks.py",
         "test_other_backends_are_refused_by_name",
     ),
     (

@@ -992,7 +992,7 @@ MUTATIONS = [
         "training/trainer.py",
         "if trained.objective.begin_epoch and not keeper.first_step:",
         "if trained.objective.begin_epoch:",
-        "tests/training/objectives/test_objective.py",
+        "tests/training/test_objective.py",
         "test_one_function_and_one_line_are_an_objective",
     ),
     (
@@ -1000,7 +1000,7 @@ MUTATIONS = [
         "training/checkpoint.py",
         '"model": model.variables,',
         '"model": model.weights,',
-        "tests/training/objectives/test_objective.py",
+        "tests/training/test_objective.py",
         "test_one_function_and_one_line_are_an_objective",
     ),
     (
@@ -1008,7 +1008,7 @@ MUTATIONS = [
         "training/batches.py",
         "random.fold(keys, _VIEW + number)",
         "random.fold(keys, _VIEW)",
-        "tests/training/objectives/test_objective.py",
+        "tests/training/test_objective.py",
         "test_views_are_augmented_apart_and_alike_again",
     ),
     (

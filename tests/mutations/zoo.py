@@ -128,7 +128,7 @@ MUTATIONS = [
         "layers/keras_internals.py",
         "    global_state.set_global_attribute(pending, before)\n",
         "",
-        "tests/zoo/test_outline.py",
+        "tests/zoo/test_catalog.py",
         "test_what_is_described_never_gets_values",
     ),
     (
@@ -613,7 +613,7 @@ MUTATIONS = [
         "zoo/arrays.py",
         'if high <= 1 and kind == "f" and',
         "if False and",
-        "tests/training/test_arrays.py",
+        "tests/zoo/test_arrays.py",
         "test_what_is_no_image_passes_no_door",
     ),
     (
