@@ -44,6 +44,7 @@ COVERED = {
     "zoo.catalog": ["describe", "list_models"],
     "zoo.presets.model_config": ["model_metadata"],
     "zoo.posterior.deep_ensemble": ["DeepEnsemble"],
+    "zoo.posterior.laplace": ["Laplace"],
     "zoo.posterior.monte_carlo": ["MonteCarlo"],
     "zoo.posterior.temperature": ["Temperature", "best_temperature"],
     "zoo.predictive": [
@@ -77,7 +78,8 @@ REASONS = {
             "zoo.catalog.outline",
         ),
         *("zoo.catalog.count_parameters", "zoo.posterior.base"),
-        *("zoo.posterior.pixels", "training.data.readers.label_files"),
+        *("zoo.posterior.curvature", "zoo.posterior.pixels"),
+        "training.data.readers.label_files",
         *("zoo.posterior.sample_loop", "zoo.posterior.graph_split"),
         *(
             "zoo.posterior.scaler",

@@ -33,6 +33,7 @@ def of_posterior(posterior: keras.layers.Layer) -> str:
         else:
             # The names of the wrappers count how many there were before.
             digest.update(type(layer).__name__.encode())
+            digest.update(getattr(layer, "form", "").encode())
     for variable in posterior.weights:
         if not variable.path.endswith("random_state"):
             value = np.ascontiguousarray(ops.convert_to_numpy(variable))

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -23,9 +24,9 @@ def images(
 
     Args:
         dataset: Name of a data set.
-        chosen: `"validation"` for its validation set; a number, for that many of its
-            training images; or the name of another data set, whose test images these
-            are then, or all of a folder that is not divided.
+        chosen: `"validation"` for its validation set; `"train"` for all of its training
+            images, and a number for that many of them; or the name of another data set,
+            whose test images these are then, or all of a folder that is not divided.
         data_dir: Folder of the files, as `training.data.load` takes it.
         image_size: Height and width for images that have none of their own.
 
@@ -37,10 +38,11 @@ def images(
     if chosen == "validation":
         found = load(dataset, "validation")
         return dataclasses.replace(found, name=dataset_name.part(found.name)), chosen
-    if not str(chosen).isdecimal():
+    if chosen != "train" and not str(chosen).isdecimal():
         split = "all" if data.is_undivided(chosen) else "test"
         return load(chosen, split), split
-    count, train = int(chosen), load(dataset, "train")
+    train = load(dataset, "train")
+    count = len(train) if chosen == "train" else int(chosen)
     if not 0 < count <= len(train):
         raise ValueError(
             f"Data set '{dataset}' has {len(train)} training images that a posterior "
@@ -61,19 +63,57 @@ def adapt(
     data_dir: str | None = None,
     batch_size: int = 100,
 ) -> ImageData:
-    """Adapts a posterior, warns if its weights know the images, and returns these.
+    """Adapts a posterior to the splits that it needs, and returns the images.
+
+    Warns if its weights know the images that they should not.
 
     Args:
         posterior: The posterior.
         name: Name of its model, or a URL; several ones may be joined by `+`.
         weights: Path of the weights, for each of them; or None.
         dataset: Name of a data set.
-        chosen: Which images to take, as `images` has it.
+        chosen: What to take for the validation set, as `images` has it.
         data_dir: Folder of the files, as `training.data.load` takes it.
         batch_size: Images per step.
+
+    Returns:
+        The images of the first split.
     """
     size = posterior.image_shape[:2]
-    found, split = images(dataset, chosen, data_dir, None if None in size else size)
-    seen.warn(name, os.fspath(weights) if weights else None, found, split)
-    posterior.adapt(found, batch_size=batch_size)
-    return found
+    where, given = (data_dir, None if None in size else size), {}
+    for split in posterior.adapts_to:
+        wanted = chosen if split == "validation" else split
+        given[split], of = images(dataset, wanted, *where)
+        if split == "validation":
+            path = os.fspath(weights) if weights else None
+            seen.warn(name, path, given[split], of)
+    fit(posterior, given, batch_size)
+    return given[posterior.adapts_to[0]]
+
+
+def fit(
+    posterior: Posterior,
+    given: Mapping[str, object],
+    batch_size: int = 100,
+    seed: int = 0,
+):
+    """Adapts a posterior to labeled images by split.
+
+    Args:
+        posterior: The posterior.
+        given: By split, a data set or None.
+        batch_size: Images per step.
+        seed: Seed of the samples.
+
+    Raises:
+        ValueError: If a split is not there.
+    """
+    found = [given.get(split) for split in posterior.adapts_to]
+    for split, dataset in zip(posterior.adapts_to, found, strict=True):
+        if dataset is None:
+            raise ValueError(
+                f"The posterior '{posterior.name}' has not learned yet what it needs "
+                f"to know; give {split} images for that. Received: {split}=None"
+            )
+    validation = dict(zip(("validation",), found[1:], strict=False))
+    posterior.adapt(found[0], batch_size=batch_size, seed=seed, **validation)

@@ -24,6 +24,7 @@ from training.evaluation import models as candidates
 from training.report.terminal import Outcome
 from zoo import dataset_name, finding
 from zoo.posterior import POSTERIORS, Posterior
+from zoo.posterior.base import joined_splits
 
 # What an evaluation writes into its folder.
 _FILES = ("predictions", "rows.jsonl", "table.md", "ensemble_size.png", "report.html")
@@ -46,10 +47,11 @@ class Settings:
         exclude_seen: Whether to leave out images that one of the models was trained on,
             where its training recorded them.
         adapt: Name of a data set to whose validation images posteriors adapt that have
-            not yet; by default the first one of `dataset`.
+            not yet, or to whose training images where they are fitted to what the
+            weights know, as `laplace` is; by default the first one of `dataset`.
         calibrate: Gives each model a temperature too, and says what posteriors adapt to
-            in place of `adapt`: `"validation"`, a number of training images, or the
-            name of a data set, for its test images.
+            in place of these validation images: `"validation"`, a number of training
+            images, or the name of a data set, for its test images.
         num_samples: The ensemble sizes.
         limit: Maximal number of images of each set.
         selection: `"stratified"`, of each class its share, or `"first"`. By default
@@ -170,6 +172,10 @@ def run(settings: Settings) -> Outcome:
             calibration = leaks.checked(calibration, exclude=True)
         for pair in zip(*_trainings(settings), strict=True):
             seen.warn(*pair, calibration, split)
+    train = None
+    if "train" in _needed(models):
+        base = data.base_of(settings.adapt or names[0])
+        train, _ = adaptation.images(base, "train", settings.data_dir, image_size)
     left_out = []
     rows = sweep.evaluate_all(
         models,
@@ -181,6 +187,7 @@ def run(settings: Settings) -> Outcome:
         ood=Lazy(ood, load_ood),
         calibration=calibration,
         left_out=left_out,
+        train=train,
     )
     missing = [*missing, *left_out, *_mixed(rows)]
     rows += aggregates(rows, settings.reference)
@@ -266,7 +273,7 @@ def _choose(settings):
     adapt = None
     if settings.calibrate:
         adapt = names[0], settings.calibrate
-    elif not all(getattr(model, "is_adapted", True) for model in models.values()):
+    elif "validation" in _needed(models):
         adapt = settings.adapt or names[0], "validation"
     return models, names, ood, adapt, missing
 
@@ -280,6 +287,12 @@ def _with_posteriors(models, kind, num_samples):
         if not isinstance(model, make)
     }
     return {**models, **{k: v for k, v in added.items() if k not in models}}
+
+
+def _needed(models):
+    """Returns the splits that models have yet to adapt to."""
+    posteriors = [m for m in models.values() if not getattr(m, "is_adapted", True)]
+    return joined_splits(posteriors)
 
 
 def aggregates(rows: Sequence[dict], reference: str | None) -> list[dict]:

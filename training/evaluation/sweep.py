@@ -8,6 +8,7 @@ from absl import logging
 
 from training.data import fingerprint
 from training.evaluation import (
+    adaptation,
     class_names,
     evaluate,
     predictions,
@@ -31,6 +32,7 @@ def evaluate_all(
     ood: Sequence = (),
     calibration=None,
     left_out: list[str] | None = None,
+    train=None,
 ) -> list[dict]:
     """Evaluates any number of models on any number of data sets, and can be resumed.
 
@@ -53,6 +55,7 @@ def evaluate_all(
             adapt to which have not yet. A scaler, such as a temperature, is fitted to
             stored predictions for each ensemble size, and takes no passes of its own.
         left_out: Gets a line for each posterior that nothing fits best.
+        train: The training images, for posteriors that are fitted to these.
 
     Returns:
         Rows as those of `evaluate`, data set by data set, then those of
@@ -63,7 +66,8 @@ def evaluate_all(
             or every model is left out.
     """
     sizes = check_sizes(num_samples)
-    models, failed = _adapted(models, calibration, seed, batch_size)
+    given = {"train": train, "validation": calibration}
+    models, failed = _adapted(models, given, seed, batch_size)
     members = shared_passes.group(models, sizes, seed, batch_size)
     found, inside = [], {}
     with track("evaluate", 0, unit="passes") as progress:
@@ -84,24 +88,28 @@ def evaluate_all(
     return found
 
 
-def _adapted(models, calibration, seed, batch_size):
+def _adapted(models, given, seed, batch_size):
     """Adapts posteriors that are no scalers; returns the models, and what failed."""
     kept, failed = {}, []
     for name, model in models.items():
         if not getattr(model, "is_adapted", True):
-            if calibration is None:
+            if missing := [s for s in model.adapts_to if given[s] is None]:
                 raise ValueError(
                     f"The posterior '{name}' has not learned yet what it needs to "
-                    "know; give images for that. Received: calibration=None"
+                    f"know; give images for that. Received: {_ARGUMENTS[missing[0]]}"
+                    "=None"
                 )
             if not isinstance(model, Scaler):
                 try:
-                    model.adapt(calibration, batch_size=batch_size, seed=seed)
+                    adaptation.fit(model, given, batch_size, seed)
                 except NoBestFitError as error:
                     failed.append(_said(name, error))
                     continue
         kept[name] = model
     return kept, failed
+
+
+_ARGUMENTS = {"train": "train", "validation": "calibration"}
 
 
 def _said(name, error):

@@ -2,6 +2,7 @@
 
 from zoo.posterior.base import Posterior as Posterior
 from zoo.posterior.deep_ensemble import DeepEnsemble as DeepEnsemble
+from zoo.posterior.laplace import Laplace as Laplace
 from zoo.posterior.monte_carlo import MonteCarlo as MonteCarlo
 from zoo.posterior.scaler import Scaler as Scaler
 from zoo.posterior.temperature import Temperature as Temperature
@@ -11,4 +12,5 @@ POSTERIORS = {
     "mc": MonteCarlo,
     "ensemble": DeepEnsemble,
     "temperature": Temperature,
+    "laplace": Laplace,
 }

@@ -5,7 +5,7 @@ import contextvars
 import inspect
 import numbers
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -28,7 +28,8 @@ class Posterior(layers.RandomLayer):
     Subclasses set `num_samples`, `num_classes`, `image_shape`, for models with logits
     for each pixel the `map_shape` and, if they are known, the names of the `classes`,
     and implement `sample(images, key, offset)`. One that learns from data names its
-    weights in `adapted_weights` and implements `adapt`.
+    weights in `adapted_weights`, and the splits that it learns from in `adapts_to`, and
+    implements `adapt`.
 
     Args:
         seed: Makes the calls without a seed reproducible.
@@ -50,6 +51,10 @@ class Posterior(layers.RandomLayer):
     repeats_itself = False  # Whether all samples are known to be equal.
     # Names of attributes: the weights that `adapt` sets.
     adapted_weights: tuple[str, ...] = ()
+    # The splits that `adapt` learns from, in the order of `SPLITS`: images that the
+    # weights were trained on, "train", or have not seen, "validation".
+    adapts_to: tuple[str, ...] = ("validation",)
+    form = ""  # What samples depend on beside weights, in words.
 
     def __init__(self, seed: int | None = None, **kwargs):
         # The model casts the images itself; half precision could not hold them.
@@ -95,8 +100,20 @@ class Posterior(layers.RandomLayer):
             )
         return cls(models[0], num_samples=num_samples, **settings)
 
-    def adapt(self, dataset, labels=None, batch_size: int = 100, seed: int = 0):
+    def adapt(
+        self,
+        dataset,
+        labels=None,
+        batch_size: int = 100,
+        seed: int = 0,
+        validation=None,
+    ):
         """Learns from labeled images what the posterior needs to know; here nothing.
+
+        Which images these should be, `adapts_to` says: `("validation",)` is for images
+        that are neither training nor test images, as the first are known too well, and
+        the second would no longer test; `("train",)` for those that the weights were
+        trained on; `("train", "validation")` for both.
 
         Args:
             dataset: With `images` and `labels`, as `training.data.load` gives it; where
@@ -104,17 +121,35 @@ class Posterior(layers.RandomLayer):
                 their names. Or an array of images of shape
                 `(examples, *image_shape)`, or an object that gives such arrays when it
                 is sliced. Or a pair of such images and labels, or batches of both, for
-                example a `tf.data.Dataset`. They should be neither training nor test
-                images: the first are known too well, and the second would no longer
-                test.
+                example a `tf.data.Dataset`.
             labels: Integer array of shape `(examples,)`, for an array of images.
             batch_size: Images per step, of images that are no batches.
             seed: Seed of the samples, an integer of 32 bits.
+            validation: The validation set of what adapts to both: as `dataset`, or a
+                pair of images and labels.
 
         Raises:
             ValueError: If these are no images and labels, or nothing can be learned
                 from them.
         """
+
+    def _check_validation(self, validation):
+        """Checks that there are images to validate on where they are needed."""
+        if (validation is not None) != (self.adapts_to == SPLITS):
+            raise ValueError(
+                f"The posterior '{self.name}' adapts to "
+                f"{' and '.join(self.adapts_to)} images; `validation` is for what "
+                f"adapts to both. Received: validation="
+                f"{None if validation is None else type(validation).__name__}"
+            )
+
+    def _adapt_inside(self, inner, dataset, labels, batch_size, seed, validation):
+        """Adapts a posterior inside to those of the images that it needs."""
+        pairs = (dataset, labels), (validation, None)
+        given = dict(zip(self.adapts_to, pairs, strict=False))
+        (images, of_images), *others = (given[split] for split in inner.adapts_to)
+        rest = [images for images, _ in others]
+        inner.adapt(images, of_images, batch_size, seed, *rest)
 
     @property
     def is_adapted(self) -> bool:
@@ -126,9 +161,11 @@ class Posterior(layers.RandomLayer):
         return {name: getattr(self, name) for name in self.adapted_weights}
 
     def assign(self, values: Mapping[str, object]):
-        """Sets the weights that `adapt` would set."""
-        for name, variable in self.values().items():
-            variable.assign(values[name])
+        """Sets the weights that `adapt` would set, or none of them."""
+        pairs = [(own, values[name]) for name, own in self.values().items()]
+        self._is_fitted = False  # Should it be interrupted.
+        for variable, value in pairs:
+            variable.assign(value)
         self._is_fitted = True
 
     @property
@@ -228,6 +265,15 @@ class Posterior(layers.RandomLayer):
 
     def compute_output_spec(self, images, seed=None, offset=0):
         return keras.KerasTensor(self.compute_output_shape(images.shape), "float32")
+
+
+SPLITS = "train", "validation"
+
+
+def joined_splits(posteriors: Iterable) -> tuple[str, ...]:
+    """Returns the splits that some posteriors adapt to, together."""
+    needed = {split for posterior in posteriors for split in posterior.adapts_to}
+    return tuple(split for split in SPLITS if split in needed)
 
 
 def layer_name(name: str) -> str:

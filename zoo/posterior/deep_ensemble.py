@@ -7,7 +7,7 @@ from keras import ops
 
 from layers.random import fold
 from zoo.classifier import match
-from zoo.posterior.base import Posterior
+from zoo.posterior.base import Posterior, joined_splits
 from zoo.posterior.monte_carlo import as_posterior
 
 
@@ -79,9 +79,23 @@ class DeepEnsemble(Posterior):
             )
         return cls(models, **settings)
 
-    def adapt(self, dataset, labels=None, batch_size: int = 100, seed: int = 0):
-        for member in self.members:
-            member.adapt(dataset, labels, batch_size, seed)
+    @property
+    def adapts_to(self) -> tuple[str, ...]:
+        """What the members adapt to, together."""
+        return joined_splits(self.members)
+
+    def adapt(
+        self,
+        dataset,
+        labels=None,
+        batch_size: int = 100,
+        seed: int = 0,
+        validation=None,
+    ):
+        self._check_validation(validation)
+        for member in [m for m in self.members if m.adapts_to]:
+            given = dataset, labels, batch_size, seed, validation
+            self._adapt_inside(member, *given)
 
     @property
     def is_adapted(self) -> bool:

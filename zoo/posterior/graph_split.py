@@ -22,6 +22,7 @@ class _Step:
     by_row: bool = False  # Whether it does so for each row apart.
     known: bool = False  # Whether it is a layer of ours.
     name: str = ""  # Of the layer.
+    operation: keras.Operation | None = None  # That runs, if it is a single one.
 
 
 class Split:
@@ -106,6 +107,67 @@ class Split:
         return largest
 
 
+class LastLayer:
+    """The dense layer that a model ends with, and the operations before it.
+
+    `head(features(images))` is `model(images, training=False)`. Models inside of the
+    model are taken apart, and what changes nothing may follow on the layer.
+
+    Args:
+        model: From images to logits.
+
+    Attributes:
+        head: The dense layer.
+        draws: Whether what is before it draws by a `layers.RandomLayer`.
+        unknown: The names of layers that are not of this package and may draw.
+
+    Raises:
+        ValueError: If the model ends with something else.
+    """
+
+    def __init__(self, model: keras.Model):
+        tracer = _Tracer(model)
+        place, self._input = tracer.output, tracer.input
+        by_output = {out: step for step in tracer.steps for out in step.outputs}
+        step = by_output.get(place)
+        while step is not None and _is_identity(step.operation):
+            place = step.inputs[step.outputs.index(place)]
+            step = by_output.get(place)
+        self.head = step.operation if step is not None else None
+        linear = getattr(self.head, "activation", None) in _LINEAR
+        if not (type(self.head) is keras.layers.Dense and linear):
+            raise ValueError(
+                f"The model must end with a `keras.layers.Dense` without activation, "
+                f"whose weights get a posterior. Received: model={model.name}, which "
+                f"ends with {step.name if step else 'no operation of its graph'}"
+            )
+        (self._place,) = step.inputs
+        self._steps = tracer.steps[: tracer.steps.index(step)]
+        drawing = [s for s in tracer.steps if s.draws]
+        self.draws = any(s.known for s in drawing)
+        self.unknown = [s.name for s in drawing if not s.known]
+
+    def features(self, images):
+        """Returns the inputs of the layer, of shape `(batch, num_features)`."""
+        values = {self._input: images}
+        _run(self._steps, values)
+        return values[self._place]
+
+
+_LINEAR = (None, keras.activations.linear)
+_IDENTITIES = (keras.layers.Identity, keras.layers.Dropout)
+
+
+def _is_identity(operation) -> bool:
+    """Returns whether an operation changes nothing in inference.
+
+    None is what leaves a model inside.
+    """
+    if isinstance(operation, keras.layers.Activation):
+        return operation.activation in _LINEAR
+    return operation is None or isinstance(operation, _IDENTITIES)
+
+
 class _Tracer:
     """Writes a model's graph, with those of nested models in it, as a list of steps.
 
@@ -164,6 +226,7 @@ class _Tracer:
             by_row=known and operation.by_row,
             known=known,
             name=operation.name,
+            operation=operation,
         )
 
     def _places(self, tensors, path):

@@ -75,6 +75,8 @@ class MonteCarlo(Posterior):
     (5, 2, 10)
     """
 
+    adapts_to = ()
+
     def __init__(
         self,
         model: keras.Model,

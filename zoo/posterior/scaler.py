@@ -9,7 +9,7 @@ from keras import ops
 import layers
 from zoo import predictive
 from zoo.posterior import examples
-from zoo.posterior.base import Posterior
+from zoo.posterior.base import SPLITS, Posterior, joined_splits
 from zoo.posterior.deep_ensemble import DeepEnsemble
 from zoo.posterior.monte_carlo import as_posterior
 
@@ -113,10 +113,28 @@ class Scaler(Posterior):
             return super().logits(images)
         return self.scale(self.posterior.logits(images), self.values())
 
-    def adapt(self, dataset, labels=None, batch_size: int = 100, seed: int = 0):
+    @property
+    def adapts_to(self) -> tuple[str, ...]:
+        """Images for the scaler, and before them those for what it scales."""
+        inside = [] if self.posterior.is_adapted else [self.posterior]
+        return joined_splits([*inside, super()])
+
+    def adapt(
+        self,
+        dataset,
+        labels=None,
+        batch_size: int = 100,
+        seed: int = 0,
+        validation=None,
+    ):
         size = layers.checks.check_count(batch_size, "batch_size")
+        self._check_validation(validation)
+        has_both = self.adapts_to == SPLITS
         if not self.posterior.is_adapted:
-            self.posterior.adapt(dataset, labels, size, seed)
+            given = dataset, labels, size, seed, validation
+            self._adapt_inside(self.posterior, *given)
+        if has_both:
+            dataset, labels = validation, None
         found, offset = [], 0
         batches = examples.batches(
             dataset, labels, size, classes=self.classes, num_classes=self.num_classes

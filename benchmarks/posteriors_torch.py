@@ -1,0 +1,142 @@
+"""Laplace's approximation by laplace-torch; runs in an environment that has it.
+
+`benchmarks.posteriors` starts it as `python -m benchmarks.posteriors_torch THREADS`.
+"""
+
+import sys
+
+import numpy as np
+import torch
+from laplace import Laplace
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from benchmarks import rounds
+
+MEAN = torch.tensor([123.675, 116.28, 103.53]).reshape(3, 1, 1)
+DEVIATION = torch.tensor([58.395, 57.12, 57.375]).reshape(3, 1, 1)
+STRUCTURES = {"kronecker": "kron", "diagonal": "diag", "full": "full"}
+
+
+class Block(nn.Module):
+    """Two convolutions and a shortcut that drops points and pads channels."""
+
+    def __init__(self, inputs, filters, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, filters, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(filters)
+        self.conv2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(filters)
+        self.stride, self.more = stride, filters - inputs
+
+    def forward(self, x):
+        found = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+        pad = self.more // 2
+        x = x[:, :, :: self.stride, :: self.stride]
+        return torch.relu(found + nn.functional.pad(x, (0, 0, 0, 0, pad, pad)))
+
+
+class ResNet20(nn.Module):
+    """The network of akamaster/pytorch_resnet_cifar10, from pixels to logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        widths = [(16, 16, 1), (16, 32, 2), (32, 64, 2)]
+        for number, (inputs, filters, stride) in enumerate(widths, 1):
+            blocks = [Block(inputs, filters, stride)]
+            blocks += [Block(filters, filters, 1) for _ in range(2)]
+            setattr(self, f"layer{number}", nn.Sequential(*blocks))
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x):
+        x = torch.relu(self.bn1(self.conv1((x - MEAN) / DEVIATION)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.linear(x.mean(dim=(2, 3)))
+
+
+def network(weights: str) -> nn.Module:
+    """Returns the network with the weights of a file."""
+    model = ResNet20()
+    state = torch.load(weights, weights_only=True, map_location="cpu")["state_dict"]
+    model.load_state_dict({k.removeprefix("module."): v for k, v in state.items()})
+    return model.eval()
+
+
+def images_of(pixels) -> torch.Tensor:
+    """Returns images with their channels first, as float32."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).float()
+
+
+def fitted(model, structure: str, images, labels, batch: int):
+    """Returns the posterior of the last layer."""
+    pairs = TensorDataset(images, torch.from_numpy(labels).long())
+    found = Laplace(
+        model,
+        "classification",
+        subset_of_weights="last_layer",
+        hessian_structure=STRUCTURES[structure],
+    )
+    found.fit(DataLoader(pairs, batch_size=batch))
+    return found
+
+
+def compare(data: str, weights: str, output: str, batch: int):
+    """Returns a step that writes mean and variance of logits, and evidences."""
+
+    def step():
+        given, found = np.load(data), {}
+        images = images_of(given["images"])
+        for structure in STRUCTURES:
+            own = fitted(network(weights), structure, images, given["labels"], batch)
+            parts = [own._glm_predictive_distribution(x) for x in images.split(batch)]
+            mean, covariance = (torch.cat(part) for part in zip(*parts, strict=True))
+            evidence = own.log_marginal_likelihood(torch.tensor(1.0))
+            found[f"{structure}/mean"] = mean.numpy()
+            found[f"{structure}/covariance"] = covariance.numpy()
+            found[f"{structure}/evidence"] = evidence.detach().numpy()
+        np.savez(output, **found)
+
+    return step
+
+
+def fit_and_predict(data: str, weights: str, batch: int):
+    """Returns a step that fits, chooses the prior precision, and predicts."""
+    given, model = np.load(data), network(weights)
+    images, labels = images_of(given["images"]), given["labels"]
+    test = images_of(given["test"])
+
+    def step():
+        own = fitted(model, "kronecker", images, labels, batch)
+        own.optimize_prior_precision(method="marglik")
+        for x in test.split(batch):
+            own(x, pred_type="glm", link_approx="probit")
+
+    return step
+
+
+def head(features: int, classes: int, count: int, seed: int):
+    """Returns a step that predicts images by a layer of some size alone."""
+    rng = np.random.default_rng(seed)
+    x = torch.from_numpy(rng.uniform(size=(count, features)).astype("float32"))
+    layer = nn.Sequential(nn.Identity(), nn.Linear(features, classes))
+    own = fitted(layer, "kronecker", x, np.arange(count) % classes, count)
+
+    def step():
+        own(x, pred_type="glm", link_approx="probit")
+
+    return step
+
+
+STEPS = {"compare": compare, "predict": fit_and_predict, "head": head}
+
+
+def make(kind: str, **job):
+    """Returns a step of a kind; see `STEPS`."""
+    return STEPS[kind](**job)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(int(sys.argv[1]))
+    rounds.serve(make)
