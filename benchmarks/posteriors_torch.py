@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import torch
 from laplace import Laplace
+from laplace.curvature import BackPackGGN
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -50,10 +51,13 @@ class ResNet20(nn.Module):
             setattr(self, f"layer{number}", nn.Sequential(*blocks))
         self.linear = nn.Linear(64, 10)
 
-    def forward(self, x):
+    def features(self, x):
+        """Returns the pooled features."""
         x = torch.relu(self.bn1(self.conv1((x - MEAN) / DEVIATION)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        return self.linear(x.mean(dim=(2, 3)))
+        return self.layer3(self.layer2(self.layer1(x))).mean(dim=(2, 3))
+
+    def forward(self, x):
+        return self.linear(self.features(x))
 
 
 def network(weights: str) -> nn.Module:
@@ -72,25 +76,35 @@ def images_of(pixels) -> torch.Tensor:
 def fitted(model, structure: str, images, labels, batch: int):
     """Returns the posterior of the last layer."""
     pairs = TensorDataset(images, torch.from_numpy(labels).long())
+    # The default makes a full matrix of as many passes as there are weights.
+    options = {"backend": BackPackGGN} if structure == "full" else {}
     found = Laplace(
         model,
         "classification",
         subset_of_weights="last_layer",
         hessian_structure=STRUCTURES[structure],
+        **options,
     )
     found.fit(DataLoader(pairs, batch_size=batch))
     return found
 
 
 def compare(data: str, weights: str, output: str, batch: int):
-    """Returns a step that writes mean and variance of logits, and evidences."""
+    """Returns a step that writes mean and variance of logits, and evidences.
+
+    The features are computed once: a fit takes them as if they were images.
+    """
 
     def step():
-        given, found = np.load(data), {}
+        given, found, model = np.load(data), {}, network(weights)
         images = images_of(given["images"])
+        with torch.inference_mode():
+            features = torch.cat([model.features(x) for x in images.split(batch)])
+        features = features.clone()
+        head = nn.Sequential(nn.Identity(), model.linear)
         for structure in STRUCTURES:
-            own = fitted(network(weights), structure, images, given["labels"], batch)
-            parts = [own._glm_predictive_distribution(x) for x in images.split(batch)]
+            own = fitted(head, structure, features, given["labels"], batch)
+            parts = [own._glm_predictive_distribution(x) for x in features.split(batch)]
             mean, covariance = (torch.cat(part) for part in zip(*parts, strict=True))
             evidence = own.log_marginal_likelihood(torch.tensor(1.0))
             found[f"{structure}/mean"] = mean.numpy()

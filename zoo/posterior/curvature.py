@@ -80,8 +80,13 @@ class Curvature:
         """
         raise NotImplementedError
 
-    def row_sums(self, features, values):
-        """Returns the sum of each row of the covariance, as `variance`."""
+    def zero_sum(self, features, values):
+        """Returns what is left of the distribution if the logits sum to zero.
+
+        Returns:
+            The part of their sum that is taken off each logit, which broadcasts with
+            the logits, and the variance that it then has, as `variance`.
+        """
         raise NotImplementedError
 
     def draw(self, features, values, normals):
@@ -152,9 +157,13 @@ class Kronecker(Curvature):
         scales = self._scales(features, values)
         return ops.matmul(scales, ops.transpose(ops.square(values["class_basis"])))
 
-    def row_sums(self, features, values):
-        scales, basis = self._scales(features, values), values["class_basis"]
-        return ops.matmul(scales * ops.sum(basis, axis=0), ops.transpose(basis))
+    def zero_sum(self, features, values):
+        # No probability depends on the mean of the logits, so it is an eigenvector,
+        # with the variance of the prior: the difference of two such ones would be lost.
+        basis = values["class_basis"]
+        centered = ops.square(basis - ops.mean(basis, axis=0, keepdims=True))
+        scales = self._scales(features, values)
+        return 1 / self.num_classes, ops.matmul(scales, ops.transpose(centered))
 
     def draw(self, features, values, normals):
         deviations = ops.sqrt(self._scales(features, values))
@@ -184,8 +193,10 @@ class Diagonal(Curvature):
     def variance(self, features, values):
         return self._inverse(features, values)
 
-    def row_sums(self, features, values):
-        return self._inverse(features, values)
+    def zero_sum(self, features, values):
+        variance = self._inverse(features, values)
+        part = variance / ops.sum(variance, axis=-1, keepdims=True)
+        return part, variance * (1 - part)
 
     def draw(self, features, values, normals):
         return normals * ops.sqrt(self._inverse(features, values))[:, None]
@@ -236,9 +247,10 @@ class Full(Curvature):
     def variance(self, features, values):
         return ops.sum(ops.square(self._root(features, values)), axis=-1)
 
-    def row_sums(self, features, values):
+    def zero_sum(self, features, values):
         root = self._root(features, values)
-        return ops.sum(root * ops.sum(root, axis=1, keepdims=True), axis=-1)
+        centered = root - ops.mean(root, axis=1, keepdims=True)
+        return 1 / self.num_classes, ops.sum(ops.square(centered), axis=-1)
 
     def draw(self, features, values, normals):
         root = self._root(features, values)
