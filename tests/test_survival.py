@@ -12,7 +12,7 @@ import zoo
 from training import objective as losses
 from training import optimizer
 from training.metrics import keras_metrics
-from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature
+from zoo.posterior import DeepEnsemble, Laplace, MonteCarlo, Temperature
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 2)).astype("float32")
 LABELS = np.array([0, 1, 2, 1, 0])
@@ -85,6 +85,15 @@ def posterior(kind):
     return keras.Model(images, kind(images, seed=3), name="outer")
 
 
+def adapted():
+    images = keras.Input((8, 8, 2))
+    logits = keras.layers.Dense(3, name="head")(keras.layers.Flatten()(images / 255))
+    model = zoo.classifier.named(keras.Model(images, logits), ("cat", "dog", "cow"))
+    found = Laplace(model, "diagonal", "monte_carlo", 0.5, num_samples=2)
+    found.adapt(np.resize(IMAGES, (5, 8, 8, 2)), np.arange(5) % 3)
+    return found
+
+
 OBJECTS = {
     "SpatialSmoothing": lambda: around(layers.SpatialSmoothing(2.0, (1, 2, 1))),
     "AdaptiveAveragePooling2D": lambda: around(layers.AdaptiveAveragePooling2D(3)),
@@ -97,6 +106,7 @@ OBJECTS = {
     "MonteCarlo": lambda: posterior(MonteCarlo(classifier(), 2)),
     "DeepEnsemble": lambda: posterior(DeepEnsemble([classifier(), classifier()])),
     "Temperature": lambda: posterior(Temperature(classifier(), 2.5)),
+    "Laplace": lambda: posterior(adapted()),
     "Classifier": classifier,
     "Elbo": objective,
     "SmoothedCrossEntropy": lambda: objective(0.2),

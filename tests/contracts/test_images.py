@@ -11,7 +11,7 @@ from training.corruptions import sequences
 from training.data import image_data as images
 from training.evaluation import evaluate
 from training.evaluation.sampling import Passes
-from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature
+from zoo.posterior import DeepEnsemble, Laplace, MonteCarlo, Temperature
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (4, 16, 16, 3)).astype("uint8")
@@ -99,12 +99,23 @@ PIXELS = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["MonteCarlo", "DeepEnsemble", "Temperature"])
+def laplace():
+    images = keras.Input((16, 16, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(images))
+    posterior = Laplace(keras.Model(images, keras.layers.Dense(3)(x)))
+    posterior.adapt(np.resize(IMAGES, (6, 16, 16, 3)), np.arange(6) % 3)
+    return posterior
+
+
+@pytest.mark.parametrize(
+    "kind", ["MonteCarlo", "DeepEnsemble", "Temperature", "Laplace"]
+)
 def test_posteriors_take_pixels_of_any_type(kind, model):
     posterior = {
         "MonteCarlo": lambda: MonteCarlo(model, 2),
         "DeepEnsemble": lambda: DeepEnsemble([model, model]),
         "Temperature": lambda: Temperature(MonteCarlo(model, 2)),
+        "Laplace": laplace,
     }[kind]()
 
     def sampled(pixels):

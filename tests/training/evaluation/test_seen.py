@@ -15,8 +15,9 @@ from training import data
 from training.corruptions import table
 from training.data import ImageData, identities
 from training.data.readers import cifar_files
-from training.evaluation import command, seen, sweep
+from training.evaluation import adaptation, command, seen, sweep
 from zoo import finding
+from zoo.posterior import Laplace, Temperature
 from zoo.presets import index, training_images, weight_file
 
 COUNT = 8
@@ -115,6 +116,32 @@ def test_an_evaluation_fits_temperatures_to_the_validation_set(
         command.run(dataclasses.replace(settings, calibrate="5"))
     assert len(given["calibration"]) == 5
     assert choose.asked == ["validation", "validation", "5"]
+
+
+def test_an_evaluation_gives_training_images_to_what_is_fitted_to_them(
+    trained, data_dir, tmp_path, monkeypatch
+):
+    given, model = {}, zoo.build("resnet20", (32, 32, 3), 10)
+    models = {NAME: model, f"{NAME}@laplace": Laplace(model)}
+    chosen = models, ["cifar10_c/fog/3", "cifar10"], [], None, ()
+    monkeypatch.setattr(command, "_choose", lambda _: chosen)
+    monkeypatch.setattr(command, "write", lambda *_: [])
+    monkeypatch.setattr(
+        sweep, "evaluate_all", lambda *_, **options: given.update(options) or []
+    )
+    trained(images=40, held_out=0)  # No warning: these images it may know.
+    command.run(command.Settings([NAME], str(tmp_path / "out"), data_dir=data_dir))
+    expected = data.load("cifar10", "train", data_dir)
+    assert given["calibration"] is None
+    assert given["train"].name == f"cifar10_train/{len(expected)}"
+    np.testing.assert_array_equal(given["train"].images, expected.images)
+    models[NAME] = Temperature(model)
+    assert command._needed(models) == ("train", "validation")
+    found, _ = adaptation.images("cifar10", "train", data_dir)
+    posterior = Laplace(model, prior_precision=1.0)
+    first = adaptation.adapt(posterior, NAME, None, "cifar10", data_dir=data_dir)
+    assert first.name == found.name
+    assert posterior.is_adapted
 
 
 def leaking(name="d", count=6):

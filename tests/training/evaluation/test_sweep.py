@@ -9,7 +9,7 @@ from training.evaluation import evaluate, predictions, scaling, sweep
 from training.evaluation import ood as detect
 from training.evaluation.sampling import Passes
 from zoo import predictive
-from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature
+from zoo.posterior import DeepEnsemble, Laplace, MonteCarlo, Temperature
 
 OTHER = np.random.default_rng(1).integers(0, 256, size=(5, 8, 8, 1)).astype("uint8")
 
@@ -126,6 +126,35 @@ def test_a_temperature_is_fitted_to_the_calibration_images_alone(tmp_path):
     )
     assert ("m@temperature", "made_up vs other", 1, "auroc/entropy") in found
     assert not any(row["dataset"] == "held_out" for row in rows)
+
+
+def test_each_posterior_adapts_to_the_split_that_it_is_for(tmp_path):
+    model = network()
+    train = Data(IMAGES[::-1], np.array([0, 1, 2, 0, 1, 2, 0]), name="train")
+    held_out = Data(IMAGES, np.array([2, 2, 0, 1, 0, 0, 1]), name="held_out")
+    models = {"m@laplace": Laplace(model), "m@temperature": Temperature(model)}
+    options = models, [Data()], tmp_path, (1,)
+    with pytest.raises(ValueError, match="'m@laplace' has not.*Received: train=None"):
+        sweep.evaluate_all(*options, calibration=held_out)
+    rows = sweep.evaluate_all(*options, calibration=held_out, train=train)
+    fitted, scaled = Laplace(model), Temperature(model)
+    fitted.adapt(train.images, train.labels)
+    scaled.adapt(held_out.images, held_out.labels)
+    found = by_key(rows)
+    for name, posterior in (("m@laplace", fitted), ("m@temperature", scaled)):
+        nll = found[name, "made_up", 1, "nll"]
+        probs = np.asarray(predictive.probs(posterior(IMAGES)))
+        assert nll == pytest.approx(metrics.nll(probs, Data().labels), abs=1e-4)
+
+
+def test_stored_predictions_of_another_form_do_not_count(tmp_path):
+    posteriors = [Laplace(network(), "full", form) for form in ("probit", "bridge")]
+    values = []
+    for posterior in posteriors:
+        posterior.adapt(IMAGES, Data().labels)
+        rows = sweep.evaluate_all({"m": posterior}, [Data()], tmp_path, (1,))
+        values.append(by_key(rows)["m", "made_up", 1, "nll"])
+    assert values[0] != values[1]
 
 
 def test_a_model_without_a_best_temperature_is_evaluated_as_it_is(tmp_path):

@@ -9,7 +9,7 @@ from tests.helpers.exports import tiny as network
 from tests.helpers.networks import MemberBias
 from training import export
 from training.export import onnx
-from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature
+from zoo.posterior import DeepEnsemble, Laplace, MonteCarlo, Temperature
 
 
 def tiny(scale=1.0):
@@ -58,6 +58,32 @@ def test_an_export_with_a_temperature_divides_the_logits(kind, tmp_path):
     expected = softmax(logits(model) / 2.5)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert np.abs(expected - softmax(logits(model))).max() > 0.01
+
+
+def laplace(*settings):
+    posterior = Laplace(tiny(0.3), *settings, prior_precision=0.01)
+    labels = np.arange(len(IMAGES)) % posterior.num_classes
+    posterior.adapt(np.resize(IMAGES, (40, *IMAGES.shape[1:])), np.resize(labels, 40))
+    return posterior
+
+
+@pytest.mark.parametrize("kind", ["saved_model", "tflite"])
+def test_an_export_of_laplace_has_the_variance_in_closed_form(kind, tmp_path):
+    posterior = laplace()
+    found = exported(kind, posterior, tmp_path / "out")
+    mean, variance = logits(posterior.model), posterior.logit_variance(IMAGES)
+    expected = softmax(mean / np.sqrt(1 + np.pi / 8 * variance))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(expected - softmax(mean)).max() > 0.01
+
+
+def test_draws_of_laplace_on_a_device_are_those_of_the_seed(tmp_path):
+    for number, structure in enumerate(("kronecker", "full")):
+        posterior = laplace(structure, "monte_carlo")
+        export.export_tflite(posterior, tmp_path / f"{number}")
+        found = invoke(tmp_path / f"{number}", images=IMAGES, seed=np.int32(7))
+        samples = softmax(keras.ops.convert_to_numpy(posterior(IMAGES, seed=7)))
+        np.testing.assert_allclose(found, samples.mean(axis=0), atol=1e-5)
 
 
 def test_a_device_divides_once_and_has_no_other_operator_for_a_temperature(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 import zoo
 from tests.helpers.publications import NAME, RECORD, make_rows
-from zoo.posterior import Temperature
+from zoo.posterior import Laplace, Temperature
 from zoo.presets import index, posterior_file
 from zoo.publishing import model_card, packaging, publish
 
@@ -62,6 +62,21 @@ def test_the_card_has_the_results_of_a_posterior_and_what_it_was_fitted_to(publi
     assert text in " ".join(card.split())
     assert f'zoo.load("{SCALED}", weights=folder)' in card
     assert "temperature.safetensors" in (folder / "SHA256SUMS").read_text()
+
+
+def test_matrices_are_published_too(tmp_path):
+    model = zoo.build("resnet20.toys", (16, 16, 1), 4)
+    images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 1)).astype("uint8")
+    posterior = Laplace.from_models([model])
+    posterior.adapt(images, np.arange(8) % 4)
+    facts = {"settings": {}, "dataset": "toys_train/8", "images": 8}
+    posteriors = {"laplace": (posterior, facts)}
+    record = {**RECORD, "model": "resnet20"}
+    preset = publish.publish(model, tmp_path / "it", record, posteriors=posteriors)
+    values = preset.posteriors["laplace"]["values"]
+    assert set(values) == {"prior_precision", "log_likelihood"}
+    again = zoo.load("resnet20.toys@laplace", weights=tmp_path / "it")
+    np.testing.assert_allclose(again(images), posterior(images), 1e-6, 1e-6)
 
 
 @pytest.mark.parametrize(
