@@ -121,7 +121,7 @@ def test_an_evaluation_fits_temperatures_to_the_validation_set(
 def test_an_evaluation_gives_training_images_to_what_is_fitted_to_them(
     trained, data_dir, tmp_path, monkeypatch
 ):
-    given, model = {}, zoo.build("resnet20", (32, 32, 3), 10)
+    given, model = {}, zoo.build("resnet20", (32, 32, 3), 3)
     models = {NAME: model, f"{NAME}@laplace": Laplace(model)}
     chosen = models, ["cifar10_c/fog/3", "cifar10"], [], None, ()
     monkeypatch.setattr(command, "_choose", lambda _: chosen)

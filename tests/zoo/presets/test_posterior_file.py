@@ -70,9 +70,9 @@ def test_matrices_are_published_too(tmp_path):
     posterior = Laplace.from_models([model])
     posterior.adapt(images, np.arange(8) % 4)
     facts = {"settings": {}, "dataset": "toys_train/8", "images": 8}
-    posteriors = {"laplace": (posterior, facts)}
+    options = {"data_license": "mit", "posteriors": {"laplace": (posterior, facts)}}
     record = {**RECORD, "model": "resnet20"}
-    preset = publish.publish(model, tmp_path / "it", record, posteriors=posteriors)
+    preset = publish.publish(model, tmp_path / "it", record, **options)
     values = preset.posteriors["laplace"]["values"]
     assert set(values) == {"prior_precision", "log_likelihood"}
     again = zoo.load("resnet20.toys@laplace", weights=tmp_path / "it")
