@@ -130,7 +130,7 @@ def test_a_temperature_is_fitted_to_the_calibration_images_alone(tmp_path):
 
 def test_each_posterior_adapts_to_the_split_that_it_is_for(tmp_path):
     model = network()
-    train = Data(IMAGES, np.array([0, 1, 2, 0, 1, 2, 0]), name="train")
+    train = Data(IMAGES // 2, np.array([0, 1, 2, 0, 1, 2, 0]), name="train")
     held_out = Data(IMAGES[::-1], np.array([2, 2, 0, 1, 0, 0, 1]), name="held_out")
     models = {"m@laplace": Laplace(model), "m@temperature": Temperature(model)}
     options = models, [Data()], tmp_path, (1,)
