@@ -47,7 +47,8 @@ def load_model(
     Args:
         name: Name of the model, or the path of the file; an ensemble or a posterior as
             `training.evaluation.models` takes it. A posterior that has to learn from
-            data adapts to the validation set of its weights' training.
+            data adapts to the images of its weights' training: to the validation set,
+            or where it is fitted to what these know, as `laplace`, to the others.
         weights: A file or folder, of a model of the zoo alone.
         outputs: What that in the file returns; see
             `training.evaluation.external_models`.
@@ -55,8 +56,8 @@ def load_model(
         classes: Names of the classes of a file that does not know them, or the path of
             a text file with one in each line.
         num_samples: Forward passes of a posterior of a stochastic model.
-        adapt: Name of a data set whose validation set a posterior adapts to in place
-            of that of the training.
+        adapt: Name of a data set whose images a posterior adapts to in place of those
+            of the training.
     """
     import zoo  # Takes seconds, and nothing else here needs it.
     from training.data.readers import label_files

@@ -57,7 +57,10 @@ flags.DEFINE_bool(
     "exclude_seen", False, "Whether to leave out images that a model was trained on."
 )
 flags.DEFINE_string(
-    "adapt", None, "Data set whose validation images posteriors adapt to."
+    "adapt",
+    None,
+    "Data set whose validation images posteriors adapt to, or its training images if "
+    "they are fitted to these.",
 )
 flags.DEFINE_string(
     "calibrate",

@@ -42,7 +42,10 @@ _CLASSES = flags.DEFINE_list(
     "with one a line.",
 )
 _ADAPT = flags.DEFINE_string(
-    "adapt", None, "Data set whose validation images posteriors adapt to."
+    "adapt",
+    None,
+    "Data set whose validation images posteriors adapt to, or its training images if "
+    "they are fitted to these.",
 )
 _OUTPUT = flags.DEFINE_string(
     "output", None, "File or folder to write, e.g. model.tflite.", required=True
