@@ -98,12 +98,16 @@ def spread(index: np.ndarray, share: int, replicas: int):
     return rows, weights
 
 
-def _examples(data, index, batch_size, replicas, weight):
+def _examples(data, index, batch_size, replicas, weight, own=None):
     """Returns images, labels, their numbers and, of uneven batches, their weights."""
     rows, weights = index, ()
     if weight is not None:
         rows, counts = spread(index, -(-batch_size // replicas), replicas)
         weights = (weight * counts,)
+    if own is not None:
+        rows, *weights = (
+            x.reshape(replicas, -1)[own].ravel() for x in (rows, *weights)
+        )
     return *take(data, rows), *weights
 
 
@@ -116,6 +120,7 @@ def train_batches(
     start: int = 0,
     replicas: int = 1,
     views: Sequence[Sequence[str]] = ((),),
+    own: range | None = None,
 ):
     """Returns the augmented batches of an epoch, from a step on.
 
@@ -132,6 +137,7 @@ def train_batches(
         replicas: How many share a batch. Where they cannot do so evenly, the batch is
             filled up; see `spread`.
         views: For each view of an image, the augmentations that follow the others.
+        own: The replicas whose rows are made; by default all.
 
     Returns:
         On the TensorFlow backend a `tf.data.Dataset`, else an iterator, of images and
@@ -160,7 +166,7 @@ def train_batches(
     order = order_of(data, batch_size, seed, epoch)[start:]
 
     def batch(number):
-        return _examples(data, order[number], batch_size, replicas, weight)
+        return _examples(data, order[number], batch_size, replicas, weight, own)
 
     key = key_of(seed, epoch)
     prepare = preparation(tuple(augmentations), tuple(map(tuple, views)))
@@ -175,6 +181,7 @@ def train_batches(
     def prepared(images, labels, index, *weights):
         return prepare(key, images, index), labels, *weights
 
+    rows = _own_rows(rows, replicas, own)
     dataset = _dataset(batch, len(order), data, rows, weight is not None)
     dataset = dataset.map(prepared, tf.data.AUTOTUNE, deterministic=True)
     return dataset.prefetch(tf.data.AUTOTUNE)
@@ -190,6 +197,10 @@ def order_of(data: ImageData, batch_size: int, seed: int, epoch: int) -> np.ndar
 def key_of(seed: int, epoch: int):
     """Returns the key of the augmentation in an epoch, a scalar uint32 tensor."""
     return random.fold(random.fold(seed, epoch), 0xDA7A)
+
+
+def _own_rows(rows, replicas, own):
+    return rows if own is None else rows // replicas * len(own)
 
 
 @functools.cache
@@ -233,7 +244,12 @@ def test_batch_size(count: int, largest: int) -> int:
     return next((size for size in sizes if count % size == 0), largest)
 
 
-def test_batches(data: ImageData, batch_size: int, replicas: int = 1):  # noqa: PT028
+def test_batches(
+    data: ImageData,
+    batch_size: int,
+    replicas: int = 1,  # noqa: PT028
+    own: range | None = None,  # noqa: PT028
+):
     """Returns the batches of a data set in order, the last one possibly smaller.
 
     Args:
@@ -241,6 +257,7 @@ def test_batches(data: ImageData, batch_size: int, replicas: int = 1):  # noqa: 
         batch_size: Examples per batch.
         replicas: How many share a batch. Where they cannot do so evenly, all batches
             are filled up.
+        own: The replicas whose rows are made; by default all.
 
     Returns:
         Of images, labels and possibly weights, as from `train_batches`. With weights,
@@ -256,7 +273,7 @@ def test_batches(data: ImageData, batch_size: int, replicas: int = 1):  # noqa: 
     shared = (rows, 1) if keras.backend.backend() == "jax" else (batch_size, replicas)
 
     def batch(number):
-        return _examples(data, indices[number], *shared, weight)
+        return _examples(data, indices[number], *shared, weight, own)
 
     if keras.backend.backend() != "tensorflow":
         made = map(batch, range(len(indices)))
@@ -267,7 +284,8 @@ def test_batches(data: ImageData, batch_size: int, replicas: int = 1):  # noqa: 
     def without_numbers(images, labels, _, *weights):
         return images, labels, *weights
 
-    dataset = _dataset(batch, len(indices), data, rows if fill else None, fill)
+    rows = _own_rows(rows, replicas, own) if fill else None
+    dataset = _dataset(batch, len(indices), data, rows, fill)
     return dataset.map(without_numbers).prefetch(tf.data.AUTOTUNE)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from training import workers
 from training.differences import differences
 from zoo.storage import files
 
@@ -45,6 +46,8 @@ def _variables(model) -> dict:
 def save(model: keras.Model, path: pathlib.Path, position: Position, settings: dict):
     """Writes a checkpoint; it appears whole or not at all.
 
+    Of several workers all call it, and the chief writes.
+
     Args:
         model: A compiled model.
         path: The file.
@@ -61,6 +64,8 @@ def save(model: keras.Model, path: pathlib.Path, position: Position, settings: d
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise FloatingPointError(f"The variable '{name}' is not finite.")
+    if not workers.is_chief():
+        return
     metadata = {
         "position": json.dumps(dataclasses.asdict(position)),
         "settings": json.dumps(settings),

@@ -1,17 +1,25 @@
 """In what two descriptions differ: of trainings, or of predictions."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 _SHOWN = 3  # Maximal number of differences in a message.
 
 
-def differences(old: Mapping, new: Mapping) -> str:
+# With a value and without one, of the first description and of the second.
+_THEN_AND_NOW = ("was {}", "was not set", "is now {}", "is not set now")
+
+
+def differences(
+    old: Mapping, new: Mapping, words: Sequence[str] = _THEN_AND_NOW
+) -> str:
     """Says which values of two nested descriptions differ.
 
     Args:
         old: The earlier description, of values that JSON has.
         new: The later description.
+        words: What is said of a value of `old`, of one that only `new` has, of a value
+            of `new`, and of one that only `old` has.
 
     Returns:
         For example `"recipe.epochs was 2 and is now 3"`; empty if they agree.
@@ -23,7 +31,7 @@ def differences(old: Mapping, new: Mapping) -> str:
     """
     before, after = (_flat(json.loads(json.dumps(value))) for value in (old, new))
     found = [
-        f"{name} {_was(before, name)} and {_is(after, name)}"
+        f"{name} {_said(before, name, *words[:2])} and {_said(after, name, *words[2:])}"
         for name in {**after, **before}
         if name not in before or name not in after or before[name] != after[name]
     ]
@@ -31,12 +39,8 @@ def differences(old: Mapping, new: Mapping) -> str:
     return "; ".join(found[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _was(values, name):
-    return f"was {values[name]!r}" if name in values else "was not set"
-
-
-def _is(values, name):
-    return f"is now {values[name]!r}" if name in values else "is not set now"
+def _said(values, name, of_value, of_none):
+    return of_value.format(repr(values[name])) if name in values else of_none
 
 
 def _flat(value, name="") -> dict:

@@ -2,8 +2,11 @@
 
 import contextlib
 import ctypes
+import os
 
 import keras
+
+from training import cluster, workers
 
 
 def scope(name: str):
@@ -12,14 +15,21 @@ def scope(name: str):
     Args:
         name: `"one"` is one device; `"mirrored"` is all GPUs, or without one all
             logical CPU devices, each with a copy of the model and an equal share of
-            every batch, on TensorFlow; `"data_parallel"` is all devices that JAX has,
-            by `keras.distribution.DataParallel`.
+            every batch, on TensorFlow; `"multi_worker"` is the same with the devices of
+            several processes, on one machine or more, which `training.cluster.find`
+            finds; `"data_parallel"` is all devices that JAX has, by
+            `keras.distribution.DataParallel`.
 
     Returns:
-        A context manager.
+        A context manager. With `"multi_worker"`, all processes have come when this
+        function returns, and they leave the context together. An error of one of them
+        ends the others.
 
     Raises:
-        ValueError: If the name is unknown or the backend cannot do it.
+        ValueError: If the name is unknown, the backend cannot do it or the environment
+            does not tell the workers.
+        ConnectionError: If this worker cannot listen at its address, or in the context,
+            if another one has ended.
     """
     if name not in DISTRIBUTIONS:
         raise ValueError(
@@ -29,12 +39,16 @@ def scope(name: str):
     return DISTRIBUTIONS[name]()
 
 
-def _mirrored():
+def _check_tensorflow(name):
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
-            "`distribution` 'mirrored' needs the TensorFlow backend. "
+            f"`distribution` '{name}' needs the TensorFlow backend. "
             f"Received: KERAS_BACKEND={keras.backend.backend()}"
         )
+
+
+def _mirrored():
+    _check_tensorflow("mirrored")
     import tensorflow as tf
 
     gpus = tf.config.list_logical_devices("GPU")
@@ -43,6 +57,11 @@ def _mirrored():
     reduction = None if gpus else tf.distribute.ReductionToOneDevice()
     strategy = tf.distribute.MirroredStrategy(devices, cross_device_ops=reduction)
     return strategy.scope()
+
+
+def _multi_worker():
+    _check_tensorflow("multi_worker")
+    return workers.join(cluster.find(os.environ))
 
 
 def _data_parallel():
@@ -63,6 +82,35 @@ def num_replicas() -> int:
     import tensorflow as tf
 
     return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def own_replicas() -> range | None:
+    """Returns which of these devices this process has; None is all of them."""
+    together = workers.active()
+    return together and together.replicas
+
+
+def shared(dataset):
+    """Returns batches as `fit` takes them in the current scope.
+
+    Args:
+        dataset: From `training.batches`, with the rows of `own_replicas`.
+    """
+    together = workers.active()
+    if together is None:
+        return dataset
+    count = len(together.replicas)
+    if count > 1:
+        dataset = dataset.flat_map(lambda *batch: _divided(batch, count))
+    # TensorFlow would make and throw away the rows of the others.
+    return together.strategy.distribute_datasets_from_function(lambda _: dataset)
+
+
+def _divided(batch, count):
+    import tensorflow as tf
+
+    rows = [tf.reshape(x, (count, -1, *x.shape[1:])) for x in batch]
+    return tf.data.Dataset.from_tensor_slices(tuple(rows))
 
 
 def callbacks() -> list[keras.callbacks.Callback]:
@@ -122,5 +170,6 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 DISTRIBUTIONS = {
     "one": contextlib.nullcontext,
     "mirrored": _mirrored,
+    "multi_worker": _multi_worker,
     "data_parallel": _data_parallel,
 }

@@ -14,7 +14,7 @@ import numpy as np
 from absl import logging
 
 import zoo
-from training import batch_statistics, initial_weights, recipes, trainer
+from training import batch_statistics, initial_weights, recipes, trainer, workers
 from training import data as datasets
 from training import distribution as distributions
 from training.data import fingerprint, identities, loading
@@ -201,7 +201,7 @@ def run_training(
         recipe: Name of the recipe.
         workdir: Folder for `model.safetensors`, `recipe.json`, the
             `training_images.npy` of `zoo.presets.training_images` and what
-            `training.trainer.train` writes.
+            `training.trainer.train` writes; of several workers, the chief's.
         data_dir: Where the data lie; see `training.data.load`.
         dataset: Data set in place of the recipe's.
         weights: What to start from, as `training.initial_weights.find` takes it; by
@@ -225,6 +225,7 @@ def run_training(
 
     Raises:
         BlockingIOError: If another training writes to the folder.
+        ConnectionError: If another worker of the training has ended.
     """
     spec = zoo.parse(model)
     settings = change_recipe(load_recipe(recipe), changes, epochs)
@@ -232,6 +233,8 @@ def run_training(
         raise ValueError(
             "`update_batch_statistics` needs `weights`. Received: weights=None"
         )
+    # First, for workers wait for each other before TensorFlow computes anything.
+    devices = distributions.scope(distribution)
     initial = initial_weights.find(weights) if weights else None
     *sets, data_record = _load_data(settings, dataset, data_dir, limit, spec, initial)
     train, validation, test = sets
@@ -241,51 +244,65 @@ def run_training(
     if mixed_precision:
         keras.config.set_dtype_policy(_half_precision())
     keras.utils.set_random_seed(seed)
-    folder = pathlib.Path(workdir)
-    with files.claimed(folder):
-        with distributions.scope(distribution):
-            network, normalization, provenance = _start(spec, settings, train, initial)
-            if initial is not None:
-                settings = dataclasses.replace(settings, normalization=normalization)
-                provenance["updated_batch_statistics"] = update_batch_statistics
-            is_new = not (folder / trainer.CHECKPOINT_FILE).exists()
-            if update_batch_statistics and is_new:
-                batch_statistics.update_batch_statistics(
-                    network, train.images, settings.batch_size, seed=seed
-                )
-            if is_new or not (folder / training_record.FILE).exists():
-                _write_record(
-                    folder,
-                    model=spec.stem,
-                    dataset=train.name,
-                    data=data_record,
-                    recipe=recipe,
-                    settings=dataclasses.asdict(settings),
-                    seed=seed,
-                    input_shape=train.input_shape,
-                    num_classes=len(train.classes),
-                    classes=train.classes,
-                    normalization=normalization,
-                    initial_weights=provenance,
-                    seen={"images": len(train), "held_out": train.held_out},
-                )
-            # What is decoded is hashed when the training reads it.
-            images = identities.Recorded(train.images)
-            train = dataclasses.replace(train, images=images)
-            rows = trainer.train(
-                network,
-                settings,
-                train,
-                workdir=folder,
-                validation=validation,
-                seed=seed,
-                jit_compile=jit_compile,
-                checkpoint_seconds=checkpoint_seconds,
-                initial_weights=provenance,
-                test=test,
+    with devices, workers.folder(workdir) as folder, files.claimed(folder):
+        if workers.active() is not None:
+            workers.agree(
+                {
+                    "model": str(spec),
+                    "recipe": dataclasses.asdict(settings),
+                    "seed": seed,
+                    "precision": keras.config.dtype_policy().name,
+                    "classes": train.classes,
+                    "examples": len(train),
+                    "data": data_record,
+                    "weights": initial and initial.sha256,
+                    "update_batch_statistics": update_batch_statistics,
+                    "commit": current_commit(),
+                }
             )
+            workers.send(folder / trainer.CHECKPOINT_FILE)
+        network, normalization, provenance = _start(spec, settings, train, initial)
+        if initial is not None:
+            settings = dataclasses.replace(settings, normalization=normalization)
+            provenance["updated_batch_statistics"] = update_batch_statistics
+        is_new = not (folder / trainer.CHECKPOINT_FILE).exists()
+        if update_batch_statistics and is_new:
+            batch_statistics.update_batch_statistics(
+                network, train.images, settings.batch_size, seed=seed
+            )
+        if is_new or not (folder / training_record.FILE).exists():
+            _write_record(
+                folder,
+                model=spec.stem,
+                dataset=train.name,
+                data=data_record,
+                recipe=recipe,
+                settings=dataclasses.asdict(settings),
+                seed=seed,
+                input_shape=train.input_shape,
+                num_classes=len(train.classes),
+                classes=train.classes,
+                normalization=normalization,
+                initial_weights=provenance,
+                seen={"images": len(train), "held_out": train.held_out},
+            )
+        # What is decoded is hashed when the training reads it.
+        images = identities.Recorded(train.images)
+        train = dataclasses.replace(train, images=images)
+        rows = trainer.train(
+            network,
+            settings,
+            train,
+            workdir=folder,
+            validation=validation,
+            seed=seed,
+            jit_compile=jit_compile,
+            checkpoint_seconds=checkpoint_seconds,
+            initial_weights=provenance,
+            test=test,
+        )
         save_weights(network, folder / "model.safetensors")
-        if not (folder / training_images.FILE).exists():
+        if workers.is_chief() and not (folder / training_images.FILE).exists():
             training_images.write(folder / training_images.FILE, images.identities())
     return rows[-1]
 

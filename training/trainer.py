@@ -20,6 +20,7 @@ from training import (
     optimizer,
     progress,
     resident,
+    workers,
 )
 from training.batch_statistics import batch_normalizations, update_batch_statistics
 from training.data import ImageData, fingerprint
@@ -30,7 +31,7 @@ from training.recipes.base import Recipe
 from zoo import outputs
 from zoo.classifier import Classifier, classes_of
 
-CHECKPOINT_FILE = "checkpoint.safetensors"
+CHECKPOINT_FILE, ROWS_FILE = "checkpoint.safetensors", "metrics.jsonl"
 
 
 class _Keeper(keras.callbacks.Callback):
@@ -39,13 +40,13 @@ class _Keeper(keras.callbacks.Callback):
     def __init__(self, workdir, position, settings):
         super().__init__()
         self.path = workdir / CHECKPOINT_FILE
-        self.rows_path = workdir / "metrics.jsonl"
+        self.rows_path = workdir / ROWS_FILE
         rows = progress.read_rows(self.rows_path)
         self.rows = [row for row in rows if row["epoch"] <= position.epoch]
-        self.steps, self.settings, self.seconds = 0, settings, 60.0
+        self.steps, self.settings = 0, settings
+        self.timer = workers.Timer(60.0)
         self.epoch, self.first_step = position.epoch, position.step
         self.spent, self.begin = position.seconds, time.monotonic()
-        self.saved = self.begin
         self.restored = None
 
     def save(self, epoch, step):
@@ -54,7 +55,7 @@ class _Keeper(keras.callbacks.Callback):
         spent = self.spent + time.monotonic() - self.begin
         position = checkpoint.Position(epoch, step, spent)
         checkpoint.save(self.model, self.path, position, self.settings)
-        self.saved = time.monotonic()
+        self.timer.restart()
 
     def on_epoch_begin(self, epoch, logs=None):
         # Keras has just reset the metrics of the epoch that goes on.
@@ -70,8 +71,7 @@ class _Keeper(keras.callbacks.Callback):
                 f"checkpoint is '{self.path}'. Try a lower learning rate."
             )
         step = self.first_step + batch + 1
-        due = time.monotonic() - self.saved >= self.seconds
-        if due and step < self.steps:
+        if self.timer.is_due() and step < self.steps:
             self.save(self.epoch, step)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -163,7 +163,8 @@ def train(
         recipe: The settings.
         data: The training set.
         workdir: Folder for `checkpoint.safetensors`, `metrics.jsonl` with one row for
-            each epoch, and TensorBoard's event files. It is made if it is not there.
+            each epoch, and TensorBoard's event files. It is made if it is not there. Of
+            several workers, only the chief reads it and writes to it.
             `loss` is what is minimized, with label smoothing and KL divergences; the
             mean `nll` of the labels and the `accuracy` are beside it.
         validation: A set on which the three are measured after each epoch, with one
@@ -180,7 +181,8 @@ def train(
 
     Raises:
         ValueError: If the data do not fit the model, or the checkpoint is of another
-            training: of other settings, images, labels, class names or precision.
+            training: of other settings, images, labels, class names or precision. Or
+            if one of several workers has others than the chief.
         FloatingPointError: If the loss is not finite; the last good checkpoint stays.
         MemoryError: If the device has too little memory.
     """
@@ -193,10 +195,7 @@ def train(
             "On JAX, `batch_size` must be a multiple of the number of devices. "
             f"Received: batch_size={recipe.batch_size}, {replicas} devices"
         )
-    workdir = pathlib.Path(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
     _prepare_replicas(model)
-    steps = batches.steps_per_epoch(data, recipe.batch_size)
     settings = {
         "model": model.name,
         "recipe": dataclasses.asdict(recipe),
@@ -209,6 +208,39 @@ def train(
         "test data": test and fingerprint.of_data(test),
         "initial_weights": initial_weights,
     }
+    workers.agree(settings)
+    with workers.folder(workdir) as folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        workers.send(folder / CHECKPOINT_FILE)
+        workers.send(folder / ROWS_FILE)
+        return _train(
+            model,
+            recipe,
+            data,
+            folder,
+            settings,
+            validation=validation,
+            test=test,
+            jit_compile=jit_compile,
+            checkpoint_seconds=checkpoint_seconds,
+        )
+
+
+def _train(
+    model,
+    recipe,
+    data,
+    workdir,
+    settings,
+    *,
+    validation,
+    test,
+    jit_compile,
+    checkpoint_seconds,
+):
+    """Trains from the last checkpoint in the folder to the end."""
+    seed, replicas = settings["seed"], distribution.num_replicas()
+    steps = batches.steps_per_epoch(data, recipe.batch_size)
     if (workdir / CHECKPOINT_FILE).exists():
         defaults = dataclasses.asdict(Recipe(recipe.dataset))
         checkpoint.check(workdir / CHECKPOINT_FILE, settings, defaults)
@@ -221,6 +253,7 @@ def train(
         augmentations=recipe.augmentations,
         replicas=replicas,
         views=trained.objective.views,
+        own=distribution.own_replicas(),
     )
     if is_resident:
         views = trained.objective.views
@@ -229,31 +262,34 @@ def train(
         load = resident.numbers
     layers.set_seed(model, seed)
     keeper = _resume(trained, workdir, settings, data, recipe)
-    keeper.steps, keeper.seconds = steps, checkpoint_seconds
+    keeper.steps, keeper.timer = steps, workers.Timer(checkpoint_seconds)
     bar = progress.Bar(
         recipe.epochs * steps,
         keeper.epoch * steps + keeper.first_step,
         recipe.batch_size,
     )
-    callbacks = [keeper, bar]
-    if keras.backend.backend() == "tensorflow":
+    callbacks = [keeper, bar] if workers.is_chief() else [keeper]
+    if keras.backend.backend() == "tensorflow" and workers.is_chief():
         callbacks.append(progress.TensorBoard(workdir / "tensorboard"))
     callbacks += distribution.callbacks()
     count = len(validation or ())
     size = batches.test_batch_size(count, recipe.batch_size)
-    bar.start()
+    if workers.is_chief():
+        bar.start()
     try:
         with device_memory.explained(recipe.batch_size):
             for epoch in range(keeper.epoch, recipe.epochs):
                 if trained.objective.begin_epoch and not keeper.first_step:
                     trained.objective.begin_epoch(trained, epoch)
                 trained.fit(
-                    load(
-                        data,
-                        recipe.batch_size,
-                        seed=seed,
-                        epoch=epoch,
-                        start=keeper.first_step,
+                    distribution.shared(
+                        load(
+                            data,
+                            recipe.batch_size,
+                            seed=seed,
+                            epoch=epoch,
+                            start=keeper.first_step,
+                        )
                     ),
                     epochs=epoch + 1,
                     initial_epoch=epoch,
@@ -292,7 +328,13 @@ def _measured(trained, data, batch_size, prefix):
 
 
 def _test_batches(data, batch_size):
-    return batches.test_batches(data, batch_size, distribution.num_replicas())
+    made = batches.test_batches(
+        data,
+        batch_size,
+        replicas=distribution.num_replicas(),
+        own=distribution.own_replicas(),
+    )
+    return distribution.shared(made)
 
 
 def _average(trained, data, batch_size, seed):

@@ -7,10 +7,15 @@ Examples:
     zoo-train --model=resnet20_smooth --weights=resnet20.fashion_mnist \
         --update_batch_statistics --recipe=finetune --dataset=path/to/folder \
         --workdir=runs/finetuned
+    srun zoo-train --model=resnet50_smooth --recipe=imagenet \
+        --distribution=multi_worker --workdir=/shared/resnet50_smooth
 """
+
+import os
 
 from absl import flags, logging
 
+from training import cluster
 from training.cli import common
 from training.run import run_training
 
@@ -47,7 +52,8 @@ _UPDATE_BATCH_STATISTICS = flags.DEFINE_bool(
 _DISTRIBUTION = flags.DEFINE_string(
     "distribution",
     "one",
-    "How to use several devices: mirrored (TensorFlow) or data_parallel (JAX).",
+    "How to use several devices: mirrored or multi_worker (TensorFlow), or "
+    "data_parallel (JAX).",
 )
 _EPOCHS = flags.DEFINE_integer(
     "epochs", None, "Number of epochs, e.g. 12; default: that of the recipe."
@@ -78,7 +84,8 @@ _SECONDS = flags.DEFINE_float(
 
 def main():
     """Trains the model and says where its files lie."""
-    logging.set_verbosity(logging.INFO)
+    writes = _DISTRIBUTION.value != "multi_worker" or _is_chief()
+    logging.set_verbosity(logging.INFO if writes else logging.WARNING)
     row = run_training(
         _MODEL.value,
         _RECIPE.value,
@@ -96,6 +103,8 @@ def main():
         checkpoint_seconds=_SECONDS.value,
         jit_compile={"true": True, "false": False}.get(_JIT.value, "auto"),
     )
+    if not writes:
+        return
     kinds = {"Validation": "averaged_val", "Test": "test"}
     if "averaged_val_loss" not in row:
         kinds["Validation"] = "val"
@@ -109,6 +118,10 @@ def main():
                 "with one forward pass"
             )
     print(f"Weights, metrics and TensorBoard lie in {_WORKDIR.value}")
+
+
+def _is_chief():
+    return cluster.find(os.environ).index == 0
 
 
 def run():
