@@ -31,7 +31,7 @@ _ARRIVAL = 600.0  # Seconds in which all workers must have started.
 _PERIOD = 1.0  # Seconds between two looks at the others.
 _REFUSALS = 2  # Looks in a row after which a worker that refuses has ended.
 _SILENCE = 12.0  # Seconds after which one that does not answer has.
-_GRACE = 8.0  # Seconds in which TensorFlow notices that by itself.
+_GRACE = 5.0  # Seconds in which TensorFlow notices that by itself.
 _CHUNK = 2**24  # Integers of 4 bytes that are sent at once.
 # What TensorFlow can send of initial values.
 _SENT = ("bool", "float16", "float32", "float64", "int32", "int64")
@@ -231,12 +231,12 @@ class _Watch(threading.Thread):
             for index in self._watched:
                 if self._is_gone(index):
                     if not self._end.wait(_GRACE):
-                        _exit(_ended(self.cluster, index))
+                        end(_ended(self.cluster, index))
                     return
             if self._arrival and time.monotonic() > self._arrival:
                 missing = [i for i in self._watched if i not in self._seen]
                 names = ", ".join(map(self.cluster.name, missing or [0]))
-                _exit(
+                end(
                     f"Did not start within {_ARRIVAL:.0f} seconds: {names}. All "
                     "workers end; start the same command on all of them."
                 )
@@ -269,8 +269,8 @@ class _Watch(threading.Thread):
         return self._refusals.get(index, 0) >= _REFUSALS or silence > _SILENCE
 
 
-def _exit(message):
-    """Ends the process, whatever TensorFlow waits for in its other threads."""
+def end(message):
+    """Ends the process with a line, whatever TensorFlow's other threads wait for."""
     print(f"Error: {message}", file=sys.stderr, flush=True)
     os._exit(1)
 

@@ -33,8 +33,8 @@ RECIPE = dataclasses.replace(
 )
 
 
-def network():
-    """A network with all that the images of a batch have in common."""
+def network(rate=0.0):
+    """A network with all that the images of a batch have in common, and dropout."""
     keras.utils.set_random_seed(0)
     images = x = keras.Input((12, 12, 1), name="images")
     x = keras.layers.Rescaling(1 / 64, -2, name="normalize")(x)
@@ -42,6 +42,7 @@ def network():
     x = layers.BatchNormalization(momentum=0.9, name="norm")(x)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(keras.ops.relu(x))
     x = layers.BatchNormalization(momentum=0.9, name="pool_norm")(x)
+    x = layers.MCDropout(rate, name="dropout")(x) if rate else x
     return keras.Model(images, keras.layers.Dense(2, name="head")(x), name="tiny")
 
 

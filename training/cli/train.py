@@ -15,8 +15,8 @@ import os
 
 from absl import flags, logging
 
-from training import cluster
-from training.cli import common
+from training import cluster, workers
+from training.cli import common, quiet
 from training.run import run_training
 
 _MODEL = flags.DEFINE_string(
@@ -84,8 +84,21 @@ _SECONDS = flags.DEFINE_float(
 
 def main():
     """Trains the model and says where its files lie."""
-    writes = _DISTRIBUTION.value != "multi_worker" or _is_chief()
-    logging.set_verbosity(logging.INFO if writes else logging.WARNING)
+    logging.set_verbosity(logging.INFO)
+    if _DISTRIBUTION.value != "multi_worker":
+        _train()
+        return
+    is_chief = cluster.find(os.environ).index == 0
+    if not is_chief:
+        logging.set_verbosity(logging.WARNING)
+    with quiet.without_lost_connections():
+        try:
+            _train(is_chief)
+        except ConnectionError as error:
+            workers.end(error)
+
+
+def _train(is_chief=True):
     row = run_training(
         _MODEL.value,
         _RECIPE.value,
@@ -103,7 +116,7 @@ def main():
         checkpoint_seconds=_SECONDS.value,
         jit_compile={"true": True, "false": False}.get(_JIT.value, "auto"),
     )
-    if not writes:
+    if not is_chief:
         return
     kinds = {"Validation": "averaged_val", "Test": "test"}
     if "averaged_val_loss" not in row:
@@ -118,10 +131,6 @@ def main():
                 "with one forward pass"
             )
     print(f"Weights, metrics and TensorBoard lie in {_WORKDIR.value}")
-
-
-def _is_chief():
-    return cluster.find(os.environ).index == 0
 
 
 def run():
