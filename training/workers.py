@@ -240,6 +240,7 @@ class _Watch(threading.Thread):
                     f"Did not start within {_ARRIVAL:.0f} seconds: {names}. All "
                     "workers end; start the same command on all of them."
                 )
+                return
 
     def find_gone(self):
         """Returns the number of a worker that is gone, if it shows within seconds."""

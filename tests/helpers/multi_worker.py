@@ -140,5 +140,17 @@ def mask():
     return strategy.experimental_local_results(drawn)[0].numpy().tolist()
 
 
+def run(settings):
+    """Trains, and ends as the command does."""
+    from training import workers
+    from training.cli import quiet
+
+    with quiet.without_lost_connections():
+        try:
+            main(**settings)
+        except (ValueError, ConnectionError) as error:
+            workers.end(error)
+
+
 if __name__ == "__main__":
-    main(**json.loads(sys.argv[1]))
+    run(json.loads(sys.argv[1]))
