@@ -229,7 +229,7 @@ REASONS = {
             "training.data.readers.image_files",
             "training.data.audit",
         ),
-        *("training.data.loading", "training.data.validation"),
+        *("training.data.loading", "training.data.validation", "training.cluster"),
     ],
     "It goes over an evaluation or a training as a whole, of what is checked here": [
         *(
@@ -258,7 +258,7 @@ REASONS = {
             "training.evaluation.suites",
             "training.evaluation.sweep",
         ),
-        *("training.trainer.train", "training.cli"),
+        *("training.trainer.train", "training.cli", "training.workers"),
     ],
     "It matches names of classes; tests/zoo/test_classifier.py has tables": [
         *(
