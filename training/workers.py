@@ -84,7 +84,6 @@ class Workers:
             if error is None:
                 gather("end")  # None is gone before the others need it no more.
         except Exception as late:
-            error = late
             raise self._explained(late) or late from None
         finally:
             self._watch.stop()

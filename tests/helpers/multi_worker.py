@@ -46,11 +46,11 @@ def start(commands):
     return started
 
 
-def start_trainings(count, folder, changes=None, **settings):
+def start_trainings(num_workers, folder, changes=None, **settings):
     """Starts a training of some workers.
 
     Args:
-        count: Their number.
+        num_workers: Their number.
         folder: Where they write `0.json` and so on; the chief has `chief` for a folder
             of its training, and the others `other`.
         changes: Settings of single workers, by their number.
@@ -58,7 +58,7 @@ def start_trainings(count, folder, changes=None, **settings):
     """
     texts = [
         json.dumps({"folder": str(folder), **settings, **(changes or {}).get(i, {})})
-        for i in range(count)
+        for i in range(num_workers)
     ]
     module = [sys.executable, "-m", "tests.helpers.multi_worker"]
     return start([[*module, text] for text in texts])
