@@ -3,9 +3,9 @@ r"""Kills workers of a training at random moments, and compares what comes of it
     python -m benchmarks.worker_kills --kills=10 --workers=2
 
 Workers on loopback train `resnet20_mcdo` on a few images of Fashion-MNIST, once without
-an interruption. Then, again and again, one of them is ended by SIGKILL some time after
-they have met; the others must end, each with one line, and the same command on all of
-them goes on. Where a training ends before the last kill, another one begins. Prints
+an interruption. Then, again and again, one of them is ended by SIGKILL, in turn some
+time after they have met and after they have saved a checkpoint; the others must end,
+each with one line, and the same command on all of them goes on. Where a training ends before the last kill, another one begins. Prints
 Markdown: which worker was killed when, how long the others lived on, and how far the
 rows of `metrics.jsonl` are from those of the first training.
 """
@@ -67,14 +67,31 @@ def said(path: pathlib.Path) -> list[str]:
     return [line for line in lines if not re.match(r"I\d{4} |E\d{4}.*oneDNN", line)]
 
 
-def kill_one(command, flags, logs, longest):
-    """Runs until one is killed; returns a row, or None if the training ended before."""
+def kill_one(command, flags, logs, checkpoint):
+    """Runs until one is killed; returns a row, or None if the training ended before.
+
+    Args:
+        command: Of each worker.
+        flags: Of the command line.
+        logs: Folder for what they print.
+        checkpoint: File whose first change begins the time until then; without one,
+            that is when they have met.
+    """
+    begin = time.time()
+
+    def has_begun():
+        if checkpoint is None:
+            return MET in errors[0].read_text()
+        return checkpoint.exists() and checkpoint.stat().st_mtime > begin
+
     processes, errors = start(command, flags.workers, logs)
-    while MET not in errors[0].read_text():
-        if any(process.poll() is not None for process in processes):
+    while not has_begun():
+        if any(process.poll() for process in processes):
             raise SystemExit("\n".join(path.read_text() for path in errors))
+        if all(process.poll() == 0 for process in processes):
+            return None
         time.sleep(0.1)
-    moment, victim = random.uniform(0, longest), random.randrange(flags.workers)
+    moment, victim = random.uniform(0, flags.longest), random.randrange(flags.workers)
     begin = time.monotonic()
     while time.monotonic() - begin < moment:
         if all(process.poll() is not None for process in processes):
@@ -96,6 +113,7 @@ def kill_one(command, flags, logs, longest):
         return None  # They had no need of it any more.
     good = all(status == 1 and len(own) == 1 for status, own in lines)
     return {
+        "after": "they met" if checkpoint is None else "a checkpoint",
         "worker": victim,
         "moment": moment,
         "lived": max(lived),
@@ -134,9 +152,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--images", type=int, default=80)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument(
-        "--longest", type=float, help="Seconds to a kill; default: a training's."
-    )
+    parser.add_argument("--longest", type=float, default=30, help="Seconds to a kill.")
     flags = parser.parse_args()
     random.seed(flags.seed)
     command = [
@@ -149,10 +165,10 @@ def main() -> None:
         folder = pathlib.Path(name)
         whole = folder / "whole"
         seconds = finish([*command, f"--workdir={whole}"], flags, folder)
-        expected, longest = rows(whole), flags.longest or seconds
+        expected = rows(whole)
         print(f"{flags.workers} workers, {seconds:.0f} s without an interruption.\n")
-        print("| kill | worker | s after they met | others ended after s | one line |")
-        print("| ---: | ---: | ---: | ---: | --- |", flush=True)
+        print("| kill | worker | s | after | others ended after s | one line |")
+        print("| ---: | ---: | ---: | --- | ---: | --- |", flush=True)
         kills, trainings, worst = 0, 1, 0.0
 
         def compare():
@@ -165,8 +181,9 @@ def main() -> None:
             )
 
         while kills < flags.kills:
-            own = [*command, f"--workdir={folder / str(trainings)}"]
-            row = kill_one(own, flags, folder, longest)
+            own = folder / str(trainings)
+            checkpoint = own / "checkpoint.safetensors" if kills % 2 else None
+            row = kill_one([*command, f"--workdir={own}"], flags, folder, checkpoint)
             if row is None:
                 worst = max(worst, compare())
                 trainings += 1
@@ -174,7 +191,7 @@ def main() -> None:
             kills += 1
             print(
                 f"| {kills} | {row['worker']} | {row['moment']:.1f} | "
-                f"{row['lived']:.1f} | {'yes' if row['good'] else row['lines']} |",
+                f"{row['after']} | {row['lived']:.1f} | {'yes' if row['good'] else row['lines']} |",
                 flush=True,
             )
         finish([*command, f"--workdir={folder / str(trainings)}"], flags, folder)
