@@ -5,9 +5,10 @@ r"""Kills workers of a training at random moments, and compares what comes of it
 Workers on loopback train `resnet20_mcdo` on a few images of Fashion-MNIST, once without
 an interruption. Then, again and again, one of them is ended by SIGKILL, in turn some
 time after they have met and after they have saved a checkpoint; the others must end,
-each with one line, and the same command on all of them goes on. Where a training ends before the last kill, another one begins. Prints
-Markdown: which worker was killed when, how long the others lived on, and how far the
-rows of `metrics.jsonl` are from those of the first training.
+each with one line, and the same command on all of them goes on. Where a training ends
+before the last kill, another one begins. Prints Markdown: which worker was killed when,
+how long the others lived on, and how far the rows of `metrics.jsonl` are from those of
+the first training.
 """
 
 import argparse
@@ -190,8 +191,8 @@ def main() -> None:
                 continue
             kills += 1
             print(
-                f"| {kills} | {row['worker']} | {row['moment']:.1f} | "
-                f"{row['after']} | {row['lived']:.1f} | {'yes' if row['good'] else row['lines']} |",
+                f"| {kills} | {row['worker']} | {row['moment']:.1f} | {row['after']} | "
+                f"{row['lived']:.1f} | {'yes' if row['good'] else row['lines']} |",
                 flush=True,
             )
         finish([*command, f"--workdir={folder / str(trainings)}"], flags, folder)
