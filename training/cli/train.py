@@ -11,8 +11,7 @@ Examples:
 
 from absl import flags, logging
 
-from training.cli import common
-from training.run import run_training
+from training.cli import common, names
 
 _MODEL = flags.DEFINE_string(
     "model", None, "Name of the model to train, e.g. resnet20_smooth.", required=True
@@ -78,6 +77,14 @@ _SECONDS = flags.DEFINE_float(
 
 def main():
     """Trains the model and says where its files lie."""
+    names.check(
+        [_MODEL.value],
+        [_DATASET.value],
+        _DATA_DIR.value,
+        recipe=_RECIPE.value,
+    )
+    from training.run import run_training
+
     logging.set_verbosity(logging.INFO)
     row = run_training(
         _MODEL.value,
