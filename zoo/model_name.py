@@ -61,8 +61,8 @@ class Words:
     posteriors: Collection[str]
 
 
-def parse(name: str | ModelSpec, words: Words) -> ModelSpec:
-    """Parses a model name, as `zoo.registry.parse` does.
+def read(name: str | ModelSpec, words: Words) -> ModelSpec:
+    """Reads a model name, as `zoo.registry.parse` does.
 
     Args:
         name: The name, or a specification, which is returned as it is.

@@ -52,7 +52,7 @@ def parse(name: str | ModelSpec) -> ModelSpec:
     >>> parse("resnet20_smooth_mcdo.fashion_mnist").methods
     ('smooth', 'mcdo')
     """
-    return model_name.parse(name, Words(ARCHITECTURES, METHODS, POSTERIORS))
+    return model_name.read(name, Words(ARCHITECTURES, METHODS, POSTERIORS))
 
 
 def split_posterior(name: str) -> tuple[str, str | None]:

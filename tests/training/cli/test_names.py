@@ -63,7 +63,7 @@ OUTPUT = "--output=runs/none"
         ),
         (
             "evaluate",
-            ("--model=resnet20,resnet18+resnet2O@mc", OUTPUT),
+            ("--model=resnet20,resnet18+resnt20@mc", OUTPUT),
             "Did you mean 'resnet20'",
         ),
         (
@@ -83,7 +83,7 @@ OUTPUT = "--output=runs/none"
         ),
         (
             "publish",
-            ("--model=vgg61", "--weights=runs/none", OUTPUT),
+            ("--model=vg16", "--weights=runs/none", OUTPUT),
             "Did you mean 'vgg16'",
         ),
         ("convert", ("--source=timm:x", "--model=resnt50", OUTPUT), "'resnet50'"),
