@@ -87,7 +87,6 @@ REASONS = {
             "zoo.posterior.examples",
             "training.metrics.table",
             "zoo.kept_weights",
-            "zoo.registry.ModelSpec",
             "zoo.spelling",
         ),
         *("zoo.registry.default_normalization", "training.evaluation.array_files"),
