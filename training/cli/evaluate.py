@@ -130,7 +130,7 @@ def main():
     """Evaluates the models, prints tables and says where the files lie."""
     given = flags.FLAGS
     others = [] if _is_part(given.calibrate) else [given.calibrate]
-    datasets = [*given.dataset, *given.ood, *others]
+    datasets = [*given.dataset, *given.ood, given.adapt, *others]
     names.check(given.model, datasets, given.data_dir)
     from training.evaluation import command
 
