@@ -5,7 +5,7 @@ test of it, so that a new version of Keras that changes one is told at once.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import keras
 
@@ -86,7 +86,7 @@ def is_stateless() -> bool:
 
 @contextlib.contextmanager
 def without_values() -> Iterator[None]:
-    """Makes weights with shapes and no values.
+    """Makes weights with shapes and no values; `set_value` gives them theirs.
 
     Keras keeps a list of such weights and would give all of them values, gigabytes for
     large networks, when it next builds a layer of some kinds. They are taken off it.
@@ -98,3 +98,31 @@ def without_values() -> Iterator[None]:
     with keras.StatelessScope(initialize_variables=False):
         yield
     global_state.set_global_attribute(pending, before)
+
+
+def set_value(variable: keras.Variable, value):
+    """Sets a weight; one that has no value yet is made with it.
+
+    Args:
+        variable: The weight.
+        value: Tensor of its shape and type.
+    """
+    if variable._value is None:
+        variable._initializer = lambda shape, dtype: value
+        _initialize(variable)
+    else:
+        variable.assign(value)
+
+
+def set_initial_values(variables: Iterable[keras.Variable]):
+    """Gives weights that have no values the values to start from."""
+    for variable in variables:
+        if variable._value is None:
+            _initialize(variable)
+
+
+def _initialize(variable):
+    with contextlib.ExitStack() as stack:  # TensorFlow names it as it would have been.
+        for scope in variable.path.split("/")[:-1]:
+            stack.enter_context(keras.name_scope(scope))
+        variable._deferred_initialize()

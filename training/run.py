@@ -4,7 +4,6 @@ import dataclasses
 import importlib
 import json
 import pathlib
-import pkgutil
 import shlex
 import sys
 from collections.abc import Sequence
@@ -34,13 +33,7 @@ def load_recipe(name: str) -> Recipe:
     Raises:
         ValueError: If there is none.
     """
-    known = [m.name for m in pkgutil.iter_modules(recipes.__path__)]
-    known.remove("base")
-    if name not in known:
-        raise ValueError(
-            f"Unknown recipe '{name}'.{spelling.hint(name, known)} Known: "
-            f"{', '.join(sorted(known))}."
-        )
+    recipes.check(name)
     return importlib.import_module(f"training.recipes.{name}").RECIPE
 
 

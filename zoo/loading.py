@@ -6,6 +6,7 @@ import warnings
 
 import keras
 
+from layers import keras_internals
 from zoo import finding
 from zoo.models.blocks import is_small
 from zoo.posterior import Posterior
@@ -98,13 +99,14 @@ def load_found(
             f"channel(s). Received: input_shape={shape}"
         )
     new_head = num_classes not in (None, preset.num_classes)
-    model = build(
-        dataclasses.replace(spec.of_model, tag=None) if new_head else spec.of_model,
-        shape,
-        num_classes if new_head else preset.num_classes,
-        (preset.mean, preset.variance) if preset.mean else None,
-        () if new_head else found.classes,
-    )
+    with keras_internals.without_values():  # Those of the file come at once.
+        model = build(
+            dataclasses.replace(spec.of_model, tag=None) if new_head else spec.of_model,
+            shape,
+            num_classes if new_head else preset.num_classes,
+            (preset.mean, preset.variance) if preset.mean else None,
+            () if new_head else found.classes,
+        )
     _load_weights(model, found, ("head",) if new_head else ())
     if spec.posterior is None:
         return model

@@ -1,8 +1,5 @@
 """From a name to a specification to a Keras model."""
 
-import dataclasses
-import difflib
-import itertools
 import numbers
 import re
 from collections.abc import Iterable, Sequence
@@ -10,8 +7,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 import layers
-from zoo import outputs, spelling
+from zoo import model_name, outputs
 from zoo.classifier import Classifier, named
+from zoo.model_name import ModelSpec as ModelSpec
+from zoo.model_name import Words
 from zoo.models import alexnet, preresnet, resnet, vgg
 from zoo.models.methods import METHODS
 from zoo.models.parts import combine
@@ -30,39 +29,6 @@ IMAGENET = (
     (123.675, 116.28, 103.53),
     (58.395**2, 57.12**2, 57.375**2),
 )
-
-_TAG = re.compile(r"\w[\w.-]*")
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelSpec:
-    """What a model name means; `str(spec)` is the name again.
-
-    Attributes:
-        architecture: A key of `ARCHITECTURES`.
-        methods: Keys of `METHODS`, in the order of the name.
-        tag: Names the weights, or None.
-        posterior: A key of `zoo.posterior.POSTERIORS`, or None for the model itself.
-    """
-
-    architecture: str
-    methods: tuple[str, ...] = ()
-    tag: str | None = None
-    posterior: str | None = None
-
-    @property
-    def stem(self) -> str:
-        """The name without tag and posterior."""
-        return "_".join((self.architecture, *self.methods))
-
-    @property
-    def of_model(self) -> "ModelSpec":
-        """The specification of the model alone."""
-        return dataclasses.replace(self, posterior=None)
-
-    def __str__(self):
-        name = f"{self.stem}.{self.tag}" if self.tag else self.stem
-        return f"{name}@{self.posterior}" if self.posterior else name
 
 
 def parse(name: str | ModelSpec) -> ModelSpec:
@@ -86,45 +52,7 @@ def parse(name: str | ModelSpec) -> ModelSpec:
     >>> parse("resnet20_smooth_mcdo.fashion_mnist").methods
     ('smooth', 'mcdo')
     """
-    if isinstance(name, ModelSpec):
-        return name
-    of_model, at, posterior = str(name).partition("@")
-    stem, dot, tag = of_model.partition(".")
-    if not isinstance(name, str) or (dot and not tag) or (at and not posterior):
-        raise ValueError(
-            "A model name must be a string such as 'resnet20_mcdo', with a tag behind "
-            "a dot and a posterior behind an @ if there are any. "
-            f"Received: name={name}"
-        )
-    if "+" in name and "/" not in name:  # Not a path.
-        raise ValueError(
-            "A model name is that of one model. Several joined by + are an ensemble "
-            "for zoo-evaluate and zoo-export; in Python, give the loaded models to "
-            "`zoo.posterior.DeepEnsemble([zoo.load(...), zoo.load(...)])`. "
-            f"Received: name={name}"
-        )
-    if at and posterior not in POSTERIORS:
-        raise _unknown("posterior", posterior, POSTERIORS, name)
-    matches = [a for a in ARCHITECTURES if f"{stem}_".startswith(f"{a}_")]
-    if not matches:
-        raise _unknown("architecture", _first_words(stem), ARCHITECTURES, name)
-    architecture = max(matches, key=len)
-    methods = tuple(stem.removeprefix(architecture).split("_")[1:])
-    for method in methods:
-        if method not in METHODS:
-            raise _unknown("method", method, METHODS, name)
-        if methods.count(method) > 1:
-            raise ValueError(
-                f"The model name '{name}' has the method '{method}' twice; "
-                "name each method once."
-            )
-    if dot and not _TAG.fullmatch(tag):
-        raise ValueError(
-            f"The tag '{tag}' of a model name must be of letters, digits, '_', '-' and "
-            "'.', and begin with a letter, a digit or '_', such as 'fashion_mnist' or "
-            f"'a1_in1k'. Received: name={name}"
-        )
-    return ModelSpec(architecture, methods, tag or None, posterior or None)
+    return model_name.read(name, Words(ARCHITECTURES, METHODS, POSTERIORS))
 
 
 def split_posterior(name: str) -> tuple[str, str | None]:
@@ -143,29 +71,7 @@ def split_posterior(name: str) -> tuple[str, str | None]:
     >>> split_posterior("hf://owner/name@v1")
     ('hf://owner/name@v1', None)
     """
-    of_model, _, posterior = name.rpartition("@")
-    return (of_model, posterior) if posterior in POSTERIORS else (name, None)
-
-
-def _first_words(stem: str) -> str:
-    """Returns the start of a name that is the most like an architecture."""
-    starts = list(itertools.accumulate(stem.split("_"), "{}_{}".format))
-    likeness = difflib.SequenceMatcher(None)
-
-    def nearest(start):
-        likeness.set_seq2(start)
-        return max(likeness.set_seq1(a) or likeness.ratio() for a in ARCHITECTURES)
-
-    return max(starts, key=nearest)
-
-
-def _unknown(kind: str, word: str, known: Iterable[str], name: str) -> ValueError:
-    longer = [other for other in known if word and other.startswith(f"{word}_")]
-    hint = spelling.hint(longer[0] if longer else word, known)
-    return ValueError(
-        f"Unknown {kind} '{word}' in the model name '{name}'.{hint} "
-        f"Known: {', '.join(sorted(known))}."
-    )
+    return model_name.split_posterior(name, POSTERIORS)
 
 
 def default_normalization(channels: int):

@@ -61,6 +61,7 @@ REASONS = {
     "It is called with what its caller has checked": [
         *("layers.checks", "layers.estimators", "layers.compilation", "layers.graphs"),
         *("layers.keras_internals", "training.versions", "zoo.dataset_name"),
+        *("training.recipes.__init__.check", "zoo.model_name"),
         *("training.export.saved_model.functions", "training.export.saved_model.spec"),
         *("training.export.saved_model.scalars", "training.export.saved_model.save"),
         *("training.metrics.display", "zoo.finding", "zoo.registry.split_posterior"),
@@ -86,7 +87,6 @@ REASONS = {
             "zoo.posterior.examples",
             "training.metrics.table",
             "zoo.kept_weights",
-            "zoo.registry.ModelSpec",
             "zoo.spelling",
         ),
         *("zoo.registry.default_normalization", "training.evaluation.array_files"),

@@ -130,6 +130,33 @@ def test_weights_without_values_are_never_given_any():
     assert layer.kernel._value is None
 
 
+def test_weights_are_made_with_their_values_and_named_as_ever():
+    def build():
+        keras.utils.set_random_seed(1)
+        images = keras.Input((3,))
+        x = keras.layers.Dense(4, name="first")(images)
+        inner = keras.Sequential([keras.layers.Dropout(0.5), keras.layers.Dense(2)])
+        return keras.Model(images, inner(x), name="whole")
+
+    expected = build()
+    with keras_internals.without_values():
+        model = build()
+    value = keras.ops.reshape(keras.ops.arange(12.0), (3, 4))
+    keras_internals.set_value(model.get_layer("first").kernel, value)
+    keras_internals.set_initial_values(model.variables)
+    np.testing.assert_array_equal(model.get_layer("first").kernel, value)
+    expected.get_layer("first").kernel.assign(value)
+    assert len(model.variables) == 5
+    for found, other in zip(model.variables, expected.variables, strict=True):
+        np.testing.assert_array_equal(found, other)
+        assert found._initializer is None
+        if keras.backend.backend() == "tensorflow":
+            assert found.value.name.split("/")[-1] == other.value.name.split("/")[-1]
+            assert found.value.name.count("/") == other.value.name.count("/")
+    keras_internals.set_value(model.get_layer("first").kernel, 0 * value)
+    assert not np.any(model.get_layer("first").kernel)
+
+
 def test_no_other_module_imports_what_is_private_in_keras(request):
     for path, tree in _modules(request.config.rootpath).items():
         for node in ast.walk(tree):

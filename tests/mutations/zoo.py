@@ -666,7 +666,7 @@ MUTATIONS = [
     ),
     (
         "a tag may be anything",
-        "zoo/registry.py",
+        "zoo/model_name.py",
         "if dot and not _TAG.fullmatch(tag):",
         "if dot and not tag:",
         "tests/zoo/test_registry.py",
@@ -674,7 +674,7 @@ MUTATIONS = [
     ),
     (
         "two models joined by + are one of an unknown family",
-        "zoo/registry.py",
+        "zoo/model_name.py",
         'if "+" in name and "/" not in name:',
         'if "+" in name and "/" in name:',
         "tests/zoo/test_registry.py",
@@ -687,5 +687,13 @@ MUTATIONS = [
         'is_code ^= line.startswith("---")',
         "tests/zoo/publishing/test_model_card.py",
         "test_the_prose_of_a_card_is_wrapped_and_nothing_else",
+    ),
+    (
+        "weights that come from a file have other names in TensorFlow",
+        "layers/keras_internals.py",
+        'variable.path.split("/")[:-1]',
+        "()",
+        "tests/layers/test_keras_internals.py",
+        "test_weights_are_made_with_their_values_and_named_as_ever",
     ),
 ]

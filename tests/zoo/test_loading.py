@@ -263,3 +263,22 @@ def test_a_description_of_a_model_without_weights_says_so():
     text = zoo.describe("resnet32_smooth", (32, 32, 3), 10)
     assert "464,154" in text
     assert "none; build it" in text
+
+
+@pytest.mark.parametrize("num_classes", [None, 5])
+def test_loading_is_building_and_then_reading_the_weights(models, num_classes):
+    name = "resnet20_mcdo.first"
+    preset = finding.find(name).preset
+    keras.utils.set_random_seed(3)
+    loaded = zoo.load(name, num_classes=num_classes)
+    keras.utils.set_random_seed(3)
+    count = num_classes or preset.num_classes
+    moments = preset.mean, preset.variance
+    expected = zoo.build("resnet20_mcdo", preset.input_shape, count, moments)
+    skip = () if num_classes is None else ("head",)
+    path = finding.locate(preset)
+    weight_file.load_weights(expected, path, preset.sha256, skip)
+    pairs = list(zip(loaded.variables, expected.variables, strict=True))
+    assert [a.path for a, _ in pairs] == [b.path for _, b in pairs]
+    for found, other in pairs:
+        np.testing.assert_array_equal(found, other)

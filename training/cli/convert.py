@@ -13,10 +13,7 @@ import warnings
 
 from absl import app, flags
 
-from training.cli import common
-from training.export import export_saved_model
-from training.versions import current_commit
-from zoo import convert
+from training.cli import common, names
 
 _SOURCE = flags.DEFINE_string(
     "source",
@@ -63,6 +60,11 @@ def main():
     """Converts the weights and says where they lie and what they are not."""
     if bool(_MEAN.value) != bool(_STD.value):
         raise app.UsageError("Give both --mean and --std, or none of them.")
+    names.check([_MODEL.value])
+    from training.export import export_saved_model
+    from training.versions import current_commit
+    from zoo import convert
+
     source = convert.read(_SOURCE.value, _MEAN.value, _STD.value)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)

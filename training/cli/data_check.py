@@ -14,11 +14,7 @@ import pathlib
 
 from absl import app, flags
 
-from training import progress
-from training.cli import common
-from training.data import audit
-from training.data.audit import contact_sheet
-from zoo.storage import files
+from training.cli import common, names
 
 _DATASET = flags.DEFINE_list(
     "dataset",
@@ -48,14 +44,20 @@ def main():
         raise app.UsageError(
             f"Name each data set once. Received: --dataset={','.join(_DATASET.value)}"
         )
+    names.check(datasets=_DATASET.value, data_dir=_DATA_DIR.value)
+    from training import progress
+    from training.data import audit
+    from training.data.audit import contact_sheet
+    from zoo.storage import files
+
     near = _DISTANCE.value >= 0
     parts = [
         part
         for name in _DATASET.value
         for part in audit.read(name, _DATA_DIR.value, near, progress.track)
     ]
-    names = [part.name for part in parts]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    titles = [part.name for part in parts]
+    if twice := sorted({title for title in titles if titles.count(title) > 1}):
         raise ValueError(
             f"Two data sets have one name, so what is found in them would be mixed: "
             f"{', '.join(twice)}. Rename one folder, or give that of both."

@@ -9,11 +9,8 @@ import pathlib
 import time
 
 from absl import flags
-from rich import console
 
-import zoo
-from training import data, report
-from training.cli import common, demo_tour, quiet
+from training.cli import common, quiet
 
 _OUTPUT = flags.DEFINE_string(
     "output", "demo", "Folder to write pictures, tables and exports to, e.g. runs/demo."
@@ -25,6 +22,12 @@ _LIMIT = flags.DEFINE_integer(
 
 def main():
     """Runs the tour and says where its files lie."""
+    from rich import console
+
+    import zoo
+    from training import data, report
+    from training.cli import demo_tour
+
     begin, screen = time.monotonic(), console.Console()
     output = pathlib.Path(_OUTPUT.value)
     output.mkdir(parents=True, exist_ok=True)

@@ -12,8 +12,8 @@ import dataclasses
 
 from absl import flags, logging
 
-from training.cli import common
-from training.evaluation import card_check, command
+from training.cli import common, names
+from training.evaluation import TOLERANCE
 
 flags.DEFINE_list(
     "model",
@@ -119,7 +119,7 @@ flags.DEFINE_bool(
 )
 flags.DEFINE_float(
     "tolerance",
-    card_check.TOLERANCE,
+    TOLERANCE,
     "Largest difference from a model card that --check accepts, e.g. 0.001.",
 )
 POSITIVE = "must be positive integers, for example --num_samples=1,2,5"
@@ -128,6 +128,12 @@ flags.register_validator("num_samples", common.are_positive, POSITIVE)
 
 def main():
     """Evaluates the models, prints tables and says where the files lie."""
+    given = flags.FLAGS
+    others = [] if _is_part(given.calibrate) else [given.calibrate]
+    datasets = [*given.dataset, *given.ood, given.adapt, *others]
+    names.check(given.model, datasets, given.data_dir)
+    from training.evaluation import command
+
     fields = [field.name for field in dataclasses.fields(command.Settings)]
     values = {name: flags.FLAGS[name].value for name in fields}
     values["num_samples"] = list(map(int, values["num_samples"]))
@@ -136,6 +142,10 @@ def main():
     outcome.show()
     if outcome.deviations:
         raise ValueError(f"{len(outcome.deviations)} values are not those published.")
+
+
+def _is_part(calibrate):
+    return calibrate in (None, "validation") or calibrate.isdecimal()
 
 
 def run():

@@ -7,8 +7,7 @@ Example:
 
 from absl import flags
 
-from training.cli import common, quiet
-from training.export import formats
+from training.cli import common, names, quiet
 
 _MODEL = flags.DEFINE_string(
     "model",
@@ -86,6 +85,10 @@ _OPTIONS = (
 
 def main():
     """Exports the model and reports its size, its parity and where it lies."""
+    datasets = [_ADAPT.value, flags.FLAGS.calibration]
+    names.check([_MODEL.value], datasets)
+    from training.export import formats
+
     given = {flag.name: flag.value for flag in _OPTIONS if flag.present}
     formats.check_options(_FORMAT.value, given)
     model = common.load_model(

@@ -11,10 +11,7 @@ Examples:
 
 from absl import app, flags
 
-from training.cli import common
-from training.publishing import publish_training
-from zoo import finding
-from zoo.publishing import packaging
+from training.cli import common, names
 
 flags.DEFINE_string(
     "model",
@@ -73,6 +70,12 @@ def main():
     needed = [values[name] for name in NEEDED]
     if bool(values["package"]) == any(needed) or (any(needed) and not all(needed)):
         raise app.UsageError("Give --model, --weights and --output, or --package.")
+    models = filter(None, [values["model"]])
+    names.check(models, [values["dataset"]], values["data_dir"])
+    from training.publishing import publish_training
+    from zoo import finding
+    from zoo.publishing import packaging
+
     for folder in values["package"]:
         preset = packaging.package(folder)
         place = preset.url

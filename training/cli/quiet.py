@@ -12,11 +12,13 @@ import threading
 _CHATTER = (
     b"absl::InitializeLog()",
     b"XNNPACK delegate for CPU",
+    b"computation placer already registered",
     b"cpu_feature_guard.cc",
     b"cudart_stub.cc",
     b"oneDNN custom operations are on",
     b"oneDNN supports DT_",
     b"rebuild TensorFlow with the appropriate compiler flags",
+    b"when one has already been registered",
 )
 _NO_DRIVER, _NO_CUDA = b"Could not find cuda drivers", b"failed call to cuInit"
 
@@ -119,6 +121,20 @@ def _import(run, module):
         run(module)
         # It looks for GPUs at its first use, and complains that there is no CUDA.
         module.config.list_physical_devices()
+        _say_what_onednn_lacks(module)
+
+
+def _say_what_onednn_lacks(tf):
+    """Takes a step that oneDNN does not know for integers: that is told once.
+
+    A session of its own leaves the devices to be set up by whoever uses them.
+    """
+    with tf.Graph().as_default():
+        numbers = tf.compat.v1.placeholder("int64", (1, 1))
+        step = tf.transpose(numbers)
+        config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
+        with tf.compat.v1.Session(config=config) as session:
+            session.run(step, {numbers: [[0]]})
 
 
 def install():

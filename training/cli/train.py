@@ -15,9 +15,7 @@ import os
 
 from absl import flags, logging
 
-from training import cluster, workers
-from training.cli import common, quiet
-from training.run import run_training
+from training.cli import common, names, quiet
 
 _MODEL = flags.DEFINE_string(
     "model", None, "Name of the model to train, e.g. resnet20_smooth.", required=True
@@ -84,10 +82,18 @@ _SECONDS = flags.DEFINE_float(
 
 def main():
     """Trains the model and says where its files lie."""
+    names.check(
+        [_MODEL.value],
+        [_DATASET.value],
+        _DATA_DIR.value,
+        recipe=_RECIPE.value,
+    )
     logging.set_verbosity(logging.INFO)
     if _DISTRIBUTION.value != "multi_worker":
         _train()
         return
+    from training import cluster, workers
+
     is_chief = cluster.find(os.environ).index == 0
     if not is_chief:
         logging.set_verbosity(logging.WARNING)
@@ -99,6 +105,8 @@ def main():
 
 
 def _train(is_chief=True):
+    from training.run import run_training
+
     row = run_training(
         _MODEL.value,
         _RECIPE.value,

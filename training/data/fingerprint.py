@@ -7,22 +7,26 @@ import pathlib
 from collections.abc import Iterable
 from concurrent import futures
 
-import keras
 import numpy as np
-from keras import ops
 
-from layers import RandomLayer, keras_internals
 from zoo.storage import download, files
 
 _CHUNK = 1000  # Images or files that are read at once.
 _LARGE = 2**26  # Digests of files with more bytes are cached.
 
 
-def of_posterior(posterior: keras.layers.Layer) -> str:
+def of_posterior(posterior) -> str:
     """Returns the SHA-256 of the weights and the layers of a posterior.
 
     Counters of random layers do not belong to it: under a seed they are not read.
+
+    Args:
+        posterior: A Keras layer.
     """
+    import keras  # Names of data sets are looked at without it.
+
+    from layers import keras_internals
+
     digest = hashlib.sha256()
     for layer in keras_internals.flat_layers(posterior):
         if isinstance(layer, keras.Model):
@@ -36,7 +40,7 @@ def of_posterior(posterior: keras.layers.Layer) -> str:
             digest.update(getattr(layer, "form", "").encode())
     for variable in posterior.weights:
         if not variable.path.endswith("random_state"):
-            value = np.ascontiguousarray(ops.convert_to_numpy(variable))
+            value = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
             digest.update(f"{value.shape} {value.dtype}".encode())
             digest.update(value)
     return digest.hexdigest()
@@ -47,6 +51,8 @@ def _numbers(model):
 
     Names of random layers stay, for draws depend on them.
     """
+    from layers import RandomLayer
+
     operations = getattr(model, "operations", model.layers)
     return {
         operation.name: f"operation {i}"

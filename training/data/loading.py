@@ -256,25 +256,27 @@ _COMMON = ("cifar10", "cifar100", "svhn_cropped", "kmnist", "imagenet2012")
 KNOWN = (*NAMED, *_COMMON)
 
 
-def check_names(datasets: Sequence[str]):
+def check_names(datasets: Sequence[str], data_dir: str | None = None):
     """Checks names of data sets before anything is computed.
+
+    It takes no time: what may be a set of TensorFlow Datasets is left to `load`.
+
+    Args:
+        datasets: The names.
+        data_dir: Where the data lie; see `load`.
 
     Raises:
         ValueError: If one looks like a known name but is not.
+        FileNotFoundError: If one is a folder that is not there.
     """
     for name in datasets:
-        base = (grids.split(name) or (name,))[0]
-        if base in NAMED or "/" in base or pathlib.Path(base).is_dir():
+        base = base_of(name)
+        known = base in KNOWN or pathlib.Path(base).is_dir()
+        if known or tfds.may_be(base, data_dir):
             continue
-        close = spelling.nearest(base, (*NAMED, *_COMMON), cutoff=0.8)
-        if close and base not in _COMMON and not _is_of_tfds(base):
+        _check_name(base)
+        if close := spelling.nearest(base, KNOWN, cutoff=0.8):
             raise ValueError(
                 f"Unknown data set '{base}'. Did you mean '{close}'? Known: "
                 f"{', '.join(NAMED)}, those of TensorFlow Datasets, and folders."
             )
-
-
-def _is_of_tfds(name):
-    import tensorflow_datasets as tfds
-
-    return name in tfds.list_builders(with_community_datasets=False)

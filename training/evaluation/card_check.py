@@ -5,14 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from training import metrics
 from training.data import image_data
+from training.evaluation import TOLERANCE
 from zoo.presets import index
 from zoo.publishing import results
 from zoo.registry import split_posterior
 from zoo.storage import urls
 
-# Of an evaluation with the same seed, images and ensemble size: what the rounding of
-# another machine may change. Rates of 10,000 images are multiples of 0.0001.
-TOLERANCE = 2e-3
 # Rounding moves some examples over a bound, such as a confidence of 0.9. A share of
 # fewer examples than these may change by as many of them: by three, at `TOLERANCE`.
 _EXAMPLES = 1500

@@ -13,6 +13,7 @@ from training.corruptions import table
 from training.data import ImageData, loading, shown_names
 from training.data.readers import label_files
 from training.evaluation import (
+    TOLERANCE,
     adaptation,
     card_check,
     class_names,
@@ -93,7 +94,7 @@ class Settings:
     classes: Sequence[str] = ()
     reference: str | None = None
     check: bool = False
-    tolerance: float = card_check.TOLERANCE
+    tolerance: float = TOLERANCE
 
 
 class Lazy:

@@ -220,7 +220,8 @@ def load_weights(
     file has none of a kind, being of the plain network, they keep their initial values.
 
     Args:
-        model: Keras model.
+        model: Keras model; weights of it that have no values yet, as
+            `layers.keras_internals.without_values` makes them, have some then.
         path: Path of a safetensors file of 16-, 32- or 64-bit floats.
         sha256: SHA-256 of the file, if it is known.
         skip: Names of layers that keep their weights, such as `"head"`.
@@ -252,9 +253,11 @@ def load_weights(
     try:
         with safetensors.safe_open(path, framework="np") as file:
             for name, variable in wanted.items():
-                variable.assign(ops.cast(file.get_tensor(name), variable.dtype))
+                value = ops.cast(file.get_tensor(name), variable.dtype)
+                keras_internals.set_value(variable, value)
     except safetensors.SafetensorError as error:
         raise ValueError(f"The weights file '{path}' is damaged: {error}.") from error
+    keras_internals.set_initial_values(model.variables)
 
 
 def _without(skip, named, model=None) -> dict:

@@ -4,7 +4,7 @@ import math
 import pytest
 
 from training.data import loading
-from training.evaluation import card_check, command
+from training.evaluation import TOLERANCE, card_check, command
 from training.report.terminal import main_rows
 from zoo.presets import index
 from zoo.publishing import results
@@ -41,7 +41,7 @@ def test_three_of_few_examples_may_move_over_a_bound(metric):
     common |= {"model": NAME}
     card = [{**common, "metric": key, "value": values[key]} for key in values]
 
-    def lines(moved, tolerance=card_check.TOLERANCE):
+    def lines(moved, tolerance=TOLERANCE):
         value = values[metric] + moved / examples[metric]
         row = {**common, "metric": metric, "value": value}
         return card_check.deviations([row], card, tolerance)

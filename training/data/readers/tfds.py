@@ -1,5 +1,6 @@
 """Data sets that TensorFlow Datasets prepared."""
 
+import importlib.util
 import os
 import pathlib
 import re
@@ -21,12 +22,8 @@ def is_prepared(name: str, data_dir: str | None) -> bool:
         name: With its configuration: `"cifar10_corrupted/fog_3"`.
         data_dir: The folder; None for the usual one.
     """
-    usual = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    root = str(data_dir or usual)
-    if "://" not in root:
-        folder = pathlib.Path(root).expanduser() / name.partition("/")[0]
-        if not folder.is_dir():
-            return False  # Without the seconds that their import takes.
+    if not _may_be_prepared(name, data_dir):
+        return False  # Without the seconds that their import takes.
     import tensorflow_datasets as tfds
 
     try:
@@ -36,9 +33,36 @@ def is_prepared(name: str, data_dir: str | None) -> bool:
         return False
 
 
+def _may_be_prepared(name, data_dir):
+    usual = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    root = str(data_dir or usual)
+    folder = pathlib.Path(root).expanduser() / name.partition("/")[0]
+    return "://" in root or folder.is_dir()
+
+
+def may_be(name: str, data_dir: str | None = None) -> bool:
+    """Returns whether a name may be one of theirs, without the import of all of them.
+
+    Each one of labeled images has a file or folder of its name in the package.
+
+    Args:
+        name: With its configuration or without.
+        data_dir: The folder of those that are prepared; None for the usual one.
+    """
+    return _is_in_package(name) or _may_be_prepared(name, data_dir)
+
+
+def _is_in_package(name):
+    package, stems = importlib.util.find_spec("tensorflow_datasets"), set()
+    for folder in package.submodule_search_locations if package else ():
+        for _, folders, files in os.walk(folder):
+            stems |= {*folders, *(file.partition(".")[0] for file in files)}
+    return name.partition("/")[0] in stems
+
+
 def is_known(name: str) -> bool:
     """Returns whether a name with a slash is a set and configuration of theirs."""
-    if not re.fullmatch(r"[a-z0-9_]+/[\w.-]+", name):
+    if not re.fullmatch(r"[a-z0-9_]+/[\w.-]+", name) or not _is_in_package(name):
         return False
     import tensorflow_datasets as tfds
 

@@ -8,8 +8,9 @@ from PIL import Image
 
 from tests.helpers.tfds_folders import colors, prepare
 from training import corruptions, data
-from training.data import image_data
-from training.data.readers import image_files, tfds_records
+from training.data import image_data, loading
+from training.data.readers import image_files, tfds, tfds_records
+from zoo import spelling
 
 
 @pytest.fixture(autouse=True)
@@ -186,3 +187,13 @@ def test_what_cannot_be_loaded_is_an_error(tmp_path):
     prepare("imagenet2012", tmp_path, {"train": colors(2)})
     with pytest.raises(ValueError, match="only train.*split=validation"):
         data.load("imagenet2012", "test", str(tmp_path))
+
+
+def test_a_set_of_theirs_that_is_like_ours_is_seen_without_their_import():
+    import tensorflow_datasets as theirs
+
+    builders = theirs.list_builders(with_community_datasets=False)
+    alike = [n for n in builders if spelling.nearest(n, loading.KNOWN, cutoff=0.8)]
+    assert {"emnist", "cifar10_1"} <= {*alike}
+    assert [name for name in alike if not tfds.may_be(name)] == []
+    assert not tfds.may_be("cifr10")

@@ -1,0 +1,142 @@
+"""The names of models: `resnet50_smooth_mcdo.imagenet@temperature`.
+
+Strings only, so that commands look at names before they import what makes models of
+them; see `zoo.registry`.
+"""
+
+import dataclasses
+import difflib
+import itertools
+import re
+from collections.abc import Collection
+
+from zoo import spelling
+
+_TAG = re.compile(r"\w[\w.-]*")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """What a model name means; `str(spec)` is the name again.
+
+    Attributes:
+        architecture: A key of `zoo.registry.ARCHITECTURES`.
+        methods: Keys of `zoo.models.methods.METHODS`, in the order of the name.
+        tag: Names the weights, or None.
+        posterior: A key of `zoo.posterior.POSTERIORS`, or None for the model itself.
+    """
+
+    architecture: str
+    methods: tuple[str, ...] = ()
+    tag: str | None = None
+    posterior: str | None = None
+
+    @property
+    def stem(self) -> str:
+        """The name without tag and posterior."""
+        return "_".join((self.architecture, *self.methods))
+
+    @property
+    def of_model(self) -> "ModelSpec":
+        """The specification of the model alone."""
+        return dataclasses.replace(self, posterior=None)
+
+    def __str__(self):
+        name = f"{self.stem}.{self.tag}" if self.tag else self.stem
+        return f"{name}@{self.posterior}" if self.posterior else name
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """The words that names are made of.
+
+    Attributes:
+        architectures: Keys of `zoo.registry.ARCHITECTURES`.
+        methods: Keys of `zoo.models.methods.METHODS`.
+        posteriors: Keys of `zoo.posterior.POSTERIORS`.
+    """
+
+    architectures: Collection[str]
+    methods: Collection[str]
+    posteriors: Collection[str]
+
+
+def read(name: str | ModelSpec, words: Words) -> ModelSpec:
+    """Reads a model name, as `zoo.registry.parse` does.
+
+    Args:
+        name: The name, or a specification, which is returned as it is.
+        words: What it may be made of.
+    """
+    if isinstance(name, ModelSpec):
+        return name
+    of_model, at, posterior = str(name).partition("@")
+    stem, dot, tag = of_model.partition(".")
+    if not isinstance(name, str) or (dot and not tag) or (at and not posterior):
+        raise ValueError(
+            "A model name must be a string such as 'resnet20_mcdo', with a tag behind "
+            "a dot and a posterior behind an @ if there are any. "
+            f"Received: name={name}"
+        )
+    if "+" in name and "/" not in name:  # Not a path.
+        raise ValueError(
+            "A model name is that of one model. Several joined by + are an ensemble "
+            "for zoo-evaluate and zoo-export; in Python, give the loaded models to "
+            "`zoo.posterior.DeepEnsemble([zoo.load(...), zoo.load(...)])`. "
+            f"Received: name={name}"
+        )
+    if at and posterior not in words.posteriors:
+        raise _unknown("posterior", posterior, words.posteriors, name)
+    matches = [a for a in words.architectures if f"{stem}_".startswith(f"{a}_")]
+    if not matches:
+        start = _first_words(stem, words.architectures)
+        raise _unknown("architecture", start, words.architectures, name)
+    architecture = max(matches, key=len)
+    methods = tuple(stem.removeprefix(architecture).split("_")[1:])
+    for method in methods:
+        if method not in words.methods:
+            raise _unknown("method", method, words.methods, name)
+        if methods.count(method) > 1:
+            raise ValueError(
+                f"The model name '{name}' has the method '{method}' twice; "
+                "name each method once."
+            )
+    if dot and not _TAG.fullmatch(tag):
+        raise ValueError(
+            f"The tag '{tag}' of a model name must be of letters, digits, '_', '-' and "
+            "'.', and begin with a letter, a digit or '_', such as 'fashion_mnist' or "
+            f"'a1_in1k'. Received: name={name}"
+        )
+    return ModelSpec(architecture, methods, tag or None, posterior or None)
+
+
+def split_posterior(name: str, posteriors: Collection[str]) -> tuple[str, str | None]:
+    """Takes the posterior off a name, as `zoo.registry.split_posterior` does.
+
+    Args:
+        name: What names a model, an ensemble, a file or a URL.
+        posteriors: The posteriors that there are.
+    """
+    of_model, _, posterior = name.rpartition("@")
+    return (of_model, posterior) if posterior in posteriors else (name, None)
+
+
+def _first_words(stem: str, architectures: Collection[str]) -> str:
+    """Returns the start of a name that is the most like an architecture."""
+    starts = list(itertools.accumulate(stem.split("_"), "{}_{}".format))
+    likeness = difflib.SequenceMatcher(None)
+
+    def nearest(start):
+        likeness.set_seq2(start)
+        return max(likeness.set_seq1(a) or likeness.ratio() for a in architectures)
+
+    return max(starts, key=nearest)
+
+
+def _unknown(kind: str, word: str, known: Collection[str], name: str) -> ValueError:
+    longer = [other for other in known if word and other.startswith(f"{word}_")]
+    hint = spelling.hint(longer[0] if longer else word, known)
+    return ValueError(
+        f"Unknown {kind} '{word}' in the model name '{name}'.{hint} "
+        f"Known: {', '.join(sorted(known))}."
+    )
