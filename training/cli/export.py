@@ -8,7 +8,8 @@ Example:
 from absl import flags
 
 from training.cli import common, quiet
-from training.export import formats
+from training.export import checked, formats
+from zoo import conformal
 
 _MODEL = flags.DEFINE_string(
     "model",
@@ -44,8 +45,13 @@ _CLASSES = flags.DEFINE_list(
 _ADAPT = flags.DEFINE_string(
     "adapt",
     None,
-    "Data set whose validation images posteriors adapt to, or its training images if "
-    "they are fitted to these.",
+    "Data set whose validation images posteriors and decisions adapt to, or its "
+    "training images for posteriors that are fitted to these.",
+)
+_DECISION = flags.DEFINE_string(
+    "decision",
+    None,
+    "Decision to export with it, with what it promises in percent, e.g. aps_90.",
 )
 _OUTPUT = flags.DEFINE_string(
     "output", None, "File or folder to write, e.g. model.tflite.", required=True
@@ -87,7 +93,10 @@ _OPTIONS = (
 def main():
     """Exports the model and reports its size, its parity and where it lies."""
     given = {flag.name: flag.value for flag in _OPTIONS if flag.present}
-    formats.check_options(_FORMAT.value, given)
+    named = ["decision"] if _DECISION.value else []
+    formats.check_options(_FORMAT.value, [*given, *named])
+    decision = conformal.named(_DECISION.value) if named else None
+    checked.check_draws(decision)
     model = common.load_model(
         _MODEL.value,
         _WEIGHTS.value,
@@ -96,10 +105,16 @@ def main():
         classes=_CLASSES.value,
         num_samples=given.get("num_samples", 10),
         adapt=_ADAPT.value,
+        decision=decision,
     )
     with quiet.without_chatter():
         report = formats.export_as(
-            _FORMAT.value, model, _OUTPUT.value, options=given, name=_MODEL.value
+            _FORMAT.value,
+            model,
+            _OUTPUT.value,
+            options=given,
+            name=_MODEL.value,
+            decision=decision,
         )
     print(formats.describe(report))
 

@@ -1,6 +1,7 @@
 """What comes out of an evaluation, and how a terminal shows it."""
 
 import dataclasses
+import math
 import pathlib
 import statistics
 import sys
@@ -8,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from training import report
 from training.metrics import METRICS, display
-from training.metrics.table import MAIN
+from training.metrics.table import MAIN, SETS
 from zoo import dataset_name
 
 
@@ -20,14 +21,14 @@ def by_severity(rows: Iterable[Mapping]) -> list[list[str]]:
 
     Returns:
         A heading and lines of the clean data set, the model, passes, severity (0 is the
-        clean set) and the medians of accuracy, NLL, Brier score and ECE over the
-        corruptions, in the units of the heading. The column of data sets is left out if
-        there is only one.
+        clean set) and the medians of accuracy, NLL, Brier score, ECE and what decisions
+        have over the corruptions, in the units of the heading. The column of data sets
+        is left out if there is only one.
     """
     groups = {}
     for row in rows:
         name = dataset_name.parse(row["dataset"])
-        if row["metric"] in MAIN and name.kind in ("clean", "corruption"):
+        if _is_main(row["metric"]) and name.kind in ("clean", "corruption"):
             line = str(name.clean), row["model"], row["num_samples"], int(name.amount)
             values = groups.setdefault(line, {})
             values.setdefault(row["metric"], []).append(row["value"])
@@ -38,14 +39,25 @@ def by_severity(rows: Iterable[Mapping]) -> list[list[str]]:
     kept = [line for line in groups if line[2] == sizes.get(line[:2])]
     bases = list(dict.fromkeys(base for base, *_ in kept))
     several = len(bases) > 1
-    headings = map(display.heading, MAIN)
+    metrics = list(dict.fromkeys(m for line in kept for m in groups[line]))
+    headings = map(display.heading, metrics)
     lines = [["Dataset"] * several + ["Model", "N", "Severity", *headings]]
     for line in sorted(kept, key=lambda line: (bases.index(line[0]), line[3])):
         values = groups[line]
-        medians = [display.number(m, statistics.median(values[m])) for m in MAIN]
+        medians = [_median(m, values.get(m, [])) for m in metrics]
         base, *numbers = line
         lines.append([base] * several + [*map(str, numbers), *medians])
     return lines
+
+
+def _is_main(metric):
+    stem, slash, _ = metric.partition("/")
+    return metric in MAIN or (bool(slash) and stem in SETS)
+
+
+def _median(metric, values):
+    values = [value for value in values if not math.isnan(value)]
+    return display.number(metric, statistics.median(values)) if values else "-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +131,7 @@ def _table(title, heading, lines):
     return result
 
 
-# Metrics of detection and of all corruptions together.
+# Metrics of detection, of all corruptions together, and of decisions.
 _SUMS = ("auroc/", "mean_", "mce/", "relative_mce/", "mcnll/", "mcece/")
+_SUMS += tuple(f"{name}/" for name in SETS)
 _FEW = 4  # Shifted data sets that are shown one by one.

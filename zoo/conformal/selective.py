@@ -88,8 +88,10 @@ class Selective(Decision):
         self.level = check_share(level, "level")
 
     def scores(self, probs, noise, values):
-        top = ops.one_hot(ops.argmax(probs, axis=-1), probs.shape[-1], dtype="bool")
-        return ops.where(top, -probs, 2.0)
+        # LiteRT lacks an operator of Keras' `argmax`.
+        first = ops.argsort(-probs, axis=-1)[:, :1]
+        is_first = ops.arange(probs.shape[-1], dtype=first.dtype) == first
+        return ops.where(is_first, -probs, 2.0)
 
     def fit(self, probs, labels, seed):
         confidence = probs.max(axis=1)
