@@ -12,7 +12,13 @@ import zoo
 from training import objective as losses
 from training import optimizer
 from training.metrics import keras_metrics
-from zoo.posterior import DeepEnsemble, Laplace, MonteCarlo, Temperature
+from zoo.posterior import (
+    DeepEnsemble,
+    Dirichlet,
+    Laplace,
+    MonteCarlo,
+    Temperature,
+)
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 2)).astype("float32")
 LABELS = np.array([0, 1, 2, 1, 0])
@@ -107,6 +113,7 @@ OBJECTS = {
     "DeepEnsemble": lambda: posterior(DeepEnsemble([classifier(), classifier()])),
     "Temperature": lambda: posterior(Temperature(classifier(), 2.5)),
     "Laplace": lambda: posterior(adapted()),
+    "Dirichlet": lambda: posterior(Dirichlet(classifier(), 0.1)),
     "Classifier": classifier,
     "Elbo": objective,
     "SmoothedCrossEntropy": lambda: objective(0.2),

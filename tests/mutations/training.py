@@ -1070,4 +1070,20 @@ MUTATIONS = [
         "tests/training/cli/test_demo.py",
         "test_the_commands_to_try_can_be_copied_from_any_terminal",
     ),
+    (
+        "a decision adapts to the images of its temperature",
+        "training/evaluation/sweep.py",
+        "calibration, to_decide = adaptation.halves(calibration)",
+        "to_decide, calibration = adaptation.halves(calibration)",
+        "tests/training/evaluation/test_decisions.py",
+        "test_decisions_of_scaled_models_adapt_to_the_other_half",
+    ),
+    (
+        "an export may have any mask of the right shape",
+        "training/export/parity.py",
+        "not np.array_equal(found, wanted)",
+        "found.shape != wanted.shape",
+        "tests/training/export/test_decisions.py",
+        "test_another_mask_is_not_kept",
+    ),
 ]

@@ -75,6 +75,28 @@ def test_decisions_of_scaled_models_adapt_to_the_other_half(tmp_path):
     assert value == pytest.approx(metrics.coverage(sets, TEST.labels), abs=0.03)
 
 
+def test_for_an_export_posterior_and_decision_adapt_to_a_half_each(monkeypatch):
+    monkeypatch.setattr(adaptation, "images", lambda *args: (HELD_OUT, "validation"))
+    model, halves = network(), adaptation.halves(HELD_OUT)
+    decision, expected = conformal.LAC(0.8), conformal.LAC(0.8)
+    posterior, scaled = Temperature(model), Temperature(model)
+    adaptation.adapt(posterior, "network", None, "made_up", decision=decision)
+    scaled.adapt(halves[0])
+    probs = as_numpy(predictive.probs(scaled(halves[1].images)))
+    expected.adapt(probs, halves[1].labels)
+    for found, wanted in ((posterior, scaled), (decision, expected)):
+        for name, value in found.values().items():
+            other = as_numpy(wanted.values()[name])
+            np.testing.assert_allclose(as_numpy(value), other, atol=1e-5)
+    # With nothing else to learn from them, the decision has all images.
+    adaptation.adapt(posterior, "network", None, "made_up", decision=decision)
+    probs = as_numpy(predictive.probs(posterior(HELD_OUT.images)))
+    expected.adapt(probs, HELD_OUT.labels)
+    np.testing.assert_allclose(
+        as_numpy(decision.threshold), as_numpy(expected.threshold), atol=1e-5
+    )
+
+
 def test_what_promises_nothing_is_left_out_and_too_few_images_are_an_error(tmp_path):
     model, left_out = network(), []
     rows = sweep.evaluate_all(
