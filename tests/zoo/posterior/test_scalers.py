@@ -10,6 +10,7 @@ from zoo import predictive
 from zoo.posterior import POSTERIORS, Dirichlet, Isotonic, Vector
 from zoo.posterior.isotonic import NUM_KNOTS, monotone
 from zoo.posterior.scaler import NoBestFitError
+from zoo.presets import posterior_file
 
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0])
 SCALERS = {"vector": Vector, "dirichlet": Dirichlet, "isotonic": Isotonic}
@@ -139,8 +140,15 @@ def test_adapting_lowers_the_nll_and_survives_a_round_trip(kind, tmp_path):
         keras.saving.serialize_keras_object(posterior)
     )
     assert again.is_adapted
+    facts = {"settings": {}, "dataset": "made_up", "images": 60}
+    entry = posterior_file.save(posterior, tmp_path, kind, "0" * 64, facts)
+    assert entry["values"] == {}  # No single numbers.
+    published = SCALERS[kind](model)
+    posterior_file.load(published, tmp_path / entry["file"], "0" * 64)
     for name, value in posterior.values().items():
-        np.testing.assert_array_equal(as_numpy(again.values()[name]), as_numpy(value))
+        for other in (again, published):
+            found = as_numpy(other.values()[name])
+            np.testing.assert_array_equal(found, as_numpy(value))
     inputs = keras.Input((8, 8, 1))
     keras.Model(inputs, posterior(inputs, seed=0)).save(tmp_path / "scaled.keras")
     loaded = keras.saving.load_model(tmp_path / "scaled.keras")
