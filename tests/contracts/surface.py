@@ -107,6 +107,8 @@ REASONS = {
         *("training.corruptions.single.check_natural", "training.distribution"),
         *(
             "training.evaluation.evaluate.check_dataset",
+            "training.export.checked.check_decision",
+            "training.export.checked.check_draws",
             "training.export.checked.posterior_of",
             "training.export.checked.probabilities",
         ),

@@ -21,14 +21,14 @@ def by_severity(rows: Iterable[Mapping]) -> list[list[str]]:
 
     Returns:
         A heading and lines of the clean data set, the model, passes, severity (0 is the
-        clean set) and the medians of accuracy, NLL, Brier score, ECE and what decisions
-        have over the corruptions, in the units of the heading. The column of data sets
-        is left out if there is only one.
+        clean set) and the medians of accuracy, NLL, Brier score and ECE over the
+        corruptions, in the units of the heading. The column of data sets is left out if
+        there is only one.
     """
     groups = {}
     for row in rows:
         name = dataset_name.parse(row["dataset"])
-        if _is_main(row["metric"]) and name.kind in ("clean", "corruption"):
+        if row["metric"] in MAIN and name.kind in ("clean", "corruption"):
             line = str(name.clean), row["model"], row["num_samples"], int(name.amount)
             values = groups.setdefault(line, {})
             values.setdefault(row["metric"], []).append(row["value"])
@@ -39,25 +39,50 @@ def by_severity(rows: Iterable[Mapping]) -> list[list[str]]:
     kept = [line for line in groups if line[2] == sizes.get(line[:2])]
     bases = list(dict.fromkeys(base for base, *_ in kept))
     several = len(bases) > 1
-    metrics = list(dict.fromkeys(m for line in kept for m in groups[line]))
-    headings = map(display.heading, metrics)
+    headings = map(display.heading, MAIN)
     lines = [["Dataset"] * several + ["Model", "N", "Severity", *headings]]
     for line in sorted(kept, key=lambda line: (bases.index(line[0]), line[3])):
         values = groups[line]
-        medians = [_median(m, values.get(m, [])) for m in metrics]
+        medians = [display.number(m, statistics.median(values[m])) for m in MAIN]
         base, *numbers = line
         lines.append([base] * several + [*map(str, numbers), *medians])
     return lines
 
 
-def _is_main(metric):
-    stem, slash, _ = metric.partition("/")
-    return metric in MAIN or (bool(slash) and stem in SETS)
+def by_decision(rows: Iterable[Mapping]) -> list[list[str]]:
+    """Returns a table of what decisions are worth, on clean and on corrupted sets.
+
+    Args:
+        rows: Rows of an evaluation.
+
+    Returns:
+        A heading and lines of the clean data set, the model, passes, severity (0 is the
+        clean set), the decision and the medians of its metrics over the corruptions;
+        nothing without decisions. The column of data sets is left out if there is only
+        one.
+    """
+    groups = {}
+    for row in rows:
+        name = dataset_name.parse(row["dataset"])
+        metric, _, decision = row["metric"].partition("/")
+        if decision and metric in SETS and name.kind in ("clean", "corruption"):
+            line = str(name.clean), row["model"], row["num_samples"], decision
+            values = groups.setdefault((*line, int(name.amount)), {})
+            values.setdefault(metric, []).append(row["value"])
+    if not groups:
+        return []
+    several = len({base for base, *_ in groups}) > 1
+    words = ["Dataset"] * several + ["Model", "N", "Decision", "Severity"]
+    lines = [[*words, *map(display.heading, SETS)]]
+    for (base, *numbers), values in sorted(groups.items()):
+        medians = [_median(metric, values[metric]) for metric in SETS]
+        lines.append([base] * several + [*map(str, numbers), *medians])
+    return lines
 
 
 def _median(metric, values):
     values = [value for value in values if not math.isnan(value)]
-    return display.number(metric, statistics.median(values)) if values else "-"
+    return display.number(metric, statistics.median(values) if values else math.nan)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +113,8 @@ class Outcome:
         heading, *lines = by_severity(self.rows)
         if lines:
             terminal.print(_table("Medians over the corruptions", heading, lines))
+        if decided := by_decision(self.rows):
+            terminal.print(_table("Decisions", *decided[:1], decided[1:]))
         for text in self.missing:
             print(f"Left out: {text}.")
         for text in self.deviations:
@@ -131,7 +158,6 @@ def _table(title, heading, lines):
     return result
 
 
-# Metrics of detection, of all corruptions together, and of decisions.
+# Metrics of detection and of all corruptions together.
 _SUMS = ("auroc/", "mean_", "mce/", "relative_mce/", "mcnll/", "mcece/")
-_SUMS += tuple(f"{name}/" for name in SETS)
 _FEW = 4  # Shifted data sets that are shown one by one.

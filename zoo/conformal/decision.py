@@ -114,13 +114,12 @@ class Decision(layers.RandomLayer):
             ValueError: If these are no probabilities and labels, or too few.
         """
         shape = outputs.check_numbers(probs, "`probs`")
-        if len(shape) != 2 or not shape[0]:
+        if len(shape) != 2 or not shape[0] or shape[1] < 2:
             raise ValueError(
-                "`probs` must have the shape (examples, num_classes) with one example "
-                "at least; pixels of one image do not count as examples, for they are "
-                f"alike. Received: probs.shape={shape}"
+                "`probs` must have the shape (examples, num_classes), with one example "
+                "and two classes at least; pixels of one image do not count as "
+                f"examples, for they are alike. Received: probs.shape={shape}"
             )
-        outputs.check_num_classes(shape[1], f"probs.shape={shape}")
         probs = np.asarray(probs, "float32")
         outputs.check_probs(probs)
         labels = outputs.check_labels(labels, shape)
