@@ -15,9 +15,11 @@ from training.metrics import keras_metrics
 from zoo.posterior import (
     DeepEnsemble,
     Dirichlet,
+    Isotonic,
     Laplace,
     MonteCarlo,
     Temperature,
+    Vector,
 )
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 2)).astype("float32")
@@ -113,7 +115,9 @@ OBJECTS = {
     "DeepEnsemble": lambda: posterior(DeepEnsemble([classifier(), classifier()])),
     "Temperature": lambda: posterior(Temperature(classifier(), 2.5)),
     "Laplace": lambda: posterior(adapted()),
+    "Vector": lambda: posterior(Vector(classifier())),
     "Dirichlet": lambda: posterior(Dirichlet(classifier(), 0.1)),
+    "Isotonic": lambda: posterior(Isotonic(classifier())),
     "Classifier": classifier,
     "Elbo": objective,
     "SmoothedCrossEntropy": lambda: objective(0.2),
