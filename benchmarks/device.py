@@ -75,7 +75,7 @@ def quality(path: pathlib.Path, images, labels) -> list[float]:
 
     run = parity.tflite_runner(path, max(THREADS))
     parts = [run(images[i : i + BATCH], i) for i in range(0, len(images), BATCH)]
-    probs = np.concatenate(parts)
+    probs = np.concatenate([part["probabilities"] for part in parts])
     return [f(probs, labels) for f in (metrics.accuracy, metrics.nll, metrics.ece)]
 
 

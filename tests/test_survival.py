@@ -12,7 +12,15 @@ import zoo
 from training import objective as losses
 from training import optimizer
 from training.metrics import keras_metrics
-from zoo.posterior import DeepEnsemble, Laplace, MonteCarlo, Temperature
+from zoo.posterior import (
+    DeepEnsemble,
+    Dirichlet,
+    Isotonic,
+    Laplace,
+    MonteCarlo,
+    Temperature,
+    Vector,
+)
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 2)).astype("float32")
 LABELS = np.array([0, 1, 2, 1, 0])
@@ -107,6 +115,9 @@ OBJECTS = {
     "DeepEnsemble": lambda: posterior(DeepEnsemble([classifier(), classifier()])),
     "Temperature": lambda: posterior(Temperature(classifier(), 2.5)),
     "Laplace": lambda: posterior(adapted()),
+    "Vector": lambda: posterior(Vector(classifier())),
+    "Dirichlet": lambda: posterior(Dirichlet(classifier(), 0.1)),
+    "Isotonic": lambda: posterior(Isotonic(classifier())),
     "Classifier": classifier,
     "Elbo": objective,
     "SmoothedCrossEntropy": lambda: objective(0.2),

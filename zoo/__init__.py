@@ -12,6 +12,7 @@ if _spec and pathlib.Path(_spec.origin or "").parent != _ours:
         f"first on sys.path: {_spec.origin}; rename it or take its folder off sys.path."
     )
 
+from zoo import conformal as conformal
 from zoo import posterior as posterior
 from zoo import predictive as predictive
 from zoo.catalog import describe as describe

@@ -35,11 +35,15 @@ COVERED = {
         *("brier_covariance", "entropy"),
     ],
     "training.metrics.sequences": ["consistency", "flip_rate", "cec"],
+    "training.metrics.sets": [
+        *("coverage", "class_coverage", "set_size", "answered", "risk"),
+    ],
     "training.export.onnx": ["export_onnx"],
     "training.evaluation.sampling": ["Passes"],
     "training.corruptions.sequences": ["perturb"],
     "training.export.serving": ["export_version"],
     "training.trainer": ["compile_model"],
+    "zoo.conformal.sets": ["APS", "LAC"],
     "zoo.loading": ["load"],
     "zoo.catalog": ["describe", "list_models"],
     "zoo.presets.model_config": ["model_metadata"],
@@ -103,6 +107,8 @@ REASONS = {
         *("training.corruptions.single.check_natural", "training.distribution"),
         *(
             "training.evaluation.evaluate.check_dataset",
+            "training.export.checked.check_decision",
+            "training.export.checked.check_draws",
             "training.export.checked.posterior_of",
             "training.export.checked.probabilities",
         ),
@@ -255,6 +261,7 @@ REASONS = {
             "training.evaluation.scaling",
             "training.evaluation.shared_passes",
             "training.evaluation.adaptation",
+            "training.evaluation.decisions",
             "training.evaluation.suites",
             "training.evaluation.sweep",
         ),
@@ -276,6 +283,13 @@ REASONS = {
             "training.objective.SmoothedCrossEntropy",
         ),
         *("layers.variational.divergence_per_example",),
+    ],
+    "tests/zoo has tables of its inputs": [
+        *("zoo.conformal.decision", "zoo.conformal.names", "zoo.conformal.selective"),
+        *("zoo.conformal.sets.RAPS", "zoo.conformal.sets.SplitConformal"),
+        *("zoo.conformal.sets.quantile", "zoo.conformal.sets.threshold_rank"),
+        *("zoo.posterior.dirichlet", "zoo.posterior.isotonic", "zoo.posterior.vector"),
+        "zoo.posterior.linear_maps",
     ],
     "It shows rows that the evaluation has written": [
         *(

@@ -7,7 +7,7 @@ import pytest
 from tests.contracts.cases import Case, Refused, Same, check_all
 from training import metrics
 from training.metrics.keras_metrics import Classification
-from zoo import predictive
+from zoo import conformal, predictive
 from zoo.posterior.temperature import best_temperature
 
 RNG = np.random.default_rng(0)
@@ -77,6 +77,14 @@ CASES = [
     Case("a label missing", (PROBS, LABELS[:-1]), Refused("labels")),
     Case("one label for all", (PROBS, LABELS[:1]), Refused("labels")),
 ]
+
+
+def threshold(decision, probs, labels):
+    """Returns what a decision learns from predictions."""
+    decision.adapt(probs, labels)
+    return float(keras.ops.convert_to_numpy(decision.threshold)[0])
+
+
 OF_LABELS = {
     **metrics.CLASSIFICATION,
     "top_k": lambda probs, labels: metrics.top_k(probs, labels, k=2),
@@ -84,6 +92,8 @@ OF_LABELS = {
     "risk_coverage": metrics.risk_coverage,
     "confidence_curve": metrics.confidence_curve,
     "brier_decomposition": metrics.brier_decomposition,
+    "LAC": lambda probs, labels: threshold(conformal.LAC(0.5), probs, labels),
+    "APS": lambda probs, labels: threshold(conformal.APS(0.5), probs, labels),
 }
 CURVES = metrics.reliability, metrics.risk_coverage, metrics.confidence_curve
 
@@ -92,6 +102,27 @@ CURVES = metrics.reliability, metrics.risk_coverage, metrics.confidence_curve
 def test_a_metric_is_right_or_names_the_argument(function):
     is_curve = function in CURVES  # They have a point for each example.
     check_all(function, [c for c in CASES if not (is_curve and c.name == "one row")])
+
+
+SETS = PROBS > 0.2
+OF_SETS = [
+    Case("lists", (SETS.tolist(), LABELS.tolist()), Same((SETS, LABELS))),
+    Case("another order", (SETS[ORDER], LABELS[ORDER]), Same((SETS, LABELS))),
+    Case("tensors", (keras.ops.convert_to_tensor(SETS), LABELS), Same((SETS, LABELS))),
+    Case("nothing", (SETS[:0], LABELS[:0]), Refused("sets")),
+    Case("one axis", (SETS[:, 0], LABELS), Refused("sets")),
+    Case("one class", (SETS[:, :1], np.zeros(COUNT, int)), Refused("sets")),
+    Case("probabilities", (PROBS, LABELS), Refused("sets")),
+    Case("numbers", (SETS.astype(int), LABELS), Refused("sets")),
+    Case("label above", (SETS, changed(LABELS, CLASSES)), Refused("labels")),
+    Case("a label missing", (SETS, LABELS[:-1]), Refused("labels")),
+    Case("float labels", (SETS, LABELS.astype(float)), Refused("labels")),
+]
+
+
+@pytest.mark.parametrize("function", metrics.SETS.values(), ids=metrics.SETS)
+def test_a_metric_of_sets_is_right_or_names_the_argument(function):
+    check_all(function, OF_SETS)
 
 
 NUMBERS = [

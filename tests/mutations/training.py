@@ -1126,4 +1126,20 @@ MUTATIONS = [
         "tests/training/test_multi_worker.py",
         "test_losses_and_weights_are_those_of_one_process",
     ),
+    (
+        "a decision adapts to the images of its temperature",
+        "training/evaluation/sweep.py",
+        "calibration, to_decide = adaptation.halves(calibration)",
+        "to_decide, calibration = adaptation.halves(calibration)",
+        "tests/training/evaluation/test_decisions.py",
+        "test_decisions_of_scaled_models_adapt_to_the_other_half",
+    ),
+    (
+        "an export may have any mask of the right shape",
+        "training/export/parity.py",
+        "not np.array_equal(found, wanted)",
+        "found.shape != wanted.shape",
+        "tests/training/export/test_decisions.py",
+        "test_another_mask_is_not_kept",
+    ),
 ]

@@ -41,6 +41,8 @@ def load_model(
     classes: Sequence[str] = (),
     num_samples: int = 10,
     adapt: str | None = None,
+    decision=None,
+    data_dir: str | None = None,
 ):
     """Returns the model of a name of the zoo or of a `.keras` file, or a posterior.
 
@@ -58,13 +60,36 @@ def load_model(
         num_samples: Forward passes of a posterior of a stochastic model.
         adapt: Name of a data set whose images a posterior adapts to in place of those
             of the training.
+        decision: A `zoo.conformal.Decision` that adapts to validation images too; the
+            model is a posterior then.
+        data_dir: Folder of the files of the data set; see `training.data.load`.
     """
     import zoo  # Takes seconds, and nothing else here needs it.
     from training.data.readers import label_files
     from training.evaluation import adaptation, external_models, models
+    from zoo.posterior.monte_carlo import as_posterior
     from zoo.registry import split_posterior
 
     of_models, kind = split_posterior(name)
+
+    def adapted(posterior):
+        if decision is not None or not posterior.is_adapted:
+            first = adapt or models.trained_on(of_models, weights)
+            adaptation.adapt(
+                posterior,
+                of_models,
+                weights,
+                first,
+                data_dir=data_dir,
+                decision=decision,
+            )
+        return posterior
+
+    def decided(model):
+        if decision is None:
+            return model
+        return adapted(as_posterior(model, num_samples))
+
     if kind or ("+" in name and not pathlib.Path(name).exists()):
         loaded = models.load(
             [name],
@@ -75,14 +100,11 @@ def load_model(
             classes=label_files.given(classes),
         )
         (posterior,) = loaded.values()
-        if not posterior.is_adapted:
-            first = adapt or models.trained_on(of_models, weights)
-            adaptation.adapt(posterior, name, weights, first)
-        return posterior
-    if adapt:
+        return adapted(posterior)
+    if adapt and decision is None:
         raise ValueError(
-            f"`--adapt` is for posteriors that learn from data, such as "
-            f"'{name}@temperature'. Received: adapt={adapt}"
+            "`--adapt` is for decisions and for posteriors that learn from data, such "
+            f"as '{name}@temperature'. Received: adapt={adapt}"
         )
     if not name.endswith(".keras"):
         if classes:
@@ -90,11 +112,11 @@ def load_model(
                 f"'{name}' knows its classes; `classes` is for .keras files. Received: "
                 f"classes={','.join(classes)}"
             )
-        return zoo.load(name, weights=weights or None)
+        return decided(zoo.load(name, weights=weights or None))
     if weights:
         raise ValueError(f"'{name}' has its own weights. Received: weights={weights}")
     names = label_files.given(classes)
-    return external_models.read(name, outputs, input_range, names)[0]
+    return decided(external_models.read(name, outputs, input_range, names)[0])
 
 
 def are_positive(numbers: Sequence[str]) -> bool:

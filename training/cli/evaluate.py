@@ -68,6 +68,11 @@ flags.DEFINE_string(
     "Temperatures for all models, fitted to: validation, a number, or a data set.",
 )
 flags.DEFINE_list(
+    "decision",
+    "",
+    "Decisions of each model, with what they promise in percent, e.g. aps_90,lac_95.",
+)
+flags.DEFINE_list(
     "num_samples",
     "1,2,5,10,30,50",
     "Numbers of forward passes to average, e.g. 1,5,30.",

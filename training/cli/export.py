@@ -43,8 +43,16 @@ _CLASSES = flags.DEFINE_list(
 _ADAPT = flags.DEFINE_string(
     "adapt",
     None,
-    "Data set whose validation images posteriors adapt to, or its training images if "
-    "they are fitted to these.",
+    "Data set whose validation images posteriors and decisions adapt to, or its "
+    "training images for posteriors that are fitted to these.",
+)
+_DECISION = flags.DEFINE_string(
+    "decision",
+    None,
+    "Decision to export with it, with what it promises in percent, e.g. aps_90.",
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Folder of the files of that data set, e.g. data."
 )
 _OUTPUT = flags.DEFINE_string(
     "output", None, "File or folder to write, e.g. model.tflite.", required=True
@@ -86,11 +94,15 @@ _OPTIONS = (
 def main():
     """Exports the model and reports its size, its parity and where it lies."""
     datasets = [_ADAPT.value, flags.FLAGS.calibration]
-    names.check([_MODEL.value], datasets)
-    from training.export import formats
+    names.check([_MODEL.value], datasets, _DATA_DIR.value)
+    from training.export import checked, formats
+    from zoo import conformal
 
     given = {flag.name: flag.value for flag in _OPTIONS if flag.present}
-    formats.check_options(_FORMAT.value, given)
+    named = ["decision"] if _DECISION.value else []
+    formats.check_options(_FORMAT.value, [*given, *named])
+    decision = conformal.named(_DECISION.value) if named else None
+    checked.check_draws(decision)
     model = common.load_model(
         _MODEL.value,
         _WEIGHTS.value,
@@ -99,10 +111,17 @@ def main():
         classes=_CLASSES.value,
         num_samples=given.get("num_samples", 10),
         adapt=_ADAPT.value,
+        data_dir=_DATA_DIR.value,
+        decision=decision,
     )
     with quiet.without_chatter():
         report = formats.export_as(
-            _FORMAT.value, model, _OUTPUT.value, options=given, name=_MODEL.value
+            _FORMAT.value,
+            model,
+            _OUTPUT.value,
+            options=given,
+            name=_MODEL.value,
+            decision=decision,
         )
     print(formats.describe(report))
 

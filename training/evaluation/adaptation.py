@@ -10,7 +10,10 @@ import numpy as np
 from training import data
 from training.data import ImageData
 from training.evaluation import seen
+from training.evaluation.evaluate import check_dataset
+from training.evaluation.sampling import Passes
 from zoo import dataset_name
+from zoo.conformal import Decision
 from zoo.posterior import Posterior
 
 
@@ -54,6 +57,26 @@ def images(
     return dataclasses.replace(train, name=name, images=pixels, labels=labels), "train"
 
 
+def halves(dataset: ImageData) -> tuple[ImageData, ImageData]:
+    """Returns every second image of a set, and the others.
+
+    A decision that adapts to the same images as a posterior promises too much, as that
+    knows them.
+
+    Args:
+        dataset: Labeled images.
+    """
+    return tuple(
+        dataclasses.replace(
+            dataset,
+            name=f"{dataset.name}/{first + 1}_of_2",
+            images=dataset.images[first::2],
+            labels=dataset.labels[first::2],
+        )
+        for first in (0, 1)
+    )
+
+
 def adapt(
     posterior: Posterior,
     name: str,
@@ -62,10 +85,12 @@ def adapt(
     chosen: str = "validation",
     data_dir: str | None = None,
     batch_size: int = 100,
+    decision: Decision | None = None,
 ) -> ImageData:
     """Adapts a posterior to the splits that it needs, and returns the images.
 
-    Warns if its weights know the images that they should not.
+    Warns if its weights know the images that they should not. What was adapted before
+    stays.
 
     Args:
         posterior: The posterior.
@@ -75,20 +100,33 @@ def adapt(
         chosen: What to take for the validation set, as `images` has it.
         data_dir: Folder of the files, as `training.data.load` takes it.
         batch_size: Images per step.
+        decision: It adapts to the mean predictions of the posterior for the validation
+            set; if both do, to a half of it each.
 
     Returns:
         The images of the first split.
     """
     size = posterior.image_shape[:2]
     where, given = (data_dir, None if None in size else size), {}
-    for split in posterior.adapts_to:
+    splits = () if posterior.is_adapted else posterior.adapts_to
+    of_decision = () if decision is None else ("validation",)
+    for split in dict.fromkeys((*splits, *of_decision)):
         wanted = chosen if split == "validation" else split
         given[split], of = images(dataset, wanted, *where)
         if split == "validation":
             path = os.fspath(weights) if weights else None
             seen.warn(name, path, given[split], of)
-    fit(posterior, given, batch_size)
-    return given[posterior.adapts_to[0]]
+    found, to_decide = next(iter(given.values())), given.get("validation")
+    if of_decision and "validation" in splits:
+        given["validation"], to_decide = halves(to_decide)
+    if splits:
+        fit(posterior, given, batch_size)
+    if decision is not None:
+        passes = Passes(posterior, [posterior.num_samples], batch_size=batch_size)
+        matched = check_dataset(passes, to_decide)
+        batches = [values["probs"][0] for _, values in passes.batches(matched.images)]
+        decision.adapt(np.concatenate(batches), matched.labels)
+    return found
 
 
 def fit(

@@ -23,8 +23,8 @@ from training.evaluation import (
 )
 from training.evaluation import models as candidates
 from training.report.terminal import Outcome
-from zoo import dataset_name, finding
-from zoo.posterior import POSTERIORS, Posterior
+from zoo import conformal, dataset_name, finding
+from zoo.posterior import POSTERIORS, Posterior, Scaler
 from zoo.posterior.base import joined_splits
 
 # What an evaluation writes into its folder.
@@ -47,12 +47,15 @@ class Settings:
         suite: A key of `training.evaluation.suites.SUITES`, or None.
         exclude_seen: Whether to leave out images that one of the models was trained on,
             where its training recorded them.
-        adapt: Name of a data set to whose validation images posteriors adapt that have
-            not yet, or to whose training images where they are fitted to what the
-            weights know, as `laplace` is; by default the first one of `dataset`.
+        adapt: Name of a data set to whose validation images decisions adapt and
+            posteriors that have not yet, or to whose training images where they are
+            fitted to what the weights know, as `laplace` is; by default the first one
+            of `dataset`.
         calibrate: Gives each model a temperature too, and says what posteriors adapt to
             in place of these validation images: `"validation"`, a number of training
             images, or the name of a data set, for its test images.
+        decision: Names of decisions that each model gets, such as `"aps_90"`; see
+            `zoo.conformal.named`.
         num_samples: The ensemble sizes.
         limit: Maximal number of images of each set.
         selection: `"stratified"`, of each class its share, or `"first"`. By default
@@ -83,6 +86,7 @@ class Settings:
     exclude_seen: bool = False
     adapt: str | None = None
     calibrate: str | None = None
+    decision: Sequence[str] = ()
     num_samples: Sequence[int] = (1, 2, 5, 10, 30, 50)
     limit: int | None = None
     selection: str | None = None
@@ -189,6 +193,7 @@ def run(settings: Settings) -> Outcome:
         calibration=calibration,
         left_out=left_out,
         train=train,
+        decide=list(dict.fromkeys(settings.decision)),
     )
     missing = [*missing, *left_out, *_mixed(rows)]
     rows += aggregates(rows, settings.reference)
@@ -242,6 +247,8 @@ def _choose(settings):
     names = [name for pattern in settings.dataset for name in data.expand(pattern)]
     ood = list(dict.fromkeys(settings.ood))
     loading.check_names([*names, *ood])  # Before models are loaded.
+    for decision in settings.decision:
+        conformal.named(decision)
     models = candidates.load(
         settings.model,
         settings.weights or (),
@@ -274,18 +281,19 @@ def _choose(settings):
     adapt = None
     if settings.calibrate:
         adapt = names[0], settings.calibrate
-    elif "validation" in _needed(models):
+    elif settings.decision or "validation" in _needed(models):
         adapt = settings.adapt or names[0], "validation"
     return models, names, ood, adapt, missing
 
 
 def _with_posteriors(models, kind, num_samples):
-    """Adds `model@kind` for each model that is not of that kind."""
+    """Adds `model@kind` for each model that is not of that kind; no scaler of one."""
     make = POSTERIORS[kind]
+    alike = Scaler if issubclass(make, Scaler) else make
     added = {
         f"{name}@{kind}": make.from_models([model], num_samples)
         for name, model in models.items()
-        if not isinstance(model, make)
+        if not isinstance(model, alike)
     }
     return {**models, **{k: v for k, v in added.items() if k not in models}}
 

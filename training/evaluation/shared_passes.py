@@ -48,7 +48,8 @@ class Candidate:
         found = scaling.fit(self.scalers[name], stored, self.asked[name])
         self.learned[name] = found
         for size, values in found.items():
-            text = ", ".join(f"{k} {np.round(v, 3)}" for k, v in values.items())
+            single = {k: v for k, v in values.items() if not np.ndim(v)}
+            text = ", ".join(f"{k} {v:.3f}" for k, v in single.items()) or "fitted"
             logging.info("%s at N = %d: %s", name, size, text)
 
 

@@ -10,6 +10,7 @@ from training.data import fingerprint
 from training.evaluation import (
     adaptation,
     class_names,
+    decisions,
     evaluate,
     predictions,
     scaling,
@@ -19,6 +20,7 @@ from training.evaluation import ood as detect
 from training.evaluation.sampling import check_sizes
 from training.progress import track
 from zoo.posterior import Posterior, Scaler
+from zoo.posterior.base import joined_splits
 from zoo.posterior.scaler import NoBestFitError
 
 
@@ -33,6 +35,7 @@ def evaluate_all(
     calibration=None,
     left_out: list[str] | None = None,
     train=None,
+    decide: Sequence[str] = (),
 ) -> list[dict]:
     """Evaluates any number of models on any number of data sets, and can be resumed.
 
@@ -54,18 +57,31 @@ def evaluate_all(
         calibration: A data set, of neither training nor test images, that posteriors
             adapt to which have not yet. A scaler, such as a temperature, is fitted to
             stored predictions for each ensemble size, and takes no passes of its own.
-        left_out: Gets a line for each posterior that nothing fits best.
+        left_out: Gets a line for each posterior that nothing fits best, and for each
+            decision that nothing can promise.
         train: The training images, for posteriors that are fitted to these.
+        decide: Names of decisions, which each model gets for each ensemble size; see
+            `zoo.conformal.named`. They adapt to `calibration`, or to a half of it where
+            posteriors adapt to the other.
 
     Returns:
-        Rows as those of `evaluate`, data set by data set, then those of
-        `training.evaluation.ood`.
+        Rows as those of `evaluate` and of the decisions, data set by data set, then
+        those of `training.evaluation.ood`.
 
     Raises:
         ValueError: If something does not fit together, there is nothing to adapt to,
             or every model is left out.
     """
     sizes = check_sizes(num_samples)
+    if decide and calibration is None:
+        raise ValueError(
+            "Decisions adapt to labeled images; give some. Received: calibration=None, "
+            f"decide={decide}"
+        )
+    to_decide = calibration
+    unfitted = [m for m in models.values() if not getattr(m, "is_adapted", True)]
+    if decide and "validation" in joined_splits(unfitted):
+        calibration, to_decide = adaptation.halves(calibration)
     given = {"train": train, "validation": calibration}
     models, failed = _adapted(models, given, seed, batch_size)
     members = shared_passes.group(models, sizes, seed, batch_size)
@@ -74,10 +90,14 @@ def evaluate_all(
         store = _Store(members, folder, progress, len(datasets) + len(ood))
         if any(member.unfitted for member in members):
             failed += store.fit(calibration)
+        if decide:
+            failed += store.decide(to_decide, decide, seed)
         for dataset in datasets:
             for name, of, stored in store(dataset):
                 inside.setdefault(name, stored)
-                found += evaluate.rows(stored, sizes=of)
+                rows = evaluate.rows(stored, sizes=of)
+                decided = store.decided.get(name, {})
+                found += [*rows, *decisions.rows(rows, decided, stored)]
         for dataset in ood:
             for name, of, stored in store(dataset, labeled=False):
                 found += detect.rows(inside[name], stored, of)
@@ -124,6 +144,7 @@ class _Store:
         self.members, self.folder, self.progress = members, folder, progress
         self.left = num_datasets
         self.known = {}  # By the name of a data set, what it is.
+        self.decided = {}  # By those of a model and a decision, that for each size.
 
     def fit(self, dataset):
         """Fits the scalers that are not; returns a line for each that cannot be."""
@@ -136,6 +157,19 @@ class _Store:
                 except NoBestFitError as error:
                     left_out.append(_said(name, error))
         self.members = [m for m in self.members if m.sizes or m.learned]
+        return left_out
+
+    def decide(self, dataset, names, seed):
+        """Adapts decisions of all models; returns a line for each that cannot be."""
+        self.left += 1
+        left_out = []
+        for model, sizes, stored in self(dataset):
+            own = self.decided[model] = {}
+            for name in names:
+                try:
+                    own[name] = decisions.fit(name, stored, sizes, seed)
+                except NoBestFitError as error:
+                    left_out.append(_said(f"{name} of {model}", error))
         return left_out
 
     def __call__(self, dataset, labeled=True):

@@ -11,6 +11,7 @@ from keras import ops
 
 from training.export import parity
 from zoo import predictive
+from zoo.conformal import Decision
 from zoo.posterior import Posterior
 from zoo.posterior.base import never_empty
 from zoo.posterior.monte_carlo import as_posterior
@@ -55,6 +56,34 @@ def posterior_of(model: keras.Model | Posterior, num_samples: int) -> Posterior:
     return posterior.settled()
 
 
+def check_decision(decision: Decision | None):
+    """Checks that a decision is one for an export.
+
+    Raises:
+        ValueError: If it has not adapted yet, or draws.
+    """
+    check_draws(decision)
+    if decision is not None and not decision.is_adapted:
+        raise ValueError(
+            "The decision promises nothing before it has seen labeled images: call its "
+            f"`adapt`. Received: decision={decision.name}"
+        )
+
+
+def check_draws(decision: Decision | None):
+    """Checks that a decision is a function of the probabilities.
+
+    Raises:
+        ValueError: If it draws.
+    """
+    if decision is not None and decision.draws:
+        raise ValueError(
+            "A randomized decision gives one image now this set and now that one, and "
+            "is not exported; the same without draws has the same promise. Received: "
+            f"decision={decision.name}"
+        )
+
+
 def probabilities(posterior: Posterior, images, seed=None):
     """Returns the mean probabilities, in as few operators as it takes.
 
@@ -71,7 +100,9 @@ def probabilities(posterior: Posterior, images, seed=None):
     return predictive.probs(logits)
 
 
-def write_checked(posterior, path, write, tolerance, overwrite, images) -> dict:
+def write_checked(
+    posterior, path, write, tolerance, overwrite, images, decision=None
+) -> dict:
     """Writes an export, compares it with the posterior, and keeps it if it agrees.
 
     Args:
@@ -82,6 +113,7 @@ def write_checked(posterior, path, write, tolerance, overwrite, images) -> dict:
         overwrite: Whether to replace what lies at `path`.
         images: At least two images for the check, of shape `(count, height, width,
             channels)`; if None, noise.
+        decision: What is exported with it, if anything.
 
     Returns:
         As `export_saved_model`.
@@ -89,13 +121,14 @@ def write_checked(posterior, path, write, tolerance, overwrite, images) -> dict:
     start, path = time.perf_counter(), pathlib.Path(path)
     images = parity.check_images(images, posterior.image_shape)
     with _replacing(path, overwrite) as target:
-        report = parity.check(posterior, write(target), images, tolerance)
+        report = parity.check(posterior, write(target), images, tolerance, decision)
     files = [file for file in (path, *path.rglob("*")) if file.is_file()]
     return {
         "path": str(path),
         "bytes": sum(file.stat().st_size for file in files),
         "num_samples": posterior.num_samples,
         "classes": posterior.classes,
+        "promise": dict([decision.promise]) if decision is not None else {},
         **report,
         "seconds": round(time.perf_counter() - start, 1),
     }

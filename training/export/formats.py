@@ -7,6 +7,7 @@ import keras
 
 from training import data
 from training.export import litert, onnx, saved_model, serving
+from zoo.conformal import Decision
 from zoo.posterior import Posterior
 from zoo.posterior.monte_carlo import as_posterior
 
@@ -36,6 +37,7 @@ def export_as(
     path: str,
     options: dict,
     name: str = "",
+    decision: Decision | None = None,
 ) -> dict:
     """Exports a model in a format.
 
@@ -45,6 +47,7 @@ def export_as(
         path: What to write.
         options: By name; without one, the default of the format.
         name: Name of the model or of its file, for a server.
+        decision: What is exported with it, if anything.
 
     Returns:
         What `training.export.export_saved_model` returns.
@@ -53,6 +56,9 @@ def export_as(
         ValueError: If an option is of another format, or the export fails.
     """
     check_options(kind, options)
+    if decision is not None:
+        check_options(kind, ["decision"])
+        options = {**options, "decision": decision}
     if kind == "serving":  # The name on the server is without the tag.
         name = pathlib.PurePath(name.partition("@")[0]).stem
         return serving.export_version(model, path, name=name, **options)
@@ -75,18 +81,23 @@ def describe(report: dict) -> str:
     """Returns what an export says about itself, in a line."""
     classes = report["classes"]
     named = f"{len(classes)} names of classes" if classes else "no names of classes"
+    promised = [
+        f", {name}={value:g} promised" for name, value in report["promise"].items()
+    ]
     return (
         f"{report['path']}: {report['bytes'] / 1e6:.2f} MB, num_samples="
-        f"{report['num_samples']}, {named}. Probabilities differ from Keras by "
-        f"{report['max_difference']:.1e} at most (allowed: {report['tolerance']:g}), "
+        f"{report['num_samples']}, {named}{''.join(promised)}. Probabilities differ "
+        f"from Keras by {report['max_difference']:.1e} at most (allowed: "
+        f"{report['tolerance']:g}), "
         f"at batch sizes {' and '.join(map(str, report['batch_sizes']))}."
     )
 
 
 OPTIONS = {
-    "saved_model": ("num_samples", "overwrite"),
-    "serving": ("num_samples",),
+    "saved_model": ("num_samples", "overwrite", "decision"),
+    "serving": ("num_samples", "decision"),
     "tflite": (
+        "decision",
         *("num_samples", "overwrite", "quantization", "calibration"),
         *("calibration_count", "input_dtype"),
     ),

@@ -17,6 +17,7 @@ from training import data
 from training.data import loading
 from training.data.readers import label_files
 from training.export import checked, flatbuffer, parity, saved_model
+from zoo.conformal import Decision
 from zoo.posterior import Posterior
 
 DTYPES = ("float32", "uint8")
@@ -36,6 +37,7 @@ def export_tflite(
     images=None,
     calibration=None,
     input_dtype: str = "float32",
+    decision: Decision | None = None,
 ) -> dict:
     """Exports a model for LiteRT, of built-in operators alone, and checks its parity.
 
@@ -60,6 +62,8 @@ def export_tflite(
             `(count, height, width, channels)`; they fix the ranges of activations.
         input_dtype: Type of `images`: `"float32"`, or `"uint8"`, as cameras and
             decoders give pixels.
+        decision: What is decided from the probabilities, in float32 alone; it adds the
+            outputs that `export_saved_model` says.
 
     Returns:
         As `export_saved_model`.
@@ -69,6 +73,13 @@ def export_tflite(
         FileExistsError: If something lies at `path`.
     """
     _check(quantization, calibration, input_dtype)
+    checked.check_decision(decision)
+    if decision is not None and quantization:
+        raise ValueError(
+            "The promise of a decision is of the probabilities that it has adapted to, "
+            "and quantized weights have others; export it in float32. Received: "
+            f"quantization={quantization}, decision={decision.name}"
+        )
     posterior = checked.posterior_of(model, num_samples)
     check_precision(posterior)
     if calibration is not None:
@@ -80,7 +91,7 @@ def export_tflite(
 
     def write(target):
         folder = target.parent / "saved_model"
-        function = _device_function(posterior, input_dtype)
+        function = _device_function(posterior, input_dtype, decision)
         saved_model.save({"serving_default": function}, folder)
         inputs = _inputs(function, calibration)
         target.write_bytes(_convert(folder, quantization, inputs))
@@ -88,7 +99,9 @@ def export_tflite(
         return parity.tflite_runner(target)
 
     tolerance = parity.TOLERANCES[quantization]
-    return checked.write_checked(posterior, path, write, tolerance, overwrite, images)
+    return checked.write_checked(
+        posterior, path, write, tolerance, overwrite, images, decision
+    )
 
 
 def calibration_images(
@@ -171,14 +184,17 @@ def _draws_kernel(layer):
     return isinstance(layer, GaussianKernel)
 
 
-def _device_function(posterior, input_dtype):
+def _device_function(posterior, input_dtype, decision):
     specs = [saved_model.spec(posterior, input_dtype)]
     if posterior.draws:
         specs += saved_model.scalars("seed")
 
     def classify(images, seed=None):
         images = ops.cast(images, "float32")
-        return {"probabilities": checked.probabilities(posterior, images, seed)}
+        found = {"probabilities": checked.probabilities(posterior, images, seed)}
+        if decision is not None:
+            found |= decision.summary(found["probabilities"])
+        return found
 
     return tf.function(classify, specs)
 

@@ -132,6 +132,6 @@ def _runner(path) -> parity.Runner:
         raise ValueError(f"its graph takes more than the images: {', '.join(names)}")
 
     def run(images, seed):
-        return session.run([_OUTPUT], {names[0]: images})[0]
+        return {_OUTPUT: session.run([_OUTPUT], {names[0]: images})[0]}
 
     return run

@@ -16,11 +16,11 @@ TOLERANCES = {None: 1e-4, "float16": 0.02, "dynamic": 0.2, "int8": 0.5}
 _VISIBLE = 1e-3
 _CALLS = 30
 
-# From images and a seed to mean probabilities.
-Runner = Callable[[np.ndarray, int], np.ndarray]
+# From images and a seed to outputs, among them the mean `probabilities`.
+Runner = Callable[[np.ndarray, int], dict[str, np.ndarray]]
 
 
-def check(posterior, run: Runner, images, tolerance: float) -> dict:
+def check(posterior, run: Runner, images, tolerance: float, decision=None) -> dict:
     """Compares an export with the posterior, at two batch sizes and for two seeds.
 
     Args:
@@ -28,19 +28,22 @@ def check(posterior, run: Runner, images, tolerance: float) -> dict:
         run: Runs the export.
         images: Array of shape `(count, height, width, channels)`.
         tolerance: The largest difference of a probability.
+        decision: What was exported with it, if anything.
 
     Returns:
         `max_difference`, `tolerance` and `batch_sizes`.
 
     Raises:
-        ValueError: If the probabilities differ by more.
+        ValueError: If the probabilities differ by more, or the decisions.
     """
     whole, largest, outputs = len(images), 0.0, {}
     # Samples do not depend on the batch: those of one image are in those of all, and
     # for another batch size Keras would trace the model once more.
     references = {seed: expected(posterior, images, seed) for seed in (1, 2)}
     for seed, size in ((1, whole), (1, 1), (2, 1)):
-        outputs[seed] = run(images[:size], seed)
+        found = run(images[:size], seed)
+        outputs[seed] = found["probabilities"]
+        check_decision(decision, found)
         difference = np.max(np.abs(outputs[seed] - references[seed][:size]))
         largest = float(np.maximum(largest, difference))  # NaN if one is.
         mass = np.sum(outputs[seed], axis=-1)
@@ -55,6 +58,27 @@ def check(posterior, run: Runner, images, tolerance: float) -> dict:
         raise ValueError("The exported model ignores its seed, so it was not kept.")
     sizes = (1, whole)
     return {"max_difference": largest, "tolerance": tolerance, "batch_sizes": sizes}
+
+
+def check_decision(decision, outputs):
+    """Checks what an export has decided from its own probabilities.
+
+    Args:
+        decision: An adapted decision, or None.
+        outputs: What came out, by name.
+
+    Raises:
+        ValueError: If it is not what the decision says.
+    """
+    if decision is None:
+        return
+    for name, value in decision.summary(outputs["probabilities"]).items():
+        wanted, found = keras.ops.convert_to_numpy(value), outputs[name]
+        if found.dtype != wanted.dtype or not np.array_equal(found, wanted):
+            raise ValueError(
+                "The exported model decides otherwise than Keras, so it was not kept. "
+                f"Received: {name}={found[0]} in place of {wanted[0]}"
+            )
 
 
 def expected(posterior, images, seed: int) -> np.ndarray:
@@ -111,7 +135,8 @@ def saved_model_runner(path: str | os.PathLike, num_samples: int) -> Runner:
     signatures = loaded.signatures
 
     def serve(images):
-        return signatures["serving_default"](images=images)["probabilities"].numpy()
+        outputs = signatures["serving_default"](images=images)
+        return {name: value.numpy() for name, value in outputs.items()}
 
     def serve_otherwise(images):
         pixels = tf.cast(images, tf.uint8)
@@ -124,8 +149,9 @@ def saved_model_runner(path: str | os.PathLike, num_samples: int) -> Runner:
         first = serve(images)
         others = [o["probabilities"].numpy() for o in serve_otherwise(images)]
         if "sample" not in signatures:
-            agree = [np.abs(first - other) <= TOLERANCES[None] for other in others]
-            return np.where(np.all(agree, axis=0), first, np.nan)
+            probs = first["probabilities"]
+            agree = [np.abs(probs - other) <= TOLERANCES[None] for other in others]
+            return {**first, "probabilities": np.where(np.all(agree, 0), probs, np.nan)}
         outputs, others = (
             signatures["sample"](
                 images=tf.constant(images),
@@ -137,9 +163,10 @@ def saved_model_runner(path: str | os.PathLike, num_samples: int) -> Runner:
         # The samples of an ensemble differ, and need not be drawn.
         varies = np.max(np.abs(outputs["samples"] - others["samples"])) > _VISIBLE
         repeats = (serve(images) for _ in range(_CALLS))  # Few masks can coincide.
-        if varies and all(np.array_equal(first, again) for again in repeats):
+        name = "probabilities"
+        if varies and all(np.array_equal(first[name], r[name]) for r in repeats):
             raise ValueError("Two calls of the exported model draw the same noise.")
-        return outputs["probabilities"].numpy()
+        return {name: value.numpy() for name, value in outputs.items()}
 
     return run
 
@@ -161,7 +188,7 @@ def tflite_runner(path: str | os.PathLike, num_threads: int | None = None) -> Ru
         inputs = {"seed": np.array(seed, "int32")} if "seed" in details else {}
         images = images.astype(details["images"]["dtype"])
         try:
-            return signature(images=images, **inputs)["probabilities"]
+            return signature(images=images, **inputs)
         except RuntimeError as error:  # A kernel that was given what it cannot do.
             raise ValueError(f"LiteRT cannot run the model: {error}") from error
 

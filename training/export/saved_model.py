@@ -9,8 +9,9 @@ from keras import ops
 from layers import keras_internals
 from training.data.readers import label_files
 from training.export import encoded_images, parity
-from training.export.checked import posterior_of, write_checked
+from training.export.checked import check_decision, posterior_of, write_checked
 from zoo import predictive
+from zoo.conformal import Decision
 from zoo.posterior import Posterior
 
 
@@ -20,6 +21,7 @@ def export_saved_model(
     num_samples: int = 10,
     overwrite: bool = False,
     images=None,
+    decision: Decision | None = None,
 ) -> dict:
     """Exports a model for TensorFlow Serving and checks its parity with Keras.
 
@@ -33,6 +35,10 @@ def export_saved_model(
     `seed`, int32 scalars. It also gives the `samples`, probabilities of shape
     `(num_samples, batch, num_classes)`, and the same ones for the same seed.
 
+    With a decision all signatures also give the `prediction_set`, booleans of shape
+    `(batch, num_classes)`, its `set_size`, and what is promised of all images, under
+    its name: `coverage` or `risk`.
+
     Args:
         model: From images to logits; or a posterior, whose samples are those of its
             own. The signature `sample` gives all or the first of them.
@@ -42,28 +48,31 @@ def export_saved_model(
         overwrite: Whether to replace what lies at `path`.
         images: At least two images for the check, of shape `(count, height, width,
             channels)`; random ones by default.
+        decision: What is decided from the probabilities, adapted to those of the model
+            at this number of passes; see `zoo.conformal`.
 
     Returns:
-        `path`, `bytes`, `num_samples`, `classes`, `max_difference`, `tolerance`,
-        `batch_sizes` and `seconds`.
+        `path`, `bytes`, `num_samples`, `classes`, `promise`, `max_difference`,
+        `tolerance`, `batch_sizes` and `seconds`.
 
     Raises:
         ValueError: If the model cannot be exported, or the export differs from it.
         FileExistsError: If something lies at `path`.
     """
     posterior = posterior_of(model, num_samples)
+    check_decision(decision)
 
     def write(target):
-        save(functions(posterior), target)
+        save(functions(posterior, decision), target)
         label_files.write(target, posterior.classes)
         return parity.saved_model_runner(target, posterior.num_samples)
 
     return write_checked(
-        posterior, path, write, parity.TOLERANCES[None], overwrite, images
+        posterior, path, write, parity.TOLERANCES[None], overwrite, images, decision
     )
 
 
-def functions(posterior) -> dict:
+def functions(posterior, decision=None) -> dict:
     """Returns the signatures of a posterior by their names.
 
     `serving_default` takes float32 pixels, `serve_uint8` bytes, and `serve_encoded`,
@@ -72,11 +81,12 @@ def functions(posterior) -> dict:
 
     Args:
         posterior: A `zoo.posterior.Posterior`.
+        decision: A `zoo.conformal.Decision`, or None.
 
     Returns:
         Functions of TensorFlow.
     """
-    sample, draw = _samplers(posterior)
+    sample, draw = _samplers(posterior, decision)
     stochastic = posterior.draws
 
     def serve(images):
@@ -102,7 +112,7 @@ def functions(posterior) -> dict:
     return signatures
 
 
-def _samplers(posterior):
+def _samplers(posterior, decision):
     """Returns the signature `sample` and what all signatures share."""
     images, scalars_ = spec(posterior), scalars("num_samples", "seed")
 
@@ -117,7 +127,7 @@ def _samplers(posterior):
                 images = tf.identity(images)
         logits = posterior.first(images, seed, offset, num_samples)
         keras_internals.clear_losses(posterior)  # They are tensors of the graph.
-        found = _outputs(logits, posterior.classes)
+        found = _outputs(logits, posterior.classes, decision)
         return {**found, "samples": ops.softmax(logits, axis=-1)}
 
     @tf.function(input_signature=[images, *scalars_])
@@ -138,7 +148,7 @@ def scalars(*names: str) -> list[tf.TensorSpec]:
 
 
 @tf.autograph.experimental.do_not_convert  # It branches on no tensor.
-def _outputs(logits, classes):
+def _outputs(logits, classes, decision):
     probs = predictive.probs(logits)
     found = {
         "probabilities": probs,
@@ -147,6 +157,8 @@ def _outputs(logits, classes):
         "entropy": predictive.entropy(logits),
         "mutual_information": predictive.mutual_information(logits),
     }
+    if decision is not None:
+        found |= decision.summary(probs)
     if classes:
         found["class_name"] = tf.gather(tf.constant(classes), found["label"])
     return found

@@ -12,6 +12,7 @@ import shutil
 import keras
 
 from training.export import checked, parity, saved_model, warmup
+from zoo.conformal import Decision
 from zoo.posterior import Posterior
 from zoo.storage import files
 
@@ -29,6 +30,7 @@ def export_version(
     num_samples: int = 10,
     name: str | None = None,
     images=None,
+    decision: Decision | None = None,
 ) -> dict:
     """Adds the next version of a model to the folder of a server.
 
@@ -45,6 +47,7 @@ def export_version(
         name: By which clients call the model; by default the model's, without the tag.
         images: At least two images for the check and the warm-up, of shape `(count,
             height, width, channels)`; random ones by default.
+        decision: As of `training.export.export_saved_model`.
 
     Returns:
         As `training.export.export_saved_model`, with `name` and `version`.
@@ -68,7 +71,7 @@ def export_version(
         path = root / name / str(_last_version(root / name) + 1)
         with files.replacing(path) as folder:
             report = saved_model.export_saved_model(
-                posterior, folder, num_samples, images=images
+                posterior, folder, num_samples, images=images, decision=decision
             )
             images = parity.check_images(images, posterior.image_shape)
             warmup.write(folder, name, images, report["num_samples"])

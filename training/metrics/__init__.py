@@ -4,8 +4,9 @@ Those in `CLASSIFICATION` take `(probs, labels)`: probabilities of the shape
 `(examples, num_classes)`, which may be a memory map as it is read in chunks, and
 labels, integers in `[0, num_classes)`, of the shape `(examples,)`. Means run over all
 examples at once, never over batches, and are computed in float64. For a model that
-samples, `probs` is the mean of the sampled probabilities. Those in `DETECTION` take
-`(scores_in, scores_out)`, those in `SEQUENCES` the probabilities of frames.
+samples, `probs` is the mean of the sampled probabilities. Those in `SETS` take
+`(sets, labels)`, those in `DETECTION` `(scores_in, scores_out)`, those in `SEQUENCES`
+the probabilities of frames.
 `docs/metrics.md` has all formulas.
 
 `keras_metrics` has the same for `compile`.
@@ -55,9 +56,15 @@ from training.metrics.scores import top_k as top_k
 from training.metrics.sequences import cec as cec
 from training.metrics.sequences import consistency as consistency
 from training.metrics.sequences import flip_rate as flip_rate
+from training.metrics.sets import answered as answered
+from training.metrics.sets import class_coverage as class_coverage
+from training.metrics.sets import coverage as coverage
+from training.metrics.sets import risk as risk
+from training.metrics.sets import set_size as set_size
 from training.metrics.table import CARD as CARD
 from training.metrics.table import CLASSIFICATION as CLASSIFICATION
 from training.metrics.table import DETECTION as DETECTION
 from training.metrics.table import METRICS as METRICS
 from training.metrics.table import SEQUENCES as SEQUENCES
+from training.metrics.table import SETS as SETS
 from training.metrics.table import Metric as Metric

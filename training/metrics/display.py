@@ -4,19 +4,20 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from training.metrics.table import DETECTION, METRICS, Metric
+from training.metrics.table import DETECTION, METRICS, SETS, Metric
 
 
 def heading(metric: str) -> str:
     """Returns the words for a metric, with its unit; the name itself if unknown."""
     if metric in METRICS:
         return METRICS[metric].heading
-    # Some name a score or a reference too: auroc/mutual_information, mce/resnet20.
+    # Some name a score, a decision or a reference too: auroc/entropy, coverage/aps_90.
     stem, slash, other = metric.partition("/")
     if slash and stem in METRICS:
         name, space, unit = METRICS[stem].heading.partition(" (")
-        by = f" by {other.replace('_', ' ')}" if stem in DETECTION else f" to {other}"
-        return f"{name}{by}{space}{unit}"
+        words = "by" if stem in DETECTION else "of" if stem in SETS else "to"
+        other = other.replace("_", " ") if stem in DETECTION else other
+        return f"{name} {words} {other}{space}{unit}"
     return metric
 
 

@@ -38,7 +38,7 @@ def rows(probs) -> Iterator[tuple[int, np.ndarray]]:
     step = max(1, _CHUNK // num_classes)
     for start in range(0, count, step):
         part = np.asarray(probs[start : start + step]).astype("float64")
-        _check_probs(part, start)
+        outputs.check_probs(part, f" (from example {start} on)" if start else "")
         yield start, part
 
 
@@ -76,20 +76,3 @@ def check_shape(probs) -> tuple[int, int]:
             f"probs.shape={shape}"
         )
     return math.prod(shape[:-1]), shape[-1]
-
-
-def _check_probs(part, start):
-    place = f" (from example {start} on)" if start else ""
-    if bad := np.count_nonzero(~np.isfinite(part).all(axis=1)):
-        raise ValueError(
-            f"`probs` must be finite. Received: NaN or infinity in {bad} of "
-            f"{len(part)} examples{place}"
-        )
-    sums = part.sum(axis=1)
-    if part.min() < 0 or np.abs(sums - 1).max() > 1e-3:
-        raise ValueError(
-            "`probs` must be probabilities, which are not negative and sum to one; "
-            "apply a softmax to logits. Received: values from "
-            f"{part.min():.4g} to {part.max():.4g}, sums from {sums.min():.4g} to "
-            f"{sums.max():.4g}{place}"
-        )

@@ -4,7 +4,7 @@ import dataclasses
 import fnmatch
 from collections.abc import Callable
 
-from training.metrics import calibration, certainty, detection, ranking, scores
+from training.metrics import calibration, certainty, detection, ranking, scores, sets
 from training.metrics import sequences as frames
 from zoo.publishing.results import CardMetrics
 
@@ -14,11 +14,12 @@ class Metric:
     """A metric, and how it is shown.
 
     Attributes:
-        name: In rows. That of a row may go on with a slash and the name of a score or
-            of a reference, such as `auroc/entropy`.
+        name: In rows. That of a row may go on with a slash and the name of a score, of
+            a reference or of a decision, such as `auroc/entropy`.
         heading: Words, with the unit that values are shown in.
-        function: Function of `(probs, labels)`, `(scores_in, scores_out)` or `(probs,)`
-            of sequences; None for what is computed from other rows.
+        function: Function of `(probs, labels)`, `(sets, labels)`, `(scores_in,
+            scores_out)` or `(probs,)` of sequences; None for what is computed from
+            other rows.
         factor: From a value to the unit of the heading.
         digits: Decimals that are shown.
         better: 1 if more is better, -1 if less is, 0 if neither can be said.
@@ -156,6 +157,45 @@ _CLASSIFICATION = (
     _share("aurc", "AURC (%)", ranking.aurc, better=-1),
     Metric("raulc", "rAULC", ranking.raulc, better=1),
 )
+# Of (sets, labels); the name behind a slash is that of the decision.
+_SETS = (
+    _share(
+        "coverage",
+        "Coverage (%)",
+        sets.coverage,
+        better=1,
+        meaning="sets that have the true class in them",
+    ),
+    Metric(
+        "set_size",
+        "Set size",
+        sets.set_size,
+        digits=3,
+        better=-1,
+        meaning="classes in a set",
+    ),
+    _share(
+        "class_coverage",
+        "Lowest class coverage (%)",
+        sets.class_coverage,
+        better=1,
+        meaning="the same of the class that is covered the least",
+    ),
+    _share(
+        "answered",
+        "Answered (%)",
+        sets.answered,
+        better=1,
+        meaning="sets that are not empty",
+    ),
+    _share(
+        "risk",
+        "Risk (%)",
+        sets.risk,
+        better=-1,
+        meaning="wrong ones among the sets that are not empty",
+    ),
+)
 # Of (scores_in, scores_out); the name behind a slash is that of the score.
 _DETECTION = (
     _share("auroc", "AUROC (%)", detection.auroc, better=1, card="auroc/entropy"),
@@ -184,7 +224,7 @@ _AGGREGATES = (
 # All metrics by name.
 METRICS = {
     metric.name: metric
-    for metric in (*_CLASSIFICATION, *_DETECTION, *_SEQUENCES, *_AGGREGATES)
+    for metric in (*_CLASSIFICATION, *_SETS, *_DETECTION, *_SEQUENCES, *_AGGREGATES)
 }
 MAIN = tuple(name for name, metric in METRICS.items() if metric.main)
 DRAWN = tuple(name for name, metric in METRICS.items() if metric.drawn)
@@ -198,6 +238,7 @@ def _functions(rows) -> dict[str, Callable]:
 
 
 CLASSIFICATION = _functions(_CLASSIFICATION)
+SETS = _functions(_SETS)
 DETECTION = _functions(_DETECTION)
 SEQUENCES = _functions(_SEQUENCES)
 

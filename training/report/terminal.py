@@ -1,6 +1,7 @@
 """What comes out of an evaluation, and how a terminal shows it."""
 
 import dataclasses
+import math
 import pathlib
 import statistics
 import sys
@@ -8,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from training import report
 from training.metrics import METRICS, display
-from training.metrics.table import MAIN
+from training.metrics.table import MAIN, SETS
 from zoo import dataset_name
 
 
@@ -48,6 +49,42 @@ def by_severity(rows: Iterable[Mapping]) -> list[list[str]]:
     return lines
 
 
+def by_decision(rows: Iterable[Mapping]) -> list[list[str]]:
+    """Returns a table of what decisions are worth, on clean and on corrupted sets.
+
+    Args:
+        rows: Rows of an evaluation.
+
+    Returns:
+        A heading and lines of the clean data set, the model, passes, severity (0 is the
+        clean set), the decision and the medians of its metrics over the corruptions;
+        nothing without decisions. The column of data sets is left out if there is only
+        one.
+    """
+    groups = {}
+    for row in rows:
+        name = dataset_name.parse(row["dataset"])
+        metric, _, decision = row["metric"].partition("/")
+        if decision and metric in SETS and name.kind in ("clean", "corruption"):
+            line = str(name.clean), row["model"], row["num_samples"], decision
+            values = groups.setdefault((*line, int(name.amount)), {})
+            values.setdefault(metric, []).append(row["value"])
+    if not groups:
+        return []
+    several = len({base for base, *_ in groups}) > 1
+    words = ["Dataset"] * several + ["Model", "N", "Decision", "Severity"]
+    lines = [[*words, *map(display.heading, SETS)]]
+    for (base, *numbers), values in sorted(groups.items()):
+        medians = [_median(metric, values[metric]) for metric in SETS]
+        lines.append([base] * several + [*map(str, numbers), *medians])
+    return lines
+
+
+def _median(metric, values):
+    values = [value for value in values if not math.isnan(value)]
+    return display.number(metric, statistics.median(values) if values else math.nan)
+
+
 @dataclasses.dataclass(frozen=True)
 class Outcome:
     """The results of an evaluation, and the files that it wrote.
@@ -76,6 +113,8 @@ class Outcome:
         heading, *lines = by_severity(self.rows)
         if lines:
             terminal.print(_table("Medians over the corruptions", heading, lines))
+        if decided := by_decision(self.rows):
+            terminal.print(_table("Decisions", *decided[:1], decided[1:]))
         for text in self.missing:
             print(f"Left out: {text}.")
         for text in self.deviations:

@@ -2,10 +2,13 @@
 
 from zoo.posterior.base import Posterior as Posterior
 from zoo.posterior.deep_ensemble import DeepEnsemble as DeepEnsemble
+from zoo.posterior.dirichlet import Dirichlet as Dirichlet
+from zoo.posterior.isotonic import Isotonic as Isotonic
 from zoo.posterior.laplace import Laplace as Laplace
 from zoo.posterior.monte_carlo import MonteCarlo as MonteCarlo
 from zoo.posterior.scaler import Scaler as Scaler
 from zoo.posterior.temperature import Temperature as Temperature
+from zoo.posterior.vector import Vector as Vector
 
 # What `model@name` means; see `Posterior.from_models`.
 POSTERIORS = {
@@ -13,4 +16,7 @@ POSTERIORS = {
     "ensemble": DeepEnsemble,
     "temperature": Temperature,
     "laplace": Laplace,
+    "vector": Vector,
+    "dirichlet": Dirichlet,
+    "isotonic": Isotonic,
 }

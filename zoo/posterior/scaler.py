@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 import layers
-from zoo import predictive
+from zoo import outputs, predictive
 from zoo.posterior import examples
 from zoo.posterior.base import SPLITS, Posterior, joined_splits
 from zoo.posterior.deep_ensemble import DeepEnsemble
@@ -148,17 +148,85 @@ class Scaler(Posterior):
         self.assign(self.fit(logits, labels))
 
     def get_config(self):
-        posterior = keras.saving.serialize_keras_object(self.posterior)
-        own = {"posterior": posterior, "is_fitted": self._is_fitted}
+        values = {k: ops.convert_to_numpy(v).tolist() for k, v in self.values().items()}
+        own = {
+            "posterior": keras.saving.serialize_keras_object(self.posterior),
+            "is_fitted": self._is_fitted,
+            "values": values,
+        }
         return {**super().get_config(), **own}
 
     @classmethod
     def from_config(cls, config):
-        arguments = {key: v for key, v in config.items() if key != "is_fitted"}
+        own = {"is_fitted", "values"}
+        arguments = {key: v for key, v in config.items() if key not in own}
         posterior = keras.saving.deserialize_keras_object(config["posterior"])
         made = cls(**{**arguments, "posterior": posterior})
-        made._is_fitted = config.get("is_fitted", made._is_fitted)
+        is_fitted = config.get("is_fitted", made._is_fitted)
+        made.assign({**made.values(), **config.get("values", {})})
+        made._is_fitted = is_fitted
         return made
+
+    def add_learned(self, name: str, start):
+        """Returns a new float32 weight for what `fit` learns, which is not trained.
+
+        Args:
+            name: That in `adapted_weights`.
+            start: Array of the values that change nothing.
+        """
+        start = np.asarray(start, "float32")
+        return self.add_weight(
+            shape=start.shape,
+            initializer=lambda shape, dtype: ops.convert_to_tensor(start, dtype),
+            dtype="float32",
+            trainable=False,
+            autocast=False,
+            name=name,
+        )
+
+
+def check_fit(logits, labels) -> tuple[np.ndarray, np.ndarray]:
+    """Returns checked logits and labels, in which every pixel is an example.
+
+    Args:
+        logits: Array of shape `(examples, ..., num_classes)`.
+        labels: Integer array of shape `(examples, ...)`.
+
+    Returns:
+        float64 array of shape `(examples, num_classes)`, and integers.
+
+    Raises:
+        ValueError: If these are no logits and labels.
+    """
+    outputs.check_numbers(logits, "`logits`")
+    logits = np.asarray(logits, "float64")
+    if logits.ndim not in (2, 4) or not len(logits):
+        raise ValueError(
+            "`logits` must have the shape (examples, num_classes), with one example at "
+            f"least. Received: logits.shape={logits.shape}"
+        )
+    outputs.check_logits(logits[None])
+    labels = outputs.check_labels(labels, logits.shape)
+    return logits.reshape(len(labels), -1), labels
+
+
+def check_every_class(labels: np.ndarray, num_classes: int):
+    """Checks that there are images of every class.
+
+    Args:
+        labels: Integer array of one axis.
+        num_classes: The number of classes.
+
+    Raises:
+        ValueError: If there is a class without any.
+    """
+    missing = np.flatnonzero(np.bincount(labels, minlength=num_classes) == 0)
+    if len(missing):
+        raise ValueError(
+            "`labels` must have each class, for there is something to learn of each. "
+            f"Received: {len(labels)} labels, and no image of "
+            f"{len(missing)} classes, such as number {missing[0]}"
+        )
 
 
 def pooled(samples):

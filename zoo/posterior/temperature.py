@@ -5,9 +5,8 @@ import numpy as np
 from keras import ops
 
 import layers
-from zoo import outputs
 from zoo.posterior.base import Posterior
-from zoo.posterior.scaler import NoBestFitError, Scaler
+from zoo.posterior.scaler import NoBestFitError, Scaler, check_fit
 
 _LIMIT = 100.0  # Temperatures lie between its inverse and itself.
 
@@ -67,14 +66,7 @@ class Temperature(Scaler):
             )
         super().__init__(posterior, seed, **kwargs)
         self._is_fitted = is_given
-        self.temperature = self.add_weight(
-            shape=(),
-            initializer=keras.initializers.Constant(value),
-            dtype="float32",
-            trainable=False,
-            autocast=False,
-            name="temperature",
-        )
+        self.temperature = self.add_learned("temperature", value)
 
     def fit(self, logits, labels) -> dict[str, float]:
         return {"temperature": best_temperature(logits, labels)}
@@ -102,16 +94,7 @@ def best_temperature(logits, labels) -> float:
         NoBestFitError: A `ValueError` too: if every label is the most probable
             class, or the labels are no better than chance.
     """
-    outputs.check_numbers(logits, "`logits`")
-    logits = np.asarray(logits, "float64")
-    if logits.ndim not in (2, 4) or not len(logits):
-        raise ValueError(
-            "`logits` must have the shape (examples, num_classes), with one example at "
-            f"least. Received: logits.shape={logits.shape}"
-        )
-    outputs.check_logits(logits[None])
-    labels = outputs.check_labels(labels, logits.shape)
-    logits = logits.reshape(len(labels), -1)
+    logits, labels = check_fit(logits, labels)
     logits = logits - logits.max(axis=1, keepdims=True)
     of_labels = logits[np.arange(len(labels)), labels].mean()
     low, high, inverse = 1 / _LIMIT, _LIMIT, 1.0

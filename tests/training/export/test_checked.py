@@ -50,7 +50,8 @@ def test_an_export_that_differs_leaves_nothing(posterior, plain, monkeypatch, tm
 )
 def test_parity_finds_what_differs(posterior, change, message):
     def run(images, seed):
-        return change(parity.expected(posterior, images, seed), seed)
+        probs = parity.expected(posterior, images, seed)
+        return {"probabilities": change(probs, seed)}
 
     with pytest.raises(ValueError, match=message):
         parity.check(posterior, run, IMAGES, 1e-4)
@@ -68,7 +69,7 @@ def test_parity_finds_a_seed_that_is_ignored_within_a_loose_tolerance(
     with pytest.raises(ValueError, match="ignores its seed"):
         parity.check(
             posterior,
-            lambda images, seed: parity.expected(posterior, images, 1),
+            lambda images, _: {"probabilities": parity.expected(posterior, images, 1)},
             IMAGES,
             tolerance=1.0,
         )

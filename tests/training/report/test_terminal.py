@@ -1,11 +1,13 @@
 """The medians over corruptions on a terminal."""
 
 import io
+import math
 import statistics
 
 from rich import console
 
 from tests.helpers import reports
+from training.metrics import SETS
 from training.report import terminal
 
 HEADINGS = ["Accuracy (%)", "NLL (nats)", "Brier", "ECE (%)"]
@@ -88,3 +90,20 @@ def test_no_digit_of_a_median_is_lost_at_80_columns():
     shown = screen.file.getvalue().split()
     for line in lines:
         assert not {*line[2:]} - {*shown}
+
+
+def test_decisions_have_a_line_for_each_severity():
+    row = {"model": "m", "num_samples": 2}
+    rows = [
+        {**row, "dataset": name, "metric": f"{metric}/aps_90", "value": value}
+        for name, value in (("d", 0.9), ("d_c/fog/3", 0.5), ("d_c/snow/3", 0.7))
+        for metric in SETS
+    ]
+    rows.append({**row, "dataset": "d", "metric": "nll", "value": 1.0})
+    heading, clean, corrupted = terminal.by_decision(rows)
+    assert heading[:5] == ["Model", "N", "Decision", "Severity", "Coverage (%)"]
+    assert clean[:6] == ["m", "2", "aps_90", "0", "90.00", "0.900"]
+    assert corrupted[:6] == ["m", "2", "aps_90", "3", "60.00", "0.600"]
+    rows = [{**r, "value": math.nan} for r in rows if r["dataset"] == "d"]
+    assert terminal.by_decision(rows)[1][4] == "-"
+    assert terminal.by_decision(rows[-1:]) == []
