@@ -198,8 +198,9 @@ def _modules(root) -> dict:
 
 
 def _is_private(name):
-    # Those of named tuples are public in spite of their names.
-    is_special = name.startswith("__") or name in ("_fields", "_replace", "_asdict")
+    # Those of named tuples and of `os` are public in spite of their names.
+    public = ("_fields", "_replace", "_asdict", "_exit")
+    is_special = name.startswith("__") or name in public
     return name.startswith("_") and not is_special
 
 

@@ -15,7 +15,7 @@ from training.export import saved_model, serving, warmup
 def export_fake(monkeypatch):
     """Lets exports write the warm-up alone, without a network."""
 
-    def fake(model, folder, num_samples, images=None):
+    def fake(model, folder, num_samples, images=None, decision=None):
         time.sleep(0.01)  # Others may begin meanwhile.
         folder.mkdir(parents=True)
         (folder / "saved_model.pb").write_bytes(b"")
