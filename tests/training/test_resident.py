@@ -21,12 +21,12 @@ from training import resident, trainer
 resident.STEPS = 2  # An epoch has five.
 folder = sys.argv[1]
 recipe = dataclasses.replace(
-    t.AVERAGED, epochs=2, augmentations=("flip", "crop2"), **json.loads(sys.argv[2])
+    t.RECIPE, epochs=2, **{"augmentations": ("flip",), **json.loads(sys.argv[2])}
 )
 
 def train(name, fits, seconds=60.0):
     resident.fits = lambda data: fits
-    model = t.small_model(smooth=True)
+    model = getattr(t, sys.argv[3])()
     rows = trainer.train(
         model, recipe, t.stripes(), f"{folder}/{name}", t.stripes(37),
         checkpoint_seconds=seconds,
@@ -53,9 +53,9 @@ print(json.dumps({**found, "places": places}))
 """
 
 
-def run(folder, **changes):
+def run(folder, model, **changes):
     pytest.importorskip("jax")
-    command = [sys.executable, "-c", SCRIPT, str(folder), json.dumps(changes)]
+    command = [sys.executable, "-c", SCRIPT, str(folder), json.dumps(changes), model]
     result = processes.run(command, env=quick("jax"))
     assert result.returncode == 0, result.stderr[-3000:]
     assert "ran out of data" not in result.stderr
@@ -71,7 +71,7 @@ def assert_equal(found, expected):
 
 
 def test_a_loop_of_steps_has_the_losses_and_weights_of_single_steps(tmp_path):
-    found = run(tmp_path)
+    found = run(tmp_path, "dense_model")
     assert_equal(found["resident"], found["single"])
     # Saved between calls, the last of which was of one step, and gone on with.
     assert found["places"] == [[0, 2], [0, 4], [1, 0], [1, 2]]
@@ -79,7 +79,8 @@ def test_a_loop_of_steps_has_the_losses_and_weights_of_single_steps(tmp_path):
 
 
 @pytest.mark.slow
-def test_objectives_with_views_take_the_loop(tmp_path):
-    found = run(tmp_path, objective="augmix")
+def test_convolutions_and_objectives_with_views_take_the_loop(tmp_path):
+    changes = {"objective": "augmix", "ema_momentum": 0.8, "augmentations": ("crop2",)}
+    found = run(tmp_path, "small_model", **changes)
     assert_equal(found["resident"], found["single"])
     assert found["stopped"] == found["resident"]
