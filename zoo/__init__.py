@@ -19,7 +19,7 @@ from zoo.catalog import describe as describe
 from zoo.catalog import list_models as list_models
 from zoo.kept_weights import kept_weights as kept_weights
 from zoo.loading import load as load
-from zoo.registry import ModelSpec as ModelSpec
+from zoo.model_name import ModelSpec as ModelSpec
 from zoo.registry import build as build
 from zoo.registry import parse as parse
 

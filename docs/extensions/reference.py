@@ -98,6 +98,8 @@ def _page(package) -> str:
             lines += [f".. auto{kind}:: {package}.{name}", *_options(kind), ""]
         else:
             lines += _constant(f"{package}.{name}", module, name)
+    for name, kind in _public(f"{package}.__init__").items():
+        lines += [f".. auto{kind}:: {package}.{name}", *_options(kind), ""]
     for name in _constants(package):
         lines += _constant(f"{package}.{name}", package, name)
     for module in _modules(package):
@@ -205,7 +207,7 @@ def _flags(tree) -> list[tuple[str, str, str]]:
             if ast.unparse(default) in ("None", "''", "[]", "()"):
                 shown = "required" if required else ""
             help_text = ast.literal_eval(others[-1])
-            help_text = re.sub(r"[*`|_]", r"\\\g<0>", help_text)
+            help_text = re.sub(r"[*`|_@]", r"\\\g<0>", help_text)
             if "DEFINE_enum" in ast.unparse(node.func):
                 help_text += " One of " + ", ".join(
                     f"``{value}``" for value in ast.literal_eval(others[0])
@@ -222,5 +224,5 @@ def _check(app, env):
             if f"{package}.{name}" in written:
                 written.add(where)
     for name in surface.public(_ROOT):
-        if name not in written:
+        if name.replace(".__init__", "") not in written:
             _LOGGER.warning("The API reference lacks %s.", name)
