@@ -88,9 +88,10 @@ def test_other_clean_images_make_another_file(few, cache, monkeypatch):
 
 def test_other_textures_of_frost_make_another_file(few, cache, monkeypatch):
     data.load("fashion_mnist_c/frost/1", "test")
-    monkeypatch.setattr(corruptions, "frost_source", lambda: "photographs")
-    data.load("fashion_mnist_c/frost/1", "test")
-    assert len(list(cache.rglob("*.npy"))) == 2
+    for count, source in enumerate(("photographs", "other photographs"), 2):
+        monkeypatch.setattr(corruptions, "frost_source", lambda name=source: name)
+        data.load("fashion_mnist_c/frost/1", "test")
+        assert len(list(cache.rglob("*.npy"))) == count
 
 
 def test_an_interrupted_file_is_not_kept(few, cache, monkeypatch):
