@@ -8,7 +8,7 @@ from tests.helpers import graphs, publications, weight_files
 from zoo import registry
 from zoo.models import alexnet, methods, vgg
 from zoo.models.methods import METHODS
-from zoo.presets import weight_file
+from zoo.presets import index, weight_file
 
 
 @pytest.fixture
@@ -24,6 +24,15 @@ def short(monkeypatch, narrow_mlp):
     monkeypatch.setattr(registry, "ARCHITECTURES", graphs.SHORT)
     monkeypatch.setattr(vgg, "FILTERS", (8, 8, 16, 16, 16))
     monkeypatch.setattr(alexnet, "SIZES", (((8, 11),), ((16, 5),), ((16, 3),)))
+
+
+@pytest.fixture
+def own_folder(tmp_path, monkeypatch):
+    """An empty stand-in for the package's own folder."""
+    monkeypatch.setattr(index, "FOLDER", tmp_path)
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("ZOO_OFFLINE", "1")
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

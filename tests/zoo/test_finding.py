@@ -8,16 +8,7 @@ from zoo import finding
 from zoo.presets import index
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """An empty stand-in for the package's own folder."""
-    monkeypatch.setattr(index, "FOLDER", tmp_path)
-    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("ZOO_OFFLINE", "1")
-    return tmp_path
-
-
-def test_without_a_tag_the_first_one_listed_is_meant(folder):
+def test_without_a_tag_the_first_one_listed_is_meant(own_folder):
     for name in ("resnet20_mcdo.x", "resnet20.b", "resnet20.a"):
         index.add(make_preset(name))
     assert finding.choose(zoo.parse("resnet20")).name == "resnet20.b"
@@ -38,7 +29,7 @@ def test_without_a_tag_the_first_one_listed_is_meant(folder):
         ("vgg11.cifar", r"some: vgg16.cifar, "),
     ],
 )
-def test_names_without_weights_offer_the_nearest(folder, name, message):
+def test_names_without_weights_offer_the_nearest(own_folder, name, message):
     for stem in ("resnet20", "resnet20_mcdo", "resnet20_smooth", "vgg16_mcdo"):
         index.add(make_preset(f"{stem}.fmnist"))
     index.add(make_preset("vgg16.cifar"))
@@ -46,19 +37,19 @@ def test_names_without_weights_offer_the_nearest(folder, name, message):
         finding.choose(zoo.parse(name))
 
 
-def test_without_any_weights_the_error_says_so(folder):
+def test_without_any_weights_the_error_says_so(own_folder):
     with pytest.raises(ValueError, match="No weights are published yet.*zoo.build"):
         finding.choose(zoo.parse("resnet20"))
 
 
-def test_weights_are_taken_from_the_package_before_the_network(folder):
-    (folder / "pretrained").mkdir()
-    (folder / "pretrained" / "w").touch()
+def test_weights_are_taken_from_the_package_before_the_network(own_folder):
+    (own_folder / "pretrained").mkdir()
+    (own_folder / "pretrained" / "w").touch()
     preset = make_preset("resnet20.a", file="w", url="http://127.0.0.1:9/w")
-    assert finding.locate(preset) == folder / "pretrained" / "w"
+    assert finding.locate(preset) == own_folder / "pretrained" / "w"
 
 
-def test_a_file_that_the_package_lost_is_named(folder):
+def test_a_file_that_the_package_lost_is_named(own_folder):
     preset = make_preset("resnet20.a", file="w")
     with pytest.raises(
         FileNotFoundError, match=r"'resnet20.a' are missing.*pretrained"
@@ -66,22 +57,24 @@ def test_a_file_that_the_package_lost_is_named(folder):
         finding.locate(preset)
 
 
-def test_a_downloaded_file_carries_its_sum_in_its_name(folder):
+def test_a_downloaded_file_carries_its_sum_in_its_name(own_folder):
     preset = make_preset("resnet20.a", url="http://127.0.0.1:9/w", sha256="12" * 32)
     with pytest.raises(ConnectionError, match=r"resnet20.a-121212121212.safetensors'"):
         finding.locate(preset)
 
 
 @pytest.mark.parametrize("place", ["own", None])
-def test_withdrawn_weights_are_those_of_a_file_of_the_user(folder, place, monkeypatch):
+def test_withdrawn_weights_are_those_of_a_file_of_the_user(
+    own_folder, place, monkeypatch
+):
     index.add(make_preset("resnet20.a", file="w", withdrawn="0123456789ab"))
     index.add(make_preset("resnet20.b", file="v"))
     if place:
-        (folder / place).mkdir()
-        (folder / place / "w").touch()
-        monkeypatch.setenv("ZOO_WEIGHTS", str(folder / place))
+        (own_folder / place).mkdir()
+        (own_folder / place / "w").touch()
+        monkeypatch.setenv("ZOO_WEIGHTS", str(own_folder / place))
         assert finding.choose(zoo.parse("resnet20")).name == "resnet20.a"
-        assert finding.find("resnet20.a").path == folder / place / "w"
+        assert finding.find("resnet20.a").path == own_folder / place / "w"
         assert zoo.list_models(pretrained=True) == ["resnet20.a", "resnet20.b"]
         return
     assert finding.choose(zoo.parse("resnet20")).name == "resnet20.b"

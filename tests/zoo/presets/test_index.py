@@ -16,16 +16,7 @@ ROW = {"dataset": "d", "num_samples": 1, "metric": "nll", "value": 0.25}
 ROW |= {"num_examples": 9, "seed": 0}
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """An empty stand-in for the package's own folder."""
-    monkeypatch.setattr(index, "FOLDER", tmp_path)
-    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("ZOO_OFFLINE", "1")
-    return tmp_path
-
-
-def test_presets_are_read_as_they_were_added(folder):
+def test_presets_are_read_as_they_were_added(own_folder):
     first = make_preset("resnet20.b", results=(ROW, ROW), layers={"X": {"rate": 0.3}})
     second = make_preset("resnet20.a", seed=3, settings={"epochs": 2}, url="http://x")
     index.add(first)
@@ -34,30 +25,30 @@ def test_presets_are_read_as_they_were_added(folder):
     assert list(index.read()) == ["resnet20.b", "resnet20.a"]
 
 
-def test_a_preset_takes_the_place_of_one_of_its_name(folder):
+def test_a_preset_takes_the_place_of_one_of_its_name(own_folder):
     for name in ("a", "b"):
         index.add(make_preset(f"resnet20.{name}"))
     index.add(make_preset("resnet20.a", seed=5))
     assert [(p.tag, p.seed) for p in index.read().values()] == [("a", 5), ("b", None)]
 
 
-def test_the_file_has_a_line_for_each_row_of_results(folder):
+def test_the_file_has_a_line_for_each_row_of_results(own_folder):
     index.add(make_preset("resnet20.a", results=(ROW, ROW)))
     index.add(make_preset("resnet20.b"))
-    lines = (folder / "presets.json").read_text().splitlines()
+    lines = (own_folder / "presets.json").read_text().splitlines()
     assert not [line for line in lines if '"metric": "nll"' in line]
     assert '    "classes": [ "cat", "dog" ],' in lines
-    lines = (folder / "results" / "resnet20.a.json").read_text().splitlines()
+    lines = (own_folder / "results" / "resnet20.a.json").read_text().splitlines()
     assert len([line for line in lines if '"metric": "nll"' in line]) == 2
     assert not any(preset.results for preset in index.read(results=False).values())
 
 
 @pytest.mark.parametrize("change, word", [({"speed": 1}, "speed"), ({}, "sha256")])
-def test_entries_of_another_version_are_named(folder, change, word):
+def test_entries_of_another_version_are_named(own_folder, change, word):
     entry = {**make_preset("resnet20.a").to_json(), **change}
     if word == "sha256":
         del entry["sha256"]
-    (folder / "presets.json").write_text(json.dumps({"resnet20.a": entry}))
+    (own_folder / "presets.json").write_text(json.dumps({"resnet20.a": entry}))
     with pytest.raises(ValueError, match=f"'resnet20.a' of .*presets.json.*'{word}'"):
         index.read()
 
