@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -30,6 +31,8 @@ TESTS = (
 )
 FOUND = ("plain4", "strong", "margin", "posterize")
 
+PACKAGES = ("layers", "zoo", "training")
+
 each_kind = pytest.mark.parametrize("kind", EXTENSIONS)
 
 
@@ -47,9 +50,11 @@ def extended(text, code):
     return text[:start] + before + lines + added[2] + text[end:]
 
 
-def extend(folder, *kinds):
-    """Makes a copy of this checkout with extensions in it."""
-    copies.copy(ROOT, folder, ".*", "runs", "demo", "build")
+def extend(folder, *kinds, packages=PACKAGES):
+    """Makes a copy of the packages with extensions in it."""
+    for package in packages:
+        copies.copy(ROOT / package, folder / package, "__pycache__")
+    shutil.copy2(ROOT / "setup.cfg", folder)
     for kind in kinds:
         for name, block in EXTENSIONS[kind].files.items():
             path = folder / name
@@ -70,7 +75,7 @@ def run(folder, *command):
 def touched(folder):
     """Returns the files of the packages that are new in a copy, or other ones."""
     found = set()
-    for package in ("layers", "zoo", "training"):
+    for package in PACKAGES:
         for path in (folder / package).rglob("*"):
             name = path.relative_to(folder)
             if path.is_file() and "__pycache__" not in name.parts:
@@ -113,9 +118,15 @@ def test_an_example_works_and_touches_these_files(kind, use, tmp_path):
     assert (len(files), set(map(str, names))) == promised()[kind]
 
 
+@pytest.fixture(scope="module")
+def unextended(tmp_path_factory):
+    """A copy without extensions."""
+    return extend(tmp_path_factory.mktemp("unextended") / "copy")
+
+
 @each_kind
-def test_an_example_fails_without_what_it_adds(kind, use, tmp_path):
-    status, printed = run(extend(tmp_path / "copy"), "-c", use)
+def test_an_example_fails_without_what_it_adds(kind, use, unextended):
+    status, printed = run(unextended, "-c", use)
     assert status == 1
     assert re.search("Unknown|KeyError|`objective` must be", printed), printed
 
@@ -123,7 +134,8 @@ def test_an_example_fails_without_what_it_adds(kind, use, tmp_path):
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
     """A copy with all extensions in it."""
-    return extend(tmp_path_factory.mktemp("together") / "copy", *EXTENSIONS)
+    folder = tmp_path_factory.mktemp("together") / "copy"
+    return extend(folder, *EXTENSIONS, packages=(*PACKAGES, "tests"))
 
 
 def test_the_tests_find_what_was_added(together):

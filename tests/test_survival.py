@@ -6,6 +6,7 @@ import pickle
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import layers
 import zoo
@@ -136,8 +137,16 @@ def objective_of(model):
     return float(model.compute_loss(IMAGES, LABELS, logits, training=False))
 
 
+@pytest.fixture
+def eager():
+    """Traces no function: each of them is called once."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.mark.parametrize("name", OBJECTS)
-def test_every_public_object_survives(name, tmp_path):
+def test_every_public_object_survives(name, tmp_path, eager):
     keras.utils.set_random_seed(0)
     model = OBJECTS[name]()
     expected = outputs(model)

@@ -14,6 +14,7 @@ from layers import (
     set_seed,
     stream,
 )
+from tests.helpers import marks
 
 LAYERS = {
     "dropout": lambda **kwargs: MCDropout(0.5, **kwargs),
@@ -119,10 +120,13 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+SLOW = ("evaluate", "predict_on_batch", "train_on_batch")  # They take like paths.
+
+
+@pytest.mark.parametrize("call", marks.few(CALLS, SLOW))
 def test_a_stream_around_a_compiled_function_has_no_effect(call):
     inside, outside = trained(), trained()
-    first, second = call(inside), call(outside)
+    first, second = CALLS[call](inside), CALLS[call](outside)
     with stream(0, estimator="weight_sampling"):
         results = [first(inside), first(inside)]
     results.append(first(inside))

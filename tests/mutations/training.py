@@ -172,6 +172,22 @@ MUTATIONS = [
         "test_weights_are_equal_before_and_after",
     ),
     (
+        "a function that an interrupt breaks is a bug",
+        "training/cli/common.py",
+        "if interrupts and isinstance(error, SystemError):",
+        "if False:",
+        "tests/training/cli/test_common.py",
+        "test_a_mistake_is_one_line_and_an_exit_code",
+    ),
+    (
+        "every broken function was interrupted",
+        "training/cli/common.py",
+        "if interrupts and isinstance(error, SystemError):",
+        "if isinstance(error, SystemError):",
+        "tests/training/cli/test_common.py",
+        "test_a_bug_and_a_verbose_run_keep_the_traceback",
+    ),
+    (
         "commands hold errors of TensorFlow back",
         "training/cli/quiet.py",
         "                if not any(words in line for words in chatter):\n",

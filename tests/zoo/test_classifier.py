@@ -109,7 +109,7 @@ def test_a_model_of_keras_has_none():
 
 
 @pytest.mark.parametrize("name", ["resnet20_blurpool", "resnet20_mcdo", "vgg11_mlp"])
-def test_no_image_has_no_logits(name):
+def test_no_image_has_no_logits(short, name):
     model = zoo.build(name, (32, 32, 3), num_classes=5)
     for dtype in ("uint8", "float32"):
         images = np.zeros((0, 32, 32, 3), dtype)

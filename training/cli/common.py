@@ -3,6 +3,7 @@
 import functools
 import logging as python_logging
 import pathlib
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -132,14 +133,26 @@ def _run(main, argv):
         logger.setLevel("WARNING")
         # It takes functions of several models for one that is traced again and again.
         logger.addFilter(lambda record: "retracing" not in record.getMessage())
+    interrupts = []
+
+    def interrupt(number, frame):
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    # Where a shell has told the command to ignore it, that stays.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
     try:
         if len(argv) > 1:
             raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
         main()
     except KeyboardInterrupt:
         _fail("interrupted", 130)
-    except _EXPLAINED as error:
-        if logging.level_debug():
+    except Exception as error:
+        # A C function that is interrupted may end with a `SystemError` of its own.
+        if interrupts and isinstance(error, SystemError):
+            _fail("interrupted", 130)
+        if logging.level_debug() or not isinstance(error, _EXPLAINED):
             raise
         _fail(error, 1)
 

@@ -8,6 +8,9 @@ from tests.helpers.commands import environment
 COMMAND = '''
 """Adds things."""
 
+import os
+import signal
+
 from absl import flags
 
 from training.cli import common
@@ -17,7 +20,14 @@ _KIND = flags.DEFINE_string("kind", None, "What happens.", required=True)
 
 def main():
     if _KIND.value == "interrupt":
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGINT)
+    if _KIND.value == "interrupted function":
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise SystemError("bad argument to internal function")
+    if _KIND.value == "broken function":
+        raise SystemError("bad argument to internal function")
     if _KIND.value == "missing":
         open("/missing/file")
     if _KIND.value == "bug":
@@ -44,6 +54,7 @@ def execute(*args):
         (["--kind=missing"], 1, "No such file or directory: '/missing/file'"),
         (["--kind=ok", "extra"], 1, "Unexpected arguments: extra"),
         (["--kind=interrupt"], 130, "Error: interrupted"),
+        (["--kind=interrupted function"], 130, "Error: interrupted"),
         (["--kinds=ok"], 2, "Unknown command line flag 'kinds'. Did you mean: kind ?"),
         ([], 2, "Flag --kind must have a value"),
     ],
@@ -56,7 +67,10 @@ def test_a_mistake_is_one_line_and_an_exit_code(args, code, message):
     assert result.stdout == ""
 
 
-@pytest.mark.parametrize("args", [["--kind=bug"], ["--kind=value", "--verbosity=1"]])
+@pytest.mark.parametrize(
+    "args",
+    [["--kind=bug"], ["--kind=broken function"], ["--kind=value", "--verbosity=1"]],
+)
 def test_a_bug_and_a_verbose_run_keep_the_traceback(args):
     result = execute(*args)
     assert result.returncode == 1

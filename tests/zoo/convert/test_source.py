@@ -1,3 +1,4 @@
+import functools
 import json
 import sys
 import types
@@ -77,6 +78,11 @@ def test_given_pixels_replace_those_of_the_config(folder):
     np.testing.assert_allclose(source.normalization[1], [255**2, 255**2, 51**2])
 
 
+@functools.cache
+def small_resnet18():
+    return zoo.build("resnet18", (64, 64, 3), 5)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
 def test_weights_of_any_floating_type_are_read_as_float32(dtype, tmp_path):
     state = torch_states.resnet(depths=(2, 2, 2, 2))
@@ -89,7 +95,7 @@ def test_weights_of_any_floating_type_are_read_as_float32(dtype, tmp_path):
     for key, array in arrays.items():
         assert found[key].dtype == state[key].dtype
         np.testing.assert_array_equal(found[key], array.astype(state[key].dtype))
-    convert.load_state(zoo.build("resnet18", (64, 64, 3), 5), found)
+    convert.load_state(small_resnet18(), found)
 
 
 def test_a_name_of_timm_comes_from_the_hub(hub, folder):

@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 import zoo
-from tests.helpers import graphs, torch_states
+from tests.helpers import graphs, marks, torch_states
 from tests.oracles import torch_networks
 from zoo import convert
 
@@ -29,7 +29,7 @@ def make_source(name):
     return convert.Source("it.safetensors", "0" * 64, state)
 
 
-@pytest.mark.parametrize("name, size, theirs", ROWS)
+@pytest.mark.parametrize("name, size, theirs", marks.few(ROWS, ROWS[::2]))
 def test_the_network_computes_what_it_computes_there(short, name, size, theirs):
     source = make_source(name)
     model = convert.convert(source, name, (None, None, 3))

@@ -12,6 +12,7 @@ from keras import ops
 
 import layers
 import zoo
+from tests.helpers import marks
 from tests.helpers.graphs import FORMS, SMALLEST, draw, new_graph, some_images
 from zoo import registry
 from zoo.models import alexnet, methods, vgg
@@ -128,17 +129,19 @@ FEW = [
     ("flipout", "blurpool", "gmp"),
     ("lldo", "mlp"),
 ]
+OTHERS = [("preresnet20", subset) for subset in FEW]
+OTHERS += [("alexnet", subset) for subset in reversed(FEW)]
 SHORT = [("resnet20", subset) for subset in EACH]
 # With these, every method once.
 SHORT += [("vgg11", subset) for subset in [(), *FEW, ("blur", "gap"), tuple(METHODS)]]
-SHORT += [(name, subset) for name in ("preresnet20", "alexnet") for subset in FEW]
+SHORT += OTHERS
 
 
 def identify(value):
     return value if isinstance(value, str) else "_".join(value)
 
 
-@pytest.mark.parametrize("name, subset", SHORT, ids=identify)
+@pytest.mark.parametrize("name, subset", marks.few(SHORT, OTHERS[::2]), ids=identify)
 def test_short_networks_train_save_and_load_with_any_methods(
     two_stages, name, subset, tmp_path
 ):

@@ -13,30 +13,32 @@ from zoo.presets import weight_file
 SHAPE = (32, 32, 3)
 
 
+# Layers with a stride: where their inputs come from, and the sides of their kernels.
+STRIDED = {
+    "resnet18": {
+        "stem_conv": ("normalize", 7),
+        "stage2_block1_1_conv": ("stage1_smooth", 3),
+        "stage3_block1_skip_conv": ("stage2_smooth", 1),
+    },
+    "resnet50": {"stage2_block1_2_conv": ("stage2_block1_1_relu", 3)},
+}
+
+
 @pytest.mark.parametrize("side", [64, 66, 70])
-@pytest.mark.parametrize(
-    "name, strided, size",
-    [
-        ("resnet18", "stage2_block1_1_conv", 3),
-        ("resnet50", "stage2_block1_2_conv", 3),
-        ("resnet18", "stage3_block1_skip_conv", 1),
-        ("resnet18", "stem_conv", 7),
-    ],
-)
-def test_strided_convolutions_pad_both_sides(short, name, strided, size, side):
+@pytest.mark.parametrize("name", STRIDED)
+def test_strided_convolutions_pad_both_sides(short, name, side):
     keras.utils.set_random_seed(0)
     model = zoo.build(name, (side, side, 3), 2)
-    source = {
-        "stage2_block1_1_conv": "stage1_smooth",
-        "stage2_block1_2_conv": "stage2_block1_1_relu",
-        "stage3_block1_skip_conv": "stage2_smooth",
-        "stem_conv": "normalize",
-    }[strided]
-    x, y = outputs(model, [source, strided], some_images((side, side, 3)))
-    kernel = ops.convert_to_numpy(model.get_layer(strided).kernel)
-    assert kernel.shape[:2] == (size, size)
-    expected = networks.conv(x, kernel, size // 2, 2)
-    np.testing.assert_allclose(y, expected, rtol=1e-3, atol=1e-3)
+    sources = [source for source, _ in STRIDED[name].values()]
+    found = outputs(model, [*sources, *STRIDED[name]], some_images((side, side, 3)))
+    inputs, strided = found[: len(sources)], found[len(sources) :]
+    for (layer, (_, size)), x, y in zip(
+        STRIDED[name].items(), inputs, strided, strict=True
+    ):
+        kernel = ops.convert_to_numpy(model.get_layer(layer).kernel)
+        assert kernel.shape[:2] == (size, size)
+        expected = networks.conv(x, kernel, size // 2, 2)
+        np.testing.assert_allclose(y, expected, rtol=1e-3, atol=1e-3, err_msg=layer)
 
 
 @pytest.mark.parametrize("side", [64, 66])
