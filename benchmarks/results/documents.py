@@ -162,27 +162,26 @@ def commands() -> str:
 
 
 def few_results() -> str:
-    """Returns four lines of the results as a Markdown table."""
-    lines = results_table(_FIRST_SET).splitlines(keepends=True)
+    """Returns four lines of the results as a Markdown table.
+
+    Its heading says what they were measured on, and in which direction they improve.
+    """
+    _, ruler, *lines = results_table(_FIRST_SET).splitlines(keepends=True)
     starts = tuple(f"| `{x}.{_FIRST_SET}` | {size} |" for x, size in _FIRST_SCREEN)
-    return "".join([*lines[:2], *(line for line in lines if line.startswith(starts))])
-
-
-def _first_caption() -> str:
-    """Returns a line that says what the table of the first screen was measured on."""
     images = _images(_FIRST_SET)
     counts = {images[f"{x}.{_FIRST_SET}", size] for x, size in _FIRST_SCREEN}
     number = " or ".join(f"{count:,}" for count in sorted(counts))
-    return (
-        f"{_FIRST_SET_TITLE}, {number} test images; lower NLL and ECE are better "
-        "([all results](docs/results.md)):"
-    )
+    arrows = {1: "↑", -1: "↓"}
+    headings = [f"{metric.heading} {arrows[metric.better]}" for metric in SHOWN]
+    title = f"{_FIRST_SET_TITLE}, {number} test images"
+    heading = f"| {' | '.join([title, 'passes', *headings])} |\n"
+    return "".join([heading, ruler, *(x for x in lines if x.startswith(starts))])
 
 
 def blocks() -> dict[str, dict[tuple[str, str], str]]:
     """Returns what stands in the documents, by path and the two marks around it."""
     return {
-        "README.md": {FEW: f"{_first_caption()}\n\n{few_results()}"},
+        "README.md": {FEW: few_results()},
         "docs/results.md": {
             (START, END): f"\n{results_table()}\n{_folded(commands())}\n",
             CORRUPTED: f"\n{corrupted_table()}\n{_counts(_is_corrupted)}\n\n",

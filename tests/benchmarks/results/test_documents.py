@@ -18,9 +18,13 @@ def test_the_documents_hold_the_results_of_the_presets():
 
 
 def test_the_first_screen_has_four_lines_of_the_results():
-    lines = documents.few_results().splitlines()
-    assert len(lines) == 2 + 4
+    heading, *lines = documents.few_results().splitlines()
+    assert len(lines) == 1 + 4
     assert {*lines} <= {*documents.results_table("cifar100").splitlines()}
+    assert heading == (
+        "| CIFAR-100, 10,000 test images | passes "
+        "| NLL (nats) ↓ | Accuracy (%) ↑ | ECE (%) ↓ |"
+    )
 
 
 def test_a_stochastic_model_has_a_line_for_each_number_of_passes(monkeypatch):
