@@ -116,6 +116,7 @@ OBJECTS = {
     "DeepEnsemble": lambda: posterior(DeepEnsemble([classifier(), classifier()])),
     "Temperature": lambda: posterior(Temperature(classifier(), 2.5)),
     "Laplace": lambda: posterior(adapted()),
+    "Mixture": lambda: posterior(Mixture([adapted(), adapted()])),
     "Vector": lambda: posterior(Vector(classifier())),
     "Dirichlet": lambda: posterior(Dirichlet(classifier(), 0.1)),
     "Isotonic": lambda: posterior(Isotonic(classifier())),

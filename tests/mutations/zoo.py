@@ -376,8 +376,8 @@ MUTATIONS = [
     (
         "the Kronecker factor of the features is a sum",
         "zoo/posterior/curvature.py",
-        "a, feature_basis = _eigen(of_features / self.count)",
-        "a, feature_basis = _eigen(of_features)",
+        "a, feature_basis = eigen(of_features / self.count)",
+        "a, feature_basis = eigen(of_features)",
         "tests/zoo/posterior/test_laplace.py",
         "test_variances_and_evidence_are_those_of_the_matrix",
     ),

@@ -159,6 +159,10 @@ class Laplace(Posterior):
         return not self.draws
 
     @property
+    def takes_gradients(self) -> bool:
+        return self.subset != "last_layer"
+
+    @property
     def unknown_layers(self) -> list[str]:
         return self._last.unknown
 

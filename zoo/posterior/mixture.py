@@ -6,6 +6,7 @@ import keras
 
 from zoo.posterior.deep_ensemble import DeepEnsemble
 from zoo.posterior.laplace import Laplace
+from zoo.posterior.monte_carlo import MonteCarlo
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -78,7 +79,7 @@ def _laplace(member, settings):
     """Returns a posterior as it is, and that of a model."""
     if isinstance(member, Laplace):
         return member
-    if not isinstance(member, keras.Model):
+    if not isinstance(member, (keras.Model, MonteCarlo)):
         raise ValueError(
             "The members of a mixture are models or `Laplace` posteriors. Received: "
             f"member={getattr(member, 'name', member)} of {type(member).__name__}"
