@@ -18,6 +18,7 @@ from zoo.posterior import (
     Dirichlet,
     Isotonic,
     Laplace,
+    Mixture,
     MonteCarlo,
     Temperature,
     Vector,
