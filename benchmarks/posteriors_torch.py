@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import torch
 from laplace import Laplace
-from laplace.curvature import BackPackGGN, CurvlinopsGGN
+from laplace.curvature import BackPackGGN, CurvlinopsGGN, GGNInterface
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -116,6 +116,12 @@ def compare(data: str, weights: str, output: str, batch: int):
     return step
 
 
+class ByJacobians(CurvlinopsGGN):
+    """Makes a full matrix of Jacobians, and of no pass for each weight."""
+
+    full = GGNInterface.full
+
+
 def compare_layers(data: str, weights: str, output: str, batch: int):
     """Returns a step that writes the same of all weights, and of a subnetwork.
 
@@ -133,14 +139,15 @@ def compare_layers(data: str, weights: str, output: str, batch: int):
                     module.requires_grad_(False)
             options = {"subset_of_weights": subset}
             if subset == "subnetwork":
+                # Its own subnetworks are given by indices; this one is what is left.
+                options["subset_of_weights"] = "all"
                 for name, parameter in model.named_parameters():
                     parameter.requires_grad_(name.split(".")[0] in SUBNETWORK)
-                options["subset_of_weights"] = "all"
             own = Laplace(
                 model,
                 "classification",
                 hessian_structure=STRUCTURES[structure],
-                backend=CurvlinopsGGN,
+                backend=ByJacobians if structure == "full" else CurvlinopsGGN,
                 **options,
             )
             own.fit(DataLoader(pairs, batch_size=batch))

@@ -259,13 +259,14 @@ class Laplace(Posterior):
     def choose(self, variances):
         """Makes those weights a subnetwork that have the largest of some variances.
 
-        Such as those of SWAG. By default the posterior takes the largest variances of
-        its own diagonal, in a pass over the images that `adapt` makes before.
+        Such as those of the weights along a training. By default `adapt` takes the
+        largest variances of a diagonal approximation, in a pass over the images before.
 
         Args:
             variances: Array with a number for each weight of the `gaussian_layers`: of
                 each the kernel, as one row, and the bias behind it if it has one; or a
-                list of arrays of kernels and biases in this order.
+                list of arrays of kernels and biases in this order; or a mapping from
+                the `path` of each of these weights to its array.
 
         Raises:
             ValueError: If the `subnetwork` is no number of weights, or there is not a

@@ -171,8 +171,10 @@ class LayerWeights:
 
     def _weights(self):
         """Returns the kernel and the bias of each layer as arrays."""
-        pairs = [(x.kernel, x.bias) if x.use_bias else (x.kernel,) for x in self.layers]
-        return [ops.convert_to_numpy(w) for pair in pairs for w in pair]
+        return [ops.convert_to_numpy(w) for pair in self._pairs() for w in pair]
+
+    def _pairs(self):
+        return [(x.kernel, x.bias) if x.use_bias else (x.kernel,) for x in self.layers]
 
     def _sums_of(self, images, *indices):
         values = dict(zip(("indices",), indices, strict=False))
@@ -247,8 +249,18 @@ class Subnetwork(LayerWeights):
         Args:
             variances: Array of one number for each weight of the layers, in the order
                 of `zoo.posterior.gauss_newton.Full`; or a list of arrays, one for the
-                kernel and one for the bias of each layer, which are put together so.
+                kernel and one for the bias of each layer, which are put together so; or
+                such arrays by the `path` of the weight, and of further weights too.
         """
+        if isinstance(variances, Mapping):
+            paths = [w.path for pair in self._pairs() for w in pair]
+            if missing := [path for path in paths if path not in variances]:
+                raise ValueError(
+                    "`variances` must have an array for the kernel and the bias of "
+                    "each dense layer and convolution, by its path. Received: none of "
+                    f"{', '.join(missing[:3])}"
+                )
+            variances = [variances[path] for path in paths]
         if isinstance(variances, (list, tuple)):
             variances = np.concatenate([np.ravel(np.asarray(x)) for x in variances])
         variances = np.asarray(variances, "float64")

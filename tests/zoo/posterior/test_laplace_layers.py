@@ -278,6 +278,13 @@ def test_a_subnetwork_has_the_weights_of_the_largest_variance(model, slow, parts
     nines = np.flatnonzero(variances == 9)
     index = np.sort([*nines, *np.flatnonzero(variances == 8)[: 9 - len(nines)]])
     np.testing.assert_array_equal(chosen(other), index)
+    weights = [w for layer in other.gaussian_layers for w in layer.weights]
+    parts = np.split(variances, ends(slow))
+    by_path = {w.path: part for w, part in zip(weights, parts, strict=True)}
+    other.choose({**by_path, "other/gamma": np.ones(3)})
+    np.testing.assert_array_equal(chosen(other), index)
+    with pytest.raises(ValueError, match="none of first/bias$"):
+        other.choose({k: v for k, v in by_path.items() if k != "first/bias"})
     assert other.get_config()["is_chosen"]
     other.adapt(iter([(IMAGES, LABELS)]))  # One pass is enough.
     np.testing.assert_array_equal(chosen(other), index)
