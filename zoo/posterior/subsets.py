@@ -11,7 +11,7 @@ from layers.compilation import Compiled
 from zoo.posterior import curvature, gauss_newton
 from zoo.posterior.graph_split import LastLayer, LinearLayers
 
-_MEMORY = 256 * 2**20  # Bytes of Jacobians and feature maps in memory at once, about.
+_MEMORY = 64 * 2**20  # Bytes of Jacobians and feature maps at once, about.
 
 
 class LastLayerWeights:
