@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -218,14 +218,15 @@ class Laplace(Posterior):
         values = (
             {"indices": ops.convert_to_numpy(self.indices)} if self._is_chosen else {}
         )
-        for number, found in enumerate(self._subset.passes(self._is_chosen)):
-            if number and iter(dataset) is dataset:
-                raise ValueError(
-                    "The weights of a subnetwork are chosen in one pass over the "
-                    "images, and their covariance is learned in another; give what can "
-                    "be gone through twice, such as a list of batches. Received: "
-                    f"dataset of type {type(dataset).__name__}"
-                )
+        passes = list(self._subset.passes(self._is_chosen))
+        if len(passes) > 1 and isinstance(dataset, Iterator):
+            raise ValueError(
+                "The weights of a subnetwork are chosen in one pass over the images, "
+                "and their covariance is learned in another; give what can be gone "
+                "through twice, such as a list of batches. Received: dataset of type "
+                f"{type(dataset).__name__}"
+            )
+        for found in passes:
             counts, log_likelihood = np.zeros(self.num_classes, int), 0.0
             for inputs, of_images in self._labeled(dataset, labels, size):
                 log_probs = found.add(inputs, values)
