@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import torch
 from laplace import Laplace
-from laplace.curvature import BackPackGGN
+from laplace.curvature import BackPackGGN, CurvlinopsGGN, GGNInterface
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -17,6 +17,7 @@ from benchmarks import rounds
 MEAN = torch.tensor([123.675, 116.28, 103.53]).reshape(3, 1, 1)
 DEVIATION = torch.tensor([58.395, 57.12, 57.375]).reshape(3, 1, 1)
 STRUCTURES = {"kronecker": "kron", "diagonal": "diag", "full": "full"}
+SUBNETWORK = "conv1", "linear"
 
 
 class Block(nn.Module):
@@ -115,6 +116,52 @@ def compare(data: str, weights: str, output: str, batch: int):
     return step
 
 
+class ByJacobians(CurvlinopsGGN):
+    """Makes a full matrix of Jacobians, and of no pass for each weight."""
+
+    full = GGNInterface.full
+
+
+def compare_layers(data: str, weights: str, output: str, batch: int):
+    """Returns a step that writes the same of all weights, and of a subnetwork.
+
+    No structure of the peer takes a batch normalization, whose weights are fixed.
+    """
+
+    def step():
+        given, found = np.load(data), {}
+        images = images_of(given["images"])
+        pairs = TensorDataset(images, torch.from_numpy(given["labels"]).long())
+        for structure, subset in LAYERS:
+            model = network(weights)
+            for module in model.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.requires_grad_(False)
+            options = {"subset_of_weights": subset}
+            if subset == "subnetwork":
+                # Its own subnetworks are given by indices; this one is what is left.
+                options["subset_of_weights"] = "all"
+                for name, parameter in model.named_parameters():
+                    parameter.requires_grad_(name.split(".")[0] in SUBNETWORK)
+            own = Laplace(
+                model,
+                "classification",
+                hessian_structure=STRUCTURES[structure],
+                backend=ByJacobians if structure == "full" else CurvlinopsGGN,
+                **options,
+            )
+            own.fit(DataLoader(pairs, batch_size=batch))
+            parts = [own._glm_predictive_distribution(x) for x in images.split(4)]
+            mean, covariance = (torch.cat(part) for part in zip(*parts, strict=True))
+            evidence = own.log_marginal_likelihood(torch.tensor(1.0))
+            found[f"{structure}/mean"] = mean.detach().numpy()
+            found[f"{structure}/covariance"] = covariance.detach().numpy()
+            found[f"{structure}/evidence"] = evidence.detach().numpy()
+        np.savez(output, **found)
+
+    return step
+
+
 def fit_and_predict(data: str, weights: str, batch: int):
     """Returns a step that fits, chooses the prior precision, and predicts."""
     given, model = np.load(data), network(weights)
@@ -143,7 +190,15 @@ def head(features: int, classes: int, count: int, seed: int):
     return step
 
 
-STEPS = {"compare": compare, "predict": fit_and_predict, "head": head}
+# What is compared of more layers than the last one, by structure.
+LAYERS = [("kronecker", "all"), ("diagonal", "all"), ("full", "subnetwork")]
+
+STEPS = {
+    "compare": compare,
+    "compare_layers": compare_layers,
+    "predict": fit_and_predict,
+    "head": head,
+}
 
 
 def make(kind: str, **job):

@@ -49,6 +49,7 @@ COVERED = {
     "zoo.presets.model_config": ["model_metadata"],
     "zoo.posterior.deep_ensemble": ["DeepEnsemble"],
     "zoo.posterior.laplace": ["Laplace"],
+    "zoo.posterior.mixture": ["Mixture"],
     "zoo.posterior.monte_carlo": ["MonteCarlo"],
     "zoo.posterior.temperature": ["Temperature", "best_temperature"],
     "zoo.predictive": [
@@ -84,6 +85,7 @@ REASONS = {
         ),
         *("zoo.catalog.count_parameters", "zoo.posterior.base"),
         *("zoo.posterior.curvature", "zoo.posterior.pixels"),
+        *("zoo.posterior.gauss_newton", "zoo.posterior.subsets", "layers.gradients"),
         "training.data.readers.label_files",
         *("zoo.posterior.sample_loop", "zoo.posterior.graph_split"),
         *(
@@ -118,6 +120,7 @@ REASONS = {
             "training.export.formats",
         ),
         *("training.export.litert.check_precision", "training.metrics.inputs"),
+        "training.export.litert.check_gradients",
         *("training.metrics.ranking.outcomes", "training.metrics.ranking.ranked"),
         *("training.metrics.sums", "training.optimizer", "training.export.parity"),
         *(

@@ -11,7 +11,7 @@ from training.corruptions import sequences
 from training.data import image_data as images
 from training.evaluation import evaluate
 from training.evaluation.sampling import Passes
-from zoo.posterior import DeepEnsemble, Laplace, MonteCarlo, Temperature
+from zoo.posterior import DeepEnsemble, Laplace, Mixture, MonteCarlo, Temperature
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (4, 16, 16, 3)).astype("uint8")
@@ -99,16 +99,17 @@ PIXELS = [
 ]
 
 
-def laplace():
+def laplace(kind=Laplace):
     images = keras.Input((16, 16, 3))
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(images))
-    posterior = Laplace(keras.Model(images, keras.layers.Dense(3)(x)))
+    model = keras.Model(images, keras.layers.Dense(3)(x))
+    posterior = kind(model if kind is Laplace else [model])
     posterior.adapt(np.resize(IMAGES, (6, 16, 16, 3)), np.arange(6) % 3)
     return posterior
 
 
 @pytest.mark.parametrize(
-    "kind", ["MonteCarlo", "DeepEnsemble", "Temperature", "Laplace"]
+    "kind", ["MonteCarlo", "DeepEnsemble", "Temperature", "Laplace", "Mixture"]
 )
 def test_posteriors_take_pixels_of_any_type(kind, model):
     posterior = {
@@ -116,6 +117,7 @@ def test_posteriors_take_pixels_of_any_type(kind, model):
         "DeepEnsemble": lambda: DeepEnsemble([model, model]),
         "Temperature": lambda: Temperature(MonteCarlo(model, 2)),
         "Laplace": laplace,
+        "Mixture": lambda: laplace(Mixture),
     }[kind]()
 
     def sampled(pixels):

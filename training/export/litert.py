@@ -82,6 +82,7 @@ def export_tflite(
         )
     posterior = checked.posterior_of(model, num_samples)
     check_precision(posterior)
+    check_gradients(posterior)
     if calibration is not None:
         _check_kernels(posterior)
         calibration = parity.check_images(
@@ -152,6 +153,20 @@ def check_precision(model: keras.Layer):
                 '`keras.config.set_dtype_policy("float32")`, and load its weights. '
                 f"Received: layer={layer.name}, compute_dtype={layer.compute_dtype}"
             )
+
+
+def check_gradients(posterior: Posterior):
+    """Checks that predictions compute no gradients, for which there are no operators.
+
+    Raises:
+        ValueError: If they do.
+    """
+    if posterior.takes_gradients:
+        raise ValueError(
+            "Its predictions compute gradients of the network, for which this format "
+            'has no operators: export it as saved_model, or take subset="last_layer", '
+            f"whose variance is a closed form. Received: model={posterior.name}"
+        )
 
 
 def _check(quantization, calibration, input_dtype):

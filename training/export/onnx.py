@@ -51,6 +51,7 @@ def export_onnx(
         )
 
     litert.check_precision(posterior)
+    litert.check_gradients(posterior)
 
     def write(target):
         # Both fail with exceptions of many types, and log what they do not know.

@@ -93,7 +93,7 @@ def publish_training(
 def _adapted(kind, model, num_samples, record, weights, data_dir):
     """Returns an adapted posterior of a model, and what is written of it."""
     own = POSTERIORS[kind].from_models([model], num_samples)
-    if own.is_adapted:
+    if not own.adapted_weights:  # Of an ensemble they are those of its members.
         raise ValueError(
             f"The posterior '{kind}' learns nothing that could be published with the "
             f"weights. Received: model={model.name}@{kind}"

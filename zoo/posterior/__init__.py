@@ -5,6 +5,7 @@ from zoo.posterior.deep_ensemble import DeepEnsemble as DeepEnsemble
 from zoo.posterior.dirichlet import Dirichlet as Dirichlet
 from zoo.posterior.isotonic import Isotonic as Isotonic
 from zoo.posterior.laplace import Laplace as Laplace
+from zoo.posterior.mixture import Mixture as Mixture
 from zoo.posterior.monte_carlo import MonteCarlo as MonteCarlo
 from zoo.posterior.scaler import Scaler as Scaler
 from zoo.posterior.temperature import Temperature as Temperature
@@ -16,6 +17,7 @@ POSTERIORS = {
     "ensemble": DeepEnsemble,
     "temperature": Temperature,
     "laplace": Laplace,
+    "mixture": Mixture,
     "vector": Vector,
     "dirichlet": Dirichlet,
     "isotonic": Isotonic,

@@ -49,6 +49,7 @@ class Posterior(layers.RandomLayer):
     map_shape: tuple[int, ...] = ()  # Height and width of what has logits by pixel.
     takes_bytes = False  # Whether it is known to take pixels in [0, 255].
     repeats_itself = False  # Whether all samples are known to be equal.
+    takes_gradients = False  # Whether a prediction computes gradients.
     # Names of attributes: the weights that `adapt` sets.
     adapted_weights: tuple[str, ...] = ()
     # The splits that `adapt` learns from, in the order of `SPLITS`: images that the

@@ -144,8 +144,8 @@ class Kronecker(Curvature):
 
     def solve(self) -> dict[str, np.ndarray]:
         of_features, of_classes = self._sums
-        a, feature_basis = _eigen(of_features / self.count)
-        g, class_basis = _eigen(of_classes)
+        a, feature_basis = eigen(of_features / self.count)
+        g, class_basis = eigen(of_classes)
         rows = np.append(a, 1.0) if self.has_bias else a
         return {
             "curvature": np.outer(rows, g),
@@ -241,7 +241,7 @@ class Full(Curvature):
         rows, classes = self.num_rows, self.num_classes
         matrix = -outer.reshape(rows, classes, rows, classes)
         matrix[:, np.arange(classes), :, np.arange(classes)] += by_class
-        curvature, basis = _eigen(matrix.reshape(outer.shape))
+        curvature, basis = eigen(matrix.reshape(outer.shape))
         return {"curvature": curvature, "basis": basis}
 
     def variance(self, features, values):
@@ -328,7 +328,7 @@ def _with_one(features):
     return np.concatenate([features, np.ones((len(features), 1))], axis=1)
 
 
-def _eigen(matrix):
+def eigen(matrix):
     """Returns the eigenvalues of a covariance, and its eigenvectors as columns."""
     values, vectors = np.linalg.eigh(matrix)
     return np.maximum(values, 0), vectors  # Rounding makes some negative.

@@ -106,6 +106,10 @@ class DeepEnsemble(Posterior):
         return any(member.draws for member in self.members)
 
     @property
+    def takes_gradients(self) -> bool:
+        return any(member.takes_gradients for member in self.members)
+
+    @property
     def unknown_layers(self) -> list[str]:
         return [name for member in self.members for name in member.unknown_layers]
 

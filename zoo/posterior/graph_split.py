@@ -2,16 +2,17 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
+from keras import ops
 
 import layers
-from layers import graphs, keras_internals
+from layers import gradients, graphs, keras_internals
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Step:
     """One operation of a graph; places are those of tensors, see `_Tracer`."""
 
@@ -152,6 +153,142 @@ class LastLayer:
         values = {self._input: images}
         _run(self._steps, values)
         return values[self._place]
+
+
+class LinearLayers:
+    """The dense layers and convolutions of a model, each as a linear map of its inputs.
+
+    These are `keras.layers.Dense` and `keras.layers.Conv2D` of one group and with the
+    channels last, in models inside of the model too. At each position of its output,
+    such a layer multiplies a row of inputs, of a convolution those of a patch, by a
+    matrix, its kernel with the axes of the inputs as one.
+
+    Args:
+        model: From images to logits.
+        names: The names of some of the layers, or all of them.
+
+    Attributes:
+        layers: The layers, in the order of the graph.
+
+    Raises:
+        ValueError: If there are no such layers, or not those, or if one is called
+            twice.
+    """
+
+    def __init__(self, model: keras.Model, names: Sequence[str] | None = None):
+        self._tracer = _Tracer(model)
+        found = [s for s in self._tracer.steps if _is_linear(s.operation)]
+        known = [step.name for step in found]
+        names = known if names is None else list(names)
+        if missing := [name for name in names if name not in known]:
+            raise ValueError(
+                f"'{model.name}' has no `keras.layers.Dense` or `keras.layers.Conv2D` "
+                f"of one group of this name. Received: {missing[0]}; known: "
+                f"{', '.join(known) or 'none'}"
+            )
+        self._chosen = [step for step in found if step.name in names]
+        if not self._chosen:
+            raise ValueError(
+                f"'{model.name}' has no `keras.layers.Dense` or `keras.layers.Conv2D` "
+                "of one group in its graph whose weights could have a posterior."
+            )
+        self.layers = [step.operation for step in self._chosen]
+        for step in self._chosen:
+            if sum(layer is step.operation for layer in self.layers) > 1:
+                raise ValueError(
+                    f"The layer '{step.name}' of '{model.name}' is called twice, and "
+                    "the curvature by layers is that of layers that are called once."
+                )
+
+    @property
+    def num_positions(self) -> list[int | None]:
+        """For each layer, the positions of its output; None if not known."""
+        shapes = [self._tracer.tensors[s.outputs[0]].shape for s in self._chosen]
+        sides = [shape[1:-1] for shape in shapes]
+        return [None if None in side else math.prod(side) for side in sides]
+
+    def pull_back(self, images, cotangents: Callable):
+        """Returns logits, and of each layer its input and gradients by its output.
+
+        That is its output before the activation. The gradient of a weighted sum of
+        logits by the kernel is the sum, over the positions, of the outer products of
+        the `rows` of the input and these gradients.
+
+        Args:
+            images: Tensor of shape `(batch, *image_shape)`.
+            cotangents: From logits to the weights of such sums, a tensor of shape
+                `(sums, batch, num_classes)`.
+
+        Returns:
+            float32 logits, of shape `(batch, num_classes)`; and for each layer a pair
+            of its input, and a float32 tensor of shape `(batch, positions, sums,
+            num_outputs)`.
+        """
+
+        def run(mark):
+            values, inputs = {self._tracer.input: images}, []
+            for step in self._tracer.steps:
+                given = [values[place] for place in step.inputs]
+                if step in self._chosen:
+                    (x,) = given
+                    inputs.append(x)
+                    results = [_apply(step.operation, x, mark)]
+                else:
+                    results = step.run(given)
+                values.update(zip(step.outputs, results, strict=True))
+            return ops.cast(values[self._tracer.output], "float32"), inputs
+
+        logits, inputs, found = gradients.pull_back(run, cotangents)
+        pairs = []
+        for x, gradient in zip(inputs, found, strict=True):
+            (sums, batch), units = ops.shape(gradient)[:2], gradient.shape[-1]
+            by_position = ops.reshape(gradient, (sums, batch, -1, units))
+            by_position = ops.transpose(by_position, (1, 2, 0, 3))
+            pairs.append((x, ops.cast(by_position, "float32")))
+        return logits, pairs
+
+
+def rows(layer: keras.Layer, x, basis=None):
+    """Returns the inputs of a linear layer at each of its positions.
+
+    Args:
+        layer: One of the layers of `LinearLayers`.
+        x: Its input.
+        basis: Matrix of shape `(num_inputs, num_inputs)` to multiply them by.
+
+    Returns:
+        float32 tensor of shape `(batch, positions, num_inputs)`.
+    """
+    x, size = ops.cast(x, "float32"), math.prod(layer.kernel.shape[:-1])
+    if isinstance(layer, keras.layers.Conv2D):
+        # It gives each patch, of all its points and channels, as channels.
+        kernel = ops.eye(size) if basis is None else basis
+        shape = (*layer.kernel.shape[:-1], size)
+        x = layer.convolution_op(x, ops.reshape(kernel, shape))
+    elif basis is not None:
+        x = ops.matmul(x, basis)
+    return ops.reshape(x, (ops.shape(x)[0], -1, size))
+
+
+def _is_linear(operation) -> bool:
+    if type(operation) is keras.layers.Dense:
+        return True
+    is_convolution = type(operation) is keras.layers.Conv2D
+    plain = is_convolution and operation.data_format == "channels_last"
+    return plain and operation.groups == 1
+
+
+def _apply(layer, x, mark):
+    """Calls a layer; its output before the activation goes through `mark`."""
+    x = ops.cast(x, layer.compute_dtype)
+    kernel = ops.cast(layer.kernel, layer.compute_dtype)
+    if isinstance(layer, keras.layers.Conv2D):
+        x = layer.convolution_op(x, kernel)
+    else:
+        x = ops.matmul(x, kernel)
+    x = x + ops.cast(layer.bias, layer.compute_dtype) if layer.use_bias else x
+    x = mark(x)
+    return x if layer.activation is None else layer.activation(x)
 
 
 _LINEAR = (None, keras.activations.linear)

@@ -1,8 +1,8 @@
-"""Laplace's approximation: a Gaussian around the trained weights of the last layer."""
+"""Laplace's approximation: a Gaussian around the weights of a trained network."""
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -19,20 +19,28 @@ from zoo.posterior.graph_split import LastLayer
 from zoo.posterior.monte_carlo import MonteCarlo
 from zoo.posterior.pixels import takes_bytes
 from zoo.posterior.scaler import NoBestFitError
+from zoo.posterior.subsets import SUBSETS
 
 _PER_DECADE = 2  # Prior precisions that are tried first, by validation NLL.
 
 
 @keras.saving.register_keras_serializable(package="zoo")
 class Laplace(Posterior):
-    """A Gaussian posterior of the weights of the last layer, from one trained network.
+    """A Gaussian posterior of the weights of one trained network, or of some of them.
 
     Its mean are the weights, and its covariance is the inverse of `H + prior_precision`
-    with the curvature `H` of the cross-entropy of the training images; see
-    `zoo.posterior.curvature`. The logits of an image then have a Gaussian distribution
-    with the logits `m` of the network as its mean and a covariance `C`, in closed form.
-    The further an image is from those of the training, the larger `C`, and the less
-    sure the prediction.
+    with the curvature `H` of the cross-entropy of the training images, the generalized
+    Gauss-Newton matrix; see `zoo.posterior.curvature` for the last layer, and
+    `zoo.posterior.gauss_newton` for more of them. The logits of an image, which are
+    linearized in the weights, then have a Gaussian distribution with the logits `m` of
+    the network as its mean and a covariance `C`, in closed form. The further an image
+    is from those of the training, the larger `C`, and the less sure the prediction.
+
+    Of the last layer, `C` takes one pass. Of other weights it takes the gradient of
+    each logit too, so a prediction costs some ten passes for ten classes; images are
+    linearized a few at a time. Gaussian are the kernels and biases of dense layers and
+    convolutions; all other weights, such as the scales and offsets of a batch
+    normalization, which no Kronecker product describes, keep their trained values.
 
     `adapt` takes the images that the network was trained on, without augmentation. The
     network must not draw; its batch normalization uses the moving statistics.
@@ -42,8 +50,9 @@ class Laplace(Posterior):
 
     Args:
         model: From images to logits, with a `keras.layers.Dense` at its end.
-        structure: What is kept of `H`: `"kronecker"`, a Kronecker product; `"diagonal"`
-            ; or `"full"`, for up to 8,192 weights.
+        structure: What is kept of `H`: `"kronecker"`, a Kronecker product for each
+            layer; `"diagonal"`; or `"full"`, for up to 8,192 weights. By default the
+            first, and of a `"subnetwork"` the last.
         predictive: How logits are predicted. `"probit"` gives one sample, `m / sqrt(1 +
             pi / 8 diag(C))`. `"bridge"` gives one whose softmax is the mean of the
             Dirichlet distribution that is like the Gaussian one. `"monte_carlo"` gives
@@ -55,6 +64,11 @@ class Laplace(Posterior):
             `d` of a training corresponds to `d` times the number of its images.
         num_samples: The number of draws.
         seed: Makes the calls without a seed reproducible.
+        subset: Which weights are Gaussian: those of the `"last_layer"`, of `"all"`
+            dense layers and convolutions, or of a `"subnetwork"`.
+        subnetwork: Of a subnetwork: the names of its layers; or a number of weights, of
+            all layers, which are those of the largest variance: by the diagonal of `H`,
+            or by what `choose` was given.
 
     Raises:
         ValueError: If the model draws, does not end with such a layer, or a setting is
@@ -79,22 +93,32 @@ class Laplace(Posterior):
         [Being Bayesian, Even Just a Bit](https://arxiv.org/abs/2002.10118) (Kristiadi
         et al., 2020), for the last layer and `"probit"`; [Fast Predictive Uncertainty
         for Classification with Bayesian Deep Networks](
-        https://arxiv.org/abs/2003.01227) (Hobbhahn et al., 2022), for `"bridge"`.
+        https://arxiv.org/abs/2003.01227) (Hobbhahn et al., 2022), for `"bridge"`;
+        [Improving Predictions of Bayesian Neural Nets via Local Linearization](
+        https://arxiv.org/abs/2008.08400) (Immer et al., 2021), Eq. 9, for the linear
+        network; [Bayesian Deep Learning via Subnetwork Inference](
+        https://arxiv.org/abs/2010.14689) (Daxberger et al., 2021), Section 5, for the
+        largest variances.
     """
 
     def __init__(
         self,
         model: keras.Model | MonteCarlo,
-        structure: str = "kronecker",
+        structure: str | None = None,
         predictive: str = "probit",
         prior_precision: float | str = "marginal_likelihood",
         num_samples: int = 10,
         seed: int | None = None,
+        subset: str = "last_layer",
+        subnetwork: int | Sequence[str] | None = None,
         **kwargs,
     ):
         super().__init__(seed, **kwargs)
         model = model.model if isinstance(model, MonteCarlo) else model
         outputs.check_model(model)
+        self.subset = layers.checks.check_choice(subset, "subset", SUBSETS)
+        if structure is None:
+            structure = "full" if subset == "subnetwork" else "kronecker"
         self.structure = layers.checks.check_choice(structure, "structure", STRUCTURES)
         self.predictive = layers.checks.check_choice(
             predictive, "predictive", PREDICTIVES
@@ -106,17 +130,20 @@ class Laplace(Posterior):
         self.num_classes = model.output_shape[-1]
         self.image_shape = tuple(model.input_shape[1:])
         self.takes_bytes = takes_bytes(model)
-        self.form = f"{structure} {predictive}"
+        parts = () if subset == "last_layer" else (subset, str(subnetwork))
+        self.form = " ".join((*parts, self.structure, predictive))
         self._last = LastLayer(model)
         _check(model, self._last)
+        self._subset = SUBSETS[subset](self, self._last, structure, subnetwork)
+        self.subnetwork, self._is_chosen = self._subset.subnetwork, False
         self.adapts_to = SPLITS if self.prior == "validation" else ("train",)
-        shapes = self._curvature().shapes
+        shapes = self._subset.shapes
         single = {"prior_precision": (), "log_likelihood": (), "fingerprint": (1,)}
         for name, shape in {**shapes, **single}.items():
             setattr(self, name, self._add(name, shape))
         self.adapted_weights = (*shapes, *single)
         self._predict = Compiled(self._samples, self, pure=not self._last.unknown)
-        self._features = Compiled(self._features_of, self, not self._last.unknown)
+        self._variance = Compiled(self._variances, self, not self._last.unknown)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -130,6 +157,10 @@ class Laplace(Posterior):
     @property
     def repeats_itself(self) -> bool:
         return not self.draws
+
+    @property
+    def takes_gradients(self) -> bool:
+        return self.subset != "last_layer"
 
     @property
     def unknown_layers(self) -> list[str]:
@@ -157,9 +188,7 @@ class Laplace(Posterior):
             Array of shape `(examples, num_classes)`.
         """
         self._check_adapted()
-        features = self._features((images,), ())
-        found = self._curvature().variance(features, self.values())
-        return ops.convert_to_numpy(found)
+        return ops.convert_to_numpy(self._variance((images,), ()))
 
     def log_marginal_likelihood(self, prior_precision: float | None = None) -> float:
         """Returns how probable the training labels are, in nats; see `curvature`.
@@ -171,9 +200,9 @@ class Laplace(Posterior):
         own = float(ops.convert_to_numpy(self.prior_precision))
         return curvature.log_evidence(
             float(ops.convert_to_numpy(self.log_likelihood)),
-            ops.convert_to_numpy(self.curvature),
+            _eigenvalues(self.values()),
             own if prior_precision is None else prior_precision,
-            self._square_norm(),
+            self._subset.square_norm(self.values()),
         )
 
     def adapt(
@@ -186,23 +215,33 @@ class Laplace(Posterior):
     ):
         size = layers.checks.check_count(batch_size, "batch_size")
         self._check_validation(validation)
-        counts = np.zeros(self.num_classes, int)
-        found, log_likelihood = self._curvature(), 0.0
-        for features, of_images in self._labeled(dataset, labels, size):
-            log_probs = _log_softmax(self._logits(features))
-            log_likelihood += log_probs[np.arange(len(features)), of_images].sum()
-            counts += np.bincount(of_images, minlength=self.num_classes)
-            found.add(features, np.exp(log_probs))
-        self._check_counts(counts)
-        values = {**found.solve(), "log_likelihood": log_likelihood}
+        values = (
+            {"indices": ops.convert_to_numpy(self.indices)} if self._is_chosen else {}
+        )
+        passes = list(self._subset.passes(self._is_chosen))
+        if len(passes) > 1 and isinstance(dataset, Iterator):
+            raise ValueError(
+                "The weights of a subnetwork are chosen in one pass over the images, "
+                "and their covariance is learned in another; give what can be gone "
+                "through twice, such as a list of batches. Received: dataset of type "
+                f"{type(dataset).__name__}"
+            )
+        for found in passes:
+            counts, log_likelihood = np.zeros(self.num_classes, int), 0.0
+            for inputs, of_images in self._labeled(dataset, labels, size):
+                log_probs = found.add(inputs, values)
+                log_likelihood += log_probs[np.arange(len(inputs)), of_images].sum()
+                counts += np.bincount(of_images, minlength=self.num_classes)
+            self._check_counts(counts)
+            values |= found.solve()
+        values["log_likelihood"] = log_likelihood
         values["fingerprint"] = _fingerprint(self.model)
         if validation is not None:
             pairs = [*self._labeled(validation, None, size)]
-            features, of_images = map(np.concatenate, zip(*pairs, strict=True))
-            prior = self._best_by_nll(features, of_images, values, seed)
+            prior = self._best_by_nll(pairs, values, seed)
         elif self.prior == "marginal_likelihood":
-            norm = self._square_norm()
-            prior = curvature.best_prior_precision(values["curvature"], norm)
+            norm = self._subset.square_norm(values)
+            prior = curvature.best_prior_precision(_eigenvalues(values), norm)
         else:
             prior = self.prior
         if prior is None:
@@ -212,6 +251,36 @@ class Laplace(Posterior):
                 f"prior_precision={self.prior}"
             )
         self.assign({**values, "prior_precision": prior})
+
+    @property
+    def gaussian_layers(self) -> list[keras.Layer]:
+        """The layers whose kernels and biases are Gaussian, or may be chosen."""
+        return getattr(self._subset, "layers", [self._last.head])
+
+    def choose(self, variances):
+        """Makes those weights a subnetwork that have the largest of some variances.
+
+        Such as those of the weights along a training. By default `adapt` takes the
+        largest variances of a diagonal approximation, in a pass over the images before.
+
+        Args:
+            variances: Array with a number for each weight of the `gaussian_layers`: of
+                each the kernel, as one row, and the bias behind it if it has one; or a
+                list of arrays of kernels and biases in this order; or a mapping from
+                the `path` of each of these weights to its array.
+
+        Raises:
+            ValueError: If the `subnetwork` is no number of weights, or there is not a
+                finite number for each of them.
+        """
+        if getattr(self._subset, "count", None) is None:
+            raise ValueError(
+                "Weights are chosen for a `subnetwork` of a number of them. Received: "
+                f"subset={self.subset}, subnetwork={self.subnetwork}"
+            )
+        self._is_fitted = False
+        self.indices.assign(self._subset.largest(variances))
+        self._is_chosen = True
 
     def assign(self, values: Mapping[str, object]):
         shapes = {name: tuple(v.shape) for name, v in self.values().items()}
@@ -245,19 +314,23 @@ class Laplace(Posterior):
         settings = self._settings()
         made = Laplace(change(self.model), name=self.name, **settings)
         Posterior.assign(made, self.values())  # The change may be one of weights.
+        made._is_chosen = self._is_chosen
         return made
 
     def get_config(self):
         model = keras.saving.serialize_keras_object(self.model)
         own = {"model": model, **self._settings(), "is_fitted": self._is_fitted}
+        own["is_chosen"] = self._is_chosen
         return {**super().get_config(), **own}
 
     @classmethod
     def from_config(cls, config):
-        arguments = {key: v for key, v in config.items() if key != "is_fitted"}
+        state = "is_fitted", "is_chosen"
+        arguments = {key: v for key, v in config.items() if key not in state}
         model = keras.saving.deserialize_keras_object(config["model"])
         made = cls(**{**arguments, "model": model})
         made._is_fitted = config.get("is_fitted", False)
+        made._is_chosen = config.get("is_chosen", False)
         return made
 
     def _settings(self):
@@ -266,81 +339,84 @@ class Laplace(Posterior):
             "predictive": self.predictive,
             "prior_precision": self.prior,
             "num_samples": self.num_draws,
+            "subset": self.subset,
+            "subnetwork": self._subset.subnetwork,
         }
 
     def _add(self, name, shape):
         return self.add_weight(
             shape=shape,
             initializer="zeros",
-            dtype="uint32" if name == "fingerprint" else "float32",
+            dtype=_DTYPES.get(name, "float32"),
             trainable=False,
             autocast=False,
             name=name,
         )
 
-    def _curvature(self):
-        head = self._last.head
-        features, classes = head.kernel.shape
-        return STRUCTURES[self.structure](features, classes, head.use_bias)
-
-    def _features_of(self, images):
-        return ops.cast(self._last.features(images), "float32")
-
     def _samples(self, images, key, offset):
-        features = self._last.features(images)
-        mean = ops.cast(self._last.head(features), "float32")
-        features = ops.cast(features, "float32")
-        return self._samples_at(features, mean, self.values(), key, offset)
+        inputs = self._subset.inputs(images)
+        mean, (spread,) = self._subset.predict(
+            inputs, self.values(), [self.prior_precision]
+        )
+        return self._sampled(mean, spread, key, offset)
 
-    def _samples_at(self, features, mean, values, key, offset):
-        """Returns samples of the logits of features; see `sample`."""
-        form = PREDICTIVES[self.predictive]
-        return form(self, features, mean, values, key, offset)
+    def _sampled(self, mean, spread, key, offset):
+        return PREDICTIVES[self.predictive](mean, spread, key, offset, self.num_samples)
+
+    def _variances(self, images):
+        inputs = self._subset.inputs(images)
+        prior = [self.prior_precision]
+        return self._subset.predict(inputs, self.values(), prior)[1][0].variance()
 
     def _labeled(self, dataset, labels, batch_size):
-        """Yields float64 features and labels of batches."""
+        """Yields what the weights need of images, and labels, of batches."""
         settings = {"classes": self.classes, "num_classes": self.num_classes}
         batches = examples.batches(dataset, labels, batch_size, **settings)
         for number, (images, of_images) in enumerate(batches):
             if not number:
                 self.is_deterministic(images[:8])
-            features = ops.convert_to_numpy(self._features((images,), ()))
-            if bad := np.count_nonzero(~np.isfinite(features).all(axis=1)):
-                raise ValueError(
-                    f"The features of '{self.model.name}', the inputs of its last "
-                    f"layer, must be finite. Received: NaN or infinity in {bad} of "
-                    f"{len(features)} images of batch {number}"
-                )
-            yield features.astype("float64"), of_images
+            name = self.model.name
+            yield self._subset.checked_inputs(images, number, name), of_images
 
-    def _logits(self, features):
-        head = self._last.head
-        logits = features @ ops.convert_to_numpy(head.kernel).astype("float64")
-        return logits + ops.convert_to_numpy(head.bias) if head.use_bias else logits
+    def _best_by_nll(self, pairs, values, seed):
+        """Returns the prior precision of the best mean prediction.
 
-    def _square_norm(self):
-        weights = [ops.convert_to_numpy(w) for w in self._last.head.trainable_variables]
-        return float(sum(np.square(w, dtype="float64").sum() for w in weights))
+        Args:
+            pairs: Inputs and labels of batches.
+            values: What was learned.
+            seed: Seed of the draws.
+        """
+        values = {
+            k: np.asarray(v, _DTYPES.get(k, "float32")) for k, v in values.items()
+        }
+        names = list(values)
 
-    def _best_by_nll(self, features, labels, values, seed):
-        """Returns the prior precision of the best mean prediction."""
-        mean = self._logits(features).astype("float32")
-        features = features.astype("float32")
-        values = {k: np.asarray(v, "float32") for k, v in values.items()}
+        def samples(inputs, offset, priors, *more):
+            *arrays, count = more
+            own = dict(zip(names, arrays, strict=True))
+            chosen = [priors[number] for number in range(count)]
+            mean, spreads = self._subset.predict(inputs, own, chosen)
+            found = [self._sampled(mean, spread, seed, offset) for spread in spreads]
+            return [predictive.log_probs(logits) for logits in found]
 
-        def nll(prior):
-            own = {**values, "prior_precision": np.float32(prior)}
-            samples = self._samples_at(features, mean, own, seed, 0)
-            found = ops.convert_to_numpy(predictive.log_probs(samples))
-            return -found[np.arange(len(labels)), labels].mean(dtype="float64")
+        run = Compiled(samples, self, pure=not self._last.unknown)
+
+        def best(priors):
+            nll, offset = np.zeros(len(priors)), 0
+            for inputs, of_images in pairs:
+                given = (inputs, offset, priors.astype("float32"), *values.values())
+                for number, found in enumerate(run(given, (len(priors),))):
+                    logs = ops.convert_to_numpy(found).astype("float64")
+                    nll[number] -= logs[np.arange(len(inputs)), of_images].sum()
+                offset += len(inputs)
+            return priors[np.argmin(nll)]
 
         low, high = map(math.log10, PRIOR_RANGE)
         step = 1 / _PER_DECADE
         priors = 10 ** np.arange(low, high + step / 2, step)
-        best = priors[np.argmin([nll(prior) for prior in priors])]
-        near = best * 10 ** np.linspace(-step, step, 11)
-        best = near[np.argmin([nll(prior) for prior in near])]
-        return None if best <= priors[0] else float(best)
+        found = best(priors)
+        found = best(found * 10 ** np.linspace(-step, step, 11))
+        return None if found <= priors[0] else float(found)
 
     def _check_counts(self, counts):
         if (counts == 0).any():
@@ -360,18 +436,17 @@ class Laplace(Posterior):
             )
 
 
-def _probit(posterior, features, mean, values, key, offset):
-    variance = posterior._curvature().variance(features, values)
-    return (mean / ops.sqrt(1 + math.pi / 8 * variance))[None]
+def _probit(mean, spread, key, offset, num_samples):
+    return (mean / ops.sqrt(1 + math.pi / 8 * spread.variance()))[None]
 
 
-def _bridge(posterior, features, mean, values, key, offset):
+def _bridge(mean, spread, key, offset, num_samples):
     """Returns the logarithm of the Dirichlet distribution's parameters.
 
     The Gaussian one is taken under the condition that the logits sum to zero.
     """
-    count = posterior.num_classes
-    part, variance = posterior._curvature().zero_sum(features, values)
+    count = mean.shape[-1]
+    part, variance = spread.zero_sum()
     mean = mean - part * ops.sum(mean, axis=-1, keepdims=True)
     # log(1 - 2 / K + exp(m) sum(exp(-m)) / K^2), where exp(m) may overflow.
     first = math.log(1 - 2 / count) if count > 2 else -1e30
@@ -381,26 +456,28 @@ def _bridge(posterior, features, mean, values, key, offset):
     return (largest + ops.log(rest) - ops.log(variance))[None]
 
 
-def _monte_carlo(posterior, features, mean, values, key, offset):
-    found, count = posterior._curvature(), posterior.num_samples
-    batch = ops.shape(features)[0]
+def _monte_carlo(mean, spread, key, offset, num_samples):
+    batch = ops.shape(mean)[0]
     rows = layers.random.uint32(ops.arange(batch, dtype="int32"))
     keys = layers.random.fold(key, rows + layers.random.uint32(offset))
-    samples = ops.arange(count, dtype="int32")
+    samples = ops.arange(num_samples, dtype="int32")
     keys = layers.random.fold(keys[:, None], samples[None])
-    normals = layers.random.normal(keys, (batch, count, found.num_normals))
-    deviations = found.draw(features, values, normals)
-    return ops.transpose(mean[:, None] + deviations, (1, 0, 2))
+    normals = layers.random.normal(keys, (batch, num_samples, spread.num_normals))
+    return ops.transpose(mean[:, None] + spread.draw(normals), (1, 0, 2))
 
 
-# By the value of `predictive`: from a posterior, features, their logits, what was
-# learned, and key and offset as of `sample`, to samples.
+# By the value of `predictive`: from mean and distribution of logits, see `subsets`, key
+# and offset as of `sample`, and the number of draws, to samples.
 PREDICTIVES = {"probit": _probit, "bridge": _bridge, "monte_carlo": _monte_carlo}
 
+# Of the weights that are not float32.
+_DTYPES = {"fingerprint": "uint32", "indices": "int32"}
 
-def _log_softmax(logits):
-    logits = logits - logits.max(axis=1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+def _eigenvalues(values) -> np.ndarray:
+    """Returns all eigenvalues of the curvature in one row."""
+    found = [v for name, v in values.items() if name.startswith("curvature")]
+    return np.concatenate([np.ravel(ops.convert_to_numpy(v)) for v in found])
 
 
 def _check_prior(value):

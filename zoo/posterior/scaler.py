@@ -86,6 +86,10 @@ class Scaler(Posterior):
         return self.posterior.draws
 
     @property
+    def takes_gradients(self) -> bool:
+        return self.posterior.takes_gradients
+
+    @property
     def unknown_layers(self) -> list[str]:
         return self.posterior.unknown_layers
 

@@ -9,7 +9,14 @@ from tests.helpers.exports import tiny as network
 from tests.helpers.networks import MemberBias
 from training import export
 from training.export import onnx
-from zoo.posterior import DeepEnsemble, Laplace, MonteCarlo, Temperature
+from zoo.posterior import (
+    DeepEnsemble,
+    Laplace,
+    Mixture,
+    MonteCarlo,
+    Posterior,
+    Temperature,
+)
 
 
 def tiny(scale=1.0):
@@ -75,6 +82,27 @@ def test_an_export_of_laplace_has_the_variance_in_closed_form(kind, tmp_path):
     expected = softmax(mean / np.sqrt(1 + np.pi / 8 * variance))
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert np.abs(expected - softmax(mean)).max() > 0.01
+
+
+@pytest.mark.parametrize("kind", ["tflite", "onnx"])
+def test_a_device_does_not_linearize_a_network(kind, tmp_path):
+    inner = Mixture([tiny(0.3)], prior_precision=1.0, subset="all")
+    values = {k: np.zeros(v.shape) for k, v in inner.members[0].values().items()}
+    Posterior.assign(inner.members[0], values)
+    for posterior in (inner, Temperature(inner, 2.0)):
+        with pytest.raises(ValueError, match="gradients.*saved_model.*last_layer"):
+            exported(kind, posterior, tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_a_server_linearizes_a_network(tmp_path):
+    posterior = Mixture([tiny(0.3)], prior_precision=1.0, subset="all")
+    labels = np.arange(len(IMAGES)) % posterior.num_classes
+    posterior.adapt(np.resize(IMAGES, (40, *IMAGES.shape[1:])), np.resize(labels, 40))
+    found = exported("saved_model", posterior, tmp_path / "out")
+    samples = softmax(keras.ops.convert_to_numpy(posterior(IMAGES)))
+    np.testing.assert_allclose(found, samples[0], atol=1e-5)
+    assert np.abs(found - softmax(logits(posterior.members[0].model))).max() > 0.01
 
 
 def test_draws_of_laplace_on_a_device_are_those_of_the_seed(tmp_path):

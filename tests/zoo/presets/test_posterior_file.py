@@ -77,6 +77,18 @@ def test_matrices_are_published_too(tmp_path):
     assert set(values) == {"prior_precision", "log_likelihood"}
     again = zoo.load("resnet20.toys@laplace", weights=tmp_path / "it")
     np.testing.assert_allclose(again(images), posterior(images), 1e-6, 1e-6)
+    for number, which in enumerate((["head"], 7)):
+        settings = {"subset": "subnetwork", "subnetwork": which}
+        part = Laplace(model, **settings)
+        values = {k: np.ones(v.shape, v.dtype) for k, v in part.values().items()}
+        part.assign({**values, "fingerprint": posterior.fingerprint.numpy()})
+        options["posteriors"] = {"laplace": (part, {**facts, "settings": settings})}
+        publish.publish(model, tmp_path / f"{number}", record, **options)
+        again = zoo.load("resnet20.toys@laplace", weights=tmp_path / f"{number}")
+        assert again.is_adapted
+        assert again.get_config()["subnetwork"] == which
+        for name, value in part.values().items():
+            np.testing.assert_array_equal(again.values()[name], value)
 
 
 @pytest.mark.parametrize(

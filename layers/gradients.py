@@ -1,0 +1,76 @@
+"""Gradients of what a network computes inside, which Keras leaves to the backend."""
+
+from collections.abc import Callable
+
+import keras
+
+
+def pull_back(run: Callable, cotangents: Callable):
+    """Returns outputs of a network, and their gradients by tensors inside of it.
+
+    Args:
+        run: Function of a function `mark`. It passes tensors through `mark`, goes on
+            with what that returns, and returns the outputs, and more that is given back
+            as it is. It may be called more than once.
+        cotangents: From the outputs to a tensor of shape `(rows, *outputs.shape)`. The
+            gradients are those of the sums of the outputs weighted by each row.
+
+    Returns:
+        The outputs; what `run` returned beside them; and for each tensor, in the order
+        of the marks, its gradients, of shape `(rows, *shape)`.
+
+    Raises:
+        NotImplementedError: If the backend of Keras is neither TensorFlow nor JAX.
+    """
+    backend = keras.backend.backend()
+    if backend not in _BACKENDS:
+        raise NotImplementedError(
+            "Gradients are known on the backends TensorFlow and JAX. Received: "
+            f"keras.backend.backend()={backend}"
+        )
+    return _BACKENDS[backend](run, cotangents)
+
+
+def _on_tensorflow(run, cotangents):
+    import tensorflow as tf
+
+    marked = []
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+
+        def mark(x):
+            tape.watch(x)
+            marked.append(x)
+            return x
+
+        outputs, more = run(mark)
+    zero = tf.UnconnectedGradients.ZERO
+    rows = tf.vectorized_map(
+        lambda row: tape.gradient(outputs, marked, row, unconnected_gradients=zero),
+        cotangents(outputs),
+    )
+    return outputs, more, rows
+
+
+def _on_jax(run, cotangents):
+    import jax
+    from jax import numpy as jnp
+
+    shapes = []
+
+    def shape_of(x):
+        shapes.append((x.shape, x.dtype))
+        return x
+
+    jax.eval_shape(lambda: run(shape_of)[0])
+
+    def shifted(shifts):
+        own = iter(shifts)
+        return run(lambda x: x + next(own))
+
+    zeros = [jnp.zeros(shape, dtype) for shape, dtype in shapes]
+    outputs, pull, more = jax.vjp(shifted, zeros, has_aux=True)
+    rows = jax.vmap(lambda row: pull(row)[0])(cotangents(outputs))
+    return outputs, more, rows
+
+
+_BACKENDS = {"tensorflow": _on_tensorflow, "jax": _on_jax}
