@@ -1020,6 +1020,22 @@ MUTATIONS = [
         "test_a_step_minimizes_the_loss_of_the_first_view_and_the_consistency_of_all",
     ),
     (
+        "logits keep their norm",
+        "training/objectives/logit_norm.py",
+        "return logits / (norm + 1e-7)",
+        "return logits",
+        "tests/training/objectives/test_logit_norm.py",
+        "test_it_is_the_formula_of_the_paper",
+    ),
+    (
+        "averaged weights have the precision of others",
+        "training/feature_precision.py",
+        "            layer.begin_epoch()\n",
+        "",
+        "tests/training/test_feature_precision.py",
+        "test_the_variance_is_that_of_the_features_of_all_images",
+    ),
+    (
         "penalties of layers are no part of an objective",
         "training/objective.py",
         "penalties = list(self.losses)",
@@ -1030,8 +1046,8 @@ MUTATIONS = [
     (
         "an epoch begins again where a training goes on inside of it",
         "training/trainer.py",
-        "if trained.objective.begin_epoch and not keeper.first_step:",
-        "if trained.objective.begin_epoch:",
+        "layers.EpochEvents(bool(keeper.first_step))",
+        "layers.EpochEvents()",
         "tests/training/test_objective.py",
         "test_one_function_and_one_line_are_an_objective",
     ),

@@ -200,8 +200,8 @@ MUTATIONS = [
     (
         "files hold the state of random layers",
         "zoo/presets/weight_file.py",
-        "if keras.backend.is_float_dtype(variable.dtype):",
-        "if variable.dtype:",
+        "is_float = keras.backend.is_float_dtype(variable.dtype)",
+        "is_float = bool(variable.dtype)",
         "tests/zoo/presets/test_weight_file.py",
         "test_a_file_does_not_hold_the_state_of_random_layers",
     ),

@@ -62,6 +62,14 @@ def test_three_views_of_images_have_the_figures_of_one_device():
         assert_like_one_device(training)
 
 
+@pytest.mark.slow
+def test_layers_of_one_pass_have_the_figures_of_one_device():
+    kind = "cross_entropy", "one_pass"
+    figures = run([9, 19, 19, [2], *kind], [3, 7, 5, [4], *kind])
+    for training in figures["trainings"]:
+        assert_like_one_device(training)
+
+
 def test_a_replica_without_images_adds_nothing_in_the_fit_of_keras(figures):
     left_over = figures["left over"]
     assert np.isfinite(list(left_over["losses"].values())).all()

@@ -59,6 +59,35 @@ def flipout(
     return dataclasses.replace(parts, inner_conv=conv, head=head)
 
 
+def sngp(
+    parts: Parts,
+    max_norm: float = 6.0,
+    num_features: int = 1024,
+    mean_field_factor: float = 20.0,
+) -> Parts:
+    """A Gaussian process on features that keep distances (Liu et al., 2020).
+
+    The spectral norm of every convolution is bounded. The numbers are those of the
+    published wide network for CIFAR-10.
+    """
+    head = functools.partial(
+        layers.GaussianProcess,
+        num_features=num_features,
+        mean_field_factor=mean_field_factor,
+    )
+    return dataclasses.replace(_bounded(parts, max_norm), head=head)
+
+
+def _bounded(parts, max_norm):
+    conv = functools.partial(
+        layers.SpectralConv2D,
+        max_norm=max_norm,
+        use_bias=False,
+        kernel_initializer="he_normal",
+    )
+    return dataclasses.replace(parts, conv=conv, inner_conv=conv)
+
+
 def blurpool(parts: Parts, taps: tuple[float, ...] = (1, 3, 3, 1)) -> Parts:
     """Anti-aliased subsampling (Zhang, 2019); the 7x7 stem keeps its stride."""
     layer = functools.partial(layers.BlurPool2D, taps)
@@ -128,4 +157,5 @@ METHODS = {
     "gap": gap,
     "mlp": mlp,
     "gmp": gmp,
+    "sngp": sngp,
 }
