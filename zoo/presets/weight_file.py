@@ -156,7 +156,7 @@ def _to_numpy(variable, dtype):
     if dtype is None and array.dtype not in (np.float16, np.float64):
         dtype = "float32"  # Files hold no bfloat16.
     with np.errstate(over="ignore"):  # The caller looks for infinities.
-        return np.ascontiguousarray(array, dtype)
+        return np.asarray(array, dtype, order="C")  # A number stays one.
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, object]:
