@@ -94,6 +94,17 @@ class Objective:
     variables: tuple[keras.Variable, ...] = ()
 
 
+def num_images():
+    """Returns how many of the first rows of a batch in training are images.
+
+    A `training_loss` asks it, where rows may fill up a batch of several devices.
+
+    Returns:
+        Scalar int32 tensor; None if all are.
+    """
+    return _IMAGES.get()
+
+
 class _Mean(keras.losses.Loss):
     """The mean of values as of every loss: by their weights, a part on each replica."""
 

@@ -6,6 +6,7 @@ import pathlib
 # What a test of this folder calls with its table of inputs.
 COVERED = {
     "layers.blur": ["BlurPool2D"],
+    "layers.centroids": ["ClassCentroids"],
     "layers.dropout": ["MCDropout", "Dropout"],
     "layers.gaussian_process": ["GaussianProcess"],
     "layers.pooling": ["AdaptiveAveragePooling2D"],
@@ -77,6 +78,7 @@ REASONS = {
         *("layers.normalization", "layers.random", "layers.tracing", "zoo.outputs"),
         *("layers.replicas", "layers.epochs", "zoo.arrays"),
         *("layers.gaussian_process.orthogonal_features", "training.feature_precision"),
+        *("training.input_gradients", "training.objective.num_images"),
         *("layers.blur.check_taps", "layers.blur.blur", "layers.blur.sums"),
         *("layers.blur.blurred_size", "layers.streams.estimator"),
         *("layers.streams.RandomLayer", "layers.variational.gaussian_kl"),

@@ -90,6 +90,17 @@ CONSTRUCTORS = {
             "seed": SEEDS,
         },
     ),
+    "ClassCentroids": (
+        layers.ClassCentroids,
+        {"units": 3},
+        {
+            "units": COUNTS,
+            "embedding_size": COUNTS[:-1],
+            "length_scale": SCALES,
+            "momentum": (-0.1, 1.1, NAN, "1", None),
+            "initial_count": SCALES,
+        },
+    ),
 }
 
 

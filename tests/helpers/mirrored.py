@@ -10,6 +10,7 @@ Logical devices can only be made before TensorFlow runs anything.
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import sys
@@ -46,19 +47,30 @@ def network(rate=0.0):
     return keras.Model(images, keras.layers.Dense(2, name="head")(x), name="tiny")
 
 
-def one_pass_network():
-    """A network with a bound on its convolution, and a Gaussian process."""
+def gaussian_process():
+    return layers.GaussianProcess(2, 16, length_scale=1.0, name="head")
+
+
+def centroids():
+    return layers.ClassCentroids(2, length_scale=1.0, momentum=0.5, name="head")
+
+
+def one_pass_network(head):
+    """A network with a bound on its convolution, and a head of its own."""
     keras.utils.set_random_seed(0)
     images = x = keras.Input((12, 12, 1), name="images")
     x = keras.layers.Rescaling(1 / 64, -2, name="normalize")(x)
     conv = layers.SpectralConv2D(4, 3, strides=2, max_norm=0.5, name="conv")
     x = layers.BatchNormalization(momentum=0.9, name="norm")(conv(x))
     x = keras.layers.GlobalAveragePooling2D(name="pool")(keras.ops.relu(x))
-    head = layers.GaussianProcess(2, 16, length_scale=1.0, name="head")
-    return keras.Model(images, head(x), name="tiny")
+    return keras.Model(images, head()(x), name="tiny")
 
 
-NETWORKS = {"plain": network, "one_pass": one_pass_network}
+NETWORKS = {
+    "plain": network,
+    "sngp": functools.partial(one_pass_network, gaussian_process),
+    "duq": functools.partial(one_pass_network, centroids),
+}
 
 
 def scope(devices):

@@ -73,6 +73,13 @@ CASES = {
         (2, 3),
         {"trainable": 1, "non_trainable": 4},
     ),
+    "centroids": (
+        layers.ClassCentroids,
+        {"units": 3},
+        (2, 4),
+        (2, 3),
+        {"trainable": 1, "non_trainable": 2},
+    ),
     "conv_without_bias": (
         layers.Conv2DFlipout,
         {"filters": 3, "kernel_size": (2, 3), "use_bias": False, "seed": 1},

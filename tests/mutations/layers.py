@@ -270,6 +270,22 @@ MUTATIONS = [
         "test_seeds_tell_layers_apart_and_are_kept",
     ),
     (
+        "kernels have the sum of squares of the dimensions",
+        "layers/centroids.py",
+        "-ops.mean(squares, axis=1)",
+        "-ops.sum(squares, axis=1)",
+        "tests/layers/test_centroids.py",
+        "test_at_the_centroid_a_kernel_is_one_and_falls_with_the_mean_of_squares",
+    ),
+    (
+        "centroids are of all examples",
+        "layers/centroids.py",
+        "embeddings * of_class[:, None]",
+        "embeddings",
+        "tests/layers/test_centroids.py",
+        "test_centroids_are_moving_averages_of_the_embeddings_of_their_class",
+    ),
+    (
         "replicas keep the precision of their own images",
         "layers/gaussian_process.py",
         "replicas.summed(products)",

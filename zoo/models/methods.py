@@ -6,6 +6,7 @@ import functools
 import keras
 
 import layers
+from zoo.models.blocks import zero_padded
 from zoo.models.parts import Parts, average_pooled, averaging, max_pooled, pooled
 
 
@@ -76,6 +77,31 @@ def sngp(
         mean_field_factor=mean_field_factor,
     )
     return dataclasses.replace(_bounded(parts, max_norm), head=head)
+
+
+def duq(parts: Parts, length_scale: float = 0.1, momentum: float = 0.999) -> Parts:
+    """Distances to centroids of the classes (van Amersfoort et al., 2020).
+
+    It is for the objective `duq`, which moves the centroids.
+    """
+    head = functools.partial(
+        layers.ClassCentroids, length_scale=length_scale, momentum=momentum
+    )
+    return dataclasses.replace(parts, head=head)
+
+
+def ddu(parts: Parts, max_norm: float = 3.0, negative_slope: float = 0.01) -> Parts:
+    """Features that keep distances, for their density (Mukhoti et al., 2021).
+
+    Convolutions with a bound, leaky rectifiers, and shortcuts without weights that
+    average.
+    """
+    return dataclasses.replace(
+        _bounded(parts, max_norm),
+        activation=functools.partial(keras.layers.LeakyReLU, negative_slope),
+        shortcut=zero_padded,
+        skip_downsample=averaging,
+    )
 
 
 def _bounded(parts, max_norm):
@@ -158,4 +184,6 @@ METHODS = {
     "mlp": mlp,
     "gmp": gmp,
     "sngp": sngp,
+    "duq": duq,
+    "ddu": ddu,
 }

@@ -14,7 +14,11 @@ def gaussian_process():
     return layers.GaussianProcess(4, 32, length_scale=1.0, name="head")
 
 
-HEADS = {"sngp": gaussian_process}
+def centroids():
+    return layers.ClassCentroids(4, name="head")
+
+
+HEADS = {"sngp": gaussian_process, "duq": centroids}
 
 
 def network(make_head):
@@ -34,7 +38,7 @@ def network(make_head):
     return model
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", ["sngp", pytest.param("duq", marks=pytest.mark.slow)])
 def test_exports_compute_what_the_network_does_and_change_nothing(head, tmp_path):
     model = network(HEADS[head])
     expected = softmax(model(IMAGES, training=False))
