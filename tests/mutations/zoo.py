@@ -191,7 +191,7 @@ MUTATIONS = [
     ),
     (
         "shortcuts without weights put the zeros first",
-        "zoo/models/resnet.py",
+        "zoo/models/blocks.py",
         "(0, 0), (0, extra))",
         "(0, 0), (extra, 0))",
         "tests/zoo/models/test_padding.py",
@@ -456,8 +456,8 @@ MUTATIONS = [
     (
         "a shortcut starts in front of the normalization",
         "zoo/models/preresnet.py",
-        "skip = downsample(x, parts.skip",
-        "skip = downsample(skip, parts.skip",
+        "start = skip if parts.shortcut else x",
+        "start = skip",
         "tests/zoo/models/test_families.py",
         "test_blocks_normalize_before_they_convolve",
     ),
