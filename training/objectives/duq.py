@@ -44,7 +44,9 @@ def duq(model: keras.Model, recipe, penalty: float = PENALTY) -> objective.Objec
     `norm` is that of the gradient of the sum of its kernels by its normalized pixels:
     features must not forget changes of an image, nor exaggerate them. The penalty takes
     a second pass in training mode, whose batch statistics count for nothing, and its
-    gradients those of second order.
+    gradients those of second order. On TensorFlow these are exact for
+    `layers.BatchNormalization`; those of Keras' own normalization are wrong by a few
+    percent (`findings/tensorflow_second_derivative_of_normalization.sh`).
 
     Each step then moves the centroids towards the embeddings of its images in inference
     mode. These are from before the update of the weights, where the published code has
