@@ -6,12 +6,16 @@ checks.check_backend()
 
 from layers.blur import BlurPool2D as BlurPool2D
 from layers.blur import blur as blur
+from layers.centroids import ClassCentroids as ClassCentroids
 from layers.dropout import Dropout as Dropout
 from layers.dropout import MCDropout as MCDropout
+from layers.epochs import EpochEvents as EpochEvents
+from layers.gaussian_process import GaussianProcess as GaussianProcess
 from layers.normalization import BatchNormalization as BatchNormalization
 from layers.pooling import AdaptiveAveragePooling2D as AdaptiveAveragePooling2D
 from layers.replicas import accept_empty_batches as accept_empty_batches
 from layers.smoothing import SpatialSmoothing as SpatialSmoothing
+from layers.spectral_norm import SpectralConv2D as SpectralConv2D
 from layers.streams import RandomLayer as RandomLayer
 from layers.streams import is_stochastic as is_stochastic
 from layers.streams import set_seed as set_seed

@@ -67,6 +67,25 @@ def check_scale(value: float, name: str) -> float:
     return value
 
 
+def check_positive(value: float, name: str) -> float:
+    """Returns the number if it is positive and finite; raises a ValueError if not."""
+    if not (is_number(value) and 0 < value < float("inf")):
+        raise ValueError(
+            f"`{name}` must be positive and finite. Received: {name}={value}"
+        )
+    return value
+
+
+def check_seed(seed: int) -> int:
+    """Returns the number if it is an integer of 32 bits; raises a ValueError if not."""
+    whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
+    if not (whole and 0 <= seed < 2**32):
+        raise ValueError(
+            f"`seed` must be an integer in [0, 2**32). Received: seed={seed}"
+        )
+    return seed
+
+
 def check_pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
     """Returns a positive number for height and one for width.
 

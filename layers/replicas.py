@@ -52,6 +52,18 @@ def filled(function: Callable, inputs):
     return tf.cond(is_empty, lambda: outputs[:0], lambda: outputs)
 
 
+def summed(value):
+    """Returns the sum of a tensor over the replicas of a strategy, elsewhere itself."""
+    if keras.backend.backend() != "tensorflow":
+        return value
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return value
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
 @contextlib.contextmanager
 def unless_empty(inputs, variables: Sequence[keras.Variable]):
     """Lets code inside update variables, but not for a batch without an image.

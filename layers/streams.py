@@ -7,7 +7,6 @@ they come from the stream alone, and no state is read or written.
 
 import contextlib
 import contextvars
-import numbers
 import threading
 import zlib
 from random import getrandbits
@@ -17,7 +16,7 @@ import numpy as np
 from keras import ops
 
 from layers import graphs, keras_internals, random, tracing
-from layers.checks import check_choice
+from layers.checks import check_choice, check_seed
 from layers.estimators import ESTIMATORS
 
 
@@ -132,14 +131,6 @@ def _fold_replica(key):
     return random.fold(key, context.replica_id_in_sync_group)
 
 
-def _check_seed(seed):
-    whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
-    if not (whole and 0 <= seed < 2**32):
-        raise ValueError(
-            f"`seed` must be an integer in [0, 2**32). Received: seed={seed}"
-        )
-
-
 class RandomLayer(keras.layers.Layer):
     """Base class of layers that draw random numbers.
 
@@ -164,7 +155,7 @@ class RandomLayer(keras.layers.Layer):
     def __init__(self, seed: int | None = None, **kwargs):
         super().__init__(**kwargs)
         if seed is not None:
-            _check_seed(seed)
+            check_seed(seed)
         self.seed = seed
         start = getrandbits(32) if seed is None else seed
         self.random_state = self.add_weight(
@@ -294,7 +285,7 @@ def set_seed(model: keras.Model, seed: int):
     Raises:
         ValueError: If the seed is another number.
     """
-    _check_seed(seed)
+    check_seed(seed)
     for layer in keras_internals.flat_layers(model):
         if isinstance(layer, RandomLayer):
             start = random.fold(seed, zlib.crc32(layer.name.encode()))

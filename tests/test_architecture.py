@@ -150,7 +150,7 @@ KNOWS = {
     "training.data.readers": {"training.data.fingerprint", "training.data.image_data"},
     "training.export": {"training.corruptions", "training.data"},
     "training.metrics": {"training.corruptions"},
-    "training.objectives": {"training.objective"},
+    "training.objectives": {"training.input_gradients", "training.objective"},
     "training.recipes": {
         *("training.augment", "training.objectives", "training.optimizer"),
     },

@@ -100,7 +100,7 @@ def load(
     order = _order(weights, classes)
     head = model.get_layer("head")
     if order is not None:
-        for variable in head.weights:
+        for variable in getattr(head, "class_weights", head.weights):
             if keras.backend.is_float_dtype(variable.dtype):  # No random state.
                 value = ops.convert_to_numpy(variable)
                 variable.assign(np.take(value, order, axis=-1))

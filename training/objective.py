@@ -81,6 +81,7 @@ class Objective:
             batch statistics those of all together.
         begin_epoch: A function of the model and the number of the epoch, from 0, that
             is called before its first step; not where a training goes on inside of it.
+            See `layers.EpochEvents`.
         variables: State that steps or `begin_epoch` change: Keras variables without a
             gradient. It is in the checkpoint, and not in the weights. On several
             devices each changes a copy, unless the variable has an `aggregation`.
@@ -91,6 +92,17 @@ class Objective:
     views: tuple[tuple[str, ...], ...] = ((),)
     begin_epoch: Callable[[keras.Model, int], None] | None = None
     variables: tuple[keras.Variable, ...] = ()
+
+
+def num_images():
+    """Returns how many of the first rows of a batch in training are images.
+
+    A `training_loss` asks it, where rows may fill up a batch of several devices.
+
+    Returns:
+        Scalar int32 tensor; None if all are.
+    """
+    return _IMAGES.get()
 
 
 class _Mean(keras.losses.Loss):
@@ -126,6 +138,11 @@ class Elbo(Classifier):
         self.objective = objective
         if self._num_views > 1:
             self.input_spec = None
+
+    def begin_epoch(self, epoch: int):
+        """Tells the objective that an epoch begins; see `layers.EpochEvents`."""
+        if self.objective is not None and self.objective.begin_epoch is not None:
+            self.objective.begin_epoch(self, epoch)
 
     @property
     def _num_views(self):

@@ -26,6 +26,7 @@ from training.batch_statistics import batch_normalizations, update_batch_statist
 from training.data import ImageData, fingerprint
 from training.data.image_data import Numbers
 from training.evaluation import class_names
+from training.feature_precision import update_precision
 from training.objectives import OBJECTIVES
 from training.recipes.base import Recipe
 from zoo import outputs
@@ -268,7 +269,10 @@ def _train(
         keeper.epoch * steps + keeper.first_step,
         recipe.batch_size,
     )
-    callbacks = [keeper, bar] if workers.is_chief() else [keeper]
+    # First of all, so that the checkpoint of an epoch has what its end has changed.
+    callbacks = [layers.EpochEvents(bool(keeper.first_step)), keeper]
+    if workers.is_chief():
+        callbacks.append(bar)
     if keras.backend.backend() == "tensorflow" and workers.is_chief():
         callbacks.append(progress.TensorBoard(workdir / "tensorboard"))
     callbacks += distribution.callbacks()
@@ -279,8 +283,6 @@ def _train(
     try:
         with device_memory.explained(recipe.batch_size):
             for epoch in range(keeper.epoch, recipe.epochs):
-                if trained.objective.begin_epoch and not keeper.first_step:
-                    trained.objective.begin_epoch(trained, epoch)
                 trained.fit(
                     distribution.shared(
                         load(
@@ -342,6 +344,7 @@ def _average(trained, data, batch_size, seed):
     optimizer.average(trained)
     if batch_normalizations(trained):
         update_batch_statistics(trained, data.images, batch_size, seed=seed)
+    update_precision(trained, data.images, batch_size)
 
 
 def _resume(trained, workdir, settings, data, recipe):

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 import layers
-from layers import keras_internals
+from layers import epochs, keras_internals
 from zoo.kept_weights import kept_weights
 
 _SHOWN = 5  # Maximal number of names in a message.
@@ -21,7 +21,8 @@ class Classifier(keras_internals.OutputMarker):
 
     What it knows is in its config, so files, copies, pickles and clones have it too. A
     subclass that knows more keeps it by `know`. On JAX no exception in `fit`,
-    `evaluate` or `predict` leaves it without weights; see `zoo.kept_weights`.
+    `evaluate` or `predict` leaves it without weights; see `zoo.kept_weights`. `fit`
+    tells layers of epochs, as `layers.EpochEvents` says.
     """
 
     _metadata = "{}"  # In JSON, for Keras wraps lists and dicts.
@@ -68,6 +69,7 @@ class Classifier(keras_internals.OutputMarker):
         return outputs[:0] if is_empty else outputs
 
     def fit(self, *args, **kwargs):
+        args, kwargs = epochs.with_events(super().fit, args, kwargs)
         with kept_weights(self):
             return super().fit(*args, **kwargs)
 

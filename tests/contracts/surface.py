@@ -6,9 +6,12 @@ import pathlib
 # What a test of this folder calls with its table of inputs.
 COVERED = {
     "layers.blur": ["BlurPool2D"],
+    "layers.centroids": ["ClassCentroids"],
     "layers.dropout": ["MCDropout", "Dropout"],
+    "layers.gaussian_process": ["GaussianProcess"],
     "layers.pooling": ["AdaptiveAveragePooling2D"],
     "layers.smoothing": ["SpatialSmoothing"],
+    "layers.spectral_norm": ["SpectralConv2D"],
     "layers.streams": ["stream", "set_seed", "is_stochastic"],
     "layers.variational": ["DenseFlipout", "Conv2DFlipout"],
     "training.corruptions.batch": ["corrupt_all"],
@@ -74,7 +77,9 @@ REASONS = {
         *("zoo.posterior.monte_carlo.as_posterior", "zoo.presets.posterior_file"),
         *("zoo.registry.split_seed", "zoo.registry.join_seed"),
         *("layers.normalization", "layers.random", "layers.tracing", "zoo.outputs"),
-        *("layers.replicas", "zoo.arrays"),
+        *("layers.replicas", "layers.epochs", "zoo.arrays"),
+        *("layers.gaussian_process.orthogonal_features", "training.feature_precision"),
+        *("training.input_gradients", "training.objective.num_images"),
         *("layers.blur.check_taps", "layers.blur.blur", "layers.blur.sums"),
         *("layers.blur.blurred_size", "layers.streams.estimator"),
         *("layers.streams.RandomLayer", "layers.variational.gaussian_kl"),

@@ -73,6 +73,34 @@ CONSTRUCTORS = {
             "estimator": ("flip", None),
         },
     ),
+    "SpectralConv2D": (
+        layers.SpectralConv2D,
+        {"filters": 2, "kernel_size": 3},
+        {"max_norm": SCALES, "num_iterations": COUNTS, "data_format": ("x", None)},
+    ),
+    "GaussianProcess": (
+        layers.GaussianProcess,
+        {"units": 3},
+        {
+            "units": COUNTS,
+            "num_features": COUNTS,
+            "length_scale": SCALES,
+            "ridge": SCALES,
+            "mean_field_factor": (-1, NAN, INF, "1", None),
+            "seed": SEEDS,
+        },
+    ),
+    "ClassCentroids": (
+        layers.ClassCentroids,
+        {"units": 3},
+        {
+            "units": COUNTS,
+            "embedding_size": COUNTS[:-1],
+            "length_scale": SCALES,
+            "momentum": (-0.1, 1.1, NAN, "1", None),
+            "initial_count": SCALES,
+        },
+    ),
 }
 
 

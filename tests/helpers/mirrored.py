@@ -3,13 +3,14 @@
     python -m tests.helpers.mirrored '[[10, 21, 33, [2, 3, 4]]]'
 
 trains in batches of 10 of 21 images, with 33 for validation, on 1, 2, 3 and 4 devices;
-the name of an objective may follow.
+the name of an objective may follow, and a network of `NETWORKS`.
 Names of models in place of numbers are trained by Keras' own `fit` on two.
 Logical devices can only be made before TensorFlow runs anything.
 """
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import sys
@@ -46,6 +47,32 @@ def network(rate=0.0):
     return keras.Model(images, keras.layers.Dense(2, name="head")(x), name="tiny")
 
 
+def gaussian_process():
+    return layers.GaussianProcess(2, 16, length_scale=1.0, name="head")
+
+
+def centroids():
+    return layers.ClassCentroids(2, length_scale=1.0, momentum=0.5, name="head")
+
+
+def one_pass_network(head):
+    """A network with a bound on its convolution, and a head of its own."""
+    keras.utils.set_random_seed(0)
+    images = x = keras.Input((12, 12, 1), name="images")
+    x = keras.layers.Rescaling(1 / 64, -2, name="normalize")(x)
+    conv = layers.SpectralConv2D(4, 3, strides=2, max_norm=0.5, name="conv")
+    x = layers.BatchNormalization(momentum=0.9, name="norm")(conv(x))
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(keras.ops.relu(x))
+    return keras.Model(images, head()(x), name="tiny")
+
+
+NETWORKS = {
+    "plain": network,
+    "sngp": functools.partial(one_pass_network, gaussian_process),
+    "duq": functools.partial(one_pass_network, centroids),
+}
+
+
 def scope(devices):
     if devices == 1:
         return contextlib.nullcontext()
@@ -74,14 +101,14 @@ def nll(model, data):
     return float(np.mean(norm - logits[np.arange(len(logits)), data.labels]))
 
 
-def trained(devices, batch_size, count, validation_count, objective):
+def trained(devices, batch_size, count, validation_count, objective, name):
     # One device is the slow version of the others, and these are too few steps to
     # compile them.
     tf.config.run_functions_eagerly(devices == 1)
     recipe = dataclasses.replace(RECIPE, batch_size=batch_size, objective=objective)
     data, validation = map(data_sets.stripes, (count, validation_count))
     with scope(devices), tempfile.TemporaryDirectory() as folder:
-        model = network()
+        model = NETWORKS[name]()
         rows = trainer.train(model, recipe, data, folder, validation)
     return {
         "rows": trainings.without_time(rows),
@@ -158,11 +185,12 @@ def main(text):
         prepare(2)
         print(json.dumps(survivors(cases)))
         return
-    cases = [(*case, "cross_entropy")[:5] for case in cases]
-    prepare(max(max(devices) for *_, devices, _ in cases))
+    defaults = None, None, None, None, "cross_entropy", "plain"
+    cases = [(*case, *defaults[len(case) :]) for case in cases]
+    prepare(max(max(devices) for *_, devices, _, _ in cases))
     found = [
-        {n: trained(n, *sizes, objective) for n in [1, *devices]}
-        for *sizes, devices, objective in cases
+        {n: trained(n, *sizes, objective, name) for n in [1, *devices]}
+        for *sizes, devices, objective, name in cases
     ]
     print(json.dumps({"trainings": found, "left over": left_over()}))
 

@@ -62,6 +62,9 @@ def outputs():
         "dropout_training": layers.Dropout(0.5, seed=3),
         "dense": layers.DenseFlipout(3, seed=3, **noisy),
         "conv": layers.Conv2DFlipout(3, 3, 2, "same", seed=3, **noisy),
+        "process": layers.GaussianProcess(
+            3, 50, 2.0, kernel_initializer="ones", seed=3
+        ),
     }
     results = {}
     for name, layer in cases.items():
@@ -101,6 +104,31 @@ def train():
         "losses": history.history["loss"],
         "moved": moved,
         "calls": calls,
+    }
+
+
+def one_pass():
+    """Trains layers of one-pass uncertainty, and returns what they know then."""
+    inputs = keras.Input((9, 10, 3))
+    conv = layers.SpectralConv2D(4, 3, 2, "same", max_norm=0.5)
+    process = layers.GaussianProcess(2, num_features=16, length_scale=2.0, seed=5)
+    x = keras.layers.GlobalAveragePooling2D()(conv(inputs))
+    model = keras.Model(inputs, process(x))
+    rng = np.random.default_rng(0)
+    for weight in model.trainable_weights:
+        weight.assign(rng.normal(size=weight.shape))
+    model.compile(keras.optimizers.SGD(1e-3), "mse")
+    x = images()
+    settings = {"shuffle": False, "epochs": 3, "batch_size": 2, "verbose": 0}
+    events = layers.EpochEvents()
+    fit = model.fit(x, x[:, 0, :2, 0], callbacks=[events], **settings)
+    return {
+        "losses": fit.history["loss"],
+        "norm": np.asarray(conv.spectral_norm),
+        "vector": np.asarray(conv.singular_vector),
+        "kernel": np.asarray(conv.kernel),
+        "precision": np.asarray(process.precision),
+        "logits": np.asarray(model(x)),
     }
 
 
@@ -171,7 +199,7 @@ def main(path):
                 results[f"{kind}/{name}/{seed}"] = np.asarray(value)
     # What follows is equal up to rounding, so it is compiled in half the time.
     jax.config.update("jax_disable_most_optimizations", True)
-    for function in (outputs, train, around, refusal):
+    for function in (outputs, train, one_pass, around, refusal):
         for name, value in function().items():
             results[f"{function.__name__}/{name}"] = value
     np.savez(path, **results)

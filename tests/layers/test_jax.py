@@ -41,6 +41,12 @@ def test_every_layer_trains_on_jax(on_jax):
     assert np.all(moved)
 
 
+def test_layers_of_one_pass_train_on_jax_as_on_tensorflow(on_jax):
+    for name, value in portable.one_pass().items():
+        actual = on_jax[f"one_pass/{name}"]
+        np.testing.assert_allclose(actual, value, 1e-3, 1e-4, err_msg=name)
+
+
 def test_training_on_jax_counts_its_steps(on_jax):
     np.testing.assert_array_equal(on_jax["train/calls"], [portable.EPOCHS] * 4)
 

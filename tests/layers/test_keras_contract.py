@@ -59,6 +59,27 @@ CASES = {
         (2, 4, 4, 3),
         {"trainable": 3, "non_trainable": 1, "losses": 1},
     ),
+    "conv_bounded": (
+        layers.SpectralConv2D,
+        {"filters": 3, "kernel_size": 3, "strides": 2, "max_norm": 0.5},
+        IMAGES,
+        (2, 3, 3, 3),
+        {"trainable": 2, "non_trainable": 2},
+    ),
+    "process": (
+        layers.GaussianProcess,
+        {"units": 3, "num_features": 6},
+        (2, 4),
+        (2, 3),
+        {"trainable": 1, "non_trainable": 4},
+    ),
+    "centroids": (
+        layers.ClassCentroids,
+        {"units": 3},
+        (2, 4),
+        (2, 3),
+        {"trainable": 1, "non_trainable": 2},
+    ),
     "conv_without_bias": (
         layers.Conv2DFlipout,
         {"filters": 3, "kernel_size": (2, 3), "use_bias": False, "seed": 1},

@@ -131,6 +131,19 @@ def test_as_many_other_classes_have_a_new_head_too(trained, classes, head, chang
     assert np.std(arrays(model)["head/kernel"]) > 0.01
 
 
+def test_another_order_of_classes_is_that_of_the_logits_of_any_head(trained, tmp_path):
+    model = zoo.build("resnet20_sngp", SHAPE, 2, NORMALIZATION, ("cat", "dog"))
+    path = tmp_path / "model.safetensors"
+    weight_file.save_weights(model, path)
+    turned, provenance = initial_weights.load(
+        initial_weights.find(str(path)), model.name, SHAPE, ("dog", "cat")
+    )
+    assert provenance["head"] == "kept"
+    images = np.random.default_rng(0).integers(0, 256, (3, *SHAPE))
+    expected = np.asarray(model(images))[:, ::-1]
+    np.testing.assert_allclose(turned(images), expected, rtol=1e-5)
+
+
 def test_a_file_that_names_no_classes_keeps_its_head(trained, tmp_path):
     path = tmp_path / "alone.safetensors"
     path.write_bytes((trained[0] / "model.safetensors").read_bytes())

@@ -25,7 +25,7 @@ def run(*cases):
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def assert_like_one_device(training):
+def assert_like_one_device(training, nll="val_loss"):
     one = training.pop("1")
     (expected,) = one["weights"]
     for devices, other in training.items():
@@ -35,7 +35,7 @@ def assert_like_one_device(training):
                 np.testing.assert_allclose(
                     row[name], value, rtol=1e-6, atol=1e-7, err_msg=f"{devices} {name}"
                 )
-        np.testing.assert_allclose(other["rows"][-1]["val_loss"], other["nll"], 1e-6)
+        np.testing.assert_allclose(other["rows"][-1][nll], other["nll"], 1e-6)
         assert len(other["weights"]) == int(devices)
         for own in other["weights"]:
             for path, value in expected.items():
@@ -60,6 +60,14 @@ def test_odd_sizes_have_the_figures_of_one_device(figures):
 def test_three_views_of_images_have_the_figures_of_one_device():
     for training in run([9, 19, 19, [2], "augmix"])["trainings"]:
         assert_like_one_device(training)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [("cross_entropy", "sngp"), ("duq", "duq")])
+def test_layers_of_one_pass_have_the_figures_of_one_device(kind):
+    figures = run([9, 19, 19, [2], *kind], [3, 7, 5, [4], *kind])
+    for training in figures["trainings"]:
+        assert_like_one_device(training, "val_nll")
 
 
 def test_a_replica_without_images_adds_nothing_in_the_fit_of_keras(figures):

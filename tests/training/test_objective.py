@@ -1,6 +1,7 @@
 """An objective in a training: its views, its epochs, and its state."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -55,6 +56,25 @@ def network(name, shape, num_classes, normalization, classes):
     return named(keras.Model(images, logits, name="small"), classes)
 
 
+def gaussian_process(num_classes):
+    return layers.GaussianProcess(num_classes, 16, name="head")
+
+
+def centroids(num_classes):
+    return layers.ClassCentroids(num_classes, length_scale=1.0, name="head")
+
+
+def one_pass_network(name, shape, num_classes, normalization, classes, head):
+    """One with a bound on its convolution, and a head of its own."""
+    images = keras.Input(shape, name="images")
+    x = keras.layers.Rescaling(1 / 64, -2)(images)
+    conv = layers.SpectralConv2D(4, 3, strides=3, max_norm=0.5, name="conv")
+    x = keras.layers.BatchNormalization(name="norm")(conv(x))
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(keras.ops.relu(x))
+    logits = head(num_classes)(x)
+    return named(keras.Model(images, logits, name="small"), classes)
+
+
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
@@ -65,7 +85,9 @@ def data_dir(tmp_path_factory):
     return str(folder)
 
 
-def trained_whole_and_stopped(data_dir, tmp_path, monkeypatch, changes):
+def trained_whole_and_stopped(
+    data_dir, tmp_path, monkeypatch, changes, network=network
+):
     """Returns the checkpoint of a training, after comparing it bit for bit.
 
     That of another one, which was stopped inside of its second epoch and goes on, has
@@ -120,6 +142,35 @@ def test_one_function_and_one_line_are_an_objective(data_dir, tmp_path, monkeypa
     assert (own["steps"], own["epochs"]) == (8, 2)
     weights = safetensors.numpy.load_file(tmp_path / "whole" / "model.safetensors")
     assert not {"steps", "epochs"} & {name.split("/")[-1] for name in weights}
+
+
+@pytest.mark.slow
+def test_what_layers_sum_in_an_epoch_goes_on_bit_for_bit(
+    data_dir, tmp_path, monkeypatch
+):
+    network = functools.partial(one_pass_network, head=gaussian_process)
+    changes = ["batch_size=32"]
+    one = trained_whole_and_stopped(data_dir, tmp_path, monkeypatch, changes, network)
+    own = {name.split("/", 2)[-1]: value for name, value in one.items()}
+    # Of the 144 images of one epoch, not of both.
+    assert 144 / 4 < np.mean(np.diag(own["head/precision"])) < 144
+    assert own["conv/spectral_norm"] > 0.5
+    weights = safetensors.numpy.load_file(tmp_path / "whole" / "model.safetensors")
+    kept = {name for name in weights if name.startswith("head")}
+    others = "kernel", "frequencies", "phases", "covariance_factor"
+    assert kept == {f"head/{name}" for name in others}
+    assert "conv/spectral_norm" in weights
+    assert "conv/singular_vector" not in weights
+    assert not np.allclose(weights["head/covariance_factor"], np.eye(16))
+
+
+@pytest.mark.slow
+def test_a_training_of_centroids_goes_on_bit_for_bit(data_dir, tmp_path, monkeypatch):
+    network = functools.partial(one_pass_network, head=centroids)
+    changes = ["batch_size=32", "objective=duq", "learning_rate=0.01"]
+    trained_whole_and_stopped(data_dir, tmp_path, monkeypatch, changes, network)
+    weights = safetensors.numpy.load_file(tmp_path / "whole" / "model.safetensors")
+    assert {"head/kernel", "head/counts", "head/sums"} <= weights.keys()
 
 
 @pytest.mark.slow

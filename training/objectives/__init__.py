@@ -4,9 +4,11 @@ Each is a function of the model and the recipe to a `training.objective.Objectiv
 is called where the model was built, so that variables lie on its devices.
 """
 
-from training.objectives import augmix, cross_entropy
+from training.objectives import augmix, cross_entropy, duq, logit_norm
 
 OBJECTIVES = {
     "cross_entropy": cross_entropy.cross_entropy,
     "augmix": augmix.augmix,
+    "duq": duq.duq,
+    "logit_norm": logit_norm.logit_norm,
 }

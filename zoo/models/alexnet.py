@@ -9,7 +9,7 @@ import functools
 
 import keras
 
-from zoo.models.blocks import classify, convolve, is_small, preprocess, relu
+from zoo.models.blocks import activate, classify, convolve, is_small, preprocess
 from zoo.models.parts import Parts
 
 
@@ -54,7 +54,7 @@ def alexnet(
                 x = _first(x, parts, filters, name, is_small(input_shape))
             else:
                 x = convolve(x, parts, filters, kernel_size, 1, name, inner)
-            x = parts.dropout(name=f"{name}_dropout")(relu(x, name))
+            x = parts.dropout(name=f"{name}_dropout")(activate(x, parts, name))
         x = parts.smooth(name=f"stage{stage}_smooth")(x)
     return keras.Model(images, classify(x, parts, num_classes))
 

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Iterator
 
 import keras
+from keras import ops
 
 from zoo.models.parts import Parts
 
@@ -70,14 +71,14 @@ def conv_norm(
     return parts.norm(name=f"{name}_norm")(x)
 
 
-def norm_relu(x, parts: Parts, name: str):
-    """Adds a normalization and a rectifier."""
-    return relu(parts.norm(name=f"{name}_norm")(x), name)
+def norm_activate(x, parts: Parts, name: str):
+    """Adds a normalization and an activation."""
+    return activate(parts.norm(name=f"{name}_norm")(x), parts, name)
 
 
-def relu(x, name: str):
-    """Adds a rectifier, a layer of its own so that it has a name."""
-    return keras.layers.ReLU(name=f"{name}_relu")(x)
+def activate(x, parts: Parts, name: str):
+    """Adds an activation, a layer of its own so that it has a name."""
+    return parts.activation(name=f"{name}_relu")(x)
 
 
 def own_strides(layer: Callable | None, strides: int) -> int:
@@ -90,6 +91,17 @@ def downsample(x, layer: Callable | None, strides: int, name: str):
     if layer is None or strides == 1:
         return x
     return layer(strides=strides, name=f"{name}_downsample")(x)
+
+
+def zero_padded(x, parts: Parts, filters: int, strides: int, name: str):
+    """Adds a shortcut without weights: subsampling, and channels of zeros.
+
+    It is option A of He et al. (2016), https://arxiv.org/abs/1512.03385.
+    """
+    x = downsample(x, parts.skip_downsample, strides, name)
+    inner = own_strides(parts.skip_downsample, strides)
+    extra = filters - x.shape[-1]
+    return ops.pad(x[:, ::inner, ::inner], ((0, 0), (0, 0), (0, 0), (0, extra)))
 
 
 def residual_blocks(stage: int, depth: int) -> Iterator[tuple[int, str]]:

@@ -6,6 +6,7 @@ import functools
 import keras
 
 import layers
+from zoo.models.blocks import zero_padded
 from zoo.models.parts import Parts, average_pooled, averaging, max_pooled, pooled
 
 
@@ -57,6 +58,60 @@ def flipout(
     )
     head = functools.partial(layers.DenseFlipout, **settings)
     return dataclasses.replace(parts, inner_conv=conv, head=head)
+
+
+def sngp(
+    parts: Parts,
+    max_norm: float = 6.0,
+    num_features: int = 1024,
+    mean_field_factor: float = 20.0,
+) -> Parts:
+    """A Gaussian process on features that keep distances (Liu et al., 2020).
+
+    The spectral norm of every convolution is bounded. The numbers are those of the
+    published wide network for CIFAR-10.
+    """
+    head = functools.partial(
+        layers.GaussianProcess,
+        num_features=num_features,
+        mean_field_factor=mean_field_factor,
+    )
+    return dataclasses.replace(_bounded(parts, max_norm), head=head)
+
+
+def duq(parts: Parts, length_scale: float = 0.1, momentum: float = 0.999) -> Parts:
+    """Distances to centroids of the classes (van Amersfoort et al., 2020).
+
+    It is for the objective `duq`, which moves the centroids.
+    """
+    head = functools.partial(
+        layers.ClassCentroids, length_scale=length_scale, momentum=momentum
+    )
+    return dataclasses.replace(parts, head=head)
+
+
+def ddu(parts: Parts, max_norm: float = 3.0, negative_slope: float = 0.01) -> Parts:
+    """Features that keep distances, for their density (Mukhoti et al., 2021).
+
+    Convolutions with a bound, leaky rectifiers, and shortcuts without weights that
+    average.
+    """
+    return dataclasses.replace(
+        _bounded(parts, max_norm),
+        activation=functools.partial(keras.layers.LeakyReLU, negative_slope),
+        shortcut=zero_padded,
+        skip_downsample=averaging,
+    )
+
+
+def _bounded(parts, max_norm):
+    conv = functools.partial(
+        layers.SpectralConv2D,
+        max_norm=max_norm,
+        use_bias=False,
+        kernel_initializer="he_normal",
+    )
+    return dataclasses.replace(parts, conv=conv, inner_conv=conv)
 
 
 def blurpool(parts: Parts, taps: tuple[float, ...] = (1, 3, 3, 1)) -> Parts:
@@ -128,4 +183,7 @@ METHODS = {
     "gap": gap,
     "mlp": mlp,
     "gmp": gmp,
+    "sngp": sngp,
+    "duq": duq,
+    "ddu": ddu,
 }

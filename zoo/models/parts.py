@@ -74,6 +74,9 @@ class Parts:
     norm: Callable = functools.partial(
         layers.BatchNormalization, momentum=0.9, epsilon=1e-5
     )
+    # activation(): behind every normalization, but the last of a branch that is added,
+    # and behind the sum.
+    activation: Callable = keras.layers.ReLU
     # dropout(): in every residual branch, before its last convolution; in a chain of
     # convolutions, behind each of them.
     dropout: Callable = keras.layers.Identity
@@ -82,6 +85,9 @@ class Parts:
     downsample: Callable | None = None
     # skip_downsample(strides): before the projection of a shortcut, likewise.
     skip_downsample: Callable | None = None
+    # shortcut(feature_map, parts, filters, strides): past a block with other channels,
+    # a graph fragment. None leaves it to the family.
+    shortcut: Callable | None = None
     # max_pool(feature_map, pool_size, padding=0): to half the size, in stems and
     # between the stages of a chain; a graph fragment.
     max_pool: Callable = max_pooled

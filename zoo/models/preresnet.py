@@ -15,7 +15,7 @@ from zoo.models.blocks import (
     convolve,
     downsample,
     is_small,
-    norm_relu,
+    norm_activate,
     own_strides,
     preprocess,
     residual_blocks,
@@ -25,7 +25,7 @@ from zoo.models.parts import Parts
 
 def _basic_branch(x, parts, filters, strides, name):
     inner = own_strides(parts.downsample, strides)
-    x = norm_relu(
+    x = norm_activate(
         convolve(x, parts, filters, 3, inner, f"{name}_1"), parts, f"{name}_2"
     )
     x = downsample(x, parts.downsample, strides, f"{name}_1")
@@ -36,20 +36,27 @@ def _basic_branch(x, parts, filters, strides, name):
 def _bottleneck_branch(x, parts, filters, strides, name):
     inner = own_strides(parts.downsample, strides)
     x = convolve(x, parts, filters // 4, 1, 1, f"{name}_1")
-    x = norm_relu(x, parts, f"{name}_2")
+    x = norm_activate(x, parts, f"{name}_2")
     x = convolve(x, parts, filters // 4, 3, inner, f"{name}_2", parts.inner_conv)
-    x = norm_relu(x, parts, f"{name}_3")
+    x = norm_activate(x, parts, f"{name}_3")
     x = downsample(x, parts.downsample, strides, f"{name}_2")
     x = parts.dropout(name=f"{name}_dropout")(x)
     return convolve(x, parts, filters, 1, 1, f"{name}_3")
 
 
+def _projection(x, parts, filters, strides, name):
+    x = downsample(x, parts.skip_downsample, strides, name)
+    inner = own_strides(parts.skip_downsample, strides)
+    return convolve(x, parts, filters, 1, inner, name)
+
+
 def _block(x, parts, branch, filters, strides, name):
-    skip, x = x, norm_relu(x, parts, f"{name}_1")
+    skip, x = x, norm_activate(x, parts, f"{name}_1")
     if skip.shape[-1] != filters:
-        skip = downsample(x, parts.skip_downsample, strides, f"{name}_skip")
-        inner = own_strides(parts.skip_downsample, strides)
-        skip = convolve(skip, parts, filters, 1, inner, f"{name}_skip")
+        shortcut = parts.shortcut or _projection
+        # That with weights is of the normalized features.
+        start = skip if parts.shortcut else x
+        skip = shortcut(start, parts, filters, strides, f"{name}_skip")
     x = branch(x, parts, filters, strides, name)
     return keras.layers.Add(name=f"{name}_add")([skip, x])
 
@@ -101,7 +108,7 @@ def preresnet(
             x = _block(x, parts, branch, width, strides, name)
         if stage < len(depths):
             x = parts.smooth(name=f"stage{stage}_smooth")(x)
-    x = norm_relu(x, parts, "pool")
+    x = norm_activate(x, parts, "pool")
     return keras.Model(images, classify(x, parts, num_classes))
 
 

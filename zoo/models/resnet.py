@@ -11,24 +11,25 @@ average before the projection of a shortcut.
 import functools
 
 import keras
-from keras import ops
 
 from zoo.models.blocks import (
+    activate,
     classify,
     conv_norm,
     downsample,
     is_small,
     own_strides,
     preprocess,
-    relu,
     residual_blocks,
+    zero_padded,
 )
 from zoo.models.parts import Parts, averaging
 
 
 def _basic_branch(x, parts, filters, strides, name):
     inner = own_strides(parts.downsample, strides)
-    x = relu(conv_norm(x, parts, filters, 3, inner, f"{name}_1"), f"{name}_1")
+    x = conv_norm(x, parts, filters, 3, inner, f"{name}_1")
+    x = activate(x, parts, f"{name}_1")
     x = downsample(x, parts.downsample, strides, f"{name}_1")
     x = parts.dropout(name=f"{name}_dropout")(x)
     return conv_norm(x, parts, filters, 3, 1, f"{name}_2", parts.inner_conv)
@@ -36,9 +37,10 @@ def _basic_branch(x, parts, filters, strides, name):
 
 def _bottleneck_branch(x, parts, filters, strides, name, widen, groups):
     width, inner = widen * filters // 4, own_strides(parts.downsample, strides)
-    x = relu(conv_norm(x, parts, width, 1, 1, f"{name}_1"), f"{name}_1")
+    x = activate(conv_norm(x, parts, width, 1, 1, f"{name}_1"), parts, f"{name}_1")
     x = conv_norm(x, parts, width, 3, inner, f"{name}_2", parts.inner_conv, groups)
-    x = downsample(relu(x, f"{name}_2"), parts.downsample, strides, f"{name}_2")
+    x = activate(x, parts, f"{name}_2")
+    x = downsample(x, parts.downsample, strides, f"{name}_2")
     x = parts.dropout(name=f"{name}_dropout")(x)
     return conv_norm(x, parts, filters, 1, 1, f"{name}_3")
 
@@ -49,22 +51,15 @@ def _projection(x, parts, filters, strides, name, layer=None):
     return conv_norm(x, parts, filters, 1, own_strides(layer, strides), name)
 
 
-def _zero_padded(x, parts, filters, strides, name):
-    """The shortcut without weights, option A of the paper."""
-    x = downsample(x, parts.skip_downsample, strides, name)
-    inner = own_strides(parts.skip_downsample, strides)
-    extra = filters - x.shape[-1]
-    return ops.pad(x[:, ::inner, ::inner], ((0, 0), (0, 0), (0, 0), (0, extra)))
-
-
 def _stem(x, parts, filters, small, deep):
     size, strides = (3, 1) if small else (7, 2)
     if deep:
         for i, width in enumerate((filters // 2, filters // 2, filters), 1):
             x = conv_norm(x, parts, width, 3, strides if i == 1 else 1, f"stem_{i}")
-            x = relu(x, f"stem_{i}")
+            x = activate(x, parts, f"stem_{i}")
     else:
-        x = relu(conv_norm(x, parts, filters, size, strides, "stem"), "stem")
+        x = conv_norm(x, parts, filters, size, strides, "stem")
+        x = activate(x, parts, "stem")
     return x if small else parts.max_pool(x, 3, name="stem_pool", padding=1)
 
 
@@ -105,7 +100,8 @@ def resnet(
     if bottleneck:
         branch = functools.partial(_bottleneck_branch, widen=widen, groups=groups)
     average = functools.partial(_projection, layer=averaging)
-    shortcut = _zero_padded if cifar else average if deep else _projection
+    shortcut = zero_padded if cifar else average if deep else _projection
+    shortcut = parts.shortcut or shortcut
     images, x = preprocess(input_shape, normalization)
     x = _stem(x, parts, filters, cifar or is_small(input_shape), deep)
     for stage, depth in enumerate(depths, 1):
@@ -116,7 +112,7 @@ def resnet(
                 skip = shortcut(x, parts, width, strides, f"{name}_skip")
             x = branch(x, parts, width, strides, name)
             x = keras.layers.Add(name=f"{name}_add")([skip, x])
-            x = relu(x, name)
+            x = activate(x, parts, name)
         x = parts.smooth(name=f"stage{stage}_smooth")(x)
     return keras.Model(images, classify(x, parts, num_classes))
 

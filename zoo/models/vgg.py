@@ -10,7 +10,7 @@ import functools
 
 import keras
 
-from zoo.models.blocks import classify, convolve, norm_relu, preprocess
+from zoo.models.blocks import classify, convolve, norm_activate, preprocess
 from zoo.models.parts import Parts
 
 
@@ -43,10 +43,10 @@ def vgg(
             name = f"stage{stage}_block{block}"
             conv = parts.conv if (stage, block) == (1, 1) else parts.inner_conv
             if preactivation:
-                x = norm_relu(x, parts, name)
+                x = norm_activate(x, parts, name)
             x = convolve(x, parts, filters, 3, 1, name, conv)
             if not preactivation:
-                x = norm_relu(x, parts, name)
+                x = norm_activate(x, parts, name)
             x = parts.dropout(name=f"{name}_dropout")(x)
         x = parts.smooth(name=f"stage{stage}_smooth")(x)
     return keras.Model(images, classify(x, parts, num_classes))

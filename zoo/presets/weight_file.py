@@ -29,7 +29,9 @@ _SHOWN = 3  # Maximal number of names of a kind in a message.
 def variables(model: keras.Model) -> dict[str, keras.Variable]:
     """Returns the weights of a model by `layer name/variable`.
 
-    The state of random layers and other counters, which are integers, is left out.
+    The state of random layers and other counters, which are integers, is left out, and
+    so are the weights that layers declare as `training_state`, which only a training
+    reads.
 
     Args:
         model: Keras model; a model inside it counts as its layers.
@@ -58,11 +60,7 @@ def optional(model: keras.Model) -> list[str]:
     Args:
         model: Keras model.
     """
-    own = {
-        id(getattr(layer, name))
-        for layer in keras_internals.flat_layers(model)
-        for name in getattr(layer, "optional_weights", ())
-    }
+    own = {id(weight) for weight in _declared(model, "optional_weights")}
     return [name for name, variable in _named(model) if id(variable) in own]
 
 
@@ -70,13 +68,24 @@ def _kind(name):
     return name.rpartition("/")[2]
 
 
+def _declared(layer, which):
+    """Returns the weights that a layer declares by the names of its attributes."""
+    return [
+        getattr(inner, name)
+        for inner in keras_internals.flat_layers(layer)
+        for name in getattr(inner, which, ())
+    ]
+
+
 def _named(model) -> Iterator[tuple[str, keras.Variable]]:
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from _named(layer)
             continue
+        state = {id(x) for x in _declared(layer, "training_state")}
         for variable in layer.weights:
-            if keras.backend.is_float_dtype(variable.dtype):
+            is_float = keras.backend.is_float_dtype(variable.dtype)
+            if is_float and id(variable) not in state:
                 _, _, inner = variable.path.partition(f"{layer.name}/")
                 yield f"{layer.name}/{inner}", variable
 
@@ -147,7 +156,7 @@ def _to_numpy(variable, dtype):
     if dtype is None and array.dtype not in (np.float16, np.float64):
         dtype = "float32"  # Files hold no bfloat16.
     with np.errstate(over="ignore"):  # The caller looks for infinities.
-        return np.ascontiguousarray(array, dtype)
+        return np.asarray(array, dtype, order="C")  # A number stays one.
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, object]:
