@@ -46,8 +46,8 @@ class ClassCentroids(keras.layers.Layer):
     >>> features = keras.random.normal((4, 8))
     >>> _ = layer(features)
     >>> layer.update(features[:1], [2])
-    >>> float(layer(features)[0, 2])
-    0.0
+    >>> float(ops.exp(layer(features))[0, 2])  # The centroid is its embedding.
+    1.0
 
     Reference:
         [Uncertainty Estimation Using a Single Deep Deterministic Neural Network](
