@@ -654,8 +654,8 @@ MUTATIONS = [
     (
         "a passed image is passed again",
         "training/evaluation/predictions.py",
-        'if not odd and sizes <= set(old["sizes"]):',
-        'if not odd and sizes < set(old["sizes"]):',
+        'if odd or set(meta["sizes"]) <= set(old["sizes"]):',
+        'if odd or set(meta["sizes"]) < set(old["sizes"]):',
         "tests/training/evaluation/test_sweep.py",
         "test_each_image_is_passed_once_per_model_and_then_never_again",
     ),
