@@ -10,7 +10,7 @@ from training.parallel import process
 from training.parallel.local import few_threads
 from training.parallel.pool import WorkerDiedError
 
-_PATIENCE = 60.0  # Seconds until it is said that workers wait for a free place.
+_PATIENCE = 60  # Seconds until it is said that workers wait for a free place.
 
 
 class Cluster:
@@ -36,26 +36,24 @@ class Cluster:
         there = ray.cluster_resources()
         gpus, cores = int(there.get("GPU", 0)), int(there.get("CPU", 1))
         self.num_workers = num_workers or gpus or max(cores, 1)
-        threads = max(1, cores // self.num_workers)
-        share = min(1.0, cores / self.num_workers)
         self._options = {
-            "num_cpus": threads if share == 1 else share,
+            "num_cpus": min(1.0, cores / self.num_workers),
             "num_gpus": min(1.0, gpus / self.num_workers),
         }
+        threads = max(1, cores // self.num_workers) if gpus else 1
         self._environment = {**few_threads(threads), **_backend()}
         self._actor, self._is_closed = ray.remote(Actor), threading.Event()
 
     def start(self, number: int) -> "ActorWorker":
         actor = self._actor.options(**self._options).remote(self._environment)
-        hello, waited = actor.hello.remote(), False
+        hello, seconds = actor.hello.remote(), 0
         try:
             while not self._is_closed.is_set():
-                done, _ = self._ray.wait([hello], timeout=_PATIENCE)
-                if done:
+                if self._ray.wait([hello], timeout=1.0)[0]:
                     return self._checked(number, actor, self._ray.get(hello))
-                if not waited:
+                seconds += 1
+                if seconds == _PATIENCE:
                     logging.warning("Worker %d waits for a free node.", number)
-                waited = True
         except self._ray.exceptions.RayError as error:
             raise _died(f"Worker {number}", error) from None
         raise WorkerDiedError(f"Worker {number} was not started in time")

@@ -130,7 +130,11 @@ def check_cluster(cluster: str) -> str | None:
             "`--cluster` must be ray, or ray:<host>:<port> for the address of a head "
             f"node. Received: cluster={cluster}"
         )
-    if importlib.util.find_spec("ray") is None:
+    try:
+        is_there = importlib.util.find_spec("ray") is not None
+    except ValueError:  # It is kept from being imported.
+        is_there = False
+    if not is_there:
         raise ImportError(
             "The workers of a cluster are those of Ray: "
             "`pip install smoothzoo[cluster]`."
