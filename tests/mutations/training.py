@@ -1198,4 +1198,28 @@ MUTATIONS = [
         "tests/training/export/test_decisions.py",
         "test_another_mask_is_not_kept",
     ),
+    (
+        "a slice has the first images of its array",
+        "training/evaluation/slices.py",
+        "self.images[index.start - self.first : index.stop - self.first]",
+        "self.images[: index.stop - index.start]",
+        "tests/training/evaluation/test_slices.py",
+        "test_predictions_do_not_depend_on_the_number_of_workers",
+    ),
+    (
+        "an error takes the batches before it along",
+        "training/evaluation/predictions.py",
+        'if done > meta["done"]:',
+        "if False:",
+        "tests/training/evaluation/test_slices.py",
+        "test_an_image_that_ends_workers_is_named",
+    ),
+    (
+        "workers are started for work that ends soon",
+        "training/parallel/workers.py",
+        "left * seconds > self._seconds * done",
+        "left > 0",
+        "tests/training/evaluation/test_slices.py",
+        "test_it_pays_if_much_is_left",
+    ),
 ]

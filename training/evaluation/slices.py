@@ -20,7 +20,7 @@ from training.parallel.workers import Workers
 
 # What a slice has at most: passes of images, a second or so for a small model; and
 # bytes of images, which travel to the worker.
-_PASSES, _BYTES = 1000, 2**24
+_PASSES, _BYTES = 500, 2**24
 _AHEAD = 4  # Slices for each worker that wait, are passed, or wait to be written.
 
 
@@ -73,7 +73,6 @@ class Ahead:
         self._known = collections.deque()  # Jobs that were made before they are used.
         self._queue = collections.deque()  # Jobs and the slices that are yet to submit.
         self._futures = {}
-        self._models, self._images = {}, {}  # What workers share, by identity.
 
     def __iter__(self) -> Iterator[Job]:
         while job := self._known.popleft() if self._known else next(self._jobs, None):
@@ -131,19 +130,13 @@ class Ahead:
 
     def _call(self, function, job, first, stop, **settings):
         pool = self._workers.pool()
-        passes = self._share(pool, self._models, job.passes)
+        passes = pool.share(job.passes)
         images = job.dataset.images
         if isinstance(images, np.ndarray):
             images = Part(np.array(images[first:stop]), first, len(images))
         else:
-            images = self._share(pool, self._images, images)
+            images = pool.share(images)
         return pool.submit(function, passes, images, first, stop, **settings)
-
-    def _share(self, pool, known, value):
-        # The value is kept, for another one might get its identity.
-        if id(value) not in known:
-            known[id(value)] = value, pool.share(value)
-        return known[id(value)][1]
 
     def _forget(self, job):
         """Forgets what was computed for nothing, and images that are not used again."""
@@ -152,10 +145,8 @@ class Ahead:
         self._queue = collections.deque(x for x in self._queue if x[0] is not job)
         others = [other.dataset.images for other in self._known]
         images = job.dataset.images
-        if all(images is not other for other in others):
-            found = self._images.pop(id(images), None)
-            if found and (pool := self._workers.pool()):
-                pool.forget(found[1])
+        if (pool := self._workers.pool()) and all(images is not x for x in others):
+            pool.forget(images)
 
     def _explained(self, job, first, stop, error):
         """Returns an error that names the image that ends workers, if one does."""

@@ -29,12 +29,20 @@ class Processes:
 
     Args:
         num_workers: How many there should be at a time.
+        num_threads: How many cores each of them uses; by default its share.
         num_gpus: How many GPUs there are; each process sees one of them.
         start: Starts a command in an environment; as `subprocess.Popen`.
     """
 
-    def __init__(self, num_workers: int, num_gpus: int = 0, start=None):
+    def __init__(
+        self,
+        num_workers: int,
+        num_threads: int | None = None,
+        num_gpus: int = 0,
+        start=None,
+    ):
         self.num_workers, self._num_gpus = num_workers, num_gpus
+        self._num_threads = num_threads or max(1, num_cores() // num_workers)
         self._popen = start or subprocess.Popen
         self._folder = pathlib.Path(tempfile.mkdtemp(prefix="workers"))
         self._count, self._started, self._is_closed = 0, [], False
@@ -59,8 +67,7 @@ class Processes:
 
     def _environment(self, number):
         found = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        found |= few_threads(max(1, num_cores() // self.num_workers))
-        found |= _KEEPING
+        found |= few_threads(self._num_threads) | _KEEPING
         if self._num_gpus:
             every = os.environ.get("CUDA_VISIBLE_DEVICES")
             names = every.split(",") if every else list(map(str, range(self._num_gpus)))

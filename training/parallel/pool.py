@@ -86,6 +86,7 @@ class Pool:
         self._engine, self._workers = engine, {}
         self._calls, self._changed = collections.deque(), threading.Condition()
         self._shared, self._numbers = {}, itertools.count()
+        self._known = {}  # What is shared, by identity.
         self._is_closed, self._failed, self._broken = False, None, None
         self._threads = [
             threading.Thread(target=self._serve, args=(number,), daemon=True)
@@ -99,18 +100,22 @@ class Pool:
         """Returns what stands for a value in `submit`; each worker gets it once.
 
         Args:
-            value: An object that can be pickled.
+            value: An object that can be pickled. It is kept until `forget`, and the
+                same object is shared once.
         """
-        content = pickle.dumps(value)
-        with self._changed:
-            number = next(self._numbers)
-            self._shared[number] = content
-        return Shared(number)
+        if id(value) not in self._known:
+            content = pickle.dumps(value)
+            with self._changed:
+                number = next(self._numbers)
+                self._shared[number] = content
+            self._known[id(value)] = value, Shared(number)
+        return self._known[id(value)][1]
 
-    def forget(self, shared: Shared):
-        """Says that no later call needs a value."""
-        with self._changed:
-            self._shared.pop(shared.number, None)
+    def forget(self, value):
+        """Says that no later call needs a value, if it was shared."""
+        if found := self._known.pop(id(value), None):
+            with self._changed:
+                self._shared.pop(found[1].number, None)
 
     def submit(
         self, function: Callable, *args, attempts: int | None = None

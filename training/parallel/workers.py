@@ -110,7 +110,7 @@ def of_command(jobs: int | None = None, cluster: str | None = None) -> Workers:
         return Workers(None)
     num_gpus = _num_gpus()
     if jobs is not None:
-        return Workers(lambda: local.Processes(jobs, num_gpus))
+        return Workers(lambda: local.Processes(jobs, num_gpus=num_gpus))
     fitting = 1 if num_gpus else min(local.num_cores(), _room() // _MEMORY)
     if fitting < 2:
         return Workers(None)
