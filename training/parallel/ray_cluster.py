@@ -136,5 +136,4 @@ def _connect(ray, address):
 
 
 def _died(name, error):
-    said = " ".join(str(error).split())[:300]
-    return WorkerDiedError(f"{name} ended ({type(error).__name__}: {said})")
+    return WorkerDiedError(f"{name} ended ({type(error).__name__})")
