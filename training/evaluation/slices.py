@@ -109,7 +109,7 @@ class Ahead:
 
     def _submit_more(self):
         """Keeps the workers busy, with slices of the next jobs too."""
-        while len(self._futures) < _AHEAD * self._workers.pool().num_workers:
+        while len(self._futures) < _AHEAD * self._workers.started.num_workers:
             if not self._queue:
                 job = next(self._jobs, None)
                 if job is None:
@@ -129,7 +129,7 @@ class Ahead:
         return self._call(predict, job, first, stop)
 
     def _call(self, function, job, first, stop, **settings):
-        pool = self._workers.pool()
+        pool = self._workers.started
         passes = pool.share(job.passes)
         images = job.dataset.images
         if isinstance(images, np.ndarray):
@@ -145,7 +145,8 @@ class Ahead:
         self._queue = collections.deque(x for x in self._queue if x[0] is not job)
         others = [other.dataset.images for other in self._known]
         images = job.dataset.images
-        if (pool := self._workers.pool()) and all(images is not x for x in others):
+        pool = self._workers.started
+        if pool is not None and all(images is not other for other in others):
             pool.forget(images)
 
     def _explained(self, job, first, stop, error):

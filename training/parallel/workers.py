@@ -27,10 +27,13 @@ class Workers:
         engine: Makes what starts them; None for none at all.
         seconds: How long the work must take, with this process alone, for workers to be
             started; 0 for any work.
+
+    Attributes:
+        started: The pool of those that were started, or None.
     """
 
     def __init__(self, engine: Callable[[], Engine] | None, seconds: float = 0.0):
-        self._engine, self._seconds, self._pool = engine, seconds, None
+        self._engine, self._seconds, self.started = engine, seconds, None
         self._stack, self._seen = contextlib.ExitStack(), None
 
     def pool(self, progress=None) -> Pool | None:
@@ -40,11 +43,11 @@ class Workers:
             progress: A `training.progress.Progress` of the work; without one, nothing
                 is known of how long it takes.
         """
-        if self._pool is None and self._engine is not None and self._is_due(progress):
+        if self.started is None and self._engine is not None and self._is_due(progress):
             engine = self._engine()
             logging.info("%d workers share what is left.", engine.num_workers)
-            self._pool = self._stack.enter_context(Pool(engine))
-        return self._pool
+            self.started = self._stack.enter_context(Pool(engine))
+        return self.started
 
     def each(self, calls: Iterable[tuple[object, Callable]]) -> Iterator[tuple]:
         """Yields keys and what the functions return, in their order.

@@ -82,6 +82,10 @@ def test_predictions_do_not_depend_on_the_number_of_workers(models, tmp_path):
         assert contents(folder) == contents(tmp_path / "1")
     # Two networks and a temperature on three sets, and one on that to fit it to.
     assert sum(path.name == "probs.npy" for path in contents(tmp_path / "1")) == 10
+    # Nobody is started where nothing is left to do.
+    none = Workers(lambda: pytest.fail("They are not needed."))
+    again = evaluate(models, tmp_path / "3", none, *sets(3), ood=ood)
+    assert values(again) == values(expected)
 
 
 def test_an_image_that_ends_workers_is_named(models, tmp_path, monkeypatch):
