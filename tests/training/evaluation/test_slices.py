@@ -63,9 +63,11 @@ def contents(folder):
 
 def test_predictions_do_not_depend_on_the_number_of_workers(models, tmp_path):
     def sets(count):
-        died = tmp_path / f"died{count}"
+        killer = tmp_path / f"died{count}"
+        if count == 2:  # None is killed.
+            killer.touch()
         yield data(19, "odd")
-        yield data(23, "killed_once", lambda x: pools.Deadly(x, 13, died))
+        yield data(23, "killed_once", lambda x: pools.Deadly(x, 13, killer))
 
     def values(rows):
         return [(row["model"], row["metric"], str(row["value"])) for row in rows]
