@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import re
+import socket
 import threading
 
 from absl import logging
@@ -126,6 +128,8 @@ def _backend():
 def _connect(ray, address):
     settings = {"log_to_driver": False, "logging_level": "ERROR"}
     place = address or os.environ.get("RAY_ADDRESS") or "auto"
+    if found := re.fullmatch(r"(.+):(\d+)", place):
+        _check_reachable(*found.groups())  # Ray would look for it for minutes.
     try:
         ray.init(place, **settings)
     except ConnectionError as error:
@@ -133,6 +137,15 @@ def _connect(ray, address):
             text = f"There is no Ray cluster at '{place}': {error}"
             raise ConnectionError(text) from error
         ray.init("local", include_dashboard=False, **settings)
+
+
+def _check_reachable(host, port):
+    try:
+        socket.create_connection((host.rpartition("/")[2], int(port)), 10).close()
+    except OSError as error:
+        raise ConnectionError(
+            f"There is no Ray cluster at '{host}:{port}': {error}"
+        ) from error
 
 
 def _died(name, error):
