@@ -22,7 +22,7 @@ SMALL = {
 }
 OPTIONAL = {
     *("ai_edge_litert", "huggingface_hub", "jax", "keras_hub", "mlxtend", "onnx"),
-    *("onnxruntime", "sklearn", "tf2onnx"),
+    *("onnxruntime", "ray", "sklearn", "tf2onnx"),
     *("tensorflow_datasets", "tensorflow_probability", "tensorflow_serving"),
     *("timm", "torch", "torchvision"),
 }
@@ -151,6 +151,7 @@ KNOWS = {
     "training.export": {"training.corruptions", "training.data"},
     "training.metrics": {"training.corruptions"},
     "training.objectives": {"training.input_gradients", "training.objective"},
+    "training.parallel": {"training.versions"},
     "training.recipes": {
         *("training.augment", "training.objectives", "training.optimizer"),
     },

@@ -274,6 +274,7 @@ REASONS = {
             "training.evaluation.sweep",
         ),
         *("training.trainer.train", "training.cli", "training.workers"),
+        *("training.evaluation.slices", "training.parallel"),
     ],
     "It matches names of classes; tests/zoo/test_classifier.py has tables": [
         *(

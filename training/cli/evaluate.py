@@ -14,6 +14,7 @@ from absl import flags, logging
 
 from training.cli import common, names
 from training.evaluation import TOLERANCE
+from training.parallel import workers
 
 flags.DEFINE_list(
     "model",
@@ -127,6 +128,19 @@ flags.DEFINE_float(
     TOLERANCE,
     "Largest difference from a model card that --check accepts, e.g. 0.001.",
 )
+flags.DEFINE_integer(
+    "jobs",
+    None,
+    "Number of processes that share the work, e.g. 4; default: one for each core where "
+    "it pays, and on a cluster one for each GPU or core.",
+    lower_bound=1,
+)
+flags.DEFINE_string(
+    "cluster",
+    None,
+    "Where these processes are: ray, or ray:host:port for a Ray cluster; default: this "
+    "machine.",
+)
 POSITIVE = "must be positive integers, for example --num_samples=1,2,5"
 flags.register_validator("num_samples", common.are_positive, POSITIVE)
 
@@ -137,6 +151,8 @@ def main():
     others = [] if _is_part(given.calibrate) else [given.calibrate]
     datasets = [*given.dataset, *given.ood, given.adapt, *others]
     names.check(given.model, datasets, given.data_dir)
+    if given.cluster:
+        workers.check_cluster(given.cluster)
     from training.evaluation import command
 
     fields = [field.name for field in dataclasses.fields(command.Settings)]

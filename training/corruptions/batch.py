@@ -99,6 +99,8 @@ def _numbers(first, count):
 
 
 def _cores():
+    if "ZOO_NUM_CORES" in os.environ:  # Other processes use the others.
+        return int(os.environ["ZOO_NUM_CORES"])
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,9 +1,12 @@
 """A labeled set of images, and images that are derived from others when read."""
 
+import contextlib
+import contextvars
 import dataclasses
+import functools
 import hashlib
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -266,9 +269,43 @@ class DerivedImages:
         skipped = first * self._frames
         return derived[start - skipped : stop - skipped]
 
+    def parts(self, count: int) -> Iterator[tuple[int, Callable]]:
+        """Yields the number of an image, and a function that derives it and the next.
+
+        Args:
+            count: How many images each function gives, about. It has no arguments, and
+                can be pickled if that of the constructor can.
+        """
+        step = max(1, count // self._frames)
+        for first in range(0, len(self._images), step):
+            images = np.asarray(self._images[first : first + step])
+            yield first * self._frames, functools.partial(self._make, images, first)
+
     def fingerprint(self) -> str:
         """Returns what changes when the images do."""
         return f"{self._key} {fingerprint.of_images(self._images)}"
+
+
+def _one_by_one(calls):
+    return ((key, call()) for key, call in calls)
+
+
+_CALLING = contextvars.ContextVar("calling", default=_one_by_one)
+
+
+@contextlib.contextmanager
+def derived_by(each: Callable) -> Iterator[None]:
+    """Says who derives the images of files inside of the block.
+
+    Args:
+        each: From pairs of a key and a function without arguments to pairs of the key
+            and what the function returns, in their order.
+    """
+    token = _CALLING.set(each)
+    try:
+        yield
+    finally:
+        _CALLING.reset(token)
 
 
 def cached(images: DerivedImages, folder: str, stem: str):
@@ -299,8 +336,8 @@ def _write(images, path):
         target = np.lib.format.open_memmap(
             temporary, mode="w+", dtype=np.uint8, shape=images.shape
         )
-        for start in range(0, len(images), _CHUNK):
-            target[start : start + _CHUNK] = images[start : start + _CHUNK]
+        for start, part in _CALLING.get()(images.parts(_CHUNK)):
+            target[start : start + len(part)] = part
         target.flush()
 
 

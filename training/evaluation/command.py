@@ -10,7 +10,7 @@ from absl import logging
 
 from training import corruptions, data, metrics, report
 from training.corruptions import table
-from training.data import ImageData, loading, shown_names
+from training.data import ImageData, image_data, loading, shown_names
 from training.data.readers import label_files
 from training.evaluation import (
     TOLERANCE,
@@ -22,6 +22,7 @@ from training.evaluation import (
     sweep,
 )
 from training.evaluation import models as candidates
+from training.parallel import workers as parallel
 from training.report.terminal import Outcome
 from zoo import conformal, dataset_name, finding
 from zoo.posterior import POSTERIORS, Posterior, Scaler
@@ -73,6 +74,8 @@ class Settings:
         check: Whether to compare with the model cards.
         tolerance: Largest accepted difference from a model card; see
             `training.evaluation.card_check`.
+        jobs: Number of workers; see `training.parallel.workers.of_command`.
+        cluster: Where they are: `"ray"` or `"ray:<address>"`, or None for this machine.
     """
 
     model: Sequence[str]
@@ -99,6 +102,8 @@ class Settings:
     reference: str | None = None
     check: bool = False
     tolerance: float = TOLERANCE
+    jobs: int | None = None
+    cluster: str | None = None
 
 
 class Lazy:
@@ -129,6 +134,14 @@ def run(settings: Settings) -> Outcome:
         ValueError: If a name is not known, data and models do not fit together, or the
             folder is of something else.
     """
+    with (
+        parallel.of_command(settings.jobs, settings.cluster) as workers,
+        image_data.derived_by(workers.each),
+    ):
+        return _run(settings, workers)
+
+
+def _run(settings, workers):
     folder = pathlib.Path(settings.output)
     check_folder(folder)
     models, names, ood, adapt, missing = _choose(settings)
@@ -194,6 +207,7 @@ def run(settings: Settings) -> Outcome:
         left_out=left_out,
         train=train,
         decide=list(dict.fromkeys(settings.decision)),
+        workers=workers,
     )
     missing = [*missing, *left_out, *_mixed(rows)]
     rows += aggregates(rows, settings.reference)

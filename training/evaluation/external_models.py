@@ -182,6 +182,7 @@ def _read(path, outputs):
     return keras.Model(images, layer(images), name="saved_model")
 
 
+@keras.saving.register_keras_serializable(package="training")
 class _Served(keras.layers.Layer):
     """The signature `serving_default` of a SavedModel as a layer."""
 
@@ -229,6 +230,10 @@ class _Served(keras.layers.Layer):
             "outputs": self.outputs,
             "sha256": _digest(self.folder),
         }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{k: v for k, v in config.items() if k != "sha256"})
 
 
 def _digest(path):

@@ -135,7 +135,7 @@ def store(
         The predictions of all images.
     """
     batches = functools.partial(passes.batches, dataset.images)
-    meta = _describe(passes, dataset)
+    meta = describe(passes, dataset)
     return write(meta, dataset.labels, batches, folder, advance, period)
 
 
@@ -189,7 +189,14 @@ def metadata(passes: Passes, dataset) -> dict[str, object]:
     }
 
 
-def _describe(passes, dataset):
+def describe(passes: Passes, dataset, model: str | None = None) -> dict[str, object]:
+    """Returns what predictions are of, before the first of them is made.
+
+    Args:
+        passes: The model and its settings.
+        dataset: With `images`, `labels`, `classes` and `name`.
+        model: The fingerprint of the model, if it is known.
+    """
     images = fingerprint.of_images(dataset.images)
     return {
         **metadata(passes, dataset),
@@ -202,11 +209,22 @@ def _describe(passes, dataset):
         "seconds": 0.0,
         "fingerprint": {
             "edition": _EDITION,
-            "model": fingerprint.of_posterior(passes.posterior),
+            "model": model or fingerprint.of_posterior(passes.posterior),
             "images": images,
             "labels": fingerprint.of_images(np.asarray(dataset.labels)),
         },
     }
+
+
+def count_done(folder: str | os.PathLike, meta: dict) -> int:
+    """Returns how many examples are there of what is asked for.
+
+    Args:
+        folder: Folder of model and data set.
+        meta: What is asked for; see `describe`.
+    """
+    old = _read(pathlib.Path(folder))
+    return 0 if old is None or _unlike(old, meta) else old["done"]
 
 
 def _layout(meta):
@@ -224,15 +242,23 @@ def _begin(folder, meta, labels):
     """Returns the description of what is there, or of new and empty files."""
     old = _read(folder)
     if old is not None:
-        odd = differences(*({key: m.get(key) for key in _SAME} for m in (old, meta)))
-        sizes = set(meta["sizes"])
-        if not odd and sizes <= set(old["sizes"]):
-            fewer = len(sizes) < len(old["sizes"]) and old["done"] < old["count"]
+        odd = _unlike(old, meta)
+        if not odd:
+            fewer = (
+                len(meta["sizes"]) < len(old["sizes"]) and old["done"] < old["count"]
+            )
             return _narrow(folder, old, meta["sizes"]) if fewer else old
-        odd = odd or f"sizes were {old['sizes']} and are now {meta['sizes']}"
         logging.info("%s is made anew: %s", folder, odd)
     _create(folder, meta, {"labels": np.asarray(labels)[None]})
     return meta
+
+
+def _unlike(old, meta) -> str:
+    """Says why stored predictions are not those that are asked for, if so."""
+    odd = differences(*({key: m.get(key) for key in _SAME} for m in (old, meta)))
+    if odd or set(meta["sizes"]) <= set(old["sizes"]):
+        return odd
+    return f"sizes were {old['sizes']} and are now {meta['sizes']}"
 
 
 def _narrow(folder, old, sizes):
@@ -279,19 +305,29 @@ def _read(folder):
 
 def _go_on(batches, folder, meta, advance, period):
     begin, last, before = time.monotonic(), time.monotonic(), meta["seconds"]
+    done = meta["done"]
+
+    def keep(now):
+        for target in targets.values():
+            target.sync()
+        meta.update(done=done, seconds=round(before + now - begin, 3))
+        _write_meta(folder, meta)
+
     with array_files.opened(folder, _layout(meta)) as targets:
-        for first, values in batches:
-            count = values["probs"].shape[1]
-            for name, value in values.items():
-                targets[name].write(value, first)
-            done, now = first + count, time.monotonic()
-            if now - last >= period or done == meta["count"]:
-                for target in targets.values():
-                    target.sync()
-                meta.update(done=done, seconds=round(before + now - begin, 3))
-                _write_meta(folder, meta)
-                last = now
-            advance(count, True)
+        try:
+            for first, values in batches:
+                count = values["probs"].shape[1]
+                for name, value in values.items():
+                    targets[name].write(value, first)
+                done, now = first + count, time.monotonic()
+                if now - last >= period or done == meta["count"]:
+                    keep(now)
+                    last = now
+                advance(count, True)
+        except BaseException:
+            if done > meta["done"]:  # What came before the error is kept.
+                keep(time.monotonic())
+            raise
 
 
 def _write_meta(folder, meta):

@@ -58,7 +58,7 @@ class Passes:
         self._step = None  # Compiled when it is needed.
 
     def batches(
-        self, images, start: int = 0
+        self, images, start: int = 0, stop: int | None = None
     ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """Yields the number of the first image of each batch, and its predictions.
 
@@ -66,6 +66,8 @@ class Passes:
             images: Array of shape `(examples, height, width, channels)`, or an object
                 that gives such arrays when it is sliced.
             start: The image to begin with, a multiple of the batch size.
+            stop: The image to end before, such a multiple too; by default there is
+                none.
 
         Yields:
             The number of the batch's first image and float32 arrays: `probs`, the mean
@@ -80,13 +82,13 @@ class Passes:
         Raises:
             ValueError: If the model gives NaN or infinity, or no logits.
         """
-        count = len(images)
-        size = max(min(self.batch_size, count), 1)
+        size = max(min(self.batch_size, len(images)), 1)
+        stop = len(images) if stop is None else min(stop, len(images))
         first, waiting = start, None
-        while first < count or waiting:
+        while first < stop or waiting:
             # A device computes the next batch while the values of this one are read.
             try:
-                begun = first < count and self._begin(images, first, size)
+                begun = first < stop and self._begin(images, first, size, stop)
                 values = waiting and self._read(*waiting)
             except Exception as error:
                 if size == 1 or not device_memory.is_exhausted(error):
@@ -102,10 +104,12 @@ class Passes:
                 yield waiting[0], values
             first, waiting = first + size, begun
 
-    def _begin(self, images, first, size):
+    def __getstate__(self):
+        return {**self.__dict__, "_step": None}
+
+    def _begin(self, images, first, size, stop):
         """Starts a batch; returns its first image, their number and what is coming."""
-        batch = np.asarray(images[first : first + size])
-        arrays.check_pixels(batch)
+        batch = _read(images, first, min(first + size, stop))
         if self._step is None:
             self.posterior.probe_once(batch)
             self._step = _compile(self.posterior, self._distinct)
@@ -128,6 +132,19 @@ class Passes:
                 f"{np.sum(~finite)} of {finite.size} images, the first of them number "
                 f"{first + int(np.argmin(finite))}."
             )
+
+
+def _read(images, first, stop):
+    """Returns a batch of images; an error of one of them has its number."""
+    try:
+        batch = np.asarray(images[first:stop])
+        return arrays.check_pixels(batch)
+    except (OSError, ValueError) as error:
+        if stop - first == 1:
+            raise ValueError(f"Image number {first}: {error}") from error
+        for number in range(first, stop):
+            _read(images, number, number + 1)
+        raise
 
 
 def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:

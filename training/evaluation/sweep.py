@@ -1,5 +1,7 @@
 """Any number of models on any number of data sets, stored and resumed."""
 
+import functools
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 
@@ -15,9 +17,11 @@ from training.evaluation import (
     predictions,
     scaling,
     shared_passes,
+    slices,
 )
 from training.evaluation import ood as detect
 from training.evaluation.sampling import check_sizes
+from training.parallel.workers import Workers
 from training.progress import track
 from zoo.posterior import Posterior, Scaler
 from zoo.posterior.base import joined_splits
@@ -36,6 +40,7 @@ def evaluate_all(
     left_out: list[str] | None = None,
     train=None,
     decide: Sequence[str] = (),
+    workers: Workers | None = None,
 ) -> list[dict]:
     """Evaluates any number of models on any number of data sets, and can be resumed.
 
@@ -63,6 +68,8 @@ def evaluate_all(
         decide: Names of decisions, which each model gets for each ensemble size; see
             `zoo.conformal.named`. They adapt to `calibration`, or to a half of it where
             posteriors adapt to the other.
+        workers: Processes that pass the images in place of this one. What is stored is
+            the same, however many there are.
 
     Returns:
         Rows as those of `evaluate` and of the decisions, data set by data set, then
@@ -87,20 +94,24 @@ def evaluate_all(
     members = shared_passes.group(models, sizes, seed, batch_size)
     found, inside = [], {}
     with track("evaluate", 0, unit="passes") as progress:
-        store = _Store(members, folder, progress, len(datasets) + len(ood))
+        count = len(datasets) + len(ood)
+        store = _Store(members, folder, progress, count, workers or Workers(None))
         if any(member.unfitted for member in members):
             failed += store.fit(calibration)
         if decide:
             failed += store.decide(to_decide, decide, seed)
-        for dataset in datasets:
-            for name, of, stored in store(dataset):
-                inside.setdefault(name, stored)
-                rows = evaluate.rows(stored, sizes=of)
-                decided = store.decided.get(name, {})
-                found += [*rows, *decisions.rows(rows, decided, stored)]
-        for dataset in ood:
-            for name, of, stored in store(dataset, labeled=False):
+        all_sets = itertools.chain(
+            ((dataset, True) for dataset in datasets),
+            ((dataset, False) for dataset in ood),
+        )
+        for labeled, name, of, stored in store(all_sets):
+            if not labeled:
                 found += detect.rows(inside[name], stored, of)
+                continue
+            inside.setdefault(name, stored)
+            rows = evaluate.rows(stored, sizes=of)
+            decided = store.decided.get(name, {})
+            found += [*rows, *decisions.rows(rows, decided, stored)]
     if failed and not found:
         raise ValueError(f"No model is left to evaluate. {' '.join(failed)}")
     if left_out is not None:
@@ -140,9 +151,11 @@ def _said(name, error):
 class _Store:
     """Makes the predictions of several models, and scales them."""
 
-    def __init__(self, members, folder, progress, num_datasets):
+    def __init__(self, members, folder, progress, num_datasets, workers):
         self.members, self.folder, self.progress = members, folder, progress
-        self.left = num_datasets
+        self.left, self.workers = num_datasets, workers
+        self.passes = 0  # Of the data sets that are loaded, done or not.
+        self.fingerprints = {}  # Of models, by the names of their passes.
         self.known = {}  # By the name of a data set, what it is.
         self.decided = {}  # By those of a model and a decision, that for each size.
 
@@ -150,10 +163,10 @@ class _Store:
         """Fits the scalers that are not; returns a line for each that cannot be."""
         self.left += 1
         members, left_out = [m for m in self.members if m.unfitted], []
-        for member, stored in self._predictions(dataset, members=members):
-            for name in member.unfitted:
+        for job, stored in self._predictions([(dataset, True)], members):
+            for name in job.owner.unfitted:
                 try:
-                    member.fit(name, stored)
+                    job.owner.fit(name, stored)
                 except NoBestFitError as error:
                     left_out.append(_said(name, error))
         self.members = [m for m in self.members if m.sizes or m.learned]
@@ -163,7 +176,7 @@ class _Store:
         """Adapts decisions of all models; returns a line for each that cannot be."""
         self.left += 1
         left_out = []
-        for model, sizes, stored in self(dataset):
+        for _, model, sizes, stored in self([(dataset, True)]):
             own = self.decided[model] = {}
             for name in names:
                 try:
@@ -172,15 +185,25 @@ class _Store:
                     left_out.append(_said(f"{name} of {model}", error))
         return left_out
 
-    def __call__(self, dataset, labeled=True):
-        """Yields name, ensemble sizes and predictions of each model."""
-        for member, stored in self._predictions(dataset, labeled):
+    def __call__(self, datasets):
+        """Yields what is known of each data set and model.
+
+        Args:
+            datasets: Pairs of a data set and whether its labels mean something to the
+                models.
+
+        Yields:
+            That, and name, ensemble sizes and predictions of a model.
+        """
+        for job, stored in self._predictions(datasets, self.members):
+            member = job.owner
             if member.sizes:
-                yield member.passes.name, member.sizes, stored
+                yield job.labeled, member.passes.name, member.sizes, stored
             for name, by in member.learned.items():
-                folder = predictions.folder_of(self.folder, name, dataset.name)
+                folder = predictions.folder_of(self.folder, name, job.dataset.name)
                 scaler = member.scalers[name]
-                yield name, tuple(by), scaling.scale(scaler, stored, by, name, folder)
+                scaled = scaling.scale(scaler, stored, by, name, folder)
+                yield job.labeled, name, tuple(by), scaled
 
     def _distinct(self, dataset):
         """Returns a data set with a number behind the name if another one has it."""
@@ -190,30 +213,53 @@ class _Store:
             name = f"{dataset.name}#{count}"
         return class_names.renamed(dataset, name)
 
-    def _predictions(self, dataset, labeled=True, members=None):
-        dataset = self._distinct(dataset)
-        members = self.members if members is None else members
-        matched = [
-            evaluate.check_dataset(member.passes, dataset, labeled)
-            for member in members
-        ]
-        per_image = sum(member.passes.per_image for member in members)
-        # The data sets that are not loaded yet are taken to be like this one.
-        self.progress.expect(len(dataset.labels) * per_image * self.left)
-        self.left -= 1
-        for member, dataset in zip(members, matched, strict=True):
-            passes = member.passes
-            name, weight = passes.name, passes.per_image
-            self.progress.describe(f"{name} on {dataset.name}")
-            folder = predictions.folder_of(self.folder, name, dataset.name)
+    def _predictions(self, datasets, members):
+        """Yields jobs, in the order of the data sets, and what is stored of each."""
+        jobs = slices.Ahead(self._jobs(datasets, members), self.workers, self.progress)
+        for job in jobs:
+            passes, weight = job.passes, job.passes.per_image
+            self.progress.describe(f"{passes.name} on {job.dataset.name}")
             yield (
-                member,
-                predictions.store(
-                    passes,
-                    dataset,
-                    folder,
+                job,
+                predictions.write(
+                    job.meta,
+                    job.dataset.labels,
+                    functools.partial(jobs.batches, job),
+                    job.folder,
                     lambda count, new, weight=weight: self.progress(
                         count * weight, new
                     ),
                 ),
             )
+
+    def _jobs(self, datasets, members):
+        """Loads data sets one by one, and yields a job for each of the models."""
+        for loaded, labeled in datasets:
+            dataset = self._distinct(loaded)
+            matched = [
+                evaluate.check_dataset(member.passes, dataset, labeled)
+                for member in members
+            ]
+            per_image = sum(member.passes.per_image for member in members)
+            passes = len(dataset.labels) * per_image
+            # The data sets that are not loaded yet are taken to be like this one.
+            self.left -= 1
+            self.passes += passes
+            total = self.passes + passes * self.left
+            self.progress.expect(total - self.progress.done)
+            for member, own in zip(members, matched, strict=True):
+                name = member.passes.name
+                yield slices.Job(
+                    member.passes,
+                    own,
+                    predictions.folder_of(self.folder, name, own.name),
+                    model=self._fingerprint(member.passes),
+                    labeled=labeled,
+                    owner=member,
+                )
+
+    def _fingerprint(self, passes):
+        if passes.name not in self.fingerprints:
+            found = fingerprint.of_posterior(passes.posterior)
+            self.fingerprints[passes.name] = found
+        return self.fingerprints[passes.name]

@@ -311,12 +311,17 @@ class MonteCarlo(Posterior):
             "estimator": self.estimator,
             "memory": self.memory,
         }
+        if self.repeats_itself == self._split.draws:  # Calls have shown it.
+            config["repeats_itself"] = self.repeats_itself
         return {**super().get_config(), **config}
 
     @classmethod
     def from_config(cls, config):
         model = keras.saving.deserialize_keras_object(config["model"])
-        return cls(**{**config, "model": model})
+        own = {k: v for k, v in config.items() if k != "repeats_itself"}
+        made = cls(**{**own, "model": model})
+        made.repeats_itself = config.get("repeats_itself", made.repeats_itself)
+        return made
 
 
 def as_posterior(model: keras.Model | Posterior, num_samples: int = 1) -> Posterior:

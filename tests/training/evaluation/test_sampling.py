@@ -23,11 +23,11 @@ def limited(passes, largest, error):
     """Makes batches of more images than a limit fail, and lists the sizes of all."""
     begin, sizes = passes._begin, []
 
-    def limited_begin(images, first, size):
+    def limited_begin(images, first, size, stop):
         sizes.append((first, size))
         if size > largest:
             raise error
-        return begin(images, first, size)
+        return begin(images, first, size, stop)
 
     passes._begin = limited_begin
     return sizes
