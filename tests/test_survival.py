@@ -56,10 +56,10 @@ WAYS = {
 }
 
 
-def around(layer):
+def around(layer, shape=(8, 8, 2)):
     """Returns a model with a layer in its middle."""
     images = keras.Input((8, 8, 2), name="images")
-    x = layer(images)
+    x = layer(keras.layers.Reshape(shape)(images))
     if len(x.shape) > 2:
         x = keras.layers.Flatten()(x)
     return keras.Model(images, keras.layers.Dense(3, name="head")(x), name="around")
@@ -113,6 +113,9 @@ OBJECTS = {
     "BatchNormalization": lambda: around(layers.BatchNormalization(momentum=0.5)),
     "DenseFlipout": lambda: around(layers.DenseFlipout(4, prior_scale=2.0)),
     "Conv2DFlipout": lambda: around(layers.Conv2DFlipout(4, 3, groups=2)),
+    "SpectralConv2D": lambda: around(layers.SpectralConv2D(4, 3, max_norm=0.1)),
+    "GaussianProcess": lambda: around(layers.GaussianProcess(4, 32, seed=1)),
+    "ClassCentroids": lambda: around(layers.ClassCentroids(4, 3), (128,)),
     "MonteCarlo": lambda: posterior(MonteCarlo(classifier(), 2)),
     "DeepEnsemble": lambda: posterior(DeepEnsemble([classifier(), classifier()])),
     "Temperature": lambda: posterior(Temperature(classifier(), 2.5)),
