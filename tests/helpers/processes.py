@@ -82,13 +82,15 @@ class Process:
         folder = tempfile.mkdtemp(prefix="process")
         weakref.finalize(self, shutil.rmtree, folder, True)
         self._ask, self.returncode = ask, None
+        self._one_by_one = threading.Lock()
         self._files = [os.path.join(folder, name) for name in ("output", "errors")]
         self.pid = ask({**request, "files": self._files})
 
     def poll(self):
         """Returns the status, or None while it runs."""
-        if self.returncode is None:
-            self.returncode = self._ask({"poll": self.pid})
+        with self._one_by_one:  # The server can be told of the end once.
+            if self.returncode is None:
+                self.returncode = self._ask({"poll": self.pid})
         return self.returncode
 
     def wait(self):
