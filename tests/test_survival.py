@@ -14,7 +14,10 @@ from training import objective as losses
 from training import optimizer
 from training.metrics import keras_metrics
 from zoo.posterior import (
+    SWA,
+    SWAG,
     DeepEnsemble,
+    Density,
     Dirichlet,
     Isotonic,
     Laplace,
@@ -95,13 +98,19 @@ def posterior(kind):
     return keras.Model(images, kind(images, seed=3), name="outer")
 
 
-def adapted():
+def adapted(kind=Laplace, *settings, **options):
     images = keras.Input((8, 8, 2))
     logits = keras.layers.Dense(3, name="head")(keras.layers.Flatten()(images / 255))
     model = zoo.classifier.named(keras.Model(images, logits), ("cat", "dog", "cow"))
-    found = Laplace(model, "diagonal", "monte_carlo", 0.5, num_samples=2)
-    found.adapt(np.resize(IMAGES, (5, 8, 8, 2)), np.arange(5) % 3)
+    found = kind(model, *settings, **options)
+    if found.takes_snapshots:
+        found.collect([model, around(keras.layers.Flatten())])
+    found.adapt(np.resize(IMAGES, (12, 8, 8, 2)), np.arange(12) // 4)
     return found
+
+
+def laplace():
+    return adapted(Laplace, "diagonal", "monte_carlo", 0.5, num_samples=2)
 
 
 OBJECTS = {
@@ -119,8 +128,11 @@ OBJECTS = {
     "MonteCarlo": lambda: posterior(MonteCarlo(classifier(), 2)),
     "DeepEnsemble": lambda: posterior(DeepEnsemble([classifier(), classifier()])),
     "Temperature": lambda: posterior(Temperature(classifier(), 2.5)),
-    "Laplace": lambda: posterior(adapted()),
-    "Mixture": lambda: posterior(Mixture([adapted(), adapted()])),
+    "Laplace": lambda: posterior(laplace()),
+    "Density": lambda: posterior(adapted(Density, ["mahalanobis"])),
+    "SWA": lambda: posterior(adapted(SWA)),
+    "SWAG": lambda: posterior(adapted(SWAG, num_samples=2)),
+    "Mixture": lambda: posterior(Mixture([laplace(), laplace()])),
     "Vector": lambda: posterior(Vector(classifier())),
     "Dirichlet": lambda: posterior(Dirichlet(classifier(), 0.1)),
     "Isotonic": lambda: posterior(Isotonic(classifier())),

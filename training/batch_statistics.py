@@ -1,24 +1,13 @@
 """Batch normalization by the statistics of given images."""
 
-import contextlib
-import functools
-import math
-
 import keras
 import numpy as np
 from keras import ops
 
 import layers
-from layers import compilation, keras_internals
+from layers import compilation
+from layers.batch_statistics import batch_normalizations, measuring, pooled
 from training.progress import track
-
-
-def batch_normalizations(model: keras.Model) -> list:
-    """Returns the batch normalizations of a model, those in nested models too."""
-    kind = keras.layers.BatchNormalization
-    return [
-        layer for layer in keras_internals.flat_layers(model) if isinstance(layer, kind)
-    ]
 
 
 def update_batch_statistics(
@@ -83,7 +72,7 @@ def update_batch_statistics(
                 own += [[ops.convert_to_numpy(x) for x in moments] for moments in new]
             start += len(index)
             progress(len(index))
-    statistics = [_pooled(*pair) for pair in zip(norms, noted, strict=True)]
+    statistics = [pooled(*pair) for pair in zip(norms, noted, strict=True)]
     for layer, (mean, variance) in zip(norms, statistics, strict=True):
         layer.moving_mean.assign(mean)
         layer.moving_variance.assign(variance)
@@ -94,46 +83,9 @@ def _compiled(model, norms, seed):
 
     def step(images, offset):
         noted = [[] for _ in norms]
-        with layers.stream(seed, offset), _measuring(norms, noted):
+        with layers.stream(seed, offset), measuring(norms, noted):
             model(images, training=False)
         return noted
 
     # In one program, for in eager mode all feature maps stay until the end.
     return compilation.program(step, autograph=True)
-
-
-@contextlib.contextmanager
-def _measuring(norms, noted):
-    """Makes layers normalize each batch by its own moments, and note these."""
-    try:
-        for layer, own in zip(norms, noted, strict=True):
-            layer.call = functools.partial(_call, layer, own)
-        yield
-    finally:
-        for layer in norms:
-            del layer.call
-
-
-def _call(layer, noted, inputs, training=None, mask=None):
-    x = ops.cast(inputs, "float32")
-    axes = [i for i in range(len(x.shape)) if i != layer.axis % len(x.shape)]
-    mean, variance = ops.moments(x, axes)
-    noted.append((math.prod(x.shape[i] for i in axes), mean, variance))
-    x = ops.batch_normalization(
-        x, mean, variance, layer.axis, layer.beta, layer.gamma, layer.epsilon
-    )
-    return ops.cast(x, layer.compute_dtype)
-
-
-def _pooled(layer, noted):
-    """Returns mean and variance of all values from the moments of disjoint parts."""
-    if not noted:
-        raise ValueError(f"The model has a layer '{layer.name}' that it does not call.")
-    counts, means, variances = (
-        np.array(x, "float64") for x in zip(*noted, strict=True)
-    )
-    mean = np.average(means, 0, counts)
-    variance = np.average(variances + (means - mean) ** 2, 0, counts)
-    if not np.isfinite(mean + variance).all():
-        raise FloatingPointError(f"The statistics of '{layer.name}' are not finite.")
-    return mean, variance

@@ -11,6 +11,7 @@ import keras
 from absl import logging
 
 import layers
+from layers.batch_statistics import batch_normalizations
 from training import (
     batches,
     checkpoint,
@@ -22,7 +23,7 @@ from training import (
     resident,
     workers,
 )
-from training.batch_statistics import batch_normalizations, update_batch_statistics
+from training.batch_statistics import update_batch_statistics
 from training.data import ImageData, fingerprint
 from training.data.image_data import Numbers
 from training.evaluation import class_names
@@ -31,6 +32,7 @@ from training.objectives import OBJECTIVES
 from training.recipes.base import Recipe
 from zoo import outputs
 from zoo.classifier import Classifier, classes_of
+from zoo.presets import snapshots, weight_file
 
 CHECKPOINT_FILE, ROWS_FILE = "checkpoint.safetensors", "metrics.jsonl"
 
@@ -38,8 +40,10 @@ CHECKPOINT_FILE, ROWS_FILE = "checkpoint.safetensors", "metrics.jsonl"
 class _Keeper(keras.callbacks.Callback):
     """Checks the loss, and saves metrics and checkpoints."""
 
-    def __init__(self, workdir, position, settings):
+    def __init__(self, workdir, position, settings, network, snapshots_from):
         super().__init__()
+        self.folder, self.network = workdir, network
+        self.snapshots_from = snapshots_from
         self.path = workdir / CHECKPOINT_FILE
         self.rows_path = workdir / ROWS_FILE
         rows = progress.read_rows(self.rows_path)
@@ -57,6 +61,14 @@ class _Keeper(keras.callbacks.Callback):
         position = checkpoint.Position(epoch, step, spent)
         checkpoint.save(self.model, self.path, position, self.settings)
         self.timer.restart()
+
+    def save_snapshot(self, epoch):
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()
+        path = snapshots.path_of(self.folder, epoch)
+        if workers.is_chief():
+            path.parent.mkdir(exist_ok=True)
+            weight_file.save_weights(self.network, path)
 
     def on_epoch_begin(self, epoch, logs=None):
         # Keras has just reset the metrics of the epoch that goes on.
@@ -86,6 +98,8 @@ class _Keeper(keras.callbacks.Callback):
         self.rows.append(row)
         progress.write_rows(self.rows_path, self.rows)
         self.first_step = 0
+        if epoch + 1 >= self.snapshots_from:
+            self.save_snapshot(epoch + 1)
         self.save(epoch + 1, 0)
         _log(row)
 
@@ -164,7 +178,8 @@ def train(
         recipe: The settings.
         data: The training set.
         workdir: Folder for `checkpoint.safetensors`, `metrics.jsonl` with one row for
-            each epoch, and TensorBoard's event files. It is made if it is not there. Of
+            each epoch, TensorBoard's event files, and the `snapshots` that the recipe
+            asks for. It is made if it is not there. Of
             several workers, only the chief reads it and writes to it.
             `loss` is what is minimized, with label smoothing and KL divergences; the
             mean `nll` of the labels and the `accuracy` are beside it.
@@ -262,7 +277,7 @@ def _train(
         _build_metrics(trained, data, recipe.batch_size)
         load = resident.numbers
     layers.set_seed(model, seed)
-    keeper = _resume(trained, workdir, settings, data, recipe)
+    keeper = _resume(trained, model, workdir, settings, data, recipe)
     keeper.steps, keeper.timer = steps, workers.Timer(checkpoint_seconds)
     bar = progress.Bar(
         recipe.epochs * steps,
@@ -347,7 +362,7 @@ def _average(trained, data, batch_size, seed):
     update_precision(trained, data.images, batch_size)
 
 
-def _resume(trained, workdir, settings, data, recipe):
+def _resume(trained, network, workdir, settings, data, recipe):
     """Restores the last checkpoint if there is one."""
     path, position = workdir / CHECKPOINT_FILE, checkpoint.Position()
     if path.exists():
@@ -355,7 +370,8 @@ def _resume(trained, workdir, settings, data, recipe):
         _build_metrics(trained, data, recipe.batch_size)
         position = checkpoint.restore(trained, path)
         logging.info("Going on from '%s', %s.", path, position)
-    keeper = _Keeper(workdir, position, settings)
+    first = recipe.epochs - recipe.snapshots + 1
+    keeper = _Keeper(workdir, position, settings, network, first)
     if position.step:
         keeper.restored = [
             (variable, keras.ops.convert_to_numpy(variable))

@@ -111,7 +111,9 @@ def load_found(
     if spec.posterior is None:
         return model
     published = None if new_head else preset.posteriors.get(spec.posterior)
-    return posterior_file.restore(model, spec, preset, published, found.place, settings)
+    return posterior_file.restore(
+        model, spec, preset, published, found.place, settings, found.path
+    )
 
 
 def _load_weights(model, found, skip):

@@ -11,7 +11,16 @@ from training.corruptions import sequences
 from training.data import image_data as images
 from training.evaluation import evaluate
 from training.evaluation.sampling import Passes
-from zoo.posterior import DeepEnsemble, Laplace, Mixture, MonteCarlo, Temperature
+from zoo.posterior import (
+    SWA,
+    SWAG,
+    DeepEnsemble,
+    Density,
+    Laplace,
+    Mixture,
+    MonteCarlo,
+    Temperature,
+)
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (4, 16, 16, 3)).astype("uint8")
@@ -99,26 +108,30 @@ PIXELS = [
 ]
 
 
-def laplace(kind=Laplace):
+def fitted(kind):
     images = keras.Input((16, 16, 3))
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(images))
     model = keras.Model(images, keras.layers.Dense(3)(x))
-    posterior = kind(model if kind is Laplace else [model])
-    posterior.adapt(np.resize(IMAGES, (6, 16, 16, 3)), np.arange(6) % 3)
+    posterior = kind([model] if kind is Mixture else model)
+    if posterior.takes_snapshots:
+        posterior.collect([posterior.model] * 2)
+    posterior.adapt(np.resize(IMAGES, (12, 16, 16, 3)), np.arange(12) // 4)
     return posterior
 
 
 @pytest.mark.parametrize(
-    "kind", ["MonteCarlo", "DeepEnsemble", "Temperature", "Laplace", "Mixture"]
+    "kind",
+    [
+        *("MonteCarlo", "DeepEnsemble", "Temperature"),
+        *(Laplace, Mixture, Density, SWA, SWAG),
+    ],
 )
 def test_posteriors_take_pixels_of_any_type(kind, model):
     posterior = {
         "MonteCarlo": lambda: MonteCarlo(model, 2),
         "DeepEnsemble": lambda: DeepEnsemble([model, model]),
         "Temperature": lambda: Temperature(MonteCarlo(model, 2)),
-        "Laplace": laplace,
-        "Mixture": lambda: laplace(Mixture),
-    }[kind]()
+    }.get(kind, lambda: fitted(kind))()
 
     def sampled(pixels):
         return keras.ops.convert_to_numpy(posterior(pixels, seed=1))

@@ -205,7 +205,9 @@ def test_scores_of_probabilities_are_right_or_name_the_argument():
     check_all(of_probs, [case for case in CASES if "label" not in case.name])
 
 
-@pytest.mark.parametrize("name", ["mutual_information", "energy", "max_logit"])
+@pytest.mark.parametrize(
+    "name", ["mutual_information", "energy", "max_logit", "density"]
+)
 def test_further_scores_are_one_number_for_each_image(name):
     wrong = [PROBS[:-1, 0], PROBS, changed(PROBS[:, 0], np.nan), 0.5]
     check_all(

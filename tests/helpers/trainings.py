@@ -14,6 +14,7 @@ RECIPE = Recipe(
     epochs=3,
     learning_rate=0.05,
     augmentations=("flip", "crop2"),
+    snapshots=2,
 )
 AVERAGED = dataclasses.replace(RECIPE, ema_momentum=0.8)
 

@@ -494,8 +494,8 @@ MUTATIONS = [
     (
         "a device has one seed",
         "training/export/checked.py",
-        "posterior.sample(images, 0 if seed is None else seed, 0)",
-        "posterior.sample(images, 0, 0)",
+        "key = 0 if seed is None else seed",
+        "key = 0",
         "tests/training/export/test_saved_model.py",
         "test_a_deterministic_export_computes_the_probabilities_of_the_model",
     ),
@@ -701,7 +701,7 @@ MUTATIONS = [
     ),
     (
         "batch statistics leave out how far the means of batches are apart",
-        "training/batch_statistics.py",
+        "layers/batch_statistics.py",
         "np.average(variances + (means - mean) ** 2, 0, counts)",
         "np.average(variances, 0, counts)",
         "tests/training/test_batch_statistics.py",
@@ -709,7 +709,7 @@ MUTATIONS = [
     ),
     (
         "batch statistics count small batches like large ones",
-        "training/batch_statistics.py",
+        "layers/batch_statistics.py",
         "mean = np.average(means, 0, counts)",
         "mean = np.mean(means, 0)",
         "tests/training/test_batch_statistics.py",
@@ -725,7 +725,7 @@ MUTATIONS = [
     ),
     (
         "batch statistics are measured while normalizing by the old statistics",
-        "training/batch_statistics.py",
+        "layers/batch_statistics.py",
         "x, mean, variance, layer.axis",
         "x, layer.moving_mean, layer.moving_variance, layer.axis",
         "tests/training/test_batch_statistics.py",
@@ -1221,5 +1221,21 @@ MUTATIONS = [
         "left > 0",
         "tests/training/evaluation/test_slices.py",
         "test_it_pays_if_much_is_left",
+    ),
+    (
+        "a posterior's own scores are lower out of distribution",
+        "training/evaluation/ood.py",
+        "**{name: values[index] for",
+        "**{name: -values[index] for",
+        "tests/training/evaluation/test_sweep.py",
+        "test_scores_of_a_posterior_are_ranked_by_their_names",
+    ),
+    (
+        "the weights of an epoch more are kept",
+        "training/trainer.py",
+        "first = recipe.epochs - recipe.snapshots + 1",
+        "first = recipe.epochs - recipe.snapshots",
+        "tests/training/test_trainer.py",
+        "test_the_weights_after_the_last_epochs_are_kept",
     ),
 ]

@@ -19,6 +19,7 @@ from tests.helpers.commands import TWO_DEVICES, WITHOUT_TENSORFLOW, quick
 from tests.helpers.data_sets import stripes, write_idx
 from tests.helpers.trainings import AVERAGED, RECIPE, small_model, without_time
 from training import checkpoint, objective, trainer
+from zoo.presets import weight_file
 
 
 def fit(workdir, model=None, recipe=RECIPE, validation=40, **kwargs):
@@ -53,7 +54,26 @@ def test_learns_and_writes_a_row_for_each_epoch(uninterrupted):
     assert rows[-1]["accuracy"] > 0.7
 
 
-def test_goes_on_bit_for_bit_after_each_stop(uninterrupted, tmp_path, monkeypatch):
+def kept(folder):
+    """The weights that lie in a folder, by the name of the file."""
+    paths = sorted((folder / "snapshots").iterdir())
+    return {path.name: safetensors.numpy.load_file(path) for path in paths}
+
+
+def test_the_weights_after_the_last_epochs_are_kept(finished, uninterrupted):
+    found = kept(finished)
+    assert [*found] == ["epoch_00002.safetensors", "epoch_00003.safetensors"]
+    before, last = found.values()
+    weights = weight_file.variables(uninterrupted[0])
+    assert weights.keys() == last.keys()
+    for name, variable in weights.items():
+        np.testing.assert_array_equal(last[name], variable)
+    assert np.abs(last["conv1/kernel"] - before["conv1/kernel"]).max() > 1e-4
+
+
+def test_goes_on_bit_for_bit_after_each_stop(
+    finished, uninterrupted, tmp_path, monkeypatch
+):
     model, rows = uninterrupted
     original, steps = trainer._Keeper.on_train_batch_end, iter(range(1, 1000))
 
@@ -70,6 +90,7 @@ def test_goes_on_bit_for_bit_after_each_stop(uninterrupted, tmp_path, monkeypatc
     assert next(steps) == 16  # No step was done twice.
     resumed, resumed_rows = fit(tmp_path)
     assert without_time(resumed_rows) == without_time(rows)
+    np.testing.assert_equal(kept(tmp_path), kept(finished))
     for one, other in zip(model.weights, resumed.weights, strict=True):
         np.testing.assert_array_equal(one, other, err_msg=one.path)
 

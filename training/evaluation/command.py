@@ -50,8 +50,8 @@ class Settings:
             where its training recorded them.
         adapt: Name of a data set to whose validation images decisions adapt and
             posteriors that have not yet, or to whose training images where they are
-            fitted to what the weights know, as `laplace` is; by default the first one
-            of `dataset`.
+            fitted to what the weights know, as `laplace` and `density` are; by default
+            the first one of `dataset`.
         calibrate: Gives each model a temperature too, and says what posteriors adapt to
             in place of these validation images: `"validation"`, a number of training
             images, or the name of a data set, for its test images.

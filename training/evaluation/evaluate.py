@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from training.evaluation import class_names, predictions
-from training.evaluation.sampling import SCORES, Passes
+from training.evaluation.sampling import Passes
 from training.metrics import CLASSIFICATION, SEQUENCES
 from training.progress import track
 from zoo import arrays
@@ -67,7 +67,7 @@ def evaluate(
         "seconds": round(time.monotonic() - begin, 3),
     }
     labels = np.asarray(dataset.labels)
-    return rows(predictions.Predictions(meta, labels, **values), metrics)
+    return rows(predictions.of_arrays(meta, {"labels": labels, **values}), metrics)
 
 
 def predict(
@@ -134,10 +134,10 @@ def rows(
 
 
 def _collect(passes, images, advance):
-    parts = {name: [] for name in ("probs", *SCORES)}
+    parts = {}
     for _, values in passes.batches(images):
         for name, value in values.items():
-            parts[name].append(value)
+            parts.setdefault(name, []).append(value)
         advance(values["probs"].shape[1])
     return {name: np.concatenate(part, axis=1) for name, part in parts.items()}
 

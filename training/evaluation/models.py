@@ -139,10 +139,13 @@ def _load(name, weights, num_samples, load_external):
             continue
         found = finding.find(of_model, path)
         loading.warn_unlike(found)
-        if len(pairs) == 1 and kind in found.preset.posteriors:
+        is_published = kind in found.preset.posteriors
+        has_snapshots = kind is not None and POSTERIORS[kind].takes_snapshots
+        if len(pairs) == 1 and (is_published or has_snapshots):
             spec = dataclasses.replace(found.spec, posterior=kind)
             found = dataclasses.replace(found, spec=spec)
-            return str(spec), loading.load_found(found)
+            settings = {} if is_published else {"num_samples": num_samples}
+            return str(spec), loading.load_found(found, **settings)
         loaded.append(loading.load_found(found))
     own, model = ensemble(loaded) if len(loaded) > 1 else (loaded[0].name, loaded[0])
     if kind is None:

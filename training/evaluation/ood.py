@@ -17,7 +17,8 @@ def rows(inside: Predictions, outside: Predictions, sizes=None) -> list[dict]:
     Returns:
         Rows as those of `training.evaluation.evaluate.evaluate`, of the data set `"a vs
         b"` and metrics such as `"auroc/entropy"`. Mutual information is left out where
-        it is zero throughout, as it is of a single sample.
+        it is zero throughout, as it is of a single sample. Scores that the posterior
+        gives itself are under their names.
     """
     found = []
     for size in sizes or inside.meta["sizes"]:
@@ -57,4 +58,5 @@ def _scores(stored, size):
         mutual_information=information if np.any(information > 0) else None,
         energy=stored.energy[index],
         max_logit=stored.max_logit[index],
+        **{name: values[index] for name, values in stored.scores.items()},
     )

@@ -11,6 +11,7 @@ The folder of a model and a data set holds
     mutual_information.npy   float32 (sizes, count), in nats
     energy.npy               float32 (sizes, count): -logsumexp(logits), mean of samples
     max_logit.npy            float32 (sizes, count): largest logit, mean of samples
+    density.npy, ...         float32 (sizes, count): scores that the posterior gives
 
 `done` is written when its images are on the disk. A process that was killed, whenever,
 goes on from there and ends with the same bits.
@@ -22,7 +23,7 @@ import json
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from absl import logging
@@ -49,6 +50,7 @@ class Predictions:
         probs: Array of shape `(sizes, count, classes)`.
         mutual_information: Array of shape `(sizes, count)`, like the others.
         energy, max_logit: See the module.
+        scores: The posterior's own scores by name, of the same shape.
     """
 
     meta: dict
@@ -57,6 +59,7 @@ class Predictions:
     mutual_information: np.ndarray
     energy: np.ndarray
     max_logit: np.ndarray
+    scores: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def index(self, size: int) -> int:
         """Returns where an ensemble size is on the first axis of the arrays."""
@@ -105,7 +108,14 @@ def load(folder: str | os.PathLike) -> Predictions:
                 f"'{path}' must be {dtype} of shape {shape}. Received: "
                 f"{arrays[name].dtype}, {arrays[name].shape}. Delete it."
             )
-    return Predictions(meta, **arrays)
+    return of_arrays(meta, arrays)
+
+
+def of_arrays(meta: dict, arrays: Mapping[str, np.ndarray]) -> Predictions:
+    """Returns predictions from arrays by name, with the posterior's own scores."""
+    own = meta.get("scores", ())
+    shared = {name: array for name, array in arrays.items() if name not in own}
+    return Predictions(meta, **shared, scores={name: arrays[name] for name in own})
 
 
 def store(
@@ -180,6 +190,7 @@ def metadata(passes: Passes, dataset) -> dict[str, object]:
         "model": passes.name,
         "dataset": dataset.name,
         "sizes": list(passes.sizes),
+        "scores": list(passes.posterior.score_names),
         "seed": passes.seed,
         "count": len(dataset.labels),
         "frames": getattr(dataset, "frames", 1),
@@ -234,7 +245,7 @@ def _layout(meta):
     return {
         "labels": (shape[1:], np.dtype("int32")),
         "probs": ((*shape, meta["num_classes"]), float32),
-        **{name: (shape, float32) for name in SCORES},
+        **{name: (shape, float32) for name in (*SCORES, *meta.get("scores", ()))},
     }
 
 

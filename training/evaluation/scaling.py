@@ -67,6 +67,7 @@ def scale(
         "done": 0,
         "seconds": 0.0,
         "sizes": list(by),
+        "scores": [],
         "learned": learned,
     }
     meta["fingerprint"] = {

@@ -92,12 +92,35 @@ def probabilities(posterior: Posterior, images, seed=None):
         images: Tensor of one image at least, of shape `(batch, *image_shape)`.
         seed: Scalar integer tensor, of a stochastic posterior.
     """
+    return scored(posterior, images, seed)[0]
+
+
+def scored(posterior: Posterior, images, seed=None) -> tuple:
+    """Returns what `probabilities` does, and the scores that a posterior gives."""
     # The mean of one sample would be two operators more.
-    if seed is None and posterior.num_samples == 1:
-        return ops.softmax(posterior.logits(images))
+    if seed is None and posterior.num_samples == 1 and not posterior.score_names:
+        return ops.softmax(posterior.logits(images)), {}
     with never_empty():
-        logits = posterior.sample(images, 0 if seed is None else seed, 0)
-    return predictive.probs(logits)
+        key = 0 if seed is None else seed
+        logits, scores = posterior.first_scored(images, key, 0, posterior.num_samples)
+    return predictive.probs(logits), scores
+
+
+def check_scores(posterior: Posterior, what: str):
+    """Checks that a posterior gives no scores beside probabilities.
+
+    Args:
+        posterior: What to export.
+        what: Why these cannot be exported, and what can.
+
+    Raises:
+        ValueError: If it does.
+    """
+    if posterior.score_names:
+        raise ValueError(
+            f"The posterior also gives scores, {', '.join(posterior.score_names)}; "
+            f"{what}. Received: model={posterior.name}"
+        )
 
 
 def write_checked(

@@ -45,7 +45,8 @@ def export_tflite(
     `probabilities` in float32. For a stochastic model it also takes a `seed`, an int32
     scalar; the probabilities are then the mean over `num_samples` passes, and another
     seed draws other noise. If the model knows the names of its `classes`, the file ends
-    with `labels.txt`, which has them; see `training.data.readers.label_files`.
+    with `labels.txt`, which has them; see `training.data.readers.label_files`. Scores
+    of a posterior are further outputs, in float32 alone.
 
     Args:
         model: From images to logits, or a posterior.
@@ -82,6 +83,12 @@ def export_tflite(
         )
     posterior = checked.posterior_of(model, num_samples)
     check_precision(posterior)
+    if quantization:
+        checked.check_scores(
+            posterior,
+            f"these are of features in float32, and {quantization} rounds them; "
+            "export it without quantization",
+        )
     check_gradients(posterior)
     if calibration is not None:
         _check_kernels(posterior)
@@ -206,7 +213,8 @@ def _device_function(posterior, input_dtype, decision):
 
     def classify(images, seed=None):
         images = ops.cast(images, "float32")
-        found = {"probabilities": checked.probabilities(posterior, images, seed)}
+        probs, scores = checked.scored(posterior, images, seed)
+        found = {"probabilities": probs, **scores}
         if decision is not None:
             found |= decision.summary(found["probabilities"])
         return found

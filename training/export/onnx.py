@@ -50,6 +50,10 @@ def export_onnx(
             f"Export it as saved_model or tflite. Received: model={model.name}"
         )
 
+    checked.check_scores(
+        posterior,
+        "a file of ONNX gives probabilities alone; export it as saved_model or tflite",
+    )
     litert.check_precision(posterior)
     litert.check_gradients(posterior)
 

@@ -12,6 +12,9 @@ from zoo import arrays, outputs
 # The largest difference of a probability from Keras', by quantization.
 TOLERANCES = {None: 1e-4, "float16": 0.02, "dynamic": 0.2, "int8": 0.5}
 
+# Of a score, in units of itself, or of 1 where it is smaller.
+SCORE_TOLERANCE = 1e-2
+
 # A difference of probabilities that no rounding hides.
 _VISIBLE = 1e-3
 _CALLS = 30
@@ -40,10 +43,13 @@ def check(posterior, run: Runner, images, tolerance: float, decision=None) -> di
     # Samples do not depend on the batch: those of one image are in those of all, and
     # for another batch size Keras would trace the model once more.
     references = {seed: expected(posterior, images, seed) for seed in (1, 2)}
+    _, scores = posterior.scored(images, seed=1)
     for seed, size in ((1, whole), (1, 1), (2, 1)):
         found = run(images[:size], seed)
         outputs[seed] = found["probabilities"]
         check_decision(decision, found)
+        for name, score in scores.items():
+            check_score(name, found[name], score[:size])
         difference = np.max(np.abs(outputs[seed] - references[seed][:size]))
         largest = float(np.maximum(largest, difference))  # NaN if one is.
         mass = np.sum(outputs[seed], axis=-1)
@@ -79,6 +85,28 @@ def check_decision(decision, outputs):
                 "The exported model decides otherwise than Keras, so it was not kept. "
                 f"Received: {name}={found[0]} in place of {wanted[0]}"
             )
+
+
+def check_score(name: str, found, wanted):
+    """Checks a score of images, which may be of any size.
+
+    Args:
+        name: Of the score.
+        found: What came out, of shape `(batch,)`.
+        wanted: What Keras gives.
+
+    Raises:
+        ValueError: If the two differ by more than rounding.
+    """
+    wanted = keras.ops.convert_to_numpy(wanted)
+    allowed = SCORE_TOLERANCE * np.maximum(np.abs(wanted), 1)
+    difference = np.abs(found - wanted)
+    if not np.all(difference <= allowed):
+        worst = int(np.argmax(difference / allowed))
+        raise ValueError(
+            "The exported model gives another score than Keras, so it was not kept. "
+            f"Received: {name}={found[worst]} in place of {wanted[worst]}"
+        )
 
 
 def expected(posterior, images, seed: int) -> np.ndarray:

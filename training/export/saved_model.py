@@ -37,7 +37,8 @@ def export_saved_model(
 
     With a decision all signatures also give the `prediction_set`, booleans of shape
     `(batch, num_classes)`, its `set_size`, and what is promised of all images, under
-    its name: `coverage` or `risk`.
+    its name: `coverage` or `risk`. A posterior with scores, such as
+    `zoo.posterior.Density`, gives those too, of shape `(batch,)`.
 
     Args:
         model: From images to logits; or a posterior, whose samples are those of its
@@ -125,10 +126,10 @@ def _samplers(posterior, decision):
             check = tf.debugging.Assert(num_samples <= limit, [said, limit])
             with tf.control_dependencies([check]):
                 images = tf.identity(images)
-        logits = posterior.first(images, seed, offset, num_samples)
+        logits, scores = posterior.first_scored(images, seed, offset, num_samples)
         keras_internals.clear_losses(posterior)  # They are tensors of the graph.
         found = _outputs(logits, posterior.classes, decision)
-        return {**found, "samples": ops.softmax(logits, axis=-1)}
+        return {**found, **scores, "samples": ops.softmax(logits, axis=-1)}
 
     @tf.function(input_signature=[images, *scalars_])
     def sample(images, num_samples, seed):

@@ -12,7 +12,7 @@ from zoo import outputs
 
 
 def ood_scores(
-    probs, mutual_information=None, energy=None, max_logit=None
+    probs, mutual_information=None, energy=None, max_logit=None, **scores
 ) -> dict[str, np.ndarray]:
     """Returns scores by name, of shape `(examples,)`; higher means out-of-distribution.
 
@@ -22,6 +22,8 @@ def ood_scores(
         mutual_information: Array of shape `(examples,)`, in nats.
         energy: Minus the log-sum-exp of the logits, of shape `(examples,)`.
         max_logit: The largest logit, of shape `(examples,)`; its score is negative.
+        **scores: Further ones, of shape `(examples,)`, such as those of
+            `zoo.posterior.Density`.
 
     Reference:
         Maximum probability: [A Baseline for Detecting Misclassified and
@@ -32,29 +34,30 @@ def ood_scores(
         al., 2022).
     """
     size, _ = inputs.check_shape(probs)
-    scores = {"max_probability": np.empty(size), "entropy": np.empty(size)}
+    found = {"max_probability": np.empty(size), "entropy": np.empty(size)}
     for start, part in inputs.rows(probs):
         place = slice(start, start + len(part))
-        scores["max_probability"][place] = 1 - part.max(axis=1)
+        found["max_probability"][place] = 1 - part.max(axis=1)
         logs = np.log(np.where(part > 0, part, 1.0))
-        scores["entropy"][place] = 0.0 - np.sum(part * logs, axis=1)
+        found["entropy"][place] = 0.0 - np.sum(part * logs, axis=1)
     given = {
         "mutual_information": mutual_information,
         "energy": energy,
         "max_logit": max_logit,
+        **scores,
     }
     for name, values in given.items():
         if values is None:
             continue
-        scores[name] = _score(name, values)
-        if len(scores[name]) != size:
+        found[name] = _score(name, values)
+        if len(found[name]) != size:
             raise ValueError(
                 f"`{name}` must have one number for each of the {size} rows of "
-                f"`probs`. Received: {name}.shape={scores[name].shape}"
+                f"`probs`. Received: {name}.shape={found[name].shape}"
             )
     if max_logit is not None:
-        scores["max_logit"] = -scores["max_logit"]
-    return scores
+        found["max_logit"] = -found["max_logit"]
+    return found
 
 
 def auroc(scores_in, scores_out) -> float:

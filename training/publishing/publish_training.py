@@ -11,7 +11,7 @@ from training.evaluation import adaptation
 from training.publishing import half_precision
 from zoo import presets
 from zoo.posterior import POSTERIORS
-from zoo.presets import index, training_images
+from zoo.presets import index, snapshots, training_images
 from zoo.publishing import publish, training_record
 
 
@@ -93,6 +93,8 @@ def publish_training(
 def _adapted(kind, model, num_samples, record, weights, data_dir):
     """Returns an adapted posterior of a model, and what is written of it."""
     own = POSTERIORS[kind].from_models([model], num_samples)
+    if own.takes_snapshots:
+        own.collect(snapshots.models(model, weights))
     if not own.adapted_weights:  # Of an ensemble they are those of its members.
         raise ValueError(
             f"The posterior '{kind}' learns nothing that could be published with the "
@@ -102,7 +104,8 @@ def _adapted(kind, model, num_samples, record, weights, data_dir):
     dataset = of_data.get("path") or record["dataset"]
     where = data_dir or of_data.get("data_dir")
     found = adaptation.adapt(own, model.name, weights, dataset, data_dir=where)
-    settings = {"num_samples": num_samples} if own.draws else {}
+    has_several = own.draws or own.num_samples > 1
+    settings = {"num_samples": num_samples} if has_several else {}
     return own, {
         "settings": settings,
         "dataset": found.name,

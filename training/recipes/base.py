@@ -36,6 +36,10 @@ class Recipe:
         ema_momentum: Where it is not zero, the weights at the end are moving averages
             over the updates: each update moves them by `1 - ema_momentum` of the way to
             the current weights. Batch statistics are updated for them.
+        snapshots: After how many of the last epochs the weights are kept, in the folder
+            `snapshots`, for the posteriors `swa` and `swag`; of fewer epochs after all.
+            The learning rate should not fall to zero there, as it does not with
+            `"step"`.
         label_smoothing: Probability spread over all classes.
         augmentations: Keys of `training.augment.AUGMENTATIONS`.
         normalization: Mean and variance of the pixels per channel, in units of
@@ -67,6 +71,7 @@ class Recipe:
     weight_decay: float = 5e-4
     objective: str = "cross_entropy"
     ema_momentum: float = 0.0
+    snapshots: int = 0
     label_smoothing: float = 0.0
     augmentations: tuple[str, ...] = ("flip", "crop4")
     normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
@@ -133,6 +138,7 @@ _RANGES: dict[str, tuple[str, Callable[..., bool]]] = {
     "objective": (f"one of {', '.join(OBJECTIVES)}", lambda name: name in OBJECTIVES),
     "weight_decay": ("zero or positive, and finite", lambda x: 0 <= x < math.inf),
     "ema_momentum": ("in [0, 1)", lambda x: 0 <= x < 1),
+    "snapshots": ("a number of epochs, 0 for none", lambda n: n >= 0),
     "label_smoothing": ("in [0, 1)", lambda x: 0 <= x < 1),
     "augmentations": (
         f"some of {', '.join(AUGMENTATIONS)}",

@@ -100,4 +100,6 @@ _SCORES = """One number for each image; higher means more out-of-distribution.
 `entropy`: that of the mean probabilities, in nats.
 `mutual_information`: the entropy less the mean entropy of the passes, in nats.
 `energy`: minus the log-sum-exp of the logits, the mean over the passes.
-`max_logit`: minus the largest logit, the mean over the passes."""
+`max_logit`: minus the largest logit, the mean over the passes.
+Others are those of a posterior, such as `density`: minus the log density of the
+features, in nats; the page of the metrics has their formulas."""

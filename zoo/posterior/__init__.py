@@ -2,12 +2,15 @@
 
 from zoo.posterior.base import Posterior as Posterior
 from zoo.posterior.deep_ensemble import DeepEnsemble as DeepEnsemble
+from zoo.posterior.density import Density as Density
 from zoo.posterior.dirichlet import Dirichlet as Dirichlet
 from zoo.posterior.isotonic import Isotonic as Isotonic
 from zoo.posterior.laplace import Laplace as Laplace
 from zoo.posterior.mixture import Mixture as Mixture
 from zoo.posterior.monte_carlo import MonteCarlo as MonteCarlo
 from zoo.posterior.scaler import Scaler as Scaler
+from zoo.posterior.swag import SWA as SWA
+from zoo.posterior.swag import SWAG as SWAG
 from zoo.posterior.temperature import Temperature as Temperature
 from zoo.posterior.vector import Vector as Vector
 
@@ -17,6 +20,9 @@ POSTERIORS = {
     "ensemble": DeepEnsemble,
     "temperature": Temperature,
     "laplace": Laplace,
+    "density": Density,
+    "swa": SWA,
+    "swag": SWAG,
     "mixture": Mixture,
     "vector": Vector,
     "dirichlet": Dirichlet,

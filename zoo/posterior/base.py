@@ -55,7 +55,10 @@ class Posterior(layers.RandomLayer):
     # The splits that `adapt` learns from, in the order of `SPLITS`: images that the
     # weights were trained on, "train", or have not seen, "validation".
     adapts_to: tuple[str, ...] = ("validation",)
+    takes_snapshots = False  # Whether it has a `collect` for those of a training.
     form = ""  # What samples depend on beside weights, in words.
+    # Names of what `scored` gives beside samples.
+    score_names: tuple[str, ...] = ()
 
     def __init__(self, seed: int | None = None, **kwargs):
         # The model casts the images itself; half precision could not hold them.
@@ -65,7 +68,7 @@ class Posterior(layers.RandomLayer):
 
     def __call__(self, images, *args, **kwargs):
         # Keras takes a list for several tensors.
-        return super().__call__(_as_array(images), *args, **kwargs)
+        return super().__call__(as_array(images), *args, **kwargs)
 
     def call(self, images, seed=None, offset=0):
         check_images(images, self.image_shape)
@@ -196,6 +199,25 @@ class Posterior(layers.RandomLayer):
         """
         return self.sample(images, key, offset)[:num_samples]
 
+    def scored(self, images, seed=None, offset=0):
+        """Returns the samples of a call, and scores of the images.
+
+        Args:
+            images: Tensor of shape `(batch, *image_shape)`.
+            seed: Makes the samples reproducible, as in a call.
+            offset: The number of the first image.
+
+        Returns:
+            The samples, and a tensor of shape `(batch,)` for each of the
+            `score_names`. The higher a score, the more an image is unlike those that
+            the posterior has learned from.
+        """
+        return self(images, seed=seed, offset=offset), {}
+
+    def first_scored(self, images, key, offset, num_samples):
+        """Returns what `first` does, and scores as `scored`, in the same passes."""
+        return self.first(images, key, offset, num_samples), {}
+
     def predict(self, images, batch_size: int = 128, seed: int = 0) -> np.ndarray:
         """Returns the samples of any number of images, which a call has in memory.
 
@@ -216,7 +238,7 @@ class Posterior(layers.RandomLayer):
     def sampled(self, images, batch_size: int = 128, seed: int = 0):
         """Yields what `predict` returns, batch by batch, as arrays."""
         size = layers.checks.check_count(batch_size, "batch_size")
-        images = images if hasattr(images, "__getitem__") else _as_array(images)
+        images = images if hasattr(images, "__getitem__") else as_array(images)
         for start in range(0, len(images) or 1, size):
             batch = arrays.check_pixels(np.asarray(images[start : start + size]))
             yield ops.convert_to_numpy(self(batch, seed=seed, offset=start))
@@ -347,7 +369,7 @@ def _stepping() -> keras.Model | None:
 _STEPS = {"predict_step", "test_step", "train_step"}
 
 
-def _as_array(images):
+def as_array(images):
     """Returns lists of numbers or of tensors as one array."""
     if hasattr(images, "shape"):
         return images

@@ -8,6 +8,31 @@ from zoo import arrays
 from zoo.classifier import match
 
 
+class RandomSample:
+    """Some of all rows that were added, of which each is as likely.
+
+    Args:
+        size: How many; of fewer rows all are taken.
+        seed: Seed of the choice.
+
+    Attributes:
+        rows: The rows, as a list of arrays.
+    """
+
+    def __init__(self, size: int, seed: int = 0):
+        self.size, self.rows = size, []
+        self._seen, self._rng = 0, np.random.default_rng(seed)
+
+    def add(self, rows: np.ndarray):
+        """Adds the rows of an array."""
+        for row in rows:
+            self._seen += 1
+            if len(self.rows) < self.size:
+                self.rows.append(np.array(row))
+            elif (place := self._rng.integers(self._seen)) < self.size:
+                self.rows[place] = np.array(row)
+
+
 def batches(
     dataset, labels, batch_size: int, classes: Sequence[str], num_classes: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:

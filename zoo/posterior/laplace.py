@@ -1,8 +1,7 @@
 """Laplace's approximation: a Gaussian around the weights of a trained network."""
 
 import math
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -10,14 +9,12 @@ from keras import ops
 
 import layers
 from layers.compilation import Compiled
-from zoo import outputs, predictive
-from zoo.classifier import classes_of
-from zoo.posterior import curvature, examples
-from zoo.posterior.base import SPLITS, Posterior, at_least_one
+from zoo import predictive
+from zoo.posterior import curvature
+from zoo.posterior.base import SPLITS, at_least_one
 from zoo.posterior.curvature import PRIOR_RANGE, STRUCTURES
-from zoo.posterior.graph_split import LastLayer
+from zoo.posterior.last_layer import LastLayerPosterior, fingerprint
 from zoo.posterior.monte_carlo import MonteCarlo
-from zoo.posterior.pixels import takes_bytes
 from zoo.posterior.scaler import NoBestFitError
 from zoo.posterior.subsets import SUBSETS
 
@@ -25,7 +22,7 @@ _PER_DECADE = 2  # Prior precisions that are tried first, by validation NLL.
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class Laplace(Posterior):
+class Laplace(LastLayerPosterior):
     """A Gaussian posterior of the weights of one trained network, or of some of them.
 
     Its mean are the weights, and its covariance is the inverse of `H + prior_precision`
@@ -101,6 +98,8 @@ class Laplace(Posterior):
         largest variances.
     """
 
+    learns = "the covariance of its weights"
+
     def __init__(
         self,
         model: keras.Model | MonteCarlo,
@@ -113,9 +112,7 @@ class Laplace(Posterior):
         subnetwork: int | Sequence[str] | None = None,
         **kwargs,
     ):
-        super().__init__(seed, **kwargs)
-        model = model.model if isinstance(model, MonteCarlo) else model
-        outputs.check_model(model)
+        super().__init__(model, seed, **kwargs)
         self.subset = layers.checks.check_choice(subset, "subset", SUBSETS)
         if structure is None:
             structure = "full" if subset == "subnetwork" else "kronecker"
@@ -126,29 +123,15 @@ class Laplace(Posterior):
         self.prior = _check_prior(prior_precision)
         self.num_draws = layers.checks.check_count(num_samples, "num_samples")
         self.num_samples = self.num_draws if self.draws else 1
-        self.model = model
-        self.num_classes = model.output_shape[-1]
-        self.image_shape = tuple(model.input_shape[1:])
-        self.takes_bytes = takes_bytes(model)
         parts = () if subset == "last_layer" else (subset, str(subnetwork))
         self.form = " ".join((*parts, self.structure, predictive))
-        self._last = LastLayer(model)
-        _check(model, self._last)
-        self._subset = SUBSETS[subset](self, self._last, structure, subnetwork)
+        self._subset = SUBSETS[subset](self, self.last, structure, subnetwork)
         self.subnetwork, self._is_chosen = self._subset.subnetwork, False
         self.adapts_to = SPLITS if self.prior == "validation" else ("train",)
-        shapes = self._subset.shapes
-        single = {"prior_precision": (), "log_likelihood": (), "fingerprint": (1,)}
-        for name, shape in {**shapes, **single}.items():
-            setattr(self, name, self._add(name, shape))
-        self.adapted_weights = (*shapes, *single)
-        self._predict = Compiled(self._samples, self, pure=not self._last.unknown)
-        self._variance = Compiled(self._variances, self, not self._last.unknown)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the classes in the order of the logits; empty if not known."""
-        return classes_of(self.model)
+        single = {"prior_precision": (), "log_likelihood": ()}
+        self.learn({**self._subset.shapes, **single}, _DTYPES)
+        self._predict = Compiled(self._samples, self, pure=not self.last.unknown)
+        self._variance = Compiled(self._variances, self, not self.last.unknown)
 
     @property
     def draws(self) -> bool:
@@ -161,14 +144,6 @@ class Laplace(Posterior):
     @property
     def takes_gradients(self) -> bool:
         return self.subset != "last_layer"
-
-    @property
-    def unknown_layers(self) -> list[str]:
-        return self._last.unknown
-
-    def call(self, images, seed=None, offset=0):
-        self._check_adapted()
-        return super().call(images, seed, offset)
 
     def sample(self, images, key, offset):
         rows = at_least_one(images)
@@ -187,7 +162,7 @@ class Laplace(Posterior):
         Returns:
             Array of shape `(examples, num_classes)`.
         """
-        self._check_adapted()
+        self.check_adapted()
         return ops.convert_to_numpy(self._variance((images,), ()))
 
     def log_marginal_likelihood(self, prior_precision: float | None = None) -> float:
@@ -196,7 +171,7 @@ class Laplace(Posterior):
         Args:
             prior_precision: By default that of the posterior.
         """
-        self._check_adapted()
+        self.check_adapted()
         own = float(ops.convert_to_numpy(self.prior_precision))
         return curvature.log_evidence(
             float(ops.convert_to_numpy(self.log_likelihood)),
@@ -228,16 +203,16 @@ class Laplace(Posterior):
             )
         for found in passes:
             counts, log_likelihood = np.zeros(self.num_classes, int), 0.0
-            for inputs, of_images in self._labeled(dataset, labels, size):
+            for inputs, of_images in self.labeled(dataset, labels, size):
                 log_probs = found.add(inputs, values)
                 log_likelihood += log_probs[np.arange(len(inputs)), of_images].sum()
                 counts += np.bincount(of_images, minlength=self.num_classes)
-            self._check_counts(counts)
+            self.check_counts(counts)
             values |= found.solve()
         values["log_likelihood"] = log_likelihood
-        values["fingerprint"] = _fingerprint(self.model)
+        values["fingerprint"] = fingerprint(self.model)
         if validation is not None:
-            pairs = [*self._labeled(validation, None, size)]
+            pairs = [*self.labeled(validation, None, size)]
             prior = self._best_by_nll(pairs, values, seed)
         elif self.prior == "marginal_likelihood":
             norm = self._subset.square_norm(values)
@@ -255,7 +230,7 @@ class Laplace(Posterior):
     @property
     def gaussian_layers(self) -> list[keras.Layer]:
         """The layers whose kernels and biases are Gaussian, or may be chosen."""
-        return getattr(self._subset, "layers", [self._last.head])
+        return getattr(self._subset, "layers", [self.last.head])
 
     def choose(self, variances):
         """Makes those weights a subnetwork that have the largest of some variances.
@@ -282,58 +257,22 @@ class Laplace(Posterior):
         self.indices.assign(self._subset.largest(variances))
         self._is_chosen = True
 
-    def assign(self, values: Mapping[str, object]):
-        shapes = {name: tuple(v.shape) for name, v in self.values().items()}
-        given = {name: np.shape(value) for name, value in values.items()}
-        if given != shapes:
-            raise ValueError(
-                f"The posterior '{self.name}' has weights of the shapes {shapes}. "
-                f"Received: {given}"
-            )
-        own = _fingerprint(self.model)
-        if not np.array_equal(values["fingerprint"], own):
-            raise ValueError(
-                f"'{self.model.name}' has other weights than those that the posterior "
-                f"was adapted with; adapt it anew. Received: fingerprint="
-                f"{int(np.ravel(values['fingerprint'])[0])}, of these weights "
-                f"{int(own[0])}"
-            )
-        super().assign(values)
-
-    def probe_once(self, images):
-        self.is_deterministic(images[:1])
-
-    def is_deterministic(self, images) -> bool:
-        if self._last.unknown and not MonteCarlo(self.model, 1).is_deterministic(
-            images
-        ):
-            raise _drawing(self.model)
-        return not self.draws
-
     def settled(self, change=lambda model: model):
-        settings = self._settings()
-        made = Laplace(change(self.model), name=self.name, **settings)
-        Posterior.assign(made, self.values())  # The change may be one of weights.
+        made = super().settled(change)
         made._is_chosen = self._is_chosen
         return made
 
     def get_config(self):
-        model = keras.saving.serialize_keras_object(self.model)
-        own = {"model": model, **self._settings(), "is_fitted": self._is_fitted}
-        own["is_chosen"] = self._is_chosen
-        return {**super().get_config(), **own}
+        return {**super().get_config(), "is_chosen": self._is_chosen}
 
     @classmethod
     def from_config(cls, config):
-        state = "is_fitted", "is_chosen"
-        arguments = {key: v for key, v in config.items() if key not in state}
-        model = keras.saving.deserialize_keras_object(config["model"])
-        made = cls(**{**arguments, "model": model})
-        made._is_fitted = config.get("is_fitted", False)
+        own = {key: v for key, v in config.items() if key != "is_chosen"}
+        made = super().from_config(own)
         made._is_chosen = config.get("is_chosen", False)
         return made
 
-    def _settings(self):
+    def settings(self):
         return {
             "structure": self.structure,
             "predictive": self.predictive,
@@ -342,16 +281,6 @@ class Laplace(Posterior):
             "subset": self.subset,
             "subnetwork": self._subset.subnetwork,
         }
-
-    def _add(self, name, shape):
-        return self.add_weight(
-            shape=shape,
-            initializer="zeros",
-            dtype=_DTYPES.get(name, "float32"),
-            trainable=False,
-            autocast=False,
-            name=name,
-        )
 
     def _samples(self, images, key, offset):
         inputs = self._subset.inputs(images)
@@ -368,15 +297,8 @@ class Laplace(Posterior):
         prior = [self.prior_precision]
         return self._subset.predict(inputs, self.values(), prior)[1][0].variance()
 
-    def _labeled(self, dataset, labels, batch_size):
-        """Yields what the weights need of images, and labels, of batches."""
-        settings = {"classes": self.classes, "num_classes": self.num_classes}
-        batches = examples.batches(dataset, labels, batch_size, **settings)
-        for number, (images, of_images) in enumerate(batches):
-            if not number:
-                self.is_deterministic(images[:8])
-            name = self.model.name
-            yield self._subset.checked_inputs(images, number, name), of_images
+    def inputs_of(self, images, number):
+        return self._subset.checked_inputs(images, number, self.model.name)
 
     def _best_by_nll(self, pairs, values, seed):
         """Returns the prior precision of the best mean prediction.
@@ -399,7 +321,7 @@ class Laplace(Posterior):
             found = [self._sampled(mean, spread, seed, offset) for spread in spreads]
             return [predictive.log_probs(logits) for logits in found]
 
-        run = Compiled(samples, self, pure=not self._last.unknown)
+        run = Compiled(samples, self, pure=not self.last.unknown)
 
         def best(priors):
             nll, offset = np.zeros(len(priors)), 0
@@ -417,23 +339,6 @@ class Laplace(Posterior):
         found = best(priors)
         found = best(found * 10 ** np.linspace(-step, step, 11))
         return None if found <= priors[0] else float(found)
-
-    def _check_counts(self, counts):
-        if (counts == 0).any():
-            missing = np.flatnonzero(counts == 0)
-            named = [self.classes[k] if self.classes else str(k) for k in missing[:3]]
-            raise ValueError(
-                "Among the training images there must be some of each class of the "
-                f"model. Received: {counts.sum()} images, and none of {len(missing)} "
-                f"of {len(counts)} classes, such as {', '.join(named)}"
-            )
-
-    def _check_adapted(self):
-        if not self.is_adapted:
-            raise ValueError(
-                f"The posterior '{self.name}' has not learned the covariance of its "
-                "weights yet: call its `adapt` with images of the training."
-            )
 
 
 def _probit(mean, spread, key, offset, num_samples):
@@ -489,30 +394,3 @@ def _check_prior(value):
             f"validation. Received: prior_precision={value}"
         )
     return float(value)
-
-
-def _check(model, last):
-    if len(model.output_shape) != 2:
-        raise ValueError(
-            "The posterior is for models with one row of logits for each image. "
-            f"Received: model={model.name} with output_shape={model.output_shape}"
-        )
-    if last.draws:
-        raise _drawing(model)
-
-
-def _drawing(model):
-    return ValueError(
-        "Laplace's approximation is one around the weights of a network that does not "
-        f"draw; take the plain one, or '@mc'. Received: model={model.name}"
-    )
-
-
-def _fingerprint(model) -> np.ndarray:
-    """Returns a checksum of the weights, of shape `(1,)`."""
-    found = 0
-    for variable in model.weights:
-        if keras.backend.is_float_dtype(variable.dtype):
-            array = ops.convert_to_numpy(ops.cast(variable, "float32"))
-            found = zlib.crc32(np.ascontiguousarray(array), found)
-    return np.array([found], "uint32")

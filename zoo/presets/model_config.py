@@ -36,7 +36,8 @@ def model_metadata(model: keras.Model) -> dict[str, object]:
     if classes := classes_of(model):
         metadata["classes"] = list(classes)
     for layer in model.layers:
-        if layer.name == "normalize":
+        normalizes = isinstance(layer, keras.layers.Normalization)
+        if layer.name == "normalize" and normalizes:
             config = layer.get_config()
             for key in ("mean", "variance"):
                 value = np.broadcast_to(np.ravel(config[key]), model.input_shape[-1:])

@@ -14,7 +14,7 @@ from keras import ops
 
 from zoo.posterior import POSTERIORS, Posterior
 from zoo.posterior.base import layer_name
-from zoo.presets import index, weight_file
+from zoo.presets import index, snapshots, weight_file
 from zoo.presets.preset import Preset
 from zoo.registry import ModelSpec
 from zoo.storage import download, files, urls
@@ -68,6 +68,7 @@ def restore(
     published: Mapping | None,
     where: str | os.PathLike | None,
     settings: Mapping[str, object],
+    path: str | os.PathLike | None = None,
 ) -> Posterior:
     """Returns the posterior of a model, with what is published of it.
 
@@ -78,13 +79,18 @@ def restore(
         published: The entry of `preset.posteriors`, if there is one.
         where: The published folder, a path or a URL; by default as of the weights.
         settings: Arguments of the posterior; by default those that it was adapted with.
+        path: Path of the weights, where snapshots of the training may lie.
 
     Raises:
+        FileNotFoundError: If it is made of snapshots, and there are none.
         ValueError: If it was adapted with other settings, or other weights.
     """
     kind, name = POSTERIORS[spec.posterior], layer_name(str(spec))
     if published is None:
-        return kind.from_models([model], name=name, **settings)
+        posterior = kind.from_models([model], name=name, **settings)
+        if kind.takes_snapshots:
+            posterior.collect(snapshots.models(model, path))
+        return posterior
     adapted = published["settings"]
     if odd := {k: v for k, v in settings.items() if adapted.get(k, v) != v}:
         raise ValueError(

@@ -9,7 +9,7 @@ from training.evaluation import evaluate, predictions, scaling, sweep
 from training.evaluation import ood as detect
 from training.evaluation.sampling import Passes
 from zoo import predictive
-from zoo.posterior import DeepEnsemble, Laplace, MonteCarlo, Temperature
+from zoo.posterior import DeepEnsemble, Density, Laplace, MonteCarlo, Temperature
 
 OTHER = np.random.default_rng(1).integers(0, 256, size=(5, 8, 8, 1)).astype("uint8")
 
@@ -145,6 +145,25 @@ def test_each_posterior_adapts_to_the_split_that_it_is_for(tmp_path):
         nll = found[name, "made_up", 1, "nll"]
         probs = np.asarray(predictive.probs(posterior(IMAGES)))
         assert nll == pytest.approx(metrics.nll(probs, Data().labels), abs=1e-4)
+
+
+def test_scores_of_a_posterior_are_ranked_by_their_names(tmp_path):
+    model, rng = network(), np.random.default_rng(2)
+    pixels = rng.integers(0, 256, (60, 8, 8, 1)).astype("uint8")
+    train = Data(pixels, np.arange(60) % 3, name="train")
+    posterior = Density(model, ["density", "nearest_neighbors"])
+    rows = sweep.evaluate_all(
+        {"m": posterior}, [Data()], tmp_path, (1, 3), 0, 2, [other()], train=train
+    )
+    found = by_key(rows)
+    (logits, inside), (_, outside) = (posterior.scored(x) for x in (IMAGES, OTHER))
+    for name in posterior.score_names:
+        expected = metrics.auroc(as_numpy(inside[name]), as_numpy(outside[name]))
+        for size in (1, 3):
+            key = "m", "made_up vs other", size, f"auroc/{name}"
+            assert found[key] == pytest.approx(expected)
+    nll = metrics.nll(as_numpy(predictive.probs(logits)), Data().labels)
+    assert found["m", "made_up", 3, "nll"] == pytest.approx(nll, abs=1e-5)
 
 
 def test_stored_predictions_of_another_form_do_not_count(tmp_path):

@@ -3,14 +3,17 @@
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 
 from tests.helpers.exports import IMAGES, call, calls, dropout_model, invoke, softmax
 from tests.helpers.exports import tiny as network
 from tests.helpers.networks import MemberBias
 from training import export
-from training.export import onnx
+from training.export import onnx, parity
 from zoo.posterior import (
+    SWAG,
     DeepEnsemble,
+    Density,
     Laplace,
     Mixture,
     MonteCarlo,
@@ -112,6 +115,53 @@ def test_draws_of_laplace_on_a_device_are_those_of_the_seed(tmp_path):
         found = invoke(tmp_path / f"{number}", images=IMAGES, seed=np.int32(7))
         samples = softmax(keras.ops.convert_to_numpy(posterior(IMAGES, seed=7)))
         np.testing.assert_allclose(found, samples.mean(axis=0), atol=1e-5)
+
+
+def density(*scores):
+    posterior = Density(tiny(0.3), scores) if scores else Density(tiny(0.3))
+    images = np.random.default_rng(1).integers(0, 256, (80, *IMAGES.shape[1:]))
+    posterior.adapt(images, np.arange(80) % 4)
+    return posterior
+
+
+def test_an_export_of_a_density_gives_its_scores(tmp_path):
+    posterior = density()
+    logits, scores = posterior.scored(IMAGES)
+    probs = softmax(keras.ops.convert_to_numpy(logits)[0])
+    export.export_saved_model(posterior, tmp_path / "saved")
+    export.export_tflite(posterior, tmp_path / "lite", input_dtype="uint8")
+    run = Interpreter(str(tmp_path / "lite")).get_signature_runner()
+    pixels = IMAGES.astype("uint8")
+    for found in (
+        call(tmp_path / "saved", images=IMAGES),
+        call(tmp_path / "saved", "serve_uint8", images=pixels),
+        run(images=pixels),
+    ):
+        np.testing.assert_allclose(found["probabilities"], probs, atol=1e-5)
+        for name in posterior.score_names:
+            np.testing.assert_allclose(found[name], scores[name], 1e-3, 1e-3)
+    assert calls(tmp_path / "lite")["CONV_2D"] == 1  # One pass gives all.
+
+
+def test_scores_are_exported_where_they_stay_what_they_are(tmp_path, monkeypatch):
+    posterior = density("mahalanobis")
+    with pytest.raises(ValueError, match="gives scores, mahalanobis; .*ONNX.*tflite"):
+        onnx.export_onnx(posterior, tmp_path / "it")
+    with pytest.raises(ValueError, match="float16 rounds them.*model=density"):
+        export.export_tflite(posterior, tmp_path / "it", quantization="float16")
+    monkeypatch.setattr(parity, "SCORE_TOLERANCE", -1.0)
+    with pytest.raises(ValueError, match="another score.*mahalanobis=.*place of"):
+        export.export_tflite(posterior, tmp_path / "it")
+    assert not (tmp_path / "it").exists()
+
+
+def test_an_export_of_swag_has_a_network_for_each_draw(tmp_path):
+    posterior = SWAG.from_models([tiny(0.1), tiny(0.3), tiny(0.2)], 2, rank=2)
+    posterior.adapt(IMAGES, np.arange(5) % 4)
+    samples = softmax(keras.ops.convert_to_numpy(posterior(IMAGES)))
+    assert np.abs(samples[0] - samples[1]).max() > 1e-3
+    found = exported("tflite", posterior, tmp_path / "out")
+    np.testing.assert_allclose(found, samples.mean(axis=0), atol=1e-5)
 
 
 def test_a_device_divides_once_and_has_no_other_operator_for_a_temperature(tmp_path):

@@ -1,0 +1,44 @@
+"""Weights at several times of a training, which lie beside those at its end."""
+
+import os
+import pathlib
+from collections.abc import Iterator
+
+import keras
+
+from zoo.presets import weight_file
+
+FOLDER = "snapshots"
+
+
+def path_of(folder: str | os.PathLike, epoch: int) -> pathlib.Path:
+    """Returns where the weights after an epoch lie in the folder of a training."""
+    return pathlib.Path(folder, FOLDER, f"epoch_{epoch:05d}.safetensors")
+
+
+def models(model: keras.Model, weights: str | os.PathLike) -> Iterator[keras.Model]:
+    """Yields a model with the weights of each snapshot, always the same one.
+
+    Args:
+        model: A model of the same architecture, which stays as it is.
+        weights: Path of the weights at the end, or of their folder.
+
+    Raises:
+        FileNotFoundError: If there are no snapshots.
+        ValueError: If one is damaged or of another model.
+    """
+    folder = pathlib.Path(weights)
+    folder = folder if folder.is_dir() else folder.parent
+    paths = sorted(folder.glob(f"{FOLDER}/*.safetensors"))
+    if not paths:
+        raise FileNotFoundError(
+            f"There are no snapshots in '{folder / FOLDER}'. Train with "
+            "`--set=snapshots=20`, which keeps the weights after each of the last 20 "
+            "epochs, or give some weights joined by `+`."
+        )
+    config = keras.saving.serialize_keras_object(model)
+    copied = keras.saving.deserialize_keras_object(config)
+    copied.set_weights(model.get_weights())
+    for path in paths:
+        weight_file.load_weights(copied, path)
+        yield copied
