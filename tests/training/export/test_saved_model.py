@@ -242,15 +242,13 @@ def test_a_model_can_be_used_after_its_export(exported, weights):
     assert [float(loss) > 0 for loss in model.losses] == [True]
 
 
+# By default `test_litert` exports one, and `test_external_models` another.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
-        "vgg11_smooth",
-        pytest.param("resnet20_smooth", marks=pytest.mark.slow),
-        pytest.param("resnet20_smooth_mcdo", marks=pytest.mark.slow),
-        pytest.param("resnet20_flipout", marks=pytest.mark.slow),
-        pytest.param("vgg11_mcdo", marks=pytest.mark.slow),
-        pytest.param("resnet18_blurpool_mcdo", marks=pytest.mark.slow),
+        *("resnet20_smooth", "resnet20_smooth_mcdo", "resnet20_flipout"),
+        *("vgg11_mcdo", "resnet18_blurpool_mcdo"),
     ],
 )
 def test_models_of_the_zoo_are_exported_in_both_formats(name, tmp_path):

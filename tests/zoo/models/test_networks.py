@@ -136,19 +136,19 @@ FEW = [
     ("flipout", "blurpool", "gmp"),
     ("lldo", "mlp"),
 ]
-OTHERS = [("preresnet20", subset) for subset in FEW]
-OTHERS += [("alexnet", subset) for subset in reversed(FEW)]
+MORE = [("preresnet20", subset) for subset in FEW]
+MORE += [("alexnet", subset) for subset in reversed(FEW)]
 SHORT = [("resnet20", subset) for subset in EACH]
 # With these, every method once.
 SHORT += [("vgg11", subset) for subset in [(), *FEW, ("blur", "gap"), tuple(METHODS)]]
-SHORT += OTHERS
+SHORT += MORE
 
 
 def identify(value):
     return value if isinstance(value, str) else "_".join(value)
 
 
-@pytest.mark.parametrize("name, subset", marks.few(SHORT, OTHERS[::2]), ids=identify)
+@pytest.mark.parametrize("name, subset", marks.few(SHORT, MORE[::2]), ids=identify)
 def test_short_networks_train_save_and_load_with_any_methods(
     two_stages, name, subset, tmp_path
 ):

@@ -46,7 +46,7 @@ def passes_of_gaussian(estimator):
         (SIZES[0], None),
         (SIZES[2], "flipout"),
         (SIZES[2], "weight_sampling"),
-        *((memory, "local_reparameterization") for memory in SIZES),
+        *((memory, "local_reparameterization") for memory in (SIZES[0], SIZES[2])),
     ],
 )
 def test_gaussian_weights_are_those_of_a_loop(memory, estimator):
