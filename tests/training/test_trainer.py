@@ -372,6 +372,7 @@ def assert_rows_close(rows, expected, tolerance):
             np.testing.assert_allclose(row[name], other[name], rtol=tolerance)
 
 
+@pytest.mark.slow  # Without averages, `test_mirrored` has more sizes.
 def test_two_devices_have_the_losses_of_one(tmp_path):
     model = small_model(rate=0.0, smooth=True)
     recipe = dataclasses.replace(AVERAGED, epochs=2)
