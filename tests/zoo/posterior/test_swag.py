@@ -13,7 +13,7 @@ from tests.helpers import processes
 from tests.helpers.checks import assert_mean_close
 from tests.helpers.networks import IMAGES, as_numpy, mc_network, network
 from zoo.classifier import named
-from zoo.posterior import SWA, SWAG, swag
+from zoo.posterior import SWA, SWAG, Laplace, swag
 
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0])
 
@@ -242,3 +242,18 @@ def test_all_of_this_holds_on_jax():
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
     result = processes.run(command, env={**os.environ, "KERAS_BACKEND": "jax"})
     assert result.returncode == 0, result.stdout
+
+
+def test_its_variances_choose_a_subnetwork(posterior):
+    laplace = Laplace(posterior.model, subset="subnetwork", subnetwork=5)
+    variances = posterior.weight_variance()
+    laplace.choose(variances)
+    rows = [
+        np.ravel(variances[weight.path])
+        for layer in laplace.gaussian_layers
+        for weight in layer.trainable_variables
+    ]
+    largest = np.argsort(-np.concatenate(rows))[:5]
+    assert set(as_numpy(laplace.indices)) == set(largest)
+    laplace.adapt(IMAGES, LABELS)
+    assert np.all(laplace.logit_variance(IMAGES) > 0)
