@@ -53,6 +53,17 @@ def run(command, check=False, **options) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(command, process.returncode, *output)
 
 
+def check_on_jax(path: str):
+    """Runs the tests of a file on JAX, and fails with their output if one fails.
+
+    Args:
+        path: The file.
+    """
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path]
+    result = run(command, env={**os.environ, "KERAS_BACKEND": "jax"})
+    assert result.returncode == 0, result.stdout
+
+
 def start(command, env=None, cwd=None) -> "Process":
     """Starts a command.
 

@@ -1,6 +1,5 @@
 """Posteriors of no image at all, of other sizes, in threads and in exports of JAX."""
 
-import os
 import sys
 import threading
 
@@ -152,7 +151,4 @@ def test_no_image_on_tensorflow_whatever_its_convolutions_do(monkeypatch):
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="runs the others")
 def test_all_of_this_holds_on_jax():
     pytest.importorskip("jax")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    env = {**os.environ, "KERAS_BACKEND": "jax"}
-    result = processes.run(command, env=env)
-    assert result.returncode == 0, result.stdout
+    processes.check_on_jax(__file__)

@@ -1,8 +1,5 @@
 """Scores of features against SciPy, explicit inverses and loops."""
 
-import os
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -276,6 +273,4 @@ def test_images_that_are_no_pixels_and_several_models_are_refused(posterior, mod
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="runs the others")
 def test_all_of_this_holds_on_jax():
     pytest.importorskip("jax")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    result = processes.run(command, env={**os.environ, "KERAS_BACKEND": "jax"})
-    assert result.returncode == 0, result.stdout
+    processes.check_on_jax(__file__)

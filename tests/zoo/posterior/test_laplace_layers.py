@@ -1,8 +1,5 @@
 """Laplace's approximation of all weights against Jacobians that are written out."""
 
-import os
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -449,6 +446,4 @@ def test_it_is_saved_with_the_weights_that_were_chosen(model, tmp_path):
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="runs the others")
 def test_all_of_this_holds_on_jax():
     pytest.importorskip("jax")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    result = processes.run(command, env={**os.environ, "KERAS_BACKEND": "jax"})
-    assert result.returncode == 0, result.stdout
+    processes.check_on_jax(__file__)

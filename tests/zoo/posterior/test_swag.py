@@ -1,8 +1,6 @@
 """Means and Gaussians of snapshots against closed forms and a slow pass of Keras."""
 
 import functools
-import os
-import sys
 
 import keras
 import numpy as np
@@ -235,15 +233,6 @@ def test_settings_that_are_none_are_refused(settings, message):
         SWAG(mc_network())
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="runs the others")
-def test_all_of_this_holds_on_jax():
-    pytest.importorskip("jax")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    result = processes.run(command, env={**os.environ, "KERAS_BACKEND": "jax"})
-    assert result.returncode == 0, result.stdout
-
-
 def test_its_variances_choose_a_subnetwork(posterior):
     laplace = Laplace(posterior.model, subset="subnetwork", subnetwork=5)
     variances = posterior.weight_variance()
@@ -257,3 +246,10 @@ def test_its_variances_choose_a_subnetwork(posterior):
     assert set(as_numpy(laplace.indices)) == set(largest)
     laplace.adapt(IMAGES, LABELS)
     assert np.all(laplace.logit_variance(IMAGES) > 0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="runs the others")
+def test_all_of_this_holds_on_jax():
+    pytest.importorskip("jax")
+    processes.check_on_jax(__file__)
