@@ -1,4 +1,4 @@
-"""Gradients of what a network computes inside, which Keras leaves to the backend."""
+"""Gradients by what a network computes inside or is given, as each backend has them."""
 
 from collections.abc import Callable
 
@@ -22,13 +22,50 @@ def pull_back(run: Callable, cotangents: Callable):
     Raises:
         NotImplementedError: If the backend of Keras is neither TensorFlow nor JAX.
     """
+    return _of_backend(_on_tensorflow, _on_jax)(run, cotangents)
+
+
+def by_input(function: Callable, x):
+    """Returns the gradient of a function, which has gradients of its own.
+
+    Args:
+        function: From a tensor to a scalar.
+        x: The tensor, of floating numbers.
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Raises:
+        NotImplementedError: If the backend of Keras is neither TensorFlow nor JAX.
+    """
+    return _of_backend(_by_input_on_tensorflow, _by_input_on_jax)(function, x)
+
+
+def _of_backend(on_tensorflow, on_jax):
     backend = keras.backend.backend()
-    if backend not in _BACKENDS:
+    functions = {"tensorflow": on_tensorflow, "jax": on_jax}
+    if backend not in functions:
         raise NotImplementedError(
             "Gradients are known on the backends TensorFlow and JAX. Received: "
             f"keras.backend.backend()={backend}"
         )
-    return _BACKENDS[backend](run, cotangents)
+    return functions[backend]
+
+
+def _by_input_on_tensorflow(function, x):
+    import tensorflow as tf
+
+    x = tf.convert_to_tensor(x)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(x)
+        value = function(x)
+    return tape.gradient(value, x)
+
+
+def _by_input_on_jax(function, x):
+    import jax
+
+    return jax.grad(function)(x)
 
 
 def _on_tensorflow(run, cotangents):
@@ -71,6 +108,3 @@ def _on_jax(run, cotangents):
     outputs, pull, more = jax.vjp(shifted, zeros, has_aux=True)
     rows = jax.vmap(lambda row: pull(row)[0])(cotangents(outputs))
     return outputs, more, rows
-
-
-_BACKENDS = {"tensorflow": _on_tensorflow, "jax": _on_jax}

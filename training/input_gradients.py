@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from layers import gradients
+
 
 def input_gradients(model: keras.Model, function: Callable, images):
     """Returns the gradient of the sum of a function of images by these.
@@ -22,6 +24,9 @@ def input_gradients(model: keras.Model, function: Callable, images):
 
     Returns:
         Tensor of the shape of the images.
+
+    Raises:
+        NotImplementedError: If the backend of Keras is neither TensorFlow nor JAX.
     """
     if not keras.backend.is_float_dtype(images.dtype):
         images = ops.cast(images, "float32")
@@ -30,17 +35,7 @@ def input_gradients(model: keras.Model, function: Callable, images):
         with _unchanged(model):
             return ops.sum(function(images))
 
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        images = tf.convert_to_tensor(images)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(images)
-            value = total(images)
-        return tape.gradient(value, images)
-    import jax
-
-    return jax.grad(total)(images)
+    return gradients.by_input(total, images)
 
 
 @contextlib.contextmanager
