@@ -135,9 +135,11 @@ def content(value, legacy: bool, protocol: int = 2) -> bytes:
         return b"".join(parts)
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as packed:
-        packed.writestr("it/data.pkl", file.getvalue())
-        packed.writestr("it/byteorder", "little")
-        for storage in storages:
-            packed.writestr(f"it/data/{storage.key}", storage.array.tobytes())
-        packed.writestr("it/version", "3\n")
+        files = {"data.pkl": file.getvalue(), "byteorder": "little"}
+        files |= {
+            f"data/{storage.key}": storage.array.tobytes() for storage in storages
+        }
+        for name, value in (files | {"version": "3\n"}).items():
+            # An entry of a fixed date: the same bytes at any time.
+            packed.writestr(zipfile.ZipInfo(f"it/{name}"), value)
     return archive.getvalue()

@@ -9,6 +9,7 @@ import io
 import pickle
 import pickletools
 import struct
+import warnings
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -53,11 +54,14 @@ def load(
         ValueError: If it is damaged.
     """
     try:
-        begin = file.tell()
-        _check_memo(file)
-        file.seek(begin)
-        reader = _Reader(file, name, allowed, persistent, encoding)
-        return reader.load()
+        with warnings.catch_warnings():
+            # Of escape sequences in a damaged string, which are nobody's code.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            begin = file.tell()
+            _check_memo(file)
+            file.seek(begin)
+            reader = _Reader(file, name, allowed, persistent, encoding)
+            return reader.load()
     except RefusedError:
         raise
     except _ERRORS as error:
