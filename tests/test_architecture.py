@@ -1,6 +1,7 @@
 """The direction of imports, and what the packages import at all."""
 
 import ast
+import functools
 import os
 import re
 import sys
@@ -42,46 +43,58 @@ def imports(node, inside_function=False):
         yield from imports(child, inside_function or function)
 
 
+@functools.cache
+def all_imports(path):
+    return list(imports(ast.parse(path.read_text())))
+
+
 def names(path, inside_function):
-    found = imports(ast.parse(path.read_text()))
-    return {name for name, inside in found if inside_function or not inside}
+    return {name for name, inside in all_imports(path) if inside_function or not inside}
 
 
 def packages(path, inside_function):
     return {name.partition(".")[0] for name in names(path, inside_function)}
 
 
-each_file = pytest.mark.parametrize(
-    "path", FILES, ids=lambda path: str(path.relative_to(ROOT))
-)
+def offenders(find):
+    """Returns what a function of a path finds wrong, by the path."""
+    found = {str(path.relative_to(ROOT)): find(path) for path in FILES}
+    return {path: wrong for path, wrong in found.items() if wrong}
 
 
-@each_file
-def test_imports_point_downwards(path):
-    forbidden = FORBIDDEN[path.relative_to(ROOT).parts[0]]
-    assert not forbidden & packages(path, inside_function=True)
+def test_imports_point_downwards():
+    def upwards(path):
+        forbidden = FORBIDDEN[path.relative_to(ROOT).parts[0]]
+        return forbidden & packages(path, inside_function=True)
+
+    assert not offenders(upwards)
 
 
-@each_file
-def test_modules_import_little_before_it_is_used(path):
-    found = packages(path, inside_function=False)
-    assert not OPTIONAL & found
-    if small := SMALL.get(path.relative_to(ROOT).parts[0]):
-        assert found <= small | sys.stdlib_module_names
+def test_modules_import_little_before_it_is_used():
+    def heavy(path):
+        found = packages(path, inside_function=False)
+        small = SMALL.get(path.relative_to(ROOT).parts[0])
+        extra = found - small - sys.stdlib_module_names if small else set()
+        return OPTIONAL & found | extra
+
+    assert not offenders(heavy)
 
 
-@each_file
-def test_no_import_hides_the_package_layers_or_is_relative(path):
-    found = names(path, inside_function=True)
-    assert "keras.layers" not in found
-    assert not [name for name in found if name.startswith(".")]
+def test_no_import_hides_the_package_layers_or_is_relative():
+    def misleading(path):
+        found = names(path, inside_function=True)
+        return [name for name in found if name == "keras.layers" or name[0] == "."]
+
+    assert not offenders(misleading)
 
 
-@each_file
-def test_what_begins_with_an_underscore_stays_in_its_module(path):
-    found = [name.split(".") for name in names(path, inside_function=True)]
-    own = [parts[-1] for parts in found if parts[0] in FORBIDDEN]
-    assert not [name for name in own if name[0] == "_" and name[:2] != "__"]
+def test_what_begins_with_an_underscore_stays_in_its_module():
+    def private(path):
+        found = [name.split(".") for name in names(path, inside_function=True)]
+        own = [parts[-1] for parts in found if parts[0] in FORBIDDEN]
+        return [name for name in own if name[0] == "_" and name[:2] != "__"]
+
+    assert not offenders(private)
 
 
 WITHOUT_TENSORFLOW = '''

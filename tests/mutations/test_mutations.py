@@ -1,16 +1,18 @@
 """That each deliberate bug can be put in, and has tests that may see it."""
 
+import functools
+
 import pytest
 
 from tests.mutations import __main__ as mutations
 
 
-@pytest.mark.parametrize("number", range(1, len(mutations.MUTATIONS) + 1))
-def test_bugs_can_be_put_into_the_code_of_today(number):
-    _, path, old, new, file, test = mutations.MUTATIONS[number - 1]
-    assert (mutations.ROOT / path).read_text().count(old) == 1
-    assert new != old
-    assert f"def {test}(" in (mutations.ROOT / file).read_text()
+def test_bugs_can_be_put_into_the_code_of_today():
+    text = functools.cache(lambda path: (mutations.ROOT / path).read_text())
+    for _, path, old, new, file, test in mutations.MUTATIONS:
+        assert text(path).count(old) == 1, (path, old)
+        assert new != old, (path, old)
+        assert f"def {test}(" in text(file), (file, test)
 
 
 def test_bugs_are_chosen_by_number_test_and_file():

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import layers
+from tests.helpers import marks
 from tests.helpers.data_sets import Data
 from tests.helpers.networks import mc_network, network
 from training.data import fingerprint
@@ -36,12 +37,18 @@ def expected():
     return values(network())
 
 
+RANGES = [(255.0, 0.0, (0, 1)), (127.5, 127.5, (-1, 1)), (1.0, 0.0, (0, 255))]
+CASES = [
+    (kind, outputs, *numbers)
+    for kind in ("keras", "saved_model")
+    for outputs in ("logits", "probs")
+    for numbers in RANGES
+]
+
+
 @pytest.mark.parametrize(
-    "scale, shift, input_range",
-    [(255.0, 0.0, (0, 1)), (127.5, 127.5, (-1, 1)), (1.0, 0.0, (0, 255))],
+    "kind, outputs, scale, shift, input_range", marks.few(CASES, CASES[1:12:2])
 )
-@pytest.mark.parametrize("outputs", ["logits", "probs"])
-@pytest.mark.parametrize("kind", ["keras", "saved_model"])
 def test_it_is_evaluated_as_the_same_model_of_the_zoo(
     expected, tmp_path, kind, outputs, scale, shift, input_range
 ):
