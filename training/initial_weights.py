@@ -1,16 +1,20 @@
 """The weights that a training starts from."""
 
+import collections
 import dataclasses
+import math
 import pathlib
 from collections.abc import Sequence
 
 import keras
 import numpy as np
+from absl import logging
 from keras import ops
 
 import zoo
 from zoo import finding, loading
 from zoo.classifier import match
+from zoo.presets import weight_file
 from zoo.storage import files, urls
 
 
@@ -79,11 +83,12 @@ def load(
     input_shape: tuple[int | None, int | None, int],
     classes: Sequence[str],
 ) -> tuple[keras.Model, dict[str, str]]:
-    """Loads weights into a model that is going to be trained.
+    """Loads weights into a model that is going to be trained, and logs which it keeps.
 
     Args:
         weights: The weights.
-        name: Name of the model, of the same architecture and with any methods.
+        name: Name of the model, of the same architecture and with any methods; what
+            the weights' own network has not begins anew.
         input_shape: `(height, width, channels)` of the images.
         classes: Names of the classes.
 
@@ -96,21 +101,57 @@ def load(
         ValueError: If the weights do not fit.
     """
     found = finding.find(name, weights.path)
-    model = loading.load_found(found, input_shape, len(classes))
-    order = _order(weights, classes)
+    model, anew = loading.load_shared(found, input_shape, len(classes))
+    order = None if "head" in anew else _order(weights, classes)
     head = model.get_layer("head")
     if order is not None:
         for variable in getattr(head, "class_weights", head.weights):
             if keras.backend.is_float_dtype(variable.dtype):  # No random state.
                 value = ops.convert_to_numpy(variable)
                 variable.assign(np.take(value, order, axis=-1))
-    elif weights.num_classes == len(classes):
+    elif "head" not in anew:
+        anew.add("head")
         fresh = type(head).from_config(head.get_config())
         fresh.build(head.input.shape)
         head.set_weights(fresh.get_weights())
     model.classes = classes
+    logging.info("%s", _describe(weights, model, anew))
     facts = {key: getattr(weights, key) for key in ("weights", "model", "sha256")}
     return model, {**facts, "head": "new" if order is None else "kept"}
+
+
+def _describe(weights, model, anew):
+    """Returns in a line which weights are kept, and which are not."""
+    shapes = {k: v.shape for k, v in weight_file.variables(model).items()}
+    ours = {name for name in shapes if anew & _parts(name)}
+    begin, kept = _count(shapes, ours), _count(shapes, shapes.keys() - ours)
+    line = f"{kept:,} weights are those of {weights.weights}"
+    if ours:
+        line += f", {begin:,} begin anew: {_places(ours, anew)}"
+    found = weight_file.read_shapes(weights.path)
+    here = set.union(*map(_parts, shapes))
+    if unused := {name for name in found if anew & _parts(name) - here}:
+        line += f", {_count(found, unused):,} have no place: {_places(unused, anew)}"
+    return line
+
+
+def _parts(name):
+    """Returns the name of a weight and that of its layer."""
+    return {name, name.partition("/")[0]}
+
+
+def _count(shapes, names):
+    return sum(math.prod(shapes[name]) for name in names)
+
+
+def _places(names, anew):
+    """Returns layers, and of single weights on how many layers there are of a kind."""
+    split = [name.partition("/")[::2] for name in sorted(names)]
+    whole = sorted({layer for layer, _ in split if layer in anew})
+    parts = collections.Counter(kind for layer, kind in split if layer not in anew)
+    return ", ".join(
+        [*whole, *(f"{kind} of {count} layers" for kind, count in parts.items())]
+    )
 
 
 def _order(weights, classes):

@@ -80,13 +80,64 @@ def load_found(
     **settings,
 ) -> keras.Model | Posterior:
     """Builds a model and loads its weights, which were found; see `load`."""
-    spec, preset = found.spec, found.preset
+    spec = found.spec
     if settings and not spec.posterior:
         raise ValueError(
             "These are settings of a posterior, and the name has none, such as "
             f"'{spec}@mc'. Received: name={spec}, "
             f"{', '.join(f'{key}={value}' for key, value in settings.items())}"
         )
+    new_head = _has_new_head(found, num_classes)
+    model = _build(found, input_shape, num_classes)
+    _load_weights(model, found, {"head"} if new_head else set())
+    if spec.posterior is None:
+        return model
+    preset = found.preset
+    published = None if new_head else preset.posteriors.get(spec.posterior)
+    return posterior_file.restore(
+        model, spec, preset, published, found.place, settings, found.path
+    )
+
+
+def load_shared(
+    found: finding.Found,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    num_classes: int | None = None,
+) -> tuple[keras.Model, set[str]]:
+    """Builds a model and loads what it shares with the network of the weights.
+
+    That is a network of the same architecture with other methods, or other classes. The
+    layers that these replace, and what they add to a layer, begin anew.
+
+    Args:
+        found: The weights, and the model that they are to be in.
+        input_shape: As `load` takes it.
+        num_classes: As `load` takes it.
+
+    Returns:
+        The model; and the names of its layers, and of single weights, that begin anew,
+        and of those that only the network of the weights has.
+
+    Raises:
+        ValueError: If the weights are of another architecture, or do not fit their own.
+    """
+    skip = {"head"} if _has_new_head(found, num_classes) else set()
+    model = _build(found, input_shape, num_classes)
+    if found.trained_methods not in (None, found.spec.methods):
+        methods = dataclasses.replace(found.spec, methods=found.trained_methods)
+        trained = dataclasses.replace(found, spec=methods)
+        skip |= weight_file.unshared(model, _build(trained, model.input_shape[1:]))
+    _load_weights(model, found, skip)
+    return model, skip
+
+
+def _has_new_head(found, num_classes):
+    return num_classes not in (None, found.preset.num_classes)
+
+
+def _build(found, input_shape, num_classes=None):
+    """Builds the model that weights are to be in, whose weights have no values yet."""
+    spec, preset = found.spec.of_model, found.preset
     if input_shape is None and not preset.input_shape:
         raise ValueError(
             f"The weights file '{found.path}' does not say for which images its "
@@ -98,22 +149,15 @@ def load_found(
             f"'{preset.name}' was trained on images with {preset.input_shape[-1]} "
             f"channel(s). Received: input_shape={shape}"
         )
-    new_head = num_classes not in (None, preset.num_classes)
+    new_head = _has_new_head(found, num_classes)
     with keras_internals.without_values():  # Those of the file come at once.
-        model = build(
-            dataclasses.replace(spec.of_model, tag=None) if new_head else spec.of_model,
+        return build(
+            dataclasses.replace(spec, tag=None) if new_head else spec,
             shape,
             num_classes if new_head else preset.num_classes,
             (preset.mean, preset.variance) if preset.mean else None,
             () if new_head else found.classes,
         )
-    _load_weights(model, found, ("head",) if new_head else ())
-    if spec.posterior is None:
-        return model
-    published = None if new_head else preset.posteriors.get(spec.posterior)
-    return posterior_file.restore(
-        model, spec, preset, published, found.place, settings, found.path
-    )
 
 
 def _load_weights(model, found, skip):

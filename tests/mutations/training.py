@@ -734,10 +734,18 @@ MUTATIONS = [
     (
         "as many other classes keep the head",
         "training/initial_weights.py",
-        "elif weights.num_classes == len(classes):",
+        'elif "head" not in anew:',
         "elif False:",
         "tests/training/test_initial_weights.py",
         "test_as_many_other_classes_have_a_new_head_too",
+    ),
+    (
+        "a head that is new is put into the order of the classes",
+        "training/initial_weights.py",
+        'None if "head" in anew else _order(weights, classes)',
+        "_order(weights, classes)",
+        "tests/training/test_initial_weights.py",
+        "test_what_a_method_replaces_begins_anew",
     ),
     (
         "a checkpoint forgets what its training started from",

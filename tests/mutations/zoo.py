@@ -230,6 +230,14 @@ MUTATIONS = [
         "test_a_file_does_not_hold_the_state_of_random_layers",
     ),
     (
+        "what a method adds to a layer of the file makes the layer another",
+        "zoo/presets/weight_file.py",
+        "apart = differing & {*optional(model), *optional(other)}",
+        "apart = differing & {*optional(model)}",
+        "tests/training/test_initial_weights.py",
+        "test_what_a_plain_network_has_not_stays_in_the_file",
+    ),
+    (
         "the sum of a weights file is not checked",
         "zoo/presets/weight_file.py",
         "files.check(path, sha256)",

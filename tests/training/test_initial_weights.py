@@ -1,5 +1,6 @@
 """Trainings that start from weights: which, with what head, and what they record."""
 
+import functools
 import json
 import pathlib
 
@@ -12,7 +13,7 @@ import zoo
 from tests.helpers.publications import make_preset, publish_preset
 from training import initial_weights, run, trainer
 from training.batch_statistics import update_batch_statistics
-from zoo import finding
+from zoo import finding, registry
 from zoo.presets import index, weight_file
 from zoo.publishing import publish, training_record
 from zoo.storage import files
@@ -131,6 +132,92 @@ def test_as_many_other_classes_have_a_new_head_too(trained, classes, head, chang
     assert np.std(arrays(model)["head/kernel"]) > 0.01
 
 
+@pytest.fixture
+def lines(monkeypatch):
+    """What is logged."""
+    found = []
+    monkeypatch.setattr(
+        initial_weights.logging, "info", lambda text, *args: found.append(text % args)
+    )
+    return found
+
+
+# Of 19 convolutions, and of 19 normalizations with four vectors each.
+BODY = 9 * (3 * 16 + 6 * 16**2 + 16 * 32 + 5 * 32**2 + 32 * 64 + 5 * 64**2)
+BODY += 4 * (7 * 16 + 6 * 32 + 6 * 64)
+GAUSSIAN_PROCESS = 64 * 1024 + 1024 + 1024**2 + 1024 * 2
+
+
+@pytest.mark.parametrize(
+    "name, head, line",
+    [
+        (
+            "sngp",
+            "new",
+            f"{GAUSSIAN_PROCESS + 19:,} begin anew: head, spectral_norm of",
+        ),
+        ("duq", "new", f"{64 * 64 * 2 + 2 + 64 * 2:,} begin anew: head"),
+        ("ddu", "kept", "19 begin anew: spectral_norm of 19 layers"),
+        ("flipout", "kept", "begin anew: kernel_rho of 10 layers"),
+        ("mcdo", "kept", "weights are those of plain"),
+    ],
+)
+def test_what_a_method_replaces_begins_anew(trained, lines, name, head, line):
+    model, provenance = initial_weights.load(
+        initial_weights.find(str(trained[0])), f"resnet20_{name}", SHAPE, ("dog", "cat")
+    )
+    expected = arrays(trained[1])
+    in_head = {k: expected.pop(k)[..., ::-1] for k in ("head/kernel", "head/bias")}
+    kept = {**expected, **(in_head if head == "kept" else {})}
+    found = arrays(model)
+    for key, value in kept.items():
+        np.testing.assert_array_equal(found[key], value, err_msg=key)
+    assert provenance["head"] == head
+    count = BODY + (64 * 2 + 2 if head == "kept" else 0)
+    assert lines == [lines[0]]
+    assert lines[0].startswith(f"{count:,} weights are those of plain")
+    assert line in lines[0]
+    fresh = zoo.build(model.name, SHAPE, 2)
+    for key in ("head/covariance_factor", "head/counts", "stem_conv/spectral_norm"):
+        if key in found:
+            np.testing.assert_array_equal(found[key], arrays(fresh)[key])
+
+
+def test_what_a_plain_network_has_not_stays_in_the_file(lines, tmp_path):
+    model = zoo.build("resnet20_flipout", SHAPE, 2)
+    weight_file.save_weights(model, tmp_path / "model.safetensors")
+    found = initial_weights.find(str(tmp_path))
+    plain, _ = initial_weights.load(found, "resnet20_smooth", SHAPE, ("dog", "cat"))
+    assert not differing(plain, model)
+    assert "have no place: kernel_rho of 10 layers" in lines[0]
+
+
+def test_layers_without_a_counterpart_are_named(lines, tmp_path, monkeypatch):
+    def narrow(filters):
+        row = functools.partial(
+            registry.ARCHITECTURES["resnet18"], depths=(1, 1), filters=filters
+        )
+        monkeypatch.setitem(registry.ARCHITECTURES, "resnet18", row)
+
+    narrow(8)
+    model = zoo.build("resnet18", SHAPE, 2)
+    weight_file.save_weights(model, tmp_path / "model.safetensors")
+    found, classes = initial_weights.find(str(tmp_path)), ("dog", "cat")
+    network, _ = initial_weights.load(found, "resnet18_ddu", SHAPE, classes)
+    shared = arrays(network).keys() & arrays(model).keys()
+    assert len(arrays(model)) - len(shared) == 5  # Those of one shortcut.
+    for key in shared:
+        np.testing.assert_array_equal(arrays(network)[key], arrays(model)[key])
+    skip = "stage2_block1_skip"
+    place = f"{8 * 16 + 4 * 16} have no place: {skip}_conv, {skip}_norm"
+    assert lines[0].endswith(place)
+    narrow(4)  # Another network of this name.
+    with pytest.raises(
+        ValueError, match=r"'stem_conv/kernel' has shape \(3, 3, 3, 8\).*\(3, 3, 3, 4\)"
+    ):
+        initial_weights.load(found, "resnet18_ddu", SHAPE, classes)
+
+
 def test_another_order_of_classes_is_that_of_the_logits_of_any_head(trained, tmp_path):
     model = zoo.build("resnet20_sngp", SHAPE, 2, NORMALIZATION, ("cat", "dog"))
     path = tmp_path / "model.safetensors"
@@ -206,6 +293,7 @@ def test_weights_that_are_not_there(tmp_path, monkeypatch, name, message):
     "name, shape, message",
     [
         ("vgg11", SHAPE, "does not fit the model 'vgg11'"),
+        ("resnet32_sngp", SHAPE, r"'head/kernel' has shape \(64, 2\).*\(1024, 2\)"),
         ("resnet32", SHAPE, "the file lacks 'stage1_block4"),
         ("resnet20", (16, 16, 1), r"images with 3 channel.*\(16, 16, 1\)"),
     ],

@@ -64,8 +64,31 @@ def optional(model: keras.Model) -> list[str]:
     return [name for name, variable in _named(model) if id(variable) in own]
 
 
+def unshared(model: keras.Model, other: keras.Model) -> set[str]:
+    """Returns what two networks do not have in common, as `load_weights` skips it.
+
+    Args:
+        model: Keras model.
+        other: Keras model; its weights need no values, and nor do those of `model`.
+
+    Returns:
+        Names of the layers that only one has, or of which the weights have other
+        shapes or names; and of the layers that both have, the names of weights that
+        are `optional` and in one alone.
+    """
+    one, two = ({k: v.shape for k, v in variables(x).items()} for x in (model, other))
+    differing = {name for name in {*one, *two} if one.get(name) != two.get(name)}
+    apart = differing & {*optional(model), *optional(other)}
+    anew = {_layer(name) for name in differing - apart}
+    return anew | {name for name in apart if _layer(name) not in anew}
+
+
 def _kind(name):
     return name.rpartition("/")[2]
+
+
+def _layer(name):
+    return name.partition("/")[0]
 
 
 def _declared(layer, which):
@@ -233,7 +256,8 @@ def load_weights(
             `layers.keras_internals.without_values` makes them, have some then.
         path: Path of a safetensors file of 16-, 32- or 64-bit floats.
         sha256: SHA-256 of the file, if it is known.
-        skip: Names of layers that keep their weights, such as `"head"`.
+        skip: Names of layers that keep their weights, such as `"head"`, or of such
+            weights, such as `"head/bias"`. What the file has of them is left there.
         trained_layers: Settings of the layers that the weights were trained with, as
             `zoo.presets.model_config.layer_settings` has them.
 
@@ -248,7 +272,9 @@ def load_weights(
     if sha256 is not None:
         files.check(path, sha256)
     header.pop("__metadata__", None)
-    wanted, found = _without(skip, variables(model), model), _without(skip, header)
+    wanted, found = variables(model), header
+    _check_skipped(skip, {*wanted, *found}, model)
+    wanted, found = _without(skip, wanted), _without(skip, found)
     kinds = {_kind(name) for name in found}
     for name in optional(model):
         if _kind(name) not in kinds:
@@ -269,17 +295,19 @@ def load_weights(
     keras_internals.set_initial_values(model.variables)
 
 
-def _without(skip, named, model=None) -> dict:
-    """Leaves out the weights of layers; a model must have them."""
-    kept = {k: v for k, v in named.items() if k.partition("/")[0] not in skip}
-    names = {k.partition("/")[0] for k in named}
-    for name in skip if model is not None else ():
-        if name not in names:
+def _check_skipped(skip, names, model):
+    known = {part for name in names for part in (name, _layer(name))}
+    for name in skip:
+        if name not in known:
             raise ValueError(
                 f"The model '{model.name}' has no layer '{name}' with weights. "
                 f"Received: skip={tuple(skip)}"
             )
-    return kept
+
+
+def _without(skip, named) -> dict:
+    """Leaves out weights, and those of layers."""
+    return {k: v for k, v in named.items() if not {k, _layer(k)} & {*skip}}
 
 
 def _problems(wanted, found) -> list[str]:
