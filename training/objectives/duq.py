@@ -22,7 +22,10 @@ class KernelCrossEntropy(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         logs = _in_full(y_pred)
-        labels = ops.one_hot(y_true, logs.shape[-1], dtype=logs.dtype)
+        # Keras gives the labels of an evaluation as floating numbers.
+        labels = ops.one_hot(
+            ops.cast(y_true, "int32"), logs.shape[-1], dtype=logs.dtype
+        )
         others = _log_complement(ops.minimum(logs, _LARGEST))
         return -ops.mean(labels * logs + (1 - labels) * others, axis=-1)
 
