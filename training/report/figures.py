@@ -93,7 +93,7 @@ def _undated(kind):
     return {"Date": None} if kind == ".svg" else None
 
 
-def new_figure(labels: Sequence[str], height: float = 2.9):
+def new_figure(labels: Sequence[str], height: float = 2.9, width: float = 4.6):
     """Returns a figure and its axis for a page, 4.6 inches wide.
 
     Narrow enough for its letters to be read on a telephone, where it fills the screen.
@@ -101,11 +101,12 @@ def new_figure(labels: Sequence[str], height: float = 2.9):
     Args:
         labels: The entries of the legend, for which there is room below.
         height: Height of the rest, in inches.
+        width: Its width, in inches.
     """
     from matplotlib import figure as figures
 
     height += 0.21 * math.ceil(len(labels) / _legend_columns(labels))
-    figure = figures.Figure(figsize=(4.6, height), layout="constrained")
+    figure = figures.Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 

@@ -1,16 +1,23 @@
 import pytest
 
-from tests.helpers import reports
+from tests.helpers import networks, reports
 from training import corruptions, data
 from training.evaluation import command, suites
 from zoo import finding
+from zoo.posterior import DeepEnsemble
 from zoo.presets import index
 
 PLAIN = "resnet20.fashion_mnist"
 
 
+def given(name, weights=None, **others):
+    """What a user names: a plain model, and what others were loaded."""
+    models = {name: networks.network(), **others}
+    return suites.Given([name], [weights], models, "fashion_mnist")
+
+
 def test_the_shift_benchmark_has_all_its_models_and_data_sets():
-    suite = suites.ovadia(PLAIN, None, "fashion_mnist", [PLAIN])
+    suite = suites.ovadia(given(PLAIN))
     assert list(suite.models) == [
         "resnet20_lldo.fashion_mnist",
         "resnet20_mcdo.fashion_mnist",
@@ -26,12 +33,13 @@ def test_the_shift_benchmark_has_all_its_models_and_data_sets():
 
 
 def test_what_was_named_is_not_added_and_what_is_missing_is_said():
-    named = [PLAIN, "resnet20_mcdo.mine", "2xresnet20"]
-    suite = suites.ovadia(PLAIN, None, "fashion_mnist", named, has_ensemble=True)
+    model = networks.network()
+    others = {"resnet20_mcdo.mine": model, "2xresnet20": DeepEnsemble([model, model])}
+    suite = suites.ovadia(given(PLAIN, **others))
     assert list(suite.models) == ["resnet20_lldo.fashion_mnist"]
     assert not suite.missing
     weights = str(finding.locate(index.read()[PLAIN]))
-    suite = suites.ovadia("resnet20", weights, "fashion_mnist")
+    suite = suites.ovadia(given("resnet20", weights))
     assert list(suite.models) == ["resnet20_lldo"]
     assert "resnet20_mcdo and its weights" in suite.missing[0]
 
