@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from tests.helpers import networks, reports
@@ -42,6 +44,95 @@ def test_what_was_named_is_not_added_and_what_is_missing_is_said():
     suite = suites.ovadia(given("resnet20", weights))
     assert list(suite.models) == ["resnet20_lldo"]
     assert "resnet20_mcdo and its weights" in suite.missing[0]
+
+
+@pytest.fixture
+def _asked(monkeypatch):
+    """Has weights in place of each model that a suite loads; there are no snapshots."""
+
+    def load(names, weights, num_samples):
+        if names[0].endswith("@swag"):
+            raise FileNotFoundError
+        return {names[0]: weights[0]}
+
+    monkeypatch.setattr(suites.zoo, "load", str)
+    monkeypatch.setattr(suites.candidates, "load", load)
+
+
+WEIGHTS = str(finding.locate(index.read()[PLAIN]))
+
+
+@pytest.mark.usefixtures("_asked")
+def test_the_comparison_adds_what_can_be_made_of_the_models():
+    duq = networks.network()
+    trained = {"resnet20_ddu": duq, "resnet20_duq": duq}
+    suite = suites.single_pass(
+        suites.Given(
+            [PLAIN, "resnet20_ddu", "resnet20_duq"],
+            [None, "runs/ddu", "runs/duq"],
+            {PLAIN: networks.network(), **trained},
+            "fashion_mnist",
+        )
+    )
+    assert suite.models == {
+        "resnet20_mcdo.fashion_mnist": "resnet20_mcdo.fashion_mnist",
+        f"{PLAIN}@temperature": None,
+        f"{PLAIN}@laplace": None,
+        "resnet20_ddu@density": "runs/ddu",
+        f"3x{PLAIN}@ensemble": None,
+        f"3x{PLAIN}@mixture": None,
+    }
+    assert len(suite.datasets) == len(set(suite.datasets)) == 1 + 19 * 5
+    assert list(suite.ood) == ["mnist", "digits", "noise"]
+    assert suite.ranked
+    assert not suite.posteriors
+    first, second = suite.missing
+    assert first.startswith("SNGP: name resnet20_sngp and its weights")
+    assert second.startswith("swag: there are no snapshots")
+
+
+@pytest.mark.usefixtures("_asked")
+def test_the_comparison_says_what_is_missing_and_how_to_give_it():
+    named = dataclasses.replace(given("resnet20", WEIGHTS), ood=["noise"])
+    suite = suites.single_pass(named)
+    assert suite.models == {
+        "resnet20@temperature": WEIGHTS,
+        "resnet20@laplace": WEIGHTS,
+    }
+    assert list(suite.ood) == ["noise"]
+    said = [line.partition(":")[0] for line in suite.missing]
+    assert said == ["MC dropout", "SNGP", "DUQ", "DDU", "ensemble, mixture", "swag"]
+    assert "zoo-train --model=resnet20_duq --set=objective=duq" in suite.missing[2]
+    assert "--ensemble" in suite.missing[4]
+    assert "--set=snapshots=20" in suite.missing[5]
+
+
+@pytest.mark.usefixtures("_asked")
+def test_members_of_an_ensemble_are_those_of_a_mixture():
+    member = networks.network()
+    named = given("resnet20", WEIGHTS, **{"2x": DeepEnsemble([member, member])})
+    named = dataclasses.replace(named, members=[WEIGHTS, PLAIN], ood=["noise"])
+    made = suites.single_pass(named).models
+    assert made[f"resnet20+{PLAIN}@mixture"] == f"{WEIGHTS}+"
+    assert not any(name.endswith("@ensemble") for name in made)
+    named = dataclasses.replace(
+        named,
+        names=["resnet20", "resnet20"],
+        weights=[WEIGHTS, "a+b"],
+        members=(),
+        models={**named.models, "resnet20@laplace": member},
+    )
+    assert suites.single_pass(named).models == {
+        "resnet20@temperature": WEIGHTS,
+        "resnet20@mixture": "a+b",
+    }
+
+
+def test_the_comparison_needs_a_plain_model():
+    stochastic = {"resnet20_mcdo": networks.mc_network()}
+    names = suites.Given(["resnet20_mcdo"], [None], stochastic, "fashion_mnist")
+    with pytest.raises(ValueError, match="plain model.*model=resnet20_mcdo"):
+        suites.single_pass(names)
 
 
 def row(model, size, dataset, metric, value):
