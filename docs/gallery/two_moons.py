@@ -100,6 +100,7 @@ wandering, steps = train(network(seed=3))
 
 
 def snapshots():
+    steps.optimizer.learning_rate = 0.02  # Too large to stay where it is.
     for _ in range(20):
         fit(steps, epochs=1)
         yield wandering
@@ -129,7 +130,8 @@ for method in methods.values():
 #
 # ``ranks_by`` says by which score a method is to be trusted: the entropy of the mean
 # prediction, in nats; of DUQ the largest kernel, which says how close a point is to the
-# nearest centroid; of DDU the density of the features. The lighter, the more unsure.
+# nearest centroid; of DDU the density of the features, which has no bounds and is shown
+# by its ranks. The lighter, the more unsure.
 
 ticks = CORNER + SIDE * np.linspace(0, 1, 101)[:, None]
 plane = np.stack(np.meshgrid(*ticks.T.astype("float32")), axis=-1).reshape(-1, 2)
@@ -140,7 +142,7 @@ def uncertainty(method):
     scores = {
         "entropy": predictive.entropy(logits),
         "max_logit": 1 - np.exp(np.max(logits[0], axis=-1)),
-        **scores,
+        **{name: np.argsort(np.argsort(score)) for name, score in scores.items()},
     }
     return np.asarray(scores[method.ranks_by]).reshape(101, 101)
 

@@ -48,13 +48,18 @@ def test_what_was_named_is_not_added_and_what_is_missing_is_said():
 
 @pytest.fixture
 def _asked(monkeypatch):
-    """Has weights in place of each model that a suite loads; there are no snapshots."""
+    """Has weights in place of models that are loaded; some things are not there."""
 
     def load(names, weights, num_samples):
         if names[0].endswith("@swag"):
             raise FileNotFoundError
         return {names[0]: weights[0]}
 
+    def load_ood(name, shape, data_dir):
+        if name == "digits":
+            raise ImportError("pip install it.")
+
+    monkeypatch.setattr(suites.data, "load_ood", load_ood)
     monkeypatch.setattr(suites.zoo, "load", str)
     monkeypatch.setattr(suites.candidates, "load", load)
 
@@ -83,12 +88,13 @@ def test_the_comparison_adds_what_can_be_made_of_the_models():
         f"3x{PLAIN}@mixture": None,
     }
     assert len(suite.datasets) == len(set(suite.datasets)) == 1 + 19 * 5
-    assert list(suite.ood) == ["mnist", "digits", "noise"]
+    assert list(suite.ood) == ["mnist", "noise"]
     assert suite.ranked
     assert not suite.posteriors
-    first, second = suite.missing
+    first, second, third = suite.missing
     assert first.startswith("SNGP: name resnet20_sngp and its weights")
     assert second.startswith("swag: there are no snapshots")
+    assert third == "digits: pip install it"
 
 
 @pytest.mark.usefixtures("_asked")

@@ -24,7 +24,7 @@ def rows():
             for metric, value in VALUES.items():
                 add(dataset, metric, value + 0.1 * worse - 0.02 * place)
         for other, value in (("cifar100", 0.8), ("mnist", 0.9)):
-            for score in ("entropy", "S"):
+            for score in ("energy", "S"):
                 shift = 0.05 if score == "S" and worse else 0
                 add(f"cifar10 vs {other}", f"auroc/{score}", value + shift)
     return found
