@@ -6,8 +6,8 @@ MUTATIONS = [
     (
         "an ensemble of kernels is ranked by the entropy",
         "zoo/posterior/deep_ensemble.py",
-        "return found.pop() if len(found) == 1 and not found & own else super().ranks_by",
-        "return super().ranks_by",
+        "len(found) == 1 and not found & own",
+        "False",
         "tests/zoo/posterior/test_ranking.py",
         "test_each_posterior_declares_what_it_ranks_by",
     ),
