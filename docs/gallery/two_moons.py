@@ -164,3 +164,14 @@ for axis, (name, values) in zip(axes.flat, pictures.items(), strict=True):
         axis.scatter(*points[labels == label][::5].T, s=2, color=color)
     axis.set(title=name, xticks=[], yticks=[])
 pyplot.show()
+
+# %%
+# What they know
+# --------------
+#
+# All of them know where the classes meet. Beyond the data a softmax is as sure as among
+# it, and so is SWAG, whose networks have been to one place only. Passes with dropout
+# and networks that were trained apart disagree where the boundary leaves the data.
+# Laplace's approximation knows the uncertainty of the last layer, which grows with the
+# features. Distances are the remedy: SNGP, DUQ and the density of features are unsure
+# wherever no data were, and of one pass each.

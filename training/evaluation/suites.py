@@ -10,7 +10,7 @@ import zoo
 from training import data
 from training.evaluation import models as candidates
 from zoo import finding
-from zoo.posterior import Posterior
+from zoo.posterior import DeepEnsemble, Posterior
 from zoo.presets import index
 from zoo.registry import split_seed
 
@@ -137,8 +137,8 @@ def single_pass(given: Given) -> Suite:
 
 
 def is_ensemble(model) -> bool:
-    """Returns whether a model is an ensemble of several."""
-    return isinstance(model, Posterior) and hasattr(model, "members")
+    """Returns whether a model is an ensemble of several networks."""
+    return type(model) is DeepEnsemble
 
 
 def _check_plain(given):
