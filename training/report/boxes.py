@@ -27,8 +27,8 @@ def charts(results: Results, base: str) -> list[Chart]:
     for metric in _drawn(results):
         boxes = _boxes(results, base, metric)
         if any(boxes.values()):
-            width = 4.6 if len(boxes) <= _MANY else 9.2
-            figure, axis = figures.new_figure(list(boxes), height=3.2, width=width)
+            is_wide = len(boxes) > _MANY
+            figure, axis = figures.new_figure(list(boxes), 3.2, is_wide)
             _draw(axis, boxes, metric)
             figures.legend(figure, axis)
             found.append(_chart(figure, boxes, metric, base))
@@ -117,7 +117,7 @@ def _chart(figure, boxes, metric, base):
         texts = [f"{statistics.median(g):.4g} at {s}" for s, g in groups.items()]
         ends.append(f"{label} {', '.join(texts)}")
     alt = f"Box plots: {title}. Medians: {'; '.join(ends)}."
-    return Chart(title, alt, figures.data_uri(figure))
+    return Chart(title, alt, figures.data_uri(figure), len(boxes) > _MANY)
 
 
 def _pale(color):

@@ -91,19 +91,31 @@ def by_score(rows: Iterable[Mapping]) -> list[list]:
     Returns:
         For each group of columns of `training.report.html_tables.ranked`, such as the
         clean images, its name, and a heading and lines of the model, its score and the
-        values; nothing if no model was evaluated by its own score.
+        values; groups of a single column are one table, by its heading. Nothing if no
+        model was evaluated by its own score.
     """
     grid = html_tables.ranked(Results(rows))
-    tables, column = [], 0
-    for about, width in grid.groups if grid else ():
-        last = column + width
+    if grid is None:
+        return []
+    tables, first = {}, 0
+    for about, width in grid.groups:
+        title, names = about, grid.heading[first : first + width]
+        if width == 1:
+            title, names = names[0], [about]
         if about:
-            lines = [[field.text for field in line] for line in grid.lines]
-            kept = [[*line[: grid.words], *line[column:last]] for line in lines]
-            words = [*grid.heading[: grid.words], *grid.heading[column:last]]
-            tables.append([about, words, *kept])
-        column = last
-    return tables
+            heading, *lines = tables.setdefault(title, [[] for _ in (0, *grid.lines)])
+            heading += names
+            for kept, line in zip(lines, grid.lines, strict=True):
+                kept += [field.text for field in line[first : first + width]]
+        first += width
+    words = [grid.heading, *([field.text for field in line] for line in grid.lines)]
+    return [
+        [
+            title,
+            *([*w[: grid.words], *kept] for w, kept in zip(words, lines, strict=True)),
+        ]
+        for title, lines in tables.items()
+    ]
 
 
 def _median(metric, values):

@@ -61,14 +61,14 @@ def test_a_terminal_has_a_table_for_each_group_of_columns():
     assert [title for title, *_ in tables] == [
         "cifar10",
         "cifar10, mean of 3 corrupted sets",
-        "cifar10 vs cifar100 (near)",
-        "cifar10 vs mnist (far)",
+        "AUROC (%)",
     ]
     assert tables[2][1:] == [
-        ["Model", "Score", "AUROC (%)"],
-        ["a", "entropy", "80.00"],
-        ["b", "density", "85.00"],
+        ["Model", "Score", "cifar10 vs cifar100 (near)", "cifar10 vs mnist (far)"],
+        ["a", "entropy", "80.00", "90.00"],
+        ["b", "density", "85.00", "95.00"],
     ]
+    assert tables[0][3] == ["b", "density", "0.4000", "12.00", "100.00", "0.7000"]
     assert terminal.by_score([reports.row()]) == report.summary([reports.row()]) == []
 
 
@@ -93,7 +93,9 @@ def test_boxes_of_raulc_are_of_the_own_scores(monkeypatch):
     plain = [row for row in rows() if not row["metric"].startswith("raulc/")]
     assert len(boxes.charts(result_set.Results(plain), "cifar10")) == 3
     many = [{**row, "model": f"m{i}"} for i in range(7) for row in plain]
-    boxes.charts(result_set.Results(many), "cifar10")
+    wide = boxes.charts(result_set.Results(many), "cifar10")
+    assert all(chart.is_wide for chart in wide)
+    assert not any(chart.is_wide for chart in charts)
     assert kept[-1].get_figwidth() == 2 * kept[0].get_figwidth()
 
 
