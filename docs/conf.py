@@ -14,6 +14,7 @@ EXAMPLES = [
     "fine_tune.py",
     "few_images.py",
     "reject.py",
+    "two_moons.py",
     "choose_n.py",
     "serve.py",
     "phone.py",

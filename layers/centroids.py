@@ -55,6 +55,8 @@ class ClassCentroids(keras.layers.Layer):
         to 6.
     """
 
+    ranks_by = "max_logit"  # That of the nearest class; a softmax forgets it.
+
     def __init__(
         self,
         units: int,

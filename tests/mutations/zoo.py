@@ -4,6 +4,14 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "an ensemble of kernels is ranked by the entropy",
+        "zoo/posterior/deep_ensemble.py",
+        "len(found) == 1 and not found & own",
+        "False",
+        "tests/zoo/posterior/test_ranking.py",
+        "test_each_posterior_declares_what_it_ranks_by",
+    ),
+    (
         "one kind of optional weights in a file calls for all kinds",
         "zoo/presets/weight_file.py",
         "if _kind(name) not in kinds:",

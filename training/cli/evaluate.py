@@ -52,7 +52,10 @@ flags.DEFINE_list(
     "Out-of-distribution data sets to detect against the first test set, e.g. mnist.",
 )
 flags.DEFINE_enum(
-    "suite", None, ["ovadia"], "Benchmark whose models and data sets are added."
+    "suite",
+    None,
+    ["ovadia", "single_pass"],
+    "Benchmark whose models and data sets are added.",
 )
 flags.DEFINE_bool(
     "exclude_seen", False, "Whether to leave out images that a model was trained on."

@@ -6,6 +6,7 @@ from training.data.image_data import ImageData as ImageData
 from training.data.loading import DERIVED as DERIVED
 from training.data.loading import IMAGE_SIZE as IMAGE_SIZE
 from training.data.loading import NAMED as NAMED
+from training.data.loading import NEAR as NEAR
 from training.data.loading import SPLITS as SPLITS
 from training.data.loading import base_of as base_of
 from training.data.loading import is_undivided as is_undivided

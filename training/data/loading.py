@@ -241,6 +241,13 @@ NAMED = {
 # Those of them that their publishers have not divided: they take the split "all", and
 # out of distribution they are taken whole.
 WHOLE = ("digits", "mnist")
+# Other data sets of pictures of the same kind, by the name of a data set: near to it
+# although out of distribution. All others are far.
+NEAR = {
+    "cifar10": ("cifar100",),
+    "cifar100": ("cifar10",),
+    "fashion_mnist": ("mnist",),
+}
 # Sets that are derived from another one, by what follows its name; see
 # `training.data.grids`.
 DERIVED = {

@@ -144,7 +144,7 @@ def run(settings: Settings) -> Outcome:
 def _run(settings, workers):
     folder = pathlib.Path(settings.output)
     check_folder(folder)
-    models, names, ood, adapt, missing = _choose(settings)
+    models, names, ood, adapt, missing, ranked = _choose(settings)
 
     image_size, selection = _image_size(models), _selection(settings)
 
@@ -208,6 +208,7 @@ def _run(settings, workers):
         train=train,
         decide=list(dict.fromkeys(settings.decision)),
         workers=workers,
+        ranked=ranked,
     )
     missing = [*missing, *left_out, *_mixed(rows)]
     rows += aggregates(rows, settings.reference)
@@ -248,10 +249,11 @@ def _image_size(models):
 
 
 def _choose(settings):
-    """Returns models, test sets, other sets, images to adapt to, gaps.
+    """Returns models, test sets, other sets, images to adapt to, gaps, and a choice.
 
     The images, if there is something to adapt, are given by a data set and which of its
-    images to take, as `training.evaluation.adaptation.images` has them.
+    images to take, as `training.evaluation.adaptation.images` has them. The choice is
+    whether the score that each model ranks by is evaluated.
     """
     if settings.adapt and settings.calibrate:
         raise ValueError(
@@ -274,18 +276,22 @@ def _choose(settings):
     if settings.ensemble:
         members = candidates.members(settings.ensemble, settings.model[0])
         candidates.add(models, *candidates.ensemble(members))
-    kinds, missing = ["temperature"] if settings.calibrate else [], ()
+    kinds, missing, ranked = ["temperature"] if settings.calibrate else [], (), False
     if settings.suite:
-        suite = suites.SUITES[settings.suite](
-            settings.model[0],
-            settings.weights[0] if settings.weights else None,
+        given = suites.Given(
+            settings.model,
+            settings.weights or [None] * len(settings.model),
+            models,
             names[0],
-            list(models),
-            any(map(suites.is_ensemble, models.values())),
+            ood,
+            settings.ensemble or (),
+            max(settings.num_samples),
+            settings.data_dir,
         )
+        suite = suites.SUITES[settings.suite](given)
         models |= {k: m for k, m in suite.models.items() if k not in models}
         names += suite.datasets
-        ood, missing = ood or suite.ood, suite.missing
+        ood, missing, ranked = suite.ood, suite.missing, suite.ranked
         kinds += suite.posteriors
     for kind in kinds:
         models = _with_posteriors(models, kind, max(settings.num_samples))
@@ -297,7 +303,7 @@ def _choose(settings):
         adapt = names[0], settings.calibrate
     elif settings.decision or "validation" in _needed(models):
         adapt = settings.adapt or names[0], "validation"
-    return models, names, ood, adapt, missing
+    return models, names, ood, adapt, missing, ranked
 
 
 def _with_posteriors(models, kind, num_samples):
@@ -417,4 +423,7 @@ def write(rows: Sequence[dict], folder: pathlib.Path, images) -> list[pathlib.Pa
     report.write_table(rows, paths[1])
     report.plot_ensemble_size(first, paths[2])
     report.html(rows, folder / "predictions", paths[3], images)
+    if report.summary(rows):
+        paths.append(folder / "summary.md")
+        report.write_summary(rows, paths[-1])
     return paths

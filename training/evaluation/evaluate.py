@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 import numpy as np
 
-from training.evaluation import class_names, predictions
+from training.evaluation import class_names, ood, predictions
 from training.evaluation.sampling import Passes
-from training.metrics import CLASSIFICATION, SEQUENCES
+from training.metrics import CLASSIFICATION, RANKING, SEQUENCES
 from training.progress import track
 from zoo import arrays
 from zoo.posterior import Posterior
@@ -101,6 +101,7 @@ def rows(
     stored: predictions.Predictions,
     metrics: Mapping[str, Callable] = CLASSIFICATION,
     sizes: Sequence[int] | None = None,
+    ranks_by: str | None = None,
 ) -> list[dict]:
     """Returns one row per ensemble size and metric, as `evaluate` does.
 
@@ -110,6 +111,8 @@ def rows(
         stored: What a model says of a data set.
         metrics: Functions of `(probs, labels)` by name.
         sizes: The ensemble sizes; by default all.
+        ranks_by: The name of a score, for the metrics of `training.metrics.RANKING`
+            with it, such as `raulc/entropy`; see `training.evaluation.ood.scores`.
     """
     meta = stored.meta
     common = {"model": meta["model"], "dataset": meta["dataset"]}
@@ -120,16 +123,21 @@ def rows(
         **{k: meta[k] for k in _FACTS if meta.get(k)},
     }
 
-    def values(probs):
+    def values(size):
+        probs = stored.probs[stored.index(size)]
         yield from ((name, of(probs, stored.labels)) for name, of in metrics.items())
         if (frames := meta.get("frames", 1)) > 1:
             sequences = probs.reshape(-1, frames, probs.shape[-1])
             yield from ((name, of(sequences)) for name, of in SEQUENCES.items())
+        if ranks_by:
+            scores = ood.scores(stored, size)[ranks_by]
+            for name, of in RANKING.items():
+                yield f"{name}/{ranks_by}", of(probs, stored.labels, scores)
 
     return [
         {**common, "num_samples": size, "metric": name, "value": value, **numbers}
         for size in sizes or meta["sizes"]
-        for name, value in values(stored.probs[stored.index(size)])
+        for name, value in values(size)
     ]
 
 

@@ -22,7 +22,7 @@ def rows(inside: Predictions, outside: Predictions, sizes=None) -> list[dict]:
     """
     found = []
     for size in sizes or inside.meta["sizes"]:
-        scores, others = _scores(inside, size), _scores(outside, size)
+        mine, others = scores(inside, size), scores(outside, size)
         common = {
             "model": inside.meta["model"],
             "dataset": f"{inside.meta['dataset']} vs {outside.meta['dataset']}",
@@ -41,22 +41,32 @@ def rows(inside: Predictions, outside: Predictions, sizes=None) -> list[dict]:
                 {
                     **common,
                     "metric": f"{metric}/{name}",
-                    "value": function(scores[name], others[name]),
+                    "value": function(mine[name], others[name]),
                     **numbers,
                 }
-                for name in scores
+                for name in mine
                 if name in others
             ]
     return found
 
 
-def _scores(stored, size):
+def scores(stored: Predictions, size: int) -> dict[str, np.ndarray]:
+    """Returns the scores of stored predictions by name; higher is less to be trusted.
+
+    Args:
+        stored: Predictions of a model.
+        size: An ensemble size.
+
+    Returns:
+        Arrays with a number for each example; see `training.metrics.ood_scores`. Mutual
+        information is left out where it is zero throughout.
+    """
     index = stored.index(size)
-    information = stored.mutual_information[index]
+    information = np.ravel(stored.mutual_information[index])
     return ood_scores(
         stored.probs[index],
         mutual_information=information if np.any(information > 0) else None,
-        energy=stored.energy[index],
-        max_logit=stored.max_logit[index],
+        energy=np.ravel(stored.energy[index]),
+        max_logit=np.ravel(stored.max_logit[index]),
         **{name: values[index] for name, values in stored.scores.items()},
     )

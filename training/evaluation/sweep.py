@@ -41,6 +41,7 @@ def evaluate_all(
     train=None,
     decide: Sequence[str] = (),
     workers: Workers | None = None,
+    ranked: bool = False,
 ) -> list[dict]:
     """Evaluates any number of models on any number of data sets, and can be resumed.
 
@@ -70,6 +71,8 @@ def evaluate_all(
             posteriors adapt to the other.
         workers: Processes that pass the images in place of this one. What is stored is
             the same, however many there are.
+        ranked: Whether there are rows of `training.metrics.RANKING` too, of the score
+            that each model itself ranks by; see `zoo.posterior.Posterior.ranks_by`.
 
     Returns:
         Rows as those of `evaluate` and of the decisions, data set by data set, then
@@ -109,7 +112,8 @@ def evaluate_all(
                 found += detect.rows(inside[name], stored, of)
                 continue
             inside.setdefault(name, stored)
-            rows = evaluate.rows(stored, sizes=of)
+            by = store.ranks_by[name] if ranked else None
+            rows = evaluate.rows(stored, sizes=of, ranks_by=by)
             decided = store.decided.get(name, {})
             found += [*rows, *decisions.rows(rows, decided, stored)]
     if failed and not found:
@@ -158,6 +162,10 @@ class _Store:
         self.fingerprints = {}  # Of models, by the names of their passes.
         self.known = {}  # By the name of a data set, what it is.
         self.decided = {}  # By those of a model and a decision, that for each size.
+        self.ranks_by = {}  # By the name of a model, that of its score.
+        for member in members:
+            posteriors = {member.passes.name: member.passes.posterior, **member.scalers}
+            self.ranks_by |= {n: p.ranks_by for n, p in posteriors.items()}
 
     def fit(self, dataset):
         """Fits the scalers that are not; returns a line for each that cannot be."""

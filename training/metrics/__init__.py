@@ -5,8 +5,8 @@ Those in `CLASSIFICATION` take `(probs, labels)`: probabilities of the shape
 labels, integers in `[0, num_classes)`, of the shape `(examples,)`. Means run over all
 examples at once, never over batches, and are computed in float64. For a model that
 samples, `probs` is the mean of the sampled probabilities. Those in `SETS` take
-`(sets, labels)`, those in `DETECTION` `(scores_in, scores_out)`, those in `SEQUENCES`
-the probabilities of frames.
+`(sets, labels)`, those in `RANKING` `(probs, labels, scores)`, those in `DETECTION`
+`(scores_in, scores_out)`, those in `SEQUENCES` the probabilities of frames.
 `docs/metrics.md` has all formulas.
 
 `keras_metrics` has the same for `compile`.
@@ -65,6 +65,7 @@ from training.metrics.table import CARD as CARD
 from training.metrics.table import CLASSIFICATION as CLASSIFICATION
 from training.metrics.table import DETECTION as DETECTION
 from training.metrics.table import METRICS as METRICS
+from training.metrics.table import RANKING as RANKING
 from training.metrics.table import SEQUENCES as SEQUENCES
 from training.metrics.table import SETS as SETS
 from training.metrics.table import Metric as Metric

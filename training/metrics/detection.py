@@ -8,7 +8,6 @@ same `auroc`, exchange the two `aupr`, and another `fpr_95`.
 import numpy as np
 
 from training.metrics import inputs
-from zoo import outputs
 
 
 def ood_scores(
@@ -49,12 +48,7 @@ def ood_scores(
     for name, values in given.items():
         if values is None:
             continue
-        found[name] = _score(name, values)
-        if len(found[name]) != size:
-            raise ValueError(
-                f"`{name}` must have one number for each of the {size} rows of "
-                f"`probs`. Received: {name}.shape={found[name].shape}"
-            )
+        found[name] = inputs.check_scores(values, name, size)
     if max_logit is not None:
         found["max_logit"] = -found["max_logit"]
     return found
@@ -91,7 +85,8 @@ def aupr_in(scores_in, scores_out) -> float:
 
     As `aupr_out`, for the negative scores.
     """
-    return aupr_out(-_score("scores_out", scores_out), -_score("scores_in", scores_in))
+    inside = inputs.check_scores(scores_in, "scores_in")
+    return aupr_out(-inputs.check_scores(scores_out, "scores_out"), -inside)
 
 
 def fpr_95(scores_in, scores_out) -> float:
@@ -109,21 +104,6 @@ def fpr_95(scores_in, scores_out) -> float:
 
 def _sorted(scores_in, scores_out):
     return (
-        np.sort(_score("scores_in", scores_in)),
-        np.sort(_score("scores_out", scores_out)),
+        np.sort(inputs.check_scores(scores_in, "scores_in")),
+        np.sort(inputs.check_scores(scores_out, "scores_out")),
     )
-
-
-def _score(name, values):
-    outputs.check_numbers(values, f"`{name}`")
-    values = np.asarray(values)
-    if values.ndim != 1 or not values.size:
-        raise ValueError(
-            f"`{name}` must be one number for each of one or more images. Received: "
-            f"{name}.shape={values.shape}"
-        )
-    if bad := np.count_nonzero(np.isnan(values)):
-        raise ValueError(
-            f"`{name}` must not be NaN. Received: NaN in {bad} of {len(values)} images"
-        )
-    return values.astype("float64")

@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from training.metrics.table import DETECTION, METRICS, SETS, Metric
+from training.metrics.table import DETECTION, METRICS, RANKING, SETS, Metric
 
 
 def heading(metric: str) -> str:
@@ -15,8 +15,9 @@ def heading(metric: str) -> str:
     stem, slash, other = metric.partition("/")
     if slash and stem in METRICS:
         name, space, unit = METRICS[stem].heading.partition(" (")
-        words = "by" if stem in DETECTION else "of" if stem in SETS else "to"
-        other = other.replace("_", " ") if stem in DETECTION else other
+        is_score = stem in DETECTION or stem in RANKING
+        words = "by" if is_score else "of" if stem in SETS else "to"
+        other = other.replace("_", " ") if is_score else other
         return f"{name} {words} {other}{space}{unit}"
     return metric
 

@@ -48,6 +48,36 @@ def check_labels(probs, labels) -> np.ndarray:
     return outputs.check_labels(labels, np.shape(probs))
 
 
+def check_scores(values, name: str = "scores", count: int | None = None) -> np.ndarray:
+    """Returns one number for each example, in float64.
+
+    Args:
+        values: Array of shape `(examples,)`.
+        name: What an error calls it.
+        count: How many examples there are, if that is known.
+
+    Raises:
+        ValueError: If these are no such numbers, or NaN.
+    """
+    outputs.check_numbers(values, f"`{name}`")
+    values = np.asarray(values)
+    if values.ndim != 1 or not values.size:
+        raise ValueError(
+            f"`{name}` must be one number for each of one or more images. Received: "
+            f"{name}.shape={values.shape}"
+        )
+    if bad := np.count_nonzero(np.isnan(values)):
+        raise ValueError(
+            f"`{name}` must not be NaN. Received: NaN in {bad} of {len(values)} images"
+        )
+    if count not in (None, len(values)):
+        raise ValueError(
+            f"`{name}` must have one number for each of the {count} rows of `probs`. "
+            f"Received: {name}.shape={values.shape}"
+        )
+    return values.astype("float64")
+
+
 def check_positive(**numbers: int):
     """Raises a ValueError for a number of bins and such that is not positive."""
     for name, number in numbers.items():

@@ -20,13 +20,25 @@ def outcomes(probs, labels) -> tuple[np.ndarray, np.ndarray]:
     return confidence, correct
 
 
-def ranked(probs, labels) -> tuple[np.ndarray, np.ndarray]:
+def ranked(probs, labels, scores=None) -> tuple[np.ndarray, np.ndarray]:
     """Returns confidences, the largest first, and how often they are right.
 
     Examples of the same confidence all get their mean correctness: the expectation over
     their possible orders, so that the order of the data does not matter.
+
+    Args:
+        probs: Array of shape `(examples, num_classes)`.
+        labels: Integer array of shape `(examples,)`.
+        scores: Array of shape `(examples,)`; the higher one, the less is a prediction
+            to be trusted, and minus it is the confidence. By default that is the
+            largest probability.
+
+    Raises:
+        ValueError: If shapes do not fit, or a score is NaN.
     """
     confidence, correct = outcomes(probs, labels)
+    if scores is not None:
+        confidence = -inputs.check_scores(scores, count=len(correct))
     order = np.argsort(-confidence, kind="stable")
     confidence, right = confidence[order], correct[order].astype("float64")
     starts = np.flatnonzero(np.diff(confidence, prepend=np.inf))
@@ -45,10 +57,20 @@ class RiskCoverage(NamedTuple):
     threshold: np.ndarray
 
 
-def risk_coverage(probs, labels) -> RiskCoverage:
+def risk_coverage(probs, labels, scores=None) -> RiskCoverage:
     """Returns the error rate of the most confident examples, for every coverage.
 
     Examples of the same confidence count as in `ranked`. The mean of `risk` is `aurc`.
+
+    Args:
+        probs: Array of shape `(examples, num_classes)`.
+        labels: Integer array of shape `(examples,)`.
+        scores: Array of shape `(examples,)`, minus which is the confidence, such as
+            those of `training.metrics.ood_scores`; by default it is the largest
+            probability.
+
+    Raises:
+        ValueError: If shapes do not fit, or a score is NaN.
 
     Example:
 
@@ -56,7 +78,7 @@ def risk_coverage(probs, labels) -> RiskCoverage:
     >>> curve.coverage.tolist(), curve.risk.tolist()
     ([0.5, 1.0], [1.0, 0.5])
     """
-    confidence, right = ranked(probs, labels)
+    confidence, right = ranked(probs, labels, scores)
     counts = np.arange(1, len(confidence) + 1)
     wrong = np.cumsum(1 - right)
     return RiskCoverage(counts / len(confidence), wrong / counts, confidence)
@@ -75,7 +97,7 @@ def aurc(probs, labels) -> float:
     return float(np.mean(risk_coverage(probs, labels).risk))
 
 
-def raulc(probs, labels) -> float:
+def raulc(probs, labels, scores=None) -> float:
     """Returns the relative area under the lift curve: at most 1, high is good.
 
     The lift is the accuracy of the `i` most confident examples over that of all, which
@@ -83,11 +105,20 @@ def raulc(probs, labels) -> float:
     perfect order, all right predictions first. So 1 is a perfect order, 0 a random one,
     and below 0 confidence misleads. NaN where all or no predictions are right.
 
+    Args:
+        probs: Array of shape `(examples, num_classes)`.
+        labels: Integer array of shape `(examples,)`.
+        scores: Array of shape `(examples,)`, minus which is the confidence; by default
+            it is the largest probability.
+
+    Raises:
+        ValueError: If shapes do not fit, or a score is NaN.
+
     Reference:
         [On the Practicality of Deterministic Epistemic Uncertainty](
         https://arxiv.org/abs/2107.00649) (Postels et al., 2022).
     """
-    risk = risk_coverage(probs, labels).risk
+    risk = risk_coverage(probs, labels, scores).risk
     accuracy, counts = 1 - risk[-1], np.arange(1, len(risk) + 1)
     num_right = np.rint(accuracy * len(risk))
     if num_right in (0, len(risk)):

@@ -239,6 +239,8 @@ def _functions(rows) -> dict[str, Callable]:
 
 CLASSIFICATION = _functions(_CLASSIFICATION)
 SETS = _functions(_SETS)
+# Of (probs, labels, scores); the name behind a slash is that of the score.
+RANKING = {"raulc": ranking.raulc}
 DETECTION = _functions(_DETECTION)
 SEQUENCES = _functions(_SEQUENCES)
 

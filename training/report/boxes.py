@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping
 
 from training.metrics import display
+from training.metrics.table import RANKING
 from training.report import curves, figures
 from training.report.figures import Chart
 from training.report.result_set import Results
@@ -23,10 +24,11 @@ def charts(results: Results, base: str) -> list[Chart]:
         (Ovadia et al., 2019), Figure 2.
     """
     found = []
-    for metric in curves.drawn(results):
+    for metric in _drawn(results):
         boxes = _boxes(results, base, metric)
         if any(boxes.values()):
-            figure, axis = figures.new_figure(list(boxes), height=3.2)
+            is_wide = len(boxes) > _MANY
+            figure, axis = figures.new_figure(list(boxes), 3.2, is_wide)
             _draw(axis, boxes, metric)
             figures.legend(figure, axis)
             found.append(_chart(figure, boxes, metric, base))
@@ -50,7 +52,7 @@ def plot_severity(rows: Iterable[Mapping], base: str, path: str | os.PathLike):
             f"The figure needs rows of corrupted sets of '{base}'. Received: rows of "
             f"{', '.join(results.datasets)}"
         )
-    metrics = curves.drawn(results)
+    metrics = _drawn(results)
     figure, axes = figures.wide_figure(len(metrics))
     for axis, metric in zip(axes, metrics, strict=True):
         _draw(axis, _boxes(results, base, metric), metric)
@@ -59,13 +61,19 @@ def plot_severity(rows: Iterable[Mapping], base: str, path: str | os.PathLike):
     figures.save_figure(figure, path)
 
 
+def _drawn(results):
+    """Returns the metrics to draw; ranking is that of each model's own score."""
+    return [*curves.drawn(results), *(RANKING if results.ranks_by else ())]
+
+
 def _boxes(results, base, metric) -> dict[str, dict[int, list[float]]]:
     """Returns the values by label and severity, in the unit of the axis."""
     sets, boxes = results.corrupted(base), {}
     for model, label in results.labels().items():
-        groups = {0: [results.value(model, base, metric)]}
+        name = results.own(model, metric)
+        groups = {0: [results.value(model, base, name)]}
         for data in sets:
-            value = results.value(model, str(data), metric)
+            value = results.value(model, str(data), name)
             groups.setdefault(int(data.amount), []).append(value)
         groups = {s: list(filter(math.isfinite, groups[s])) for s in sorted(groups)}
         boxes[label] = {s: display.scaled(metric, g) for s, g in groups.items() if g}
@@ -109,10 +117,13 @@ def _chart(figure, boxes, metric, base):
         texts = [f"{statistics.median(g):.4g} at {s}" for s, g in groups.items()]
         ends.append(f"{label} {', '.join(texts)}")
     alt = f"Box plots: {title}. Medians: {'; '.join(ends)}."
-    return Chart(title, alt, figures.data_uri(figure))
+    return Chart(title, alt, figures.data_uri(figure), len(boxes) > _MANY)
 
 
 def _pale(color):
     from matplotlib import colors
 
     return tuple(0.45 * channel + 0.55 for channel in colors.to_rgb(color))
+
+
+_MANY = 6  # Models, whose boxes have room on a telephone.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from training import metrics
-from training.evaluation import predictions
+from training.evaluation import ood, predictions
 from training.report import figures
 from training.report.figures import Chart
 from training.report.result_set import Results
@@ -40,18 +40,39 @@ class Stored:
         What another evaluation has begun in the same folder is not looked at: of a data
         set, or of a pair with it, the model must have rows.
         """
+        found = self._stored(model, dataset)
+        if found is None:
+            return None
+        stored, size = found
+        return stored.probs[stored.index(size)], stored.labels
+
+    def ranked(self, model: str, dataset: str):
+        """Returns probabilities, labels and scores, or None where there are none.
+
+        The scores are those that the model itself ranks by, and None if that was not
+        evaluated.
+        """
+        found = self._stored(model, dataset)
+        if found is None:
+            return None
+        stored, size = found
+        by = self.results.ranks_by.get(model)
+        scores = ood.scores(stored, size)[by] if by else None
+        return stored.probs[stored.index(size)], stored.labels, scores
+
+    def meta(self, model: str, dataset: str) -> dict:
+        """Returns what predictions that `get` finds are of."""
+        return self._load(model, dataset).meta
+
+    def _stored(self, model, dataset):
+        """Returns predictions and the ensemble size to look at, if there are any."""
         if dataset not in self._known[model]:
             return None
         stored = self._load(model, dataset)
         if stored is None:
             return None
         sizes, size = stored.meta["sizes"], self.results.size(model)
-        index = stored.index(size) if size in sizes else len(sizes) - 1
-        return stored.probs[index], stored.labels
-
-    def meta(self, model: str, dataset: str) -> dict:
-        """Returns what predictions that `get` finds are of."""
-        return self._load(model, dataset).meta
+        return stored, size if size in sizes else sizes[-1]
 
     def _load(self, model, dataset):
         folder = predictions.folder_of(self._folder, model, dataset)
@@ -178,19 +199,45 @@ def _pool_curves(parts):
 
 
 def risk_coverage(stored: Stored, base: str) -> list[Chart]:
-    """Draws the error rate of the most confident examples against their share."""
-    curves = {}
-    for model, label in stored.results.labels().items():
-        for pair in stored.all(model, [base]):
-            curve = metrics.risk_coverage(*pair)
-            # Hundreds of points look like all of them; the first few are noise.
-            places = np.linspace(0, len(curve.risk) - 1, 201).astype(int)[1:]
-            curves[label] = 100 * curve.coverage[places], 100 * curve.risk[places]
-    if not curves:
-        return []
-    title = f"Error of the most confident images: {base}, clean"
-    axes = "Share of the images that is kept (%)", "Error (%)"
-    return [_draw_curves(curves, title, axes, 50)]
+    """Draws the error rate of the most confident examples against their share.
+
+    They are ranked by the largest probability; or, where that was evaluated, by each
+    model's own score, on the clean images and on all corrupted ones together.
+
+    Args:
+        stored: The predictions.
+        base: Name of the clean data set.
+    """
+    results, groups = stored.results, {"clean": [base]}
+    if results.ranks_by:
+        corrupted = [str(data) for data in results.corrupted(base)]
+        groups["all corruptions"] = corrupted
+    charts = []
+    for name, sets in groups.items():
+        curves = {}
+        for model, label in results.labels().items():
+            found = [stored.ranked(model, data) for data in sets]
+            if found := [ranked for ranked in found if ranked]:
+                by = results.ranks_by.get(model)
+                text = f"{label}, {by.replace('_', ' ')}" if by else label
+                curves[text] = _risks(found)
+        if curves:
+            title = f"Error of the most confident images: {base}, {name}"
+            axes = "Share of the images that is kept (%)", "Error (%)"
+            charts.append(_draw_curves(curves, title, axes, 50))
+    return charts
+
+
+def _risks(found):
+    """Returns shares and error rates, in percent, over several data sets together."""
+    probs, labels, scores = zip(*found, strict=True)
+    together = None if scores[0] is None else np.concatenate(scores)
+    curve = metrics.risk_coverage(
+        np.concatenate(probs), np.concatenate(labels), together
+    )
+    # Hundreds of points look like all of them; the first few are noise.
+    places = np.linspace(0, len(curve.risk) - 1, 201).astype(int)[1:]
+    return 100 * curve.coverage[places], 100 * curve.risk[places]
 
 
 def _draw_curves(curves, title, axes, mark):

@@ -22,11 +22,13 @@ class Chart:
         title: What it shows, in a line.
         alt: The same for those who do not see it, with the main values.
         uri: The SVG or PNG image, inside a `data:` URI.
+        is_wide: Whether it takes the width of a page.
     """
 
     title: str
     alt: str
     uri: str
+    is_wide: bool = False
 
 
 def plot_ensemble_size(rows: Iterable[Mapping], path: str | os.PathLike):
@@ -93,7 +95,7 @@ def _undated(kind):
     return {"Date": None} if kind == ".svg" else None
 
 
-def new_figure(labels: Sequence[str], height: float = 2.9):
+def new_figure(labels: Sequence[str], height: float = 2.9, is_wide: bool = False):
     """Returns a figure and its axis for a page, 4.6 inches wide.
 
     Narrow enough for its letters to be read on a telephone, where it fills the screen.
@@ -101,11 +103,13 @@ def new_figure(labels: Sequence[str], height: float = 2.9):
     Args:
         labels: The entries of the legend, for which there is room below.
         height: Height of the rest, in inches.
+        is_wide: Whether it has twice that width.
     """
     from matplotlib import figure as figures
 
-    height += 0.21 * math.ceil(len(labels) / _legend_columns(labels))
-    figure = figures.Figure(figsize=(4.6, height), layout="constrained")
+    width = 2 * _WIDTH if is_wide else _WIDTH
+    height += 0.21 * math.ceil(len(labels) / _legend_columns(labels, width))
+    figure = figures.Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 
@@ -121,14 +125,16 @@ def legend(figure, axis, wide: bool = False):
     if wide:
         looks = {"ncols": 2 if len(labels) < 5 else 3, "handlelength": 4}
     else:
-        looks = {"ncols": _legend_columns(labels), "handlelength": 3.2}
+        columns = _legend_columns(labels, figure.get_figwidth())
+        looks = {"ncols": columns, "handlelength": 3.2}
         looks |= {"fontsize": 9.5, "columnspacing": 1.2}
     place = {"loc": "outside lower center", "frameon": False}
     figure.legend(handles, labels, **place, **looks)
 
 
-def _legend_columns(labels):
-    return 1 if max(map(len, labels)) > 22 else 2
+def _legend_columns(labels, width):
+    columns = 1 if max(map(len, labels)) > 22 else 2
+    return columns * round(width / _WIDTH)
 
 
 def tidy(axis):
@@ -176,3 +182,4 @@ def color(index: int) -> str:
 _COLORS = "#0072B2", "#D55E00", "#009E73", "#000000", "#CC79A7", "#E69F00", "#56B4E9"
 _MARKERS = "os^DvPX"
 _LINES = "-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))
+_WIDTH = 4.6  # Inches.

@@ -3,10 +3,12 @@
 import dataclasses
 import itertools
 import math
+import types
 from collections.abc import Sequence
 
+from training.data import NEAR
 from training.metrics import display
-from training.metrics.table import AGGREGATES, DRAWN, MAIN
+from training.metrics.table import AGGREGATES, DRAWN, MAIN, RANKING
 from training.report.result_set import Results
 from zoo.dataset_name import DatasetName
 
@@ -66,15 +68,37 @@ def headline(results: Results) -> Grid:
     for data in results.of_kind("detection"):
         metric = next((m for m in _DETECTION if m in results.metrics), "")
         parts.append((str(data), metric, _of([data], results, metric)))
-    parts = [part for part in parts if any(map(_finite, part[2]))]
-    heading = ["Model", "N", *(display.heading(metric) for _, metric, _ in parts)]
-    groups = itertools.groupby(["", "", *(about for about, _, _ in parts)])
-    cells = [_column(metric, values) for _, metric, values in parts]
-    lines = [
-        [_words(label), _count(results.size(model)), *line]
-        for (model, label), *line in zip(results.labels().items(), *cells, strict=True)
-    ]
-    return Grid(heading, lines, 1, [(name, len(list(g))) for name, g in groups])
+    return _by_model(results, parts)
+
+
+def ranked(results: Results) -> Grid | None:
+    """Returns a line for each model: how good it is, and its own score.
+
+    Columns are NLL, ECE, accuracy and rAULC on clean images and their means over all
+    corrupted sets, and the AUROC against other data sets. rAULC and AUROC are those of
+    the score that a model itself ranks by, which the line names.
+
+    Args:
+        results: The values.
+
+    Returns:
+        The table, or None if no model was evaluated by its own score.
+    """
+    if not results.ranks_by:
+        return None
+    parts = []  # As in `headline`.
+    for data in results.of_kind("clean"):
+        base, sets = str(data), results.corrupted(str(data))
+        about = f"{base}, mean of {len(sets)} corrupted sets"
+        for name, those in {base: [data], about: sets}.items():
+            if those:
+                parts += [(name, m, _of(those, results, m)) for m in _RANKED]
+        for pair in results.of_kind("detection", base):
+            about = f"{pair}{_distance(base, pair.change)}"
+            parts.append((about, "auroc", _of([pair], results, "auroc")))
+    scores = [results.ranks_by.get(model, "-") for model in results.models]
+    names = [name.replace("_", " ") for name in scores]
+    return _by_model(results, parts, {"Score": names})
 
 
 def values(results: Results, sets: Sequence[DatasetName]) -> Grid | None:
@@ -110,6 +134,28 @@ def values(results: Results, sets: Sequence[DatasetName]) -> Grid | None:
     return Grid(heading, cells, 2)
 
 
+def _by_model(results, parts, words=types.MappingProxyType({})):
+    """Returns a line for each model; `words` are further columns behind its name."""
+    parts = [part for part in parts if any(map(_finite, part[2]))]
+    first = ["Model", *words, "N"]
+    heading = [*first, *(display.heading(metric) for _, metric, _ in parts)]
+    groups = itertools.groupby([*("" for _ in first), *(about for about, *_ in parts)])
+    columns = [list(map(_words, results.labels().values()))]
+    columns += [list(map(_words, column)) for column in words.values()]
+    columns.append([_count(results.size(model)) for model in results.models])
+    columns += [_column(metric, values) for _, metric, values in parts]
+    lines = list(map(list, zip(*columns, strict=True)))
+    width = [(name, len(list(group))) for name, group in groups]
+    return Grid(heading, lines, 1 + len(words), width)
+
+
+def _distance(base, other) -> str:
+    """Says whether a data set is near to another one, where that is known."""
+    if base not in NEAR:
+        return ""
+    return " (near)" if other in NEAR[base] else " (far)"
+
+
 def _corrupted(results, base):
     """Returns the summaries of the corruptions; without any, means over the sets."""
     sums = results.of_kind("aggregate", base)
@@ -127,12 +173,16 @@ def _corrupted(results, base):
 
 
 def _of(sets, results, metric):
-    """Returns for each model the values of its seeds, or the mean over several sets."""
+    """Returns for each model the values of its seeds, or the mean over several sets.
+
+    A metric that goes by a score is that by the model's own.
+    """
+    names = {model: results.own(model, metric) for model in results.models}
     if len(sets) == 1:
-        return [results.seeds(model, str(sets[0]), metric) for model in results.models]
+        return [results.seeds(model, str(sets[0]), names[model]) for model in names]
     found = []
-    for model in results.models:
-        numbers = [results.value(model, str(data), metric) for data in sets]
+    for model, name in names.items():
+        numbers = [results.value(model, str(data), name) for data in sets]
         # A mean over other sets than the rest of the column would mislead.
         found.append([math.fsum(numbers) / len(numbers)])
     return found
@@ -170,3 +220,5 @@ def _count(number):
 _SUMMARIES = tuple(mean for mean, _ in AGGREGATES.values())
 # The first of these that was measured.
 _DETECTION = ("auroc/entropy", "auroc/max_probability", "auroc")
+# Of each model: how good its predictions are, and how well its own score ranks them.
+_RANKED = ("nll", "ece", "accuracy", *RANKING)

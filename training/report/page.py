@@ -61,6 +61,7 @@ def html(
         raise ValueError("A report needs rows of an evaluation. Received: rows=[]")
     content = {
         "headline": html_tables.headline(results),
+        "ranked": html_tables.ranked(results),
         "sizes": _sizes(results),
         "corruptions": _corruptions(results),
         "boxes": _boxes(results),

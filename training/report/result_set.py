@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping
 
+from training.metrics.table import RANKING
 from training.report.rows import with_distinct_names
 from zoo import dataset_name
 from zoo.dataset_name import DatasetName
@@ -22,6 +23,11 @@ class Results:
         self.metrics = _distinct(row["metric"] for row in self.rows)
         names = _distinct(row["dataset"] for row in self.rows)
         self.datasets = {name: dataset_name.parse(name) for name in names}
+        self.ranks_by = {}  # By model the name of its score, if that was evaluated.
+        for row in self.rows:
+            stem, _, score = row["metric"].partition("/")
+            if score and stem in RANKING:
+                self.ranks_by[row["model"]] = score
         found = {}
         for row in self.rows:
             key = row["model"], row["dataset"], row["metric"]
@@ -42,6 +48,14 @@ class Results:
     def value(self, model: str, dataset: str, metric: str) -> float:
         """Returns the value of the largest ensemble; NaN if there is none."""
         return _mean(self.seeds(model, dataset, metric))
+
+    def own(self, model: str, metric: str) -> str:
+        """Returns the name of a metric with the score that a model ranks by.
+
+        That is `metric/score`, or `metric` by itself where there are no such rows.
+        """
+        name = f"{metric}/{self.ranks_by.get(model)}"
+        return name if name in self.metrics else metric
 
     def size(self, model: str) -> int:
         """Returns the size of a model's largest ensemble."""

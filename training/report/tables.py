@@ -4,12 +4,38 @@ import os
 from collections.abc import Iterable, Mapping
 
 from training.metrics import display
+from training.report import html_tables
+from training.report.result_set import Results
 from training.report.rows import with_distinct_names, write_text
 
 
 def write_table(rows: Iterable[Mapping], path: str | os.PathLike):
     """Writes rows as a Markdown table; the file appears whole or not at all."""
     write_text(markdown(rows), path)
+
+
+def summary(rows: Iterable[Mapping]) -> list[list[str]]:
+    """Returns a heading and a line for each model, with its own score.
+
+    Args:
+        rows: Rows of `training.evaluation.evaluate.evaluate`.
+
+    Returns:
+        Lists of equal length, as `training.report.html_tables.ranked` has them; nothing
+        if no model was evaluated by its own score.
+    """
+    grid = html_tables.ranked(Results(rows))
+    if grid is None:
+        return []
+    abouts = [about for about, width in grid.groups for _ in range(width)]
+    pairs = zip(abouts, grid.heading, strict=True)
+    heading = [f"{about}: {name}" if about else name for about, name in pairs]
+    return [heading, *([field.text for field in line] for line in grid.lines)]
+
+
+def write_summary(rows: Iterable[Mapping], path: str | os.PathLike):
+    """Writes `summary` as a Markdown table; the file appears whole or not at all."""
+    write_text(_markdown(summary(rows)), path)
 
 
 def table(rows: Iterable[Mapping]) -> list[list[str]]:
@@ -43,7 +69,11 @@ def table(rows: Iterable[Mapping]) -> list[list[str]]:
 
 def markdown(rows: Iterable[Mapping]) -> str:
     """Returns rows as a Markdown table, one line per model and ensemble size."""
-    heading, *lines = table(rows)
+    return _markdown(table(rows))
+
+
+def _markdown(lines):
+    heading, *lines = lines
     words = heading.index("N")
     rule = ["---"] * words + ["---:"] * (len(heading) - words)
     return "".join(f"| {' | '.join(line)} |\n" for line in (heading, rule, *lines))

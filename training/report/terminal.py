@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from training import report
 from training.metrics import METRICS, display
 from training.metrics.table import MAIN, SETS
+from training.report import html_tables
+from training.report.result_set import Results
 from zoo import dataset_name
 
 
@@ -80,6 +82,42 @@ def by_decision(rows: Iterable[Mapping]) -> list[list[str]]:
     return lines
 
 
+def by_score(rows: Iterable[Mapping]) -> list[list]:
+    """Returns tables of what the models are worth by the scores that they rank by.
+
+    Args:
+        rows: Rows of an evaluation.
+
+    Returns:
+        For each group of columns of `training.report.html_tables.ranked`, such as the
+        clean images, its name, and a heading and lines of the model, its score and the
+        values; groups of a single column are one table, by its heading. Nothing if no
+        model was evaluated by its own score.
+    """
+    grid = html_tables.ranked(Results(rows))
+    if grid is None:
+        return []
+    tables, first = {}, 0
+    for about, width in grid.groups:
+        title, names = about, grid.heading[first : first + width]
+        if width == 1:
+            title, names = names[0], [about]
+        if about:
+            heading, *lines = tables.setdefault(title, [[] for _ in (0, *grid.lines)])
+            heading += names
+            for kept, line in zip(lines, grid.lines, strict=True):
+                kept += [field.text for field in line[first : first + width]]
+        first += width
+    words = [grid.heading, *([field.text for field in line] for line in grid.lines)]
+    return [
+        [
+            title,
+            *([*w[: grid.words], *kept] for w, kept in zip(words, lines, strict=True)),
+        ]
+        for title, lines in tables.items()
+    ]
+
+
 def _median(metric, values):
     values = [value for value in values if not math.isnan(value)]
     return display.number(metric, statistics.median(values) if values else math.nan)
@@ -113,6 +151,8 @@ class Outcome:
         heading, *lines = by_severity(self.rows)
         if lines:
             terminal.print(_table("Medians over the corruptions", heading, lines))
+        for title, *lines in by_score(self.rows):
+            terminal.print(_table(title, *lines[:1], lines[1:]))
         if decided := by_decision(self.rows):
             terminal.print(_table("Decisions", *decided[:1], decided[1:]))
         for text in self.missing:

@@ -59,6 +59,10 @@ class Posterior(layers.RandomLayer):
     form = ""  # What samples depend on beside weights, in words.
     # Names of what `scored` gives beside samples.
     score_names: tuple[str, ...] = ()
+    # The name of the score that says how far to trust a prediction: one of
+    # `score_names`, or of what samples say by themselves: "entropy", that of the mean
+    # prediction, "energy" or "max_logit".
+    ranks_by = "entropy"
 
     def __init__(self, seed: int | None = None, **kwargs):
         # The model casts the images itself; half precision could not hold them.
@@ -291,6 +295,13 @@ class Posterior(layers.RandomLayer):
 
 
 SPLITS = "train", "validation"
+
+
+def ranking_of(model: keras.Model) -> str:
+    """Returns what a layer of a model declares as `ranks_by`, or that of posteriors."""
+    flat = keras_internals.flat_layers(model)
+    found = [layer.ranks_by for layer in flat if hasattr(layer, "ranks_by")]
+    return found[-1] if found else Posterior.ranks_by
 
 
 def joined_splits(posteriors: Iterable) -> tuple[str, ...]:

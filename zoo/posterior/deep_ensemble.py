@@ -102,6 +102,13 @@ class DeepEnsemble(Posterior):
         return all(member.is_adapted for member in self.members)
 
     @property
+    def ranks_by(self) -> str:
+        """That of all members, if it is one score of their samples."""
+        found = {member.ranks_by for member in self.members}
+        own = {name for member in self.members for name in member.score_names}
+        return found.pop() if len(found) == 1 and not found & own else super().ranks_by
+
+    @property
     def draws(self) -> bool:
         return any(member.draws for member in self.members)
 

@@ -37,7 +37,8 @@ class Density(LastLayerPosterior):
         scores: Names of scores: `"density"`, minus the log density of one Gaussian for
             each class; `"mahalanobis"`, the squared distance to the nearest class, of
             one covariance; `"relative_mahalanobis"`, that less the one to all images;
-            `"nearest_neighbors"`, the distance to the training images themselves.
+            `"nearest_neighbors"`, the distance to the training images themselves. The
+            first one ranks predictions.
         seed: Of nothing, as no sample is drawn.
 
     Raises:
@@ -76,6 +77,7 @@ class Density(LastLayerPosterior):
     ):
         super().__init__(model, seed, **kwargs)
         self.score_names = _check_names(scores)
+        self.ranks_by = self.score_names[0]
         self.num_samples = 1
         self.form = " ".join(self.score_names)
         sizes = self.last.head.kernel.shape

@@ -19,6 +19,7 @@ from zoo.posterior.base import (
     check_images,
     check_keys,
     check_scale,
+    ranking_of,
 )
 from zoo.posterior.graph_split import Split
 from zoo.posterior.pixels import takes_bytes
@@ -107,6 +108,7 @@ class MonteCarlo(Posterior):
             if any(hasattr(layer, name) for name in _NOISE_SETTINGS)
         ]
         self.takes_bytes = takes_bytes(model)
+        self.ranks_by = ranking_of(model)
         self._is_known = not self.unknown_layers and outputs.ends_with_logits(model)
         self._is_probed = self._is_known
 

@@ -16,7 +16,7 @@ from layers.random import fold, normal
 from zoo import outputs
 from zoo.classifier import classes_of
 from zoo.posterior import examples
-from zoo.posterior.base import Posterior, at_least_one
+from zoo.posterior.base import Posterior, at_least_one, ranking_of
 from zoo.posterior.deep_ensemble import DeepEnsemble
 from zoo.posterior.monte_carlo import MonteCarlo
 from zoo.posterior.pixels import takes_bytes
@@ -57,6 +57,7 @@ class Averages(Posterior):
         self.map_shape = tuple(model.output_shape[1:-1])
         self.image_shape = tuple(model.input_shape[1:])
         self.takes_bytes = takes_bytes(model)
+        self.ranks_by = ranking_of(model)
         passes = MonteCarlo(model, 1)
         self._unknown = tuple(passes.unknown_layers)
         if not passes.repeats_itself and not self._unknown:

@@ -123,7 +123,7 @@ def test_an_evaluation_gives_training_images_to_what_is_fitted_to_them(
 ):
     given, model = {}, zoo.build("resnet20", (32, 32, 3), 3)
     models = {NAME: model, f"{NAME}@laplace": Laplace(model)}
-    chosen = models, ["cifar10_c/fog/3", "cifar10"], [], None, ()
+    chosen = models, ["cifar10_c/fog/3", "cifar10"], [], None, (), False
     monkeypatch.setattr(command, "_choose", lambda _: chosen)
     monkeypatch.setattr(command, "write", lambda *_: [])
     monkeypatch.setattr(
@@ -246,7 +246,7 @@ def test_an_evaluation_says_how_many_images_it_left_out(recorded, tmp_path):
 def _chosen(name):
     def choose(settings):
         choose.asked.append(settings.calibrate)
-        return {}, [name], [], (name, settings.calibrate), ()
+        return {}, [name], [], (name, settings.calibrate), (), False
 
     choose.asked = []
     return choose

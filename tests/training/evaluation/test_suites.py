@@ -1,16 +1,25 @@
+import dataclasses
+
 import pytest
 
-from tests.helpers import reports
+from tests.helpers import networks, reports
 from training import corruptions, data
 from training.evaluation import command, suites
 from zoo import finding
+from zoo.posterior import SWAG, DeepEnsemble
 from zoo.presets import index
 
 PLAIN = "resnet20.fashion_mnist"
 
 
+def given(name, weights=None, **others):
+    """What a user names: a plain model, and what others were loaded."""
+    models = {name: networks.network(), **others}
+    return suites.Given([name], [weights], models, "fashion_mnist")
+
+
 def test_the_shift_benchmark_has_all_its_models_and_data_sets():
-    suite = suites.ovadia(PLAIN, None, "fashion_mnist", [PLAIN])
+    suite = suites.ovadia(given(PLAIN))
     assert list(suite.models) == [
         "resnet20_lldo.fashion_mnist",
         "resnet20_mcdo.fashion_mnist",
@@ -26,14 +35,109 @@ def test_the_shift_benchmark_has_all_its_models_and_data_sets():
 
 
 def test_what_was_named_is_not_added_and_what_is_missing_is_said():
-    named = [PLAIN, "resnet20_mcdo.mine", "2xresnet20"]
-    suite = suites.ovadia(PLAIN, None, "fashion_mnist", named, has_ensemble=True)
+    model = networks.network()
+    others = {"resnet20_mcdo.mine": model, "2xresnet20": DeepEnsemble([model, model])}
+    suite = suites.ovadia(given(PLAIN, **others))
     assert list(suite.models) == ["resnet20_lldo.fashion_mnist"]
     assert not suite.missing
     weights = str(finding.locate(index.read()[PLAIN]))
-    suite = suites.ovadia("resnet20", weights, "fashion_mnist")
+    suite = suites.ovadia(given("resnet20", weights))
     assert list(suite.models) == ["resnet20_lldo"]
     assert "resnet20_mcdo and its weights" in suite.missing[0]
+
+
+@pytest.fixture
+def _asked(monkeypatch):
+    """Has weights in place of models that are loaded; some things are not there."""
+
+    def load(names, weights, num_samples):
+        if names[0].endswith("@swag"):
+            raise FileNotFoundError
+        return {names[0]: weights[0]}
+
+    def load_ood(name, shape, data_dir):
+        if name == "digits":
+            raise ImportError("pip install it.")
+
+    monkeypatch.setattr(suites.data, "load_ood", load_ood)
+    monkeypatch.setattr(suites.zoo, "load", str)
+    monkeypatch.setattr(suites.candidates, "load", load)
+
+
+WEIGHTS = str(finding.locate(index.read()[PLAIN]))
+
+
+@pytest.mark.usefixtures("_asked")
+def test_the_comparison_adds_what_can_be_made_of_the_models():
+    duq = networks.network()
+    trained = {"resnet20_ddu": duq, "resnet20_duq": duq, "resnet20@swag": SWAG(duq)}
+    suite = suites.single_pass(
+        suites.Given(
+            [PLAIN, "resnet20_ddu", "resnet20_duq", "resnet20@swag"],
+            [None, "runs/ddu", "runs/duq", "runs/swag"],
+            {PLAIN: networks.network(), **trained},
+            "fashion_mnist",
+        )
+    )
+    assert suite.models == {
+        "resnet20_mcdo.fashion_mnist": "resnet20_mcdo.fashion_mnist",
+        f"{PLAIN}@temperature": None,
+        f"{PLAIN}@laplace": None,
+        "resnet20_ddu@density": "runs/ddu",
+        f"3x{PLAIN}@ensemble": None,
+        f"3x{PLAIN}@mixture": None,
+    }
+    assert len(suite.datasets) == len(set(suite.datasets)) == 1 + 19 * 5
+    assert list(suite.ood) == ["mnist", "noise"]
+    assert suite.ranked
+    assert not suite.posteriors
+    first, second = suite.missing
+    assert first.startswith("SNGP: name resnet20_sngp and its weights")
+    assert second == "digits: pip install it"
+
+
+@pytest.mark.usefixtures("_asked")
+def test_the_comparison_says_what_is_missing_and_how_to_give_it():
+    named = dataclasses.replace(given("resnet20", WEIGHTS), ood=["noise"])
+    suite = suites.single_pass(named)
+    assert suite.models == {
+        "resnet20@temperature": WEIGHTS,
+        "resnet20@laplace": WEIGHTS,
+    }
+    assert list(suite.ood) == ["noise"]
+    said = [line.partition(":")[0] for line in suite.missing]
+    assert said == ["MC dropout", "SNGP", "DUQ", "DDU", "ensemble, mixture", "swag"]
+    assert "zoo-train --model=resnet20_duq --set=objective=duq" in suite.missing[2]
+    assert "--ensemble" in suite.missing[4]
+    assert "--set=snapshots=20" in suite.missing[5]
+
+
+@pytest.mark.usefixtures("_asked")
+def test_members_of_an_ensemble_are_those_of_a_mixture():
+    member = networks.network()
+    named = given("resnet20", WEIGHTS, **{"2x": DeepEnsemble([member, member])})
+    named = dataclasses.replace(named, members=[WEIGHTS, PLAIN], ood=["noise"])
+    made = suites.single_pass(named).models
+    assert made[f"resnet20+{PLAIN}@mixture"] == f"{WEIGHTS}+"
+    assert not any(name.endswith("@ensemble") for name in made)
+    named = dataclasses.replace(
+        named,
+        names=["resnet20", "resnet20"],
+        weights=[WEIGHTS, "a+b"],
+        members=(),
+        models={**named.models, "resnet20@laplace": member},
+    )
+    assert suites.single_pass(named).models == {
+        "resnet20@temperature": WEIGHTS,
+        "resnet20@mixture": "a+b",
+    }
+
+
+def test_the_comparison_needs_a_plain_model():
+    stochastic = {"resnet20_mcdo": networks.mc_network()}
+    names = suites.Given(["resnet20_mcdo"], [None], stochastic, "fashion_mnist")
+    with pytest.raises(ValueError, match="plain model.*model=resnet20_mcdo"):
+        suites.single_pass(names)
 
 
 def row(model, size, dataset, metric, value):

@@ -1,6 +1,8 @@
+import keras
 import numpy as np
 import pytest
 
+import layers
 from tests.helpers.data_sets import Data, Slices
 from tests.helpers.networks import IMAGES, as_numpy, mc_network, network
 from training import metrics
@@ -164,6 +166,41 @@ def test_scores_of_a_posterior_are_ranked_by_their_names(tmp_path):
             assert found[key] == pytest.approx(expected)
     nll = metrics.nll(as_numpy(predictive.probs(logits)), Data().labels)
     assert found["m", "made_up", 3, "nll"] == pytest.approx(nll, abs=1e-5)
+
+
+def test_models_are_ranked_by_their_own_scores(tmp_path):
+    images = keras.Input((8, 8, 1))
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
+    keras.utils.set_random_seed(0)
+    kernels = keras.Model(images, layers.ClassCentroids(3, length_scale=1.0)(x))
+    rng = np.random.default_rng(2)
+    pixels = rng.integers(0, 256, (60, 8, 8, 1)).astype("uint8")
+    labels = np.arange(60) % 3
+    density = Density(network(), ["density"])
+    density.adapt(pixels, labels)
+    models = {"plain": network(), "kernels": kernels, "density": density}
+    models["kernels@temperature"] = scaled = Temperature(kernels)
+    scaled.assign({"temperature": 2.0})
+    test = Data(pixels[::-1], rng.integers(0, 3, 60))
+    settings = [test], tmp_path, (1, 2)
+    rows = sweep.evaluate_all(models, *settings, ranked=True)
+    found = by_key([row for row in rows if row["metric"].startswith("raulc/")])
+    logits = as_numpy(kernels(test.images))
+    mean = as_numpy(keras.ops.softmax(models["plain"](test.images)))
+    scores = {
+        "plain": (mean, "entropy", -(mean * np.log(mean)).sum(axis=1)),
+        "kernels": (np.exp(logits), "max_logit", -np.exp(logits).max(axis=1)),
+        "density": (mean, "density", density.scored(test.images)[1]["density"]),
+    }
+    for name, (probs, by, score) in scores.items():
+        right = probs / probs.sum(axis=1, keepdims=True)
+        expected = metrics.raulc(right, test.labels, as_numpy(score))
+        for size in (1, 2):
+            value = found.pop((name, "made_up", size, f"raulc/{by}"))
+            assert value == pytest.approx(expected, abs=1e-3)
+    assert {key[0::3] for key in found} == {("kernels@temperature", "raulc/entropy")}
+    without = sweep.evaluate_all(models, *settings)
+    assert not [row for row in without if row["metric"].startswith("raulc/")]
 
 
 def test_stored_predictions_of_another_form_do_not_count(tmp_path):

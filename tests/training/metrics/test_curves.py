@@ -1,5 +1,6 @@
 """Metrics that need the examples in order, diagrams, sequences, and memory."""
 
+import fractions
 import math
 import tracemalloc
 
@@ -63,6 +64,50 @@ def test_raulc_matches_loops(predictions):
     right = predictions[0].argmax(axis=1) == predictions[1]
     perfect = lift(None, np.sort(right)[::-1])
     assert abs(metrics.raulc(*predictions) - mean / perfect) <= tolerance / perfect
+
+
+def lift(scores, right):
+    """The area under the lift curve of the definition, in exact fractions.
+
+    Of examples of one score any may come first, so each counts as the mean of them.
+    """
+    total, before, place = fractions.Fraction(0), 0, 0
+    accuracy = fractions.Fraction(int(sum(right)), len(right))
+    for score in sorted(set(scores)):
+        tied = [int(r) for s, r in zip(scores, right, strict=True) if s == score]
+        for number in range(1, len(tied) + 1):
+            place += 1
+            hits = before + fractions.Fraction(number * sum(tied), len(tied))
+            total += hits / place / accuracy
+        before += sum(tied)
+    return total / len(right) - 1
+
+
+@pytest.mark.parametrize("levels", [3, 20, 10**9])
+def test_raulc_by_scores_is_that_of_the_definition(levels):
+    rng = np.random.default_rng(levels)
+    probs, labels = two_classes(rng.uniform(0.5, 1, 97), rng.uniform(size=97) < 0.7)
+    scores = rng.integers(0, levels, 97) - (levels // 3) * labels
+    right = probs.argmax(axis=1) == labels
+    expected = lift(scores.tolist(), right) / lift((~right).tolist(), right)
+    assert metrics.raulc(probs, labels, scores) == pytest.approx(float(expected))
+    curve = metrics.risk_coverage(probs, labels, scores)
+    area = np.mean(1 - curve.risk) / right.mean() - 1
+    assert area == pytest.approx(float(lift(scores.tolist(), right)))
+    assert (np.diff(curve.threshold) <= 0).all()
+    by_confidence = metrics.raulc(probs, labels, 1 - probs.max(axis=1))
+    assert by_confidence == pytest.approx(metrics.raulc(probs, labels))
+
+
+def test_scores_that_do_not_fit_are_refused(predictions):
+    for scores, message in (
+        (np.zeros(96), r"each of the 97 rows.*scores.shape=\(96,\)"),
+        (np.full(97, np.nan), "NaN in 97 of 97"),
+        (np.zeros((97, 2)), r"scores.shape=\(97, 2\)"),
+    ):
+        for function in (metrics.raulc, metrics.risk_coverage):
+            with pytest.raises(ValueError, match=message):
+                function(*predictions, scores)
 
 
 @pytest.mark.parametrize("num_bins", [1, 4, 15])
