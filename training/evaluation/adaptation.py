@@ -12,6 +12,7 @@ from training.data import ImageData
 from training.evaluation import seen
 from training.evaluation.evaluate import check_dataset
 from training.evaluation.sampling import Passes
+from training.progress import track
 from zoo import dataset_name
 from zoo.conformal import Decision
 from zoo.posterior import Posterior
@@ -135,7 +136,7 @@ def fit(
     batch_size: int = 100,
     seed: int = 0,
 ):
-    """Adapts a posterior to labeled images by split.
+    """Adapts a posterior to labeled images by split, and shows how far it is.
 
     Args:
         posterior: The posterior.
@@ -153,5 +154,30 @@ def fit(
                 f"The posterior '{posterior.name}' has not learned yet what it needs "
                 f"to know; give {split} images for that. Received: {split}=None"
             )
-    validation = dict(zip(("validation",), found[1:], strict=False))
-    posterior.adapt(found[0], batch_size=batch_size, seed=seed, **validation)
+    with track(f"Adapting {posterior.name}", 0) as progress:
+        main, *others = (_counted(dataset, progress) for dataset in found)
+        validation = dict(zip(("validation",), others, strict=False))
+        posterior.adapt(main, batch_size=batch_size, seed=seed, **validation)
+
+
+def _counted(dataset, progress):
+    """Returns a data set that tells a progress which of its images are taken."""
+    if not isinstance(dataset, ImageData):
+        return dataset
+    return dataclasses.replace(dataset, images=_Counted(dataset.images, progress))
+
+
+class _Counted:
+    def __init__(self, images, progress):
+        self._images, self._progress = images, progress
+        self.shape, self.dtype = images.shape, images.dtype
+
+    def __len__(self):
+        return len(self._images)
+
+    def __getitem__(self, rows):
+        if isinstance(rows, slice) and not rows.start:  # Maybe not for the first time.
+            self._progress.expect(len(self))
+        found = self._images[rows]
+        self._progress(len(found))
+        return found
