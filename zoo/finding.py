@@ -70,7 +70,8 @@ def find(name: str | ModelSpec, weights: str | os.PathLike | None = None) -> Fou
     if isinstance(name, str) and urls.is_url(name):
         url, posterior = split_posterior(name)
         found = read(weights or url)
-        spec = dataclasses.replace(parse(found.preset.name), posterior=posterior)
+        name = found.preset.name
+        spec = parse(f"{name}@{posterior}" if posterior else name)
         return dataclasses.replace(found, spec=spec)
     spec = parse(name)
     if weights is not None:

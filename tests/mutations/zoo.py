@@ -747,8 +747,8 @@ MUTATIONS = [
     (
         "two models joined by + are one of an unknown family",
         "zoo/model_name.py",
-        'if "+" in name and "/" not in name:',
-        'if "+" in name and "/" in name:',
+        'if "+" in of_model + posterior and "/" not in name:',
+        'if "+" in of_model + posterior and "/" in name:',
         "tests/zoo/test_registry.py",
         "test_several_models_are_no_model_but_an_ensemble",
     ),

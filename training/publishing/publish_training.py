@@ -62,7 +62,7 @@ def publish_training(
         )
     record = training_record.read(weights)
     spec = zoo.parse(name)
-    kind, spec = spec.posterior, _tagged(spec.of_model, record)
+    asked, spec = spec, _tagged(spec.of_model, record)
     model = zoo.load(spec, weights=weights)
     rows = [row for path in results for row in report.read_rows(path)]
     found = None
@@ -74,8 +74,10 @@ def publish_training(
         # TensorFlow's; the rest runs on other backends too.
         from training.export import export_saved_model as export
     adapted = {}
-    if kind:
-        adapted[kind] = _adapted(kind, model, num_samples, record, weights, data_dir)
+    if kind := asked.posterior:
+        settings = {"num_samples": num_samples}
+        settings |= POSTERIORS[kind].parse_settings(asked.settings)
+        adapted[kind] = _adapted(kind, model, settings, record, weights, data_dir)
     return publish.publish(
         model,
         output,
@@ -90,9 +92,9 @@ def publish_training(
     )
 
 
-def _adapted(kind, model, num_samples, record, weights, data_dir):
+def _adapted(kind, model, settings, record, weights, data_dir):
     """Returns an adapted posterior of a model, and what is written of it."""
-    own = POSTERIORS[kind].from_models([model], num_samples)
+    own = POSTERIORS[kind].from_models([model], **settings)
     if own.takes_snapshots:
         own.collect(snapshots.models(model, weights))
     if not own.adapted_weights:  # Of an ensemble they are those of its members.
@@ -104,8 +106,8 @@ def _adapted(kind, model, num_samples, record, weights, data_dir):
     dataset = of_data.get("path") or record["dataset"]
     where = data_dir or of_data.get("data_dir")
     found = adaptation.adapt(own, model.name, weights, dataset, data_dir=where)
-    has_several = own.draws or own.num_samples > 1
-    settings = {"num_samples": num_samples} if has_several else {}
+    if not (own.draws or own.num_samples > 1):
+        del settings["num_samples"]
     return own, {
         "settings": settings,
         "dataset": found.name,

@@ -7,7 +7,7 @@ is: with others it means nothing.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import keras
 from keras import ops
@@ -86,13 +86,21 @@ def restore(
         ValueError: If it was adapted with other settings, or other weights.
     """
     kind, name = POSTERIORS[spec.posterior], layer_name(str(spec))
+    own = kind.parse_settings(spec.settings)
+    if twice := {k: v for k, v in own.items() if settings.get(k, v) != v}:
+        raise ValueError(
+            f"The name '{spec}' says {_listed(twice)}, and the arguments something "
+            "else. Received: "
+            f"{_listed({key: settings[key] for key in twice})}"
+        )
+    settings = {**own, **settings}
     if published is None:
         posterior = kind.from_models([model], name=name, **settings)
         if kind.takes_snapshots:
             posterior.collect(snapshots.models(model, path))
         return posterior
     adapted = published["settings"]
-    if odd := {k: v for k, v in settings.items() if adapted.get(k, v) != v}:
+    if odd := {k: v for k, v in settings.items() if not _has(kind, adapted, k, v)}:
         raise ValueError(
             f"The published '{spec}' was adapted with {_listed(adapted)}; leave that "
             f"out, or make your own of '{spec.of_model}' and adapt it. Received: "
@@ -103,6 +111,26 @@ def restore(
     path = locate(preset, spec.posterior, where)
     load(posterior, path, preset.sha256)
     return posterior
+
+
+def agrees(entry: Mapping, name: str, pairs: Iterable[tuple[str, str]]) -> bool:
+    """Returns whether a published posterior has some settings.
+
+    Args:
+        entry: The entry of `zoo.presets.Preset.posteriors`.
+        name: Its key.
+        pairs: Names and values of settings, as in a name; none agree with any.
+    """
+    kind, adapted = POSTERIORS[name], entry["settings"]
+    settings = kind.parse_settings(pairs)
+    return all(_has(kind, adapted, key, value) for key, value in settings.items())
+
+
+def _has(kind, adapted, key, value):
+    """Returns whether one of these settings has this value, maybe by default."""
+    known = kind.known_settings()
+    default = known[key].default if key in known else value
+    return adapted.get(key, default) == value
 
 
 def _listed(settings):

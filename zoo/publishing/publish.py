@@ -70,7 +70,8 @@ def publish(
     _check_record(model, record)
     rows = list(rows)
     fields = training_record.describe(record, license, data_license)
-    fields |= results.choose(rows, model.name, metrics, posteriors or ())
+    entries = {key: entry for key, (_, entry) in (posteriors or {}).items()}
+    fields |= results.choose(rows, model.name, metrics, entries)
     fields["rounding"] = dict(rounding or {})
     options = {
         "rows": rows,
