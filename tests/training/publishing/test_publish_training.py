@@ -63,6 +63,7 @@ def runs(pictures, tmp_path_factory):
             "commit": "0123abc",
             "classes": list(CLASSES),
             "input_shape": SHAPE,
+            "seen": {"images": 36, "held_out": 0},
         }
         (folder / "recipe.json").write_text(json.dumps(record))
         seen = identities.Recorded(train.images).identities()
