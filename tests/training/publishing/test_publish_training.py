@@ -118,23 +118,19 @@ def check(kind, preset, models, pictures, folder):
     return loaded, card
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [
+        "laplace",
         "laplace:structure=diagonal:predictive=bridge",
-        *(
-            pytest.param(kind, marks=pytest.mark.slow)
-            for kind in (
-                "laplace",
-                "laplace:subset=subnetwork:subnetwork=stem_conv+head",
-                "laplace:predictive=monte_carlo:num_samples=3",
-                "temperature",
-                "vector",
-                "dirichlet:penalty=0.1",
-                "isotonic",
-                "density:scores=density+mahalanobis",
-            )
-        ),
+        "laplace:subset=subnetwork:subnetwork=stem_conv+head",
+        "laplace:predictive=monte_carlo:num_samples=3",
+        "temperature",
+        "vector",
+        "dirichlet:penalty=0.1",
+        "isotonic",
+        "density:scores=density+mahalanobis",
     ],
 )
 def test_a_posterior_is_published_by_its_name(kind, runs, pictures, tmp_path):
@@ -164,11 +160,13 @@ def test_snapshots_are_published_as_what_was_learned(kind, runs, tmp_path, pictu
 def test_a_mixture_is_published_with_the_weights_of_all_networks(
     runs, pictures, tmp_path, monkeypatch
 ):
-    preset = publish("mixture", "+".join(map(str, runs)), tmp_path)
+    kind = "mixture:structure=diagonal"
+    preset = publish(kind, "+".join(map(str, runs)), tmp_path)
     folder = tmp_path / "it"
     models = [zoo.load("resnet20.colors", weights=run) for run in runs]
-    loaded, card = check("mixture", preset, models, pictures, tmp_path)
-    assert len(loaded.members) == 2
+    loaded, card = check(kind, preset, models, pictures, tmp_path)
+    assert [member.structure for member in loaded.members] == ["diagonal"] * 2
+    assert preset.posteriors["mixture"]["settings"]["structure"] == "diagonal"
     assert (
         "It is of 2 networks: the others are in `mixture_member2.safetensors`." in card
     )
