@@ -152,7 +152,10 @@ MODULES = {module_of(path): path for path in FILES}
 KNOWS = {
     "zoo.conformal": {"zoo.arrays", "zoo.outputs", "zoo.posterior", "zoo.spelling"},
     "zoo.models": set(),
-    "zoo.posterior": {"zoo.arrays", "zoo.classifier", "zoo.outputs", "zoo.predictive"},
+    "zoo.posterior": {
+        *("zoo.arrays", "zoo.classifier", "zoo.outputs", "zoo.predictive"),
+        "zoo.spelling",
+    },
     "zoo.presets": {
         *("zoo.classifier", "zoo.dataset_name", "zoo.posterior", "zoo.registry"),
         "zoo.storage",

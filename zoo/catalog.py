@@ -2,6 +2,7 @@
 
 import fnmatch
 import math
+import numbers
 
 import keras
 
@@ -105,7 +106,10 @@ def _weights(preset) -> dict[str, str]:
 
 def _learned(entry) -> str:
     learned = {**entry["values"], **entry["settings"]}
-    values = [f"{key} {value:.4g}" for key, value in learned.items()]
+    values = [
+        f"{key} {value:.4g}" if isinstance(value, numbers.Number) else f"{key} {value}"
+        for key, value in learned.items()
+    ]
     return ", ".join([*values, f"of {entry['images']:,} images of {entry['dataset']}"])
 
 

@@ -10,6 +10,7 @@ import pathlib
 import warnings
 
 from zoo.convert import first_use
+from zoo.model_name import read_posterior
 from zoo.presets import index, weight_file
 from zoo.presets.preset import Preset
 from zoo.presets.provenance import CONVERTED
@@ -68,9 +69,12 @@ def find(name: str | ModelSpec, weights: str | os.PathLike | None = None) -> Fou
             explains both, and the errors.
     """
     if isinstance(name, str) and urls.is_url(name):
-        url, posterior = split_posterior(name)
+        url, behind = split_posterior(name)
+        posterior, settings = read_posterior(behind or "")
         found = read(weights or url)
-        spec = dataclasses.replace(parse(found.preset.name), posterior=posterior)
+        spec = dataclasses.replace(
+            parse(found.preset.name), posterior=posterior or None, settings=settings
+        )
         return dataclasses.replace(found, spec=spec)
     spec = parse(name)
     if weights is not None:

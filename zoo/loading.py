@@ -24,21 +24,21 @@ def load(
     """Loads a pretrained model, or a posterior of it.
 
     Args:
-        name: `architecture[_method...][.tag][@posterior]`, or what `zoo.parse` makes of
-            it; without a tag, the first weights in `presets.json` for that name or,
-            converted from another library, for its architecture, with a warning that
-            they were trained without the methods; offline, the first that are here. Or
-            the URL of a published folder: `hf://owner/name`, `gs://bucket/folder` or
-            `https://...`, with the posterior behind it. Posteriors are those of
-            `zoo.posterior.POSTERIORS`.
+        name: `architecture[_method...][.tag][@posterior[:setting=value...]]`, or what
+            `zoo.parse` makes of it; without a tag, the first weights in `presets.json`
+            for that name or, converted from another library, for its architecture, with
+            a warning that they were trained without the methods; offline, the first
+            that are here. Or the URL of a published folder: `hf://owner/name`,
+            `gs://bucket/folder` or `https://...`, with the posterior behind it.
+            Posteriors are those of `zoo.posterior.POSTERIORS`.
         input_shape: `(height, width, channels)`, by default that of the training. The
             channels must be the same, and so must be the kind of the stem.
         num_classes: The number of logits. Another than in the training puts a new head
             on the pretrained body.
         weights: A safetensors file, or a folder that `zoo-train` or `zoo-publish`
             wrote, in place of published weights; a published one may be a URL.
-        **settings: Arguments of the posterior, such as `num_samples`, the forward
-            passes of a model that draws.
+        **settings: Arguments of the posterior, as in its name, such as `num_samples`,
+            the forward passes of a model that draws.
 
     Returns:
         A functional model from images in `[0, 255]` to logits. It is called by its full

@@ -1,4 +1,4 @@
-"""The names of models: `resnet50_smooth_mcdo.imagenet@temperature`.
+"""The names of models: `resnet50_smooth_mcdo.imagenet@laplace:structure=diagonal`.
 
 Strings only, so that commands look at names before they import what makes models of
 them; see `zoo.registry`.
@@ -24,12 +24,15 @@ class ModelSpec:
         methods: Keys of `zoo.models.methods.METHODS`, in the order of the name.
         tag: Names the weights, or None.
         posterior: A key of `zoo.posterior.POSTERIORS`, or None for the model itself.
+        settings: Arguments of the posterior by name, as text, in the order of the name;
+            `Posterior.parse_settings` has their values.
     """
 
     architecture: str
     methods: tuple[str, ...] = ()
     tag: str | None = None
     posterior: str | None = None
+    settings: tuple[tuple[str, str], ...] = ()
 
     @property
     def stem(self) -> str:
@@ -39,11 +42,14 @@ class ModelSpec:
     @property
     def of_model(self) -> "ModelSpec":
         """The specification of the model alone."""
-        return dataclasses.replace(self, posterior=None)
+        return dataclasses.replace(self, posterior=None, settings=())
 
     def __str__(self):
         name = f"{self.stem}.{self.tag}" if self.tag else self.stem
-        return f"{name}@{self.posterior}" if self.posterior else name
+        if not self.posterior:
+            return name
+        settings = (f":{key}={value}" for key, value in self.settings)
+        return f"{name}@{self.posterior}{''.join(settings)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +76,8 @@ def read(name: str | ModelSpec, words: Words) -> ModelSpec:
     """
     if isinstance(name, ModelSpec):
         return name
-    of_model, at, posterior = str(name).partition("@")
+    of_model, at, behind = str(name).partition("@")
+    posterior, settings = read_posterior(behind)
     stem, dot, tag = of_model.partition(".")
     if not isinstance(name, str) or (dot and not tag) or (at and not posterior):
         raise ValueError(
@@ -78,7 +85,7 @@ def read(name: str | ModelSpec, words: Words) -> ModelSpec:
             "a dot and a posterior behind an @ if there are any. "
             f"Received: name={name}"
         )
-    if "+" in name and "/" not in name:  # Not a path.
+    if "+" in of_model + posterior and "/" not in name:  # Not a path.
         raise ValueError(
             "A model name is that of one model. Several joined by + are an ensemble "
             "for zoo-evaluate and zoo-export; in Python, give the loaded models to "
@@ -107,7 +114,41 @@ def read(name: str | ModelSpec, words: Words) -> ModelSpec:
             "'.', and begin with a letter, a digit or '_', such as 'fashion_mnist' or "
             f"'a1_in1k'. Received: name={name}"
         )
-    return ModelSpec(architecture, methods, tag or None, posterior or None)
+    return ModelSpec(architecture, methods, tag or None, posterior or None, settings)
+
+
+def read_posterior(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Reads what is behind the @ of a name.
+
+    Args:
+        text: A posterior, and its settings behind a colon each.
+
+    Returns:
+        The key of the posterior, and names and values of settings.
+
+    Raises:
+        ValueError: If something else is behind a colon, or a setting is there twice.
+
+    Example:
+
+    >>> read_posterior("laplace:subset=all:structure=diagonal")
+    ('laplace', (('subset', 'all'), ('structure', 'diagonal')))
+    """
+    posterior, *parts = text.split(":")
+    pairs = tuple(part.partition("=")[::2] for part in parts)
+    names = [name for name, _ in pairs]
+    if not all(name and value for name, value in pairs):
+        raise ValueError(
+            "Behind a posterior stand its settings, such as "
+            "'@laplace:subset=all:structure=diagonal', each a name and a value. "
+            f"Received: @{text}"
+        )
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(
+            f"The setting '{min(twice)}' of a posterior has two values; give one. "
+            f"Received: @{text}"
+        )
+    return posterior, pairs
 
 
 def split_posterior(name: str, posteriors: Collection[str]) -> tuple[str, str | None]:
@@ -117,8 +158,11 @@ def split_posterior(name: str, posteriors: Collection[str]) -> tuple[str, str | 
         name: What names a model, an ensemble, a file or a URL.
         posteriors: The posteriors that there are.
     """
-    of_model, _, posterior = name.rpartition("@")
-    return (of_model, posterior) if posterior in posteriors else (name, None)
+    of_model, _, behind = name.rpartition("@")
+    if behind.partition(":")[0] not in posteriors:
+        return name, None
+    read_posterior(behind)  # For its errors.
+    return of_model, behind
 
 
 def _first_words(stem: str, architectures: Collection[str]) -> str:

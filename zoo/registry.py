@@ -35,17 +35,18 @@ def parse(name: str | ModelSpec) -> ModelSpec:
     """Parses a model name; a specification is returned as it is.
 
     Args:
-        name: `architecture[_method...][.tag][@posterior]`, for example
-            `"resnet50_smooth_mcdo.imagenet@temperature"`. A tag has letters, digits,
-            `_`, `-` and `.`, and begins with one of the first three kinds.
+        name: `architecture[_method...][.tag][@posterior[:setting=value...]]`, for
+            example `"resnet50_smooth_mcdo.imagenet@temperature"` or
+            `"resnet20@laplace:subset=all"`. A tag has letters, digits, `_`, `-` and
+            `.`, and begins with one of the first three kinds.
 
     Returns:
         Its specification.
 
     Raises:
         ValueError: If the architecture, a method or the posterior is unknown, a method
-            is named twice, the tag has other characters, or several models are joined
-            by `+`.
+            is named twice, the tag has other characters, what is behind the posterior
+            is no setting, or several models are joined by `+`.
 
     Example:
 
@@ -62,7 +63,12 @@ def split_posterior(name: str) -> tuple[str, str | None]:
         name: Several models are joined by `+`; a posterior is that of them together.
 
     Returns:
-        What is before the @, and a key of `zoo.posterior.POSTERIORS` or None.
+        What is before the @; and what is behind it, a key of
+        `zoo.posterior.POSTERIORS` and its settings, as
+        `zoo.model_name.read_posterior` takes it, or None.
+
+    Raises:
+        ValueError: If what is behind the key is no setting.
 
     Example:
 

@@ -942,8 +942,8 @@ MUTATIONS = [
     (
         "an ensemble is published as a model of a strange name",
         "training/publishing/publish_training.py",
-        'if "+" in name or (',
-        "if (",
+        'if "+" in of_models or (several',
+        "if (several",
         "tests/training/cli/test_publish.py",
         "test_an_ensemble_is_published_by_its_members",
     ),

@@ -4,6 +4,7 @@ import keras
 import pytest
 
 import zoo
+from zoo import registry
 from zoo.registry import ARCHITECTURES, IMAGENET
 
 
@@ -46,6 +47,35 @@ def test_every_architecture_parses_to_itself(name):
 def test_words_that_are_unknown_are_named_with_the_nearest(name, message):
     with pytest.raises(ValueError, match=message):
         zoo.parse(name)
+
+
+def test_a_posterior_of_a_name_has_settings():
+    name = "resnet20_mcdo.a@laplace:subset=all:prior_precision=2e-1"
+    spec = zoo.parse(name)
+    assert (spec.posterior, str(spec)) == ("laplace", name)
+    assert spec.settings == (("subset", "all"), ("prior_precision", "2e-1"))
+    assert str(spec.of_model) == "resnet20_mcdo.a"
+    text = "laplace:subnetwork=stem_conv+head"
+    assert registry.split_posterior(f"a+b@{text}") == ("a+b", text)
+    assert registry.split_posterior("me@home:1") == ("me@home:1", None)
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("resnet20@laplace:all", "a name and a value. Received: @laplace:all"),
+        ("resnet20@laplace:", "a name and a value. Received: @laplace:"),
+        ("resnet20@laplace:subset=", "a name and a value"),
+        ("resnet20@laplace:a=1:a=2", "setting 'a' of a posterior has two values"),
+        ("resnet20@lapace:a=1", "Unknown posterior 'lapace'.*Did you mean 'laplace'"),
+    ],
+)
+def test_settings_of_a_name_are_a_name_and_a_value_each(name, message):
+    with pytest.raises(ValueError, match=message):
+        zoo.parse(name)
+    if "laplace" in name:
+        with pytest.raises(ValueError, match=message):
+            registry.split_posterior(name)
 
 
 @pytest.mark.parametrize("tag", ["my tag", "x/y", "x/y+z", "a#2", "-a", "..", "a\n"])

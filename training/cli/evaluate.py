@@ -20,7 +20,7 @@ flags.DEFINE_list(
     "model",
     None,
     "Models to evaluate: names, .keras files or SavedModels, e.g. resnet20,my.keras; "
-    "a+b is an ensemble.",
+    "a+b is an ensemble, and a@laplace:subset=all a posterior with a setting.",
     required=True,
 )
 flags.DEFINE_list(

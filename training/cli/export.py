@@ -13,7 +13,7 @@ _MODEL = flags.DEFINE_string(
     "model",
     None,
     "Model to export: a name, a .keras file or a+b, any of them with @posterior, e.g. "
-    "resnet20@temperature.",
+    "resnet20@laplace:predictive=bridge.",
     required=True,
 )
 _WEIGHTS = flags.DEFINE_string(

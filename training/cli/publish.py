@@ -6,6 +6,7 @@ Examples:
         --results=evaluation/rows.jsonl --output=published/resnet20_smooth_mcdo
     zoo-publish --model=resnet20 --weights=runs/resnet20 --output=hf://owner/resnet20
     zoo-publish --model=resnet20@temperature --weights=runs/resnet20 --output=scaled
+    zoo-publish --model=resnet20@mixture --weights=runs/a+runs/b --output=mixture
     zoo-publish --package=published/resnet20,published/resnet20_smooth_mcdo
 """
 
@@ -16,8 +17,8 @@ from training.cli import common, names
 flags.DEFINE_string(
     "model",
     None,
-    "Name of the model, e.g. resnet20@temperature, of which the posterior is published "
-    "too; without a tag it gets one from the data set and seed.",
+    "Name of the model, e.g. resnet20@laplace:subset=all, of which the posterior is "
+    "published too; without a tag it gets one from the data set and seed.",
 )
 flags.DEFINE_integer(
     "num_samples",
@@ -26,7 +27,10 @@ flags.DEFINE_integer(
     lower_bound=1,
 )
 flags.DEFINE_string(
-    "weights", None, "Folder of zoo-train, or its weights file, e.g. runs/mine."
+    "weights",
+    None,
+    "Folder of zoo-train, or its weights file, e.g. runs/mine; of a posterior of "
+    "several networks runs/a+runs/b.",
 )
 flags.DEFINE_list(
     "results",

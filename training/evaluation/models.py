@@ -9,8 +9,10 @@ import keras
 import zoo
 from training.evaluation import external_models, seen
 from zoo import finding, loading
+from zoo.model_name import read_posterior
 from zoo.posterior import POSTERIORS, DeepEnsemble, Posterior
 from zoo.posterior.base import layer_name
+from zoo.presets import posterior_file
 from zoo.registry import split_posterior
 
 
@@ -27,7 +29,7 @@ def load(
     Args:
         names: Names of the zoo, `.keras` files or folders of SavedModels. Several ones
             joined by `+` are an ensemble of one pass each. A posterior of them all may
-            follow: `a@temperature`, `a+b@temperature`.
+            follow, with settings: `a@laplace:subset=all`, `a+b@temperature`.
         weights: A file or folder, or nothing, for each name, if any. Several ones
             joined by `+` are an ensemble of a name.
         num_samples: Forward passes of posteriors and of models that are not of the
@@ -131,7 +133,10 @@ def trained_on(names: str, weights: str | None = None) -> str:
 
 def _load(name, weights, num_samples, load_external):
     """Returns the name of a model, an ensemble or a posterior of either, and that."""
-    of_models, kind = split_posterior(name)
+    of_models, posterior = split_posterior(name)
+    kind, given = read_posterior(posterior) if posterior else (None, ())
+    settings = {"num_samples": num_samples}
+    settings |= POSTERIORS[kind].parse_settings(given) if kind else {}
     pairs, loaded = _pairs(of_models, weights), []
     for of_model, path in pairs:
         if external_models.is_external(of_model):
@@ -139,21 +144,20 @@ def _load(name, weights, num_samples, load_external):
             continue
         found = finding.find(of_model, path)
         loading.warn_unlike(found)
-        is_published = kind in found.preset.posteriors
+        published = found.preset.posteriors.get(kind)
+        is_published = published and posterior_file.agrees(published, kind, given)
         has_snapshots = kind is not None and POSTERIORS[kind].takes_snapshots
         if len(pairs) == 1 and (is_published or has_snapshots):
-            spec = dataclasses.replace(found.spec, posterior=kind)
+            spec = dataclasses.replace(found.spec, posterior=kind, settings=given)
             found = dataclasses.replace(found, spec=spec)
-            settings = {} if is_published else {"num_samples": num_samples}
-            return str(spec), loading.load_found(found, **settings)
+            more = {} if is_published else settings
+            return str(spec), loading.load_found(found, **more)
         loaded.append(loading.load_found(found))
     own, model = ensemble(loaded) if len(loaded) > 1 else (loaded[0].name, loaded[0])
     if kind is None:
         return own, model
-    name = f"{own}@{kind}"
-    return name, POSTERIORS[kind].from_models(
-        loaded, num_samples=num_samples, name=layer_name(name)
-    )
+    name = f"{own}@{posterior}"
+    return name, POSTERIORS[kind].from_models(loaded, **settings, name=layer_name(name))
 
 
 def _pairs(name, weights) -> list[tuple[str, str | None]]:

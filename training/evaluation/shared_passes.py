@@ -1,6 +1,7 @@
 """What an evaluation passes images through, and what it scales of that."""
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -100,7 +101,7 @@ def unscaled(name: str) -> str:
     """Returns the name of the model of a scaler; that of the second ends in `#2`."""
     for key, kind in POSTERIORS.items():
         if issubclass(kind, Scaler):
-            name = name.replace(f"@{key}", "")
+            name = re.sub(rf"@{key}(:[^@#]*)?(?=[@#]|$)", "", name)
     return name
 
 

@@ -13,6 +13,7 @@ from zoo import presets
 from zoo.posterior import POSTERIORS
 from zoo.presets import index, snapshots, training_images
 from zoo.publishing import publish, training_record
+from zoo.registry import split_posterior
 
 
 def publish_training(
@@ -32,9 +33,11 @@ def publish_training(
     Args:
         name: Name of the model; its tag is by default that of the data set, and of the
             seed if that is not zero. A posterior in it, as in `resnet20@temperature`,
-            adapts to the validation set of the training and is published with the
-            weights.
-        weights: The folder of the training, or the weights file in it.
+            or `resnet20@laplace:subset=all`, adapts to the images of the training that
+            it is for, and is published with the weights.
+        weights: The folder of the training, or the weights file in it. For a posterior
+            of several networks, such as `mixture`, those of several trainings of the
+            model joined by `+`; the first is the one of the name.
         output: Folder to write, a path or a URL; one that was published before is
             replaced.
         results: Files of rows. Those of this training are under its name, and those of
@@ -54,28 +57,40 @@ def publish_training(
         FileNotFoundError: If there is no record of the training.
         FileExistsError: If there is something else in the folder.
     """
-    if "+" in name or ("+" in os.fspath(weights) and not os.path.exists(weights)):
+    of_models, posterior = split_posterior(name)
+    several = "+" in os.fspath(weights) and not os.path.exists(weights)
+    if "+" in of_models or (several and posterior is None):
         raise ValueError(
             "An ensemble has no training of its own: publish each member, and give the "
-            "published names joined by `+` to `zoo-evaluate` or `zoo-export`. "
+            "published names joined by `+` to `zoo-evaluate` or `zoo-export`. Or "
+            "publish a posterior that learns of all of them, by "
+            "--model=resnet20@mixture --weights=runs/a+runs/b. "
             f"Received: model={name}, weights={os.fspath(weights)}"
         )
-    record = training_record.read(weights)
-    spec = zoo.parse(name)
-    kind, spec = spec.posterior, _tagged(spec.of_model, record)
-    model = zoo.load(spec, weights=weights)
+    paths = os.fspath(weights).split("+") if several else [weights]
+    records = [training_record.read(path) for path in paths]
+    record, asked = records[0], zoo.parse(name)
+    _check_alike(records, paths)
+    spec = _tagged(asked.of_model, record)
+    models = [zoo.load(spec, weights=path) for path in paths]
+    model = models[0]
     rows = [row for path in results for row in report.read_rows(path)]
     found = None
     if dtype == half_precision.DTYPE:
         test = _test_images(record, dataset, data_dir, model.input_shape[1:3])
-        found = half_precision.round_weights(model, test)
+        found, *_ = [half_precision.round_weights(one, test) for one in models]
     export = None
     if saved_model:
         # TensorFlow's; the rest runs on other backends too.
         from training.export import export_saved_model as export
-    adapted = {}
-    if kind:
-        adapted[kind] = _adapted(kind, model, num_samples, record, weights, data_dir)
+    adapted, members = {}, []
+    if kind := asked.posterior:
+        settings = {"num_samples": num_samples}
+        settings |= POSTERIORS[kind].parse_settings(asked.settings)
+        own, entry = _adapted(kind, models, settings, record, weights, data_dir)
+        adapted[kind] = own, entry
+        # Of snapshots what was learned is all.
+        members = [] if own.takes_snapshots else models[1:]
     return publish.publish(
         model,
         output,
@@ -84,18 +99,34 @@ def publish_training(
         export=export,
         rounding=found,
         metrics=metrics.CARD,
-        seen=training_images.beside(weights),
+        seen=training_images.beside(paths[0]),
         posteriors=adapted,
+        members=members,
         **licenses,
     )
 
 
-def _adapted(kind, model, num_samples, record, weights, data_dir):
-    """Returns an adapted posterior of a model, and what is written of it."""
-    own = POSTERIORS[kind].from_models([model], num_samples)
-    if own.takes_snapshots:
+def _check_alike(records, paths):
+    """Checks that trainings are of one model and the same classes."""
+    first, *others = [
+        (record["model"], record["dataset"], tuple(record["classes"]))
+        for record in records
+    ]
+    for path, other in zip(paths[1:], others, strict=True):
+        if other != first:
+            raise ValueError(
+                "The networks of a posterior must be of one model, data set and list "
+                f"of classes: the first is '{first[0]}' for '{first[1]}'. Received: "
+                f"weights={path}, of '{other[0]}' for '{other[1]}'"
+            )
+
+
+def _adapted(kind, models, settings, record, weights, data_dir):
+    """Returns an adapted posterior of models, and what is written of it."""
+    model, own = models[0], POSTERIORS[kind].from_models(models, **settings)
+    if own.takes_snapshots and len(models) == 1:
         own.collect(snapshots.models(model, weights))
-    if not own.adapted_weights:  # Of an ensemble they are those of its members.
+    if not own.values():
         raise ValueError(
             f"The posterior '{kind}' learns nothing that could be published with the "
             f"weights. Received: model={model.name}@{kind}"
@@ -104,8 +135,8 @@ def _adapted(kind, model, num_samples, record, weights, data_dir):
     dataset = of_data.get("path") or record["dataset"]
     where = data_dir or of_data.get("data_dir")
     found = adaptation.adapt(own, model.name, weights, dataset, data_dir=where)
-    has_several = own.draws or own.num_samples > 1
-    settings = {"num_samples": num_samples} if has_several else {}
+    if not (own.draws or own.num_samples > 1):
+        del settings["num_samples"]
     return own, {
         "settings": settings,
         "dataset": found.name,

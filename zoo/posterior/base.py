@@ -3,8 +3,11 @@
 import contextlib
 import contextvars
 import inspect
+import json
 import numbers
 import re
+import types
+import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
@@ -13,7 +16,7 @@ from keras import ops
 
 import layers
 from layers import keras_internals, tracing
-from zoo import arrays
+from zoo import arrays, spelling
 
 
 class Posterior(layers.RandomLayer):
@@ -107,6 +110,45 @@ class Posterior(layers.RandomLayer):
                 f"A {cls.__name__} is made of one model. Received: {len(models)} models"
             )
         return cls(models[0], num_samples=num_samples, **settings)
+
+    @classmethod
+    def known_settings(cls) -> dict[str, inspect.Parameter]:
+        """Returns the arguments of the constructor that a name may set."""
+        found = inspect.signature(cls.__init__).parameters.values()
+        return {
+            parameter.name: parameter
+            for parameter in list(found)[2:]  # Behind `self` and the model.
+            if parameter.kind is not parameter.VAR_KEYWORD and parameter.name != "seed"
+        }
+
+    @classmethod
+    def parse_settings(cls, pairs: Iterable[tuple[str, str]]) -> dict[str, object]:
+        """Returns the arguments of settings that are text, as in a name.
+
+        Args:
+            pairs: Names and values: numbers and other JSON, or words. A list may be of
+                words joined by `+`.
+
+        Raises:
+            ValueError: If there is no such setting. The constructor says what values
+                there may be.
+
+        Example:
+
+        >>> from zoo.posterior import Laplace
+        >>> Laplace.parse_settings([("subnetwork", "stem_conv+head")])
+        {'subnetwork': ['stem_conv', 'head']}
+        """
+        known, found = cls.known_settings(), {}
+        for name, text in pairs:
+            if name not in known:
+                names = ", ".join(known) or "none"
+                raise ValueError(
+                    f"The posterior `{cls.__name__}` has no setting '{name}'."
+                    f"{spelling.hint(name, known)} Known: {names}."
+                )
+            found[name] = _value(text, known[name].annotation)
+        return found
 
     def adapt(
         self,
@@ -292,6 +334,20 @@ class Posterior(layers.RandomLayer):
 
     def compute_output_spec(self, images, seed=None, offset=0):
         return keras.KerasTensor(self.compute_output_shape(images.shape), "float32")
+
+
+def _value(text, annotation):
+    """Returns the value of a setting."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        kinds = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+        takes_list = any(typing.get_origin(kind) is Sequence for kind in kinds)
+        return text.split("+") if takes_list else text
+
+
+def _is_union(annotation):
+    return typing.get_origin(annotation) in (types.UnionType, typing.Union)
 
 
 SPLITS = "train", "validation"

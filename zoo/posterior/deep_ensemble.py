@@ -1,6 +1,6 @@
 """An ensemble of models that were trained apart."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 from keras import ops
@@ -96,6 +96,23 @@ class DeepEnsemble(Posterior):
         for member in [m for m in self.members if m.adapts_to]:
             given = dataset, labels, batch_size, seed, validation
             self._adapt_inside(member, *given)
+
+    def values(self) -> dict[str, keras.Variable]:
+        """Returns those of the members, with the number of each before their names."""
+        return {
+            f"{number}/{name}": value
+            for number, member in enumerate(self.members)
+            for name, value in member.values().items()
+        }
+
+    def assign(self, values: Mapping[str, object]):
+        of_members = [
+            {name: values[f"{number}/{name}"] for name in member.values()}
+            for number, member in enumerate(self.members)
+        ]
+        for member, own in zip(self.members, of_members, strict=True):
+            if own:
+                member.assign(own)
 
     @property
     def is_adapted(self) -> bool:

@@ -65,6 +65,10 @@ class Mixture(DeepEnsemble):
             )
 
     @classmethod
+    def known_settings(cls):
+        return Laplace.known_settings()
+
+    @classmethod
     def from_models(cls, models: Sequence, num_samples: int = 10, **settings):
         return cls(models, num_samples=num_samples, **settings)
 

@@ -1,13 +1,14 @@
 """What posteriors have learned, in a safetensors file beside the weights.
 
-It is keyed by the names of `Posterior.adapted_weights`, and says of which weights it
-is: with others it means nothing.
+It is keyed by the names of `Posterior.values`, and says of which weights it is: with
+others it means nothing. Where a posterior is of several networks, the weights of the
+others lie beside it.
 """
 
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import keras
 from keras import ops
@@ -20,9 +21,15 @@ from zoo.registry import ModelSpec
 from zoo.storage import download, files, urls
 
 
-def file_name(name: str) -> str:
-    """Returns how the file of a posterior is called in a published folder."""
-    return f"{name}.safetensors"
+def file_name(name: str, member: int | None = None) -> str:
+    """Returns how the file of a posterior is called in a published folder.
+
+    Args:
+        name: A key of `zoo.posterior.POSTERIORS`.
+        member: Number of a further network, for its weights; the first has 2.
+    """
+    end = "" if member is None else f"_member{member}"
+    return f"{name}{end}.safetensors"
 
 
 def save(
@@ -31,6 +38,8 @@ def save(
     name: str,
     sha256: str,
     metadata: Mapping[str, object],
+    members: Iterable[keras.Model] = (),
+    dtype: str | None = None,
 ) -> dict[str, object]:
     """Writes what a posterior has learned into a folder, or nothing.
 
@@ -41,6 +50,8 @@ def save(
         sha256: SHA-256 of the weights file.
         metadata: The `settings` of its constructor, the `dataset` and the number of
             `images`.
+        members: The further networks, of the same architecture.
+        dtype: Type of their weights; see `zoo.presets.weight_file.save_weights`.
 
     Returns:
         The entry of `zoo.presets.Preset.posteriors`.
@@ -56,9 +67,19 @@ def save(
     arrays = {k: ops.convert_to_numpy(v) for k, v in posterior.values().items()}
     in_file = {"posterior": name, "weights": sha256, **metadata}
     weight_file.save_arrays(arrays, path, in_file, f"the posterior '{name}'")
-    own = {"sha256": files.sha256(path), "size": path.stat().st_size}
+    own, beside = _facts(path), []
+    for number, member in enumerate(members, 2):
+        path_of_member = path.with_name(file_name(name, number))
+        weight_file.save_weights(member, path_of_member, dtype=dtype)
+        beside.append({"file": path_of_member.name, **_facts(path_of_member)})
+    if beside:
+        own["members"] = beside
     single = {key: float(value) for key, value in arrays.items() if not value.ndim}
     return {"file": path.name, **own, **metadata, "values": single}
+
+
+def _facts(path):
+    return {"sha256": files.sha256(path), "size": path.stat().st_size}
 
 
 def restore(
@@ -86,23 +107,61 @@ def restore(
         ValueError: If it was adapted with other settings, or other weights.
     """
     kind, name = POSTERIORS[spec.posterior], layer_name(str(spec))
+    own = kind.parse_settings(spec.settings)
+    if twice := {k: v for k, v in own.items() if settings.get(k, v) != v}:
+        raise ValueError(
+            f"The name '{spec}' says {_listed(twice)}, and the arguments something "
+            "else. Received: "
+            f"{_listed({key: settings[key] for key in twice})}"
+        )
+    settings = {**own, **settings}
     if published is None:
         posterior = kind.from_models([model], name=name, **settings)
         if kind.takes_snapshots:
             posterior.collect(snapshots.models(model, path))
         return posterior
     adapted = published["settings"]
-    if odd := {k: v for k, v in settings.items() if adapted.get(k, v) != v}:
+    if odd := {k: v for k, v in settings.items() if not _has(kind, adapted, k, v)}:
         raise ValueError(
             f"The published '{spec}' was adapted with {_listed(adapted)}; leave that "
             f"out, or make your own of '{spec.of_model}' and adapt it. Received: "
             f"{_listed(odd)}"
         )
     options = {**adapted, **settings}
-    posterior = kind.from_models([model], name=name, **options)
+    paths = locate_members(preset, spec.posterior, where)
+    models = [model, *(_with_weights(model, path) for path in paths)]
+    posterior = kind.from_models(models, name=name, **options)
     path = locate(preset, spec.posterior, where)
     load(posterior, path, preset.sha256)
     return posterior
+
+
+def agrees(entry: Mapping, name: str, pairs: Iterable[tuple[str, str]]) -> bool:
+    """Returns whether a published posterior has some settings.
+
+    Args:
+        entry: The entry of `zoo.presets.Preset.posteriors`.
+        name: Its key.
+        pairs: Names and values of settings, as in a name; none agree with any.
+    """
+    kind, adapted = POSTERIORS[name], entry["settings"]
+    settings = kind.parse_settings(pairs)
+    return all(_has(kind, adapted, key, value) for key, value in settings.items())
+
+
+def _with_weights(model, path):
+    """Returns a copy of a model with the weights of a file."""
+    config = keras.saving.serialize_keras_object(model)
+    copied = keras.saving.deserialize_keras_object(config)
+    weight_file.load_weights(copied, path)
+    return copied
+
+
+def _has(kind, adapted, key, value):
+    """Returns whether one of these settings has this value, maybe by default."""
+    known = kind.known_settings()
+    default = known[key].default if key in known else value
+    return adapted.get(key, default) == value
 
 
 def _listed(settings):
@@ -150,14 +209,25 @@ def locate(
         where: The published folder; by default one of
             `zoo.presets.index.folders()`. `zoo.storage.download.locate` has the errors.
     """
-    path = download.locate(as_preset(preset, name), index.folders(where))
-    files.check(path, preset.posteriors[name]["sha256"])
+    return _locate(preset, name, preset.posteriors[name], where)
+
+
+def locate_members(
+    preset: Preset, name: str, where: str | os.PathLike | None = None
+) -> list[pathlib.Path]:
+    """Returns the paths of the weights of the further networks; see `locate`."""
+    entries = preset.posteriors[name].get("members", ())
+    return [_locate(preset, name, entry, where) for entry in entries]
+
+
+def _locate(preset, name, entry, where):
+    path = download.locate(_as_preset(preset, name, entry), index.folders(where))
+    files.check(path, entry["sha256"])
     return path
 
 
-def as_preset(preset: Preset, name: str) -> Preset:
-    """Returns the file of a posterior as if it were weights, to find or to copy it."""
-    entry = preset.posteriors[name]
+def _as_preset(preset, name, entry) -> Preset:
+    """Returns a file of a posterior as if it were weights, to find it."""
     url = preset.url and urls.join(preset.url.rpartition("/")[0], entry["file"])
     return dataclasses.replace(
         preset,

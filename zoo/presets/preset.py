@@ -51,8 +51,9 @@ class Preset:
         versions: Versions of the packages that trained it.
         posteriors: By the key of `zoo.posterior.POSTERIORS`, what `adapt` has learned:
             the `file` beside the weights with its `sha256` and `size`, the `settings`
-            of the constructor, the `dataset` and the number of `images`, and the
-            `values` that are single numbers.
+            of the constructor, the `dataset` and the number of `images`, the `values`
+            that are single numbers, and of one of several networks the `members`
+            behind the first: `file`, `sha256` and `size` of the weights of each.
         results: Rows with `dataset`, `num_samples`, `metric`, `value`,
             `num_examples` and `seed`.
         others: Such rows of other trainings of the same model, whose names they have

@@ -105,6 +105,10 @@ None were measured.
 {% set learned = dict(entry["values"] | rounded, **entry.settings) %}
 * `@{{ name }}` was fitted to {{ "{:,}".format(entry.images) }} images of
   `{{ entry.dataset }}`{% if learned %}: {{ learned | listed }}{% endif %}.
+{% if entry.get("members") %}
+* It is of {{ entry.members | length + 1 }} networks: the others are in
+  `{{ entry.members | map(attribute="file") | join("`, `") }}`.
+{% endif %}
 {% endfor %}
 {% for name, settings in p.layers.items() %}
 * Layers `{{ name }}`: {{ settings | listed }}.

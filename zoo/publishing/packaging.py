@@ -53,9 +53,18 @@ def package(
     copies = {file: finding.locate(preset, folder)} if place is not None else {}
     for key, entry in preset.posteriors.items() if place is not None else ():
         loading.load(f"{preset.name}@{key}", weights=folder)
-        own = posterior_file.file_name(f"{preset.name}@{key}")
+        named = f"{preset.name}@{key}"
+        own = posterior_file.file_name(named)
         copies[own] = posterior_file.locate(preset, key, folder)
-        changed = {**packaged.posteriors, key: {**entry, "file": own}}
+        changed, members = {**entry, "file": own}, []
+        paths = posterior_file.locate_members(preset, key, folder)
+        for number, path in enumerate(paths, 2):
+            of_member = posterior_file.file_name(named, number)
+            copies[of_member] = path
+            members.append({**entry["members"][number - 2], "file": of_member})
+        if members:
+            changed["members"] = members
+        changed = {**packaged.posteriors, key: changed}
         packaged = dataclasses.replace(packaged, posteriors=changed)
     for name, path in copies.items():
         with files.replacing(place / name) as temporary:

@@ -3,7 +3,7 @@
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -34,6 +34,7 @@ def publish(
     metrics: results.CardMetrics = results.ALL_METRICS,
     seen: np.ndarray | None = None,
     posteriors: Mapping[str, tuple[Posterior, Mapping]] | None = None,
+    members: Sequence[keras.Model] = (),
 ) -> presets.Preset:
     """Writes weights, preset, model card and checksums into a folder, or nothing.
 
@@ -55,6 +56,7 @@ def publish(
         seen: The training images; see `zoo.presets.training_images.write`.
         posteriors: By the key of `zoo.posterior.POSTERIORS`, adapted posteriors of the
             model, with what `zoo.presets.posterior_file.save` writes of them.
+        members: The networks of these behind the first, which is the model.
 
     Returns:
         The preset.
@@ -70,7 +72,8 @@ def publish(
     _check_record(model, record)
     rows = list(rows)
     fields = training_record.describe(record, license, data_license)
-    fields |= results.choose(rows, model.name, metrics, posteriors or ())
+    entries = {key: entry for key, (_, entry) in (posteriors or {}).items()}
+    fields |= results.choose(rows, model.name, metrics, entries)
     fields["rounding"] = dict(rounding or {})
     options = {
         "rows": rows,
@@ -80,6 +83,7 @@ def publish(
         "export": export,
         "seen": seen,
         "posteriors": posteriors or {},
+        "members": members,
     }
     if not urls.is_url(folder):
         folder = pathlib.Path(folder)
@@ -93,7 +97,7 @@ def publish(
 
 
 def _fill(
-    folder, name, rows, model, seed, fields, export, seen, posteriors
+    folder, name, rows, model, seed, fields, export, seen, posteriors, members
 ) -> presets.Preset:
     """Makes the folder, which the card calls `name`."""
     folder.mkdir()
@@ -112,7 +116,7 @@ def _fill(
     size, sha256 = path.stat().st_size, files.sha256(path)
     fields |= {"file": path.name, "size": size, "sha256": sha256}
     fields["posteriors"] = {
-        key: posterior_file.save(posterior, folder, key, sha256, of)
+        key: posterior_file.save(posterior, folder, key, sha256, of, members, dtype)
         for key, (posterior, of) in posteriors.items()
     }
     preset = presets.Preset(**{**metadata, **fields})

@@ -4,10 +4,13 @@ import dataclasses
 import json
 import math
 import statistics
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from zoo import dataset_name
-from zoo.registry import join_seed, parse, split_seed
+from zoo.model_name import read_posterior
+from zoo.presets import posterior_file
+from zoo.registry import join_seed, parse, split_posterior, split_seed
 
 FIELDS = ("dataset", "num_samples", "metric", "value", "num_examples", "seed")
 # Which images of a set were taken, if not all or the first, and how many left out.
@@ -229,7 +232,7 @@ def choose(
     rows: Iterable[Mapping],
     name: str,
     metrics: CardMetrics = ALL_METRICS,
-    posteriors: Iterable[str] = (),
+    posteriors: Mapping[str, Mapping] = types.MappingProxyType({}),
 ) -> dict[str, tuple[dict, ...]]:
     """Returns the results for a preset: of this training, and of others.
 
@@ -237,7 +240,9 @@ def choose(
         rows: Rows of evaluations.
         name: Name of the weights. Rows of the name without a tag are theirs, too.
         metrics: Those of a card.
-        posteriors: What is published with the weights.
+        posteriors: What is published with the weights, as
+            `zoo.presets.Preset.posteriors` has it. Rows of a name with settings are
+            theirs if they have these.
 
     Returns:
         The fields `results`, `others` and `of_posteriors` of the preset.
@@ -254,8 +259,8 @@ def choose(
             own.append(row)
         elif _is_other(model, name):
             others.append(row)
-        elif model in adapted:
-            adapted[model].append(row)
+        elif key := _published(model, name, posteriors):
+            adapted[f"{name}@{key}"].append(row)
     if rows and not own:
         found = sorted({row["model"] for row in rows})
         raise ValueError(
@@ -270,6 +275,15 @@ def choose(
         "others": _named(by_model, metrics),
         "of_posteriors": _named(adapted, metrics),
     }
+
+
+def _published(model, name, posteriors) -> str | None:
+    """Returns the key of the published posterior that a name means."""
+    of_model, behind = split_posterior(model)
+    key, pairs = read_posterior(behind or "")
+    if of_model != name or key not in posteriors:
+        return None
+    return key if posterior_file.agrees(posteriors[key], key, pairs) else None
 
 
 def _named(by_model, metrics) -> tuple[dict, ...]:

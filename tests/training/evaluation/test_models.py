@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,43 @@ def test_a_name_is_parsed_once_and_its_weights_are_found_once(end):
     assert name == f"{PLAIN}{end}"
     assert calls.texts(found, "parse") == [PLAIN]
     assert calls.texts(found, "find") == [PLAIN]
+
+
+def test_settings_of_posteriors_are_part_of_their_names():
+    texts = "laplace", "laplace:subset=all:structure=diagonal", "laplace:num_samples=3"
+    found = models.load([f"{PLAIN}@{text}" for text in texts], num_samples=7)
+    assert list(found) == [f"{PLAIN}@{text}" for text in texts]
+    assert [model.subset for model in found.values()] == [
+        "last_layer",
+        "all",
+        "last_layer",
+    ]
+    assert [model.structure for model in found.values()][1] == "diagonal"
+    assert [model.num_draws for model in found.values()] == [7, 7, 3]
+    name = f"{PLAIN}+{SMOOTH}@mixture:predictive=bridge"
+    (mixture,) = models.load([name]).values()
+    assert [member.predictive for member in mixture.members] == ["bridge"] * 2
+    with pytest.raises(ValueError, match="no setting 'subst'.*Known: .*subset"):
+        models.load([f"{PLAIN}+{SMOOTH}@mixture:subst=all"])
+
+
+def test_a_published_posterior_of_other_settings_is_made_anew(monkeypatch):
+    entry = {"settings": {"subset": "all"}, "file": "x"}
+    preset = dataclasses.replace(
+        finding.find(PLAIN).preset, posteriors={"laplace": entry}
+    )
+    found = finding.Found(zoo.parse(PLAIN), preset, finding.locate(preset))
+    plain, loaded = zoo.load(PLAIN), []
+
+    def load_found(found, **settings):
+        loaded.append(found.spec.posterior)
+        return plain
+
+    monkeypatch.setattr(finding, "find", lambda name, weights=None: found)
+    monkeypatch.setattr(models.loading, "load_found", load_found)
+    for text in ("laplace", "laplace:subset=all", "laplace:subset=last_layer"):
+        models.load([f"{PLAIN}@{text}"])
+    assert loaded == ["laplace", "laplace", None]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import zoo
 from tests.helpers.publications import NAME, RECORD, make_rows
 from zoo.posterior import Laplace, Temperature
 from zoo.presets import index, posterior_file
-from zoo.publishing import model_card, packaging, publish
+from zoo.publishing import model_card, packaging, publish, results
 
 SCALED = f"{NAME}@temperature"
 FACTS = {"settings": {"num_samples": 3}, "dataset": "toys_validation", "images": 9}
@@ -47,6 +47,28 @@ def test_a_published_posterior_loads_with_what_it_has_learned(published):
     with pytest.raises(ValueError, match="adapted with num_samples=3.*num_samples=9"):
         zoo.load(SCALED, weights=published[0], num_samples=9)
     assert not isinstance(zoo.load(NAME, weights=published[0]), Temperature)
+
+
+def test_a_name_says_settings_as_arguments_do(published):
+    name = "resnet20.fashion_mnist@laplace:predictive=bridge"
+    made = zoo.load(f"{name}:subset=all")
+    assert (made.subset, made.predictive, made.is_adapted) == ("all", "bridge", False)
+    with pytest.raises(ValueError, match="says predictive=bridge.*predictive=probit"):
+        zoo.load(name, predictive="probit")
+    with pytest.raises(ValueError, match="adapted with num_samples=3.*temperature=3"):
+        zoo.load(f"{SCALED}:temperature=3", weights=published[0])
+
+
+def test_rows_of_a_name_with_settings_are_those_of_the_posterior_that_has_them():
+    entries = {"laplace": {"settings": {"subset": "all", "num_samples": 5}}}
+    names = ["", ":subset=all", ":subset=last_layer", ":subset=all:num_samples=5"]
+    rows = make_rows()
+    for value, settings in enumerate(names, 1):
+        fields = {"dataset": f"d{value}"}
+        rows += make_rows(f"{NAME}@laplace{settings}", value, **fields)
+    found = results.choose(rows, NAME, posteriors=entries)["of_posteriors"]
+    assert {row["dataset"] for row in found} == {"d1", "d2", "d4"}
+    assert {row["model"] for row in found} == {f"{NAME}@laplace"}
 
 
 def test_the_card_has_the_results_of_a_posterior_and_what_it_was_fitted_to(published):
