@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from absl import logging
@@ -25,7 +25,7 @@ from absl import logging
 from training.cluster import Cluster
 from training.differences import differences
 from training.versions import versions
-from zoo.storage import files
+from zoo.storage import files, remote
 
 _ARRIVAL = 600.0  # Seconds in which all workers must have started.
 _PERIOD = 1.0  # Seconds between two looks at the others.
@@ -362,19 +362,24 @@ def agree(settings: Mapping):
 
 
 @contextlib.contextmanager
-def folder(workdir: str | pathlib.Path) -> Iterator[pathlib.Path]:
+def folder(
+    workdir: str | pathlib.Path, names: Sequence[str] = ()
+) -> Iterator[pathlib.Path]:
     """Gives the folder that a process writes to.
 
     Args:
-        workdir: The folder of the training.
+        workdir: The folder of the training, a path or a URL.
+        names: Files that a training goes on from, which are read from behind a URL.
 
     Yields:
-        The same for the chief. Others get a temporary folder, so that `workdir` may be
-        one that only the chief has, or one that all share.
+        The same for the chief, or a copy as `zoo.storage.remote.local` gives it. Others
+        get a temporary folder, so that `workdir` may be one that only the chief has, or
+        one that all share.
     """
     path = pathlib.Path(workdir)
     if is_chief() or path in _scratch:
-        yield path
+        with remote.local(workdir, names) as path:
+            yield path
         return
     with tempfile.TemporaryDirectory(prefix="worker") as name:
         path = pathlib.Path(name)

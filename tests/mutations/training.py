@@ -350,8 +350,8 @@ MUTATIONS = [
     (
         "two trainings write to one folder",
         "training/run.py",
-        "workers.folder(workdir) as folder, files.claimed(folder):",
-        "workers.folder(workdir) as folder:",
+        "        files.claimed(folder),\n",
+        "",
         "tests/training/cli/test_train.py",
         "test_another_training_is_refused_and_touches_nothing",
     ),
@@ -1269,5 +1269,13 @@ MUTATIONS = [
         "first = recipe.epochs - recipe.snapshots",
         "tests/training/test_trainer.py",
         "test_the_weights_after_the_last_epochs_are_kept",
+    ),
+    (
+        "a store counts predictions that are not there yet",
+        "training/evaluation/predictions.py",
+        '    remote.remove(folder / "meta.json")\n',
+        "",
+        "tests/training/test_remote.py",
+        "test_predictions_go_on_from_behind_a_url",
     ),
 ]

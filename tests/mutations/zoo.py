@@ -864,4 +864,12 @@ MUTATIONS = [
         "tests/zoo/posterior/test_swag.py",
         "test_batch_statistics_are_those_of_a_pass_of_each_sample",
     ),
+    (
+        "two processes write to one folder behind a URL",
+        "zoo/storage/remote.py",
+        "        if not self._has_it():",
+        "        if False:",
+        "tests/zoo/storage/test_remote.py",
+        "test_the_last_process_has_the_folder",
+    ),
 ]
