@@ -36,6 +36,8 @@ _CHUNK = 2**24  # Integers of 4 bytes that are sent at once.
 # What TensorFlow can send of initial values.
 _SENT = ("bool", "float16", "float32", "float64", "int32", "int64")
 
+_GROUP = 2**30  # TensorFlow counts its own groups from 1.
+
 _ACTIVE = contextvars.ContextVar("workers", default=None)
 _scratch: set[pathlib.Path] = set()
 
@@ -48,7 +50,8 @@ class Workers:
 
     Raises:
         ConnectionError: If this worker cannot listen at its address.
-        ValueError: If TensorFlow has computed something already.
+        ValueError: If TensorFlow has computed something already, or workers have
+            different numbers of GPUs.
     """
 
     def __init__(self, cluster: Cluster):
@@ -57,6 +60,7 @@ class Workers:
         try:
             with self._watch.until_all_have_come():
                 self.strategy = _strategy(cluster)
+            _check_equal(cluster, self.strategy)
         except BaseException as error:
             self._watch.stop()
             raise self._explained(error) or error from None
@@ -165,7 +169,7 @@ def _strategy_class():
         def reduce(self, reduce_op, value, axis):
             if isinstance(value, (tuple, list, dict)):
                 return tf.nest.map_structure(self._first, value)
-            if axis == 0 and value.shape.rank == 0:
+            if axis == 0 and self._first(value).shape.rank == 0:
                 axis = None
             return super().reduce(reduce_op, value, axis)
 
@@ -196,6 +200,35 @@ def _strategy(cluster):
             f"Cannot listen at {cluster.addresses[cluster.index]}, the address of "
             f"worker {cluster.index}: is there another process? {error.message}"
         ) from error
+
+
+def _check_equal(cluster, strategy):
+    """Checks that all workers have equally many devices, as the strategy takes it."""
+    import tensorflow as tf
+
+    index, count = cluster.index, len(cluster.addresses)
+    if count == 1:
+        return
+    own = strategy.num_replicas_in_sync // count
+    # A group of one device of each worker; those of the strategy would be of different
+    # sizes.
+    with tf.device(f"/job:worker/task:{index}/device:CPU:0"):
+        found = tf.raw_ops.CollectiveReduceV2(
+            input=tf.one_hot(index, count, own, dtype="int32"),
+            group_size=count,
+            group_key=_GROUP,
+            instance_key=_GROUP,
+            ordering_token=[],
+            merge_op="Add",
+            final_op="Id",
+            communication_hint="ring",
+        ).numpy()
+    if len({*found}) > 1:
+        there = (f"{n} on {cluster.name(i)}" for i, n in enumerate(found))
+        raise ValueError(
+            "All workers need the same number of GPUs; CUDA_VISIBLE_DEVICES chooses "
+            f"which ones a process sees. Received: {', '.join(there)}"
+        )
 
 
 class _Watch(threading.Thread):

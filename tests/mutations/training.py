@@ -1278,4 +1278,12 @@ MUTATIONS = [
         "tests/training/test_remote.py",
         "test_predictions_go_on_from_behind_a_url",
     ),
+    (
+        "workers of different numbers of GPUs begin to train",
+        "training/workers.py",
+        "    if len({*found}) > 1:\n        there =",
+        "    if False:\n        there =",
+        "tests/training/test_multi_worker.py",
+        "test_workers_with_unequal_devices_are_refused",
+    ),
 ]
