@@ -1209,7 +1209,7 @@ MUTATIONS = [
     (
         "Keras gets the mean of scalars over an axis that they have not",
         "training/workers.py",
-        "if axis == 0 and value.shape.rank == 0:",
+        "if axis == 0 and self._first(value).shape.rank == 0:",
         "if False:",
         "tests/training/test_multi_worker.py",
         "test_losses_and_weights_are_those_of_one_process",
