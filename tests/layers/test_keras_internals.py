@@ -130,7 +130,7 @@ def test_weights_without_values_are_never_given_any():
     assert layer.kernel._value is None
 
 
-def test_weights_are_made_with_their_values_and_named_as_ever():
+def test_weights_are_made_with_their_values_under_short_names():
     def build():
         keras.utils.set_random_seed(1)
         images = keras.Input((3,))
