@@ -122,7 +122,6 @@ def set_initial_values(variables: Iterable[keras.Variable]):
 
 
 def _initialize(variable):
-    with contextlib.ExitStack() as stack:  # TensorFlow names it as it would have been.
-        for scope in variable.path.split("/")[:-1]:
-            stack.enter_context(keras.name_scope(scope))
-        variable._deferred_initialize()
+    # Not in the scopes of its layer: TensorFlow makes a program for each name, shape
+    # and type of a variable, a millisecond each, and `kernel` is one name for all.
+    variable._deferred_initialize()

@@ -11,7 +11,7 @@ import safetensors.numpy
 
 from training import workers
 from training.differences import differences
-from zoo.storage import files
+from zoo.storage import files, remote
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +93,8 @@ def check(path: pathlib.Path, settings: dict, defaults: dict):
     old = json.loads(metadata["settings"])
     if odd := differences({**old, "recipe": {**defaults, **old["recipe"]}}, settings):
         raise ValueError(
-            f"The checkpoint '{path}' is of another training: {odd}. Use another "
-            "workdir, or the same settings and data."
+            f"The checkpoint '{remote.shown(path)}' is of another training: {odd}. Use "
+            "another workdir, or the same settings and data."
         )
 
 
@@ -106,7 +106,8 @@ def _read(path, names=None):
             return file.metadata(), {name: file.get_tensor(name) for name in names}
     except (safetensors.SafetensorError, OSError) as error:
         raise ValueError(
-            f"Cannot read the checkpoint '{path}': {error}. Delete it to start anew."
+            f"Cannot read the checkpoint '{remote.shown(path)}': {error}. Delete it to "
+            "start anew."
         ) from error
 
 
@@ -128,8 +129,8 @@ def restore(model: keras.Model, path: pathlib.Path) -> Position:
     if variables.keys() != arrays.keys():
         odd = sorted(variables.keys() ^ arrays.keys())[0]
         raise ValueError(
-            f"The checkpoint '{path}' does not fit the model: '{odd}' is in only one "
-            "of the two."
+            f"The checkpoint '{remote.shown(path)}' does not fit the model: '{odd}' is "
+            "in only one of the two."
         )
     for name, variable in variables.items():
         variable.assign(np.reshape(arrays[name], variable.shape))

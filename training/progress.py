@@ -10,7 +10,7 @@ from collections.abc import Callable
 import keras
 from absl import logging
 
-from zoo.storage import files
+from zoo.storage import files, remote
 
 
 class Progress:
@@ -231,8 +231,11 @@ class TensorBoard(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         import tensorflow as tf
 
+        before = set(self.folder.iterdir()) if self.folder.exists() else set()
         writer = tf.summary.create_file_writer(str(self.folder))
         with writer.as_default(step=epoch + 1):
             for name, value in logs.items():
                 tf.summary.scalar(name, value)
         writer.close()
+        for path in set(self.folder.iterdir()) - before:
+            remote.send(path)

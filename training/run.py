@@ -24,7 +24,13 @@ from zoo.presets import training_images
 from zoo.presets.model_config import model_metadata
 from zoo.presets.weight_file import save_weights
 from zoo.publishing import training_record
-from zoo.storage import files
+from zoo.storage import files, urls
+
+# What a training that goes on reads of its folder, or looks whether it is there.
+_RESUMED = (
+    *(trainer.CHECKPOINT_FILE, trainer.ROWS_FILE),
+    *(training_record.FILE, training_images.FILE),
+)
 
 
 def load_recipe(name: str) -> Recipe:
@@ -164,10 +170,14 @@ def _data_record(name, data_dir, train, test):
     """Returns where data are, and what, so that nothing goes by their name."""
     return {
         "path": loading.absolute(name),
-        "data_dir": data_dir and str(pathlib.Path(data_dir).absolute()),
+        "data_dir": data_dir and _absolute(data_dir),
         "training": fingerprint.of_data(train),
         "test": fingerprint.of_data(test),
     }
+
+
+def _absolute(path):
+    return path if urls.is_url(path) else str(pathlib.Path(path).absolute())
 
 
 def run_training(
@@ -194,7 +204,8 @@ def run_training(
         recipe: Name of the recipe.
         workdir: Folder for `model.safetensors`, `recipe.json`, the
             `training_images.npy` of `zoo.presets.training_images` and what
-            `training.trainer.train` writes; of several workers, the chief's.
+            `training.trainer.train` writes; of several workers, the chief's. A path, or
+            a URL that TensorFlow writes to.
         data_dir: Where the data lie; see `training.data.load`.
         dataset: Data set in place of the recipe's.
         weights: What to start from, as `training.initial_weights.find` takes it; by
@@ -237,7 +248,11 @@ def run_training(
     if mixed_precision:
         keras.config.set_dtype_policy(_half_precision())
     keras.utils.set_random_seed(seed)
-    with devices, workers.folder(workdir) as folder, files.claimed(folder):
+    with (
+        devices,
+        workers.folder(workdir, _RESUMED) as folder,
+        files.claimed(folder),
+    ):
         if workers.active() is not None:
             workers.agree(
                 {

@@ -33,6 +33,7 @@ from training.recipes.base import Recipe
 from zoo import outputs
 from zoo.classifier import Classifier, classes_of
 from zoo.presets import snapshots, weight_file
+from zoo.storage import remote
 
 CHECKPOINT_FILE, ROWS_FILE = "checkpoint.safetensors", "metrics.jsonl"
 
@@ -81,7 +82,7 @@ class _Keeper(keras.callbacks.Callback):
         if not math.isfinite(logs["loss"]):
             raise FloatingPointError(
                 f"The loss is {logs['loss']} in epoch {self.epoch + 1}. The last good "
-                f"checkpoint is '{self.path}'. Try a lower learning rate."
+                f"checkpoint is '{remote.shown(self.path)}'. Try a lower learning rate."
             )
         step = self.first_step + batch + 1
         if self.timer.is_due() and step < self.steps:
@@ -179,8 +180,8 @@ def train(
         data: The training set.
         workdir: Folder for `checkpoint.safetensors`, `metrics.jsonl` with one row for
             each epoch, TensorBoard's event files, and the `snapshots` that the recipe
-            asks for. It is made if it is not there. Of
-            several workers, only the chief reads it and writes to it.
+            asks for; a path, or a URL that TensorFlow writes to. It is made if it is
+            not there. Of several workers, only the chief reads it and writes to it.
             `loss` is what is minimized, with label smoothing and KL divergences; the
             mean `nll` of the labels and the `accuracy` are beside it.
         validation: A set on which the three are measured after each epoch, with one
@@ -225,7 +226,7 @@ def train(
         "initial_weights": initial_weights,
     }
     workers.agree(settings)
-    with workers.folder(workdir) as folder:
+    with workers.folder(workdir, (CHECKPOINT_FILE, ROWS_FILE)) as folder:
         folder.mkdir(parents=True, exist_ok=True)
         workers.send(folder / CHECKPOINT_FILE)
         workers.send(folder / ROWS_FILE)
@@ -369,7 +370,7 @@ def _resume(trained, network, workdir, settings, data, recipe):
         # The variables of the metrics exist only after a first batch.
         _build_metrics(trained, data, recipe.batch_size)
         position = checkpoint.restore(trained, path)
-        logging.info("Going on from '%s', %s.", path, position)
+        logging.info("Going on from '%s', %s.", remote.shown(path), position)
     first = recipe.epochs - recipe.snapshots + 1
     keeper = _Keeper(workdir, position, settings, network, first)
     if position.step:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from absl import logging
@@ -25,7 +25,7 @@ from absl import logging
 from training.cluster import Cluster
 from training.differences import differences
 from training.versions import versions
-from zoo.storage import files
+from zoo.storage import files, remote
 
 _ARRIVAL = 600.0  # Seconds in which all workers must have started.
 _PERIOD = 1.0  # Seconds between two looks at the others.
@@ -35,6 +35,8 @@ _GRACE = 5.0  # Seconds in which TensorFlow notices that by itself.
 _CHUNK = 2**24  # Integers of 4 bytes that are sent at once.
 # What TensorFlow can send of initial values.
 _SENT = ("bool", "float16", "float32", "float64", "int32", "int64")
+
+_GROUP = 2**30  # TensorFlow counts its own groups from 1.
 
 _ACTIVE = contextvars.ContextVar("workers", default=None)
 _scratch: set[pathlib.Path] = set()
@@ -48,7 +50,8 @@ class Workers:
 
     Raises:
         ConnectionError: If this worker cannot listen at its address.
-        ValueError: If TensorFlow has computed something already.
+        ValueError: If TensorFlow has computed something already, or workers have
+            different numbers of GPUs.
     """
 
     def __init__(self, cluster: Cluster):
@@ -57,6 +60,7 @@ class Workers:
         try:
             with self._watch.until_all_have_come():
                 self.strategy = _strategy(cluster)
+            _check_equal(cluster, self.strategy)
         except BaseException as error:
             self._watch.stop()
             raise self._explained(error) or error from None
@@ -165,7 +169,7 @@ def _strategy_class():
         def reduce(self, reduce_op, value, axis):
             if isinstance(value, (tuple, list, dict)):
                 return tf.nest.map_structure(self._first, value)
-            if axis == 0 and value.shape.rank == 0:
+            if axis == 0 and self._first(value).shape.rank == 0:
                 axis = None
             return super().reduce(reduce_op, value, axis)
 
@@ -196,6 +200,35 @@ def _strategy(cluster):
             f"Cannot listen at {cluster.addresses[cluster.index]}, the address of "
             f"worker {cluster.index}: is there another process? {error.message}"
         ) from error
+
+
+def _check_equal(cluster, strategy):
+    """Checks that all workers have equally many devices, as the strategy takes it."""
+    import tensorflow as tf
+
+    index, count = cluster.index, len(cluster.addresses)
+    if count == 1:
+        return
+    own = strategy.num_replicas_in_sync // count
+    # A group of one device of each worker; those of the strategy would be of different
+    # sizes.
+    with tf.device(f"/job:worker/task:{index}/device:CPU:0"):
+        found = tf.raw_ops.CollectiveReduceV2(
+            input=tf.one_hot(index, count, own, dtype="int32"),
+            group_size=count,
+            group_key=_GROUP,
+            instance_key=_GROUP,
+            ordering_token=[],
+            merge_op="Add",
+            final_op="Id",
+            communication_hint="ring",
+        ).numpy()
+    if len({*found}) > 1:
+        there = (f"{n} on {cluster.name(i)}" for i, n in enumerate(found))
+        raise ValueError(
+            "All workers need the same number of GPUs; CUDA_VISIBLE_DEVICES chooses "
+            f"which ones a process sees. Received: {', '.join(there)}"
+        )
 
 
 class _Watch(threading.Thread):
@@ -362,19 +395,24 @@ def agree(settings: Mapping):
 
 
 @contextlib.contextmanager
-def folder(workdir: str | pathlib.Path) -> Iterator[pathlib.Path]:
+def folder(
+    workdir: str | pathlib.Path, names: Sequence[str] = ()
+) -> Iterator[pathlib.Path]:
     """Gives the folder that a process writes to.
 
     Args:
-        workdir: The folder of the training.
+        workdir: The folder of the training, a path or a URL.
+        names: Files that a training goes on from, which are read from behind a URL.
 
     Yields:
-        The same for the chief. Others get a temporary folder, so that `workdir` may be
-        one that only the chief has, or one that all share.
+        The same for the chief, or a copy as `zoo.storage.remote.local` gives it. Others
+        get a temporary folder, so that `workdir` may be one that only the chief has, or
+        one that all share.
     """
     path = pathlib.Path(workdir)
     if is_chief() or path in _scratch:
-        yield path
+        with remote.local(workdir, names) as path:
+            yield path
         return
     with tempfile.TemporaryDirectory(prefix="worker") as name:
         path = pathlib.Path(name)

@@ -218,6 +218,7 @@ REASONS = {
         *(
             "zoo.publishing.training_record",
             "zoo.storage.urls",
+            "zoo.storage.remote",
             "zoo.publishing.results",
             "zoo.presets.weight_file",
         ),

@@ -75,6 +75,7 @@ def main(
     seed=0,
     inverted=False,
     checkpoint_seconds=60.0,
+    devices=None,
 ):
     """Trains, and writes what came of it.
 
@@ -89,10 +90,13 @@ def main(
         seed: Seed of the training.
         inverted: Whether the images are others.
         checkpoint_seconds: Time between checkpoints.
+        devices: How many of the processor this worker has in place of GPUs.
     """
     from training import distribution as distributions
 
-    devices = distributions.scope(distribution)  # Before TensorFlow computes anything.
+    if devices is not None:
+        pretend(devices)
+    scope = distributions.scope(distribution)  # Before TensorFlow computes anything.
     import keras
 
     from tests.helpers import data_sets, mirrored, trainings
@@ -102,7 +106,7 @@ def main(
     data, validation = map(data_sets.stripes, (count, validation_count))
     if inverted:
         data = dataclasses.replace(data, images=255 - data.images)
-    with devices:
+    with scope:
         index = workers.active().cluster.index if workers.active() else 0
         model = mirrored.network(rate)
         rows = trainer.train(
@@ -125,6 +129,22 @@ def main(
             "mask": mask(),
         }
     pathlib.Path(folder, f"{index}.json").write_text(json.dumps(result))
+
+
+def pretend(count):
+    """Lets several workers take logical devices of the processor for GPUs."""
+    import tensorflow as tf
+    from tensorflow.python.distribute.collective_all_reduce_strategy import (
+        CollectiveAllReduceExtended,
+    )
+
+    def local(self, resolver, worker):
+        return tuple(f"{worker}/device:CPU:{i}" for i in range(count)), "CPU"
+
+    (processor,) = tf.config.list_physical_devices("CPU")
+    devices = [tf.config.LogicalDeviceConfiguration()] * count
+    tf.config.set_logical_device_configuration(processor, devices)
+    CollectiveAllReduceExtended._initialize_local_devices = local
 
 
 def mask():

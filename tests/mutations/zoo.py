@@ -785,12 +785,13 @@ MUTATIONS = [
         "test_the_prose_of_a_card_is_wrapped_and_nothing_else",
     ),
     (
-        "weights that come from a file have other names in TensorFlow",
+        "TensorFlow makes a program for each weight that comes from a file",
         "layers/keras_internals.py",
-        'variable.path.split("/")[:-1]',
-        "()",
+        "    variable._deferred_initialize()",
+        "    with keras.name_scope(variable.path):\n"
+        "        variable._deferred_initialize()",
         "tests/layers/test_keras_internals.py",
-        "test_weights_are_made_with_their_values_and_named_as_ever",
+        "test_weights_are_made_with_their_values_under_short_names",
     ),
     (
         "the rank of a conformal threshold forgets the new image",
@@ -863,5 +864,13 @@ MUTATIONS = [
         "row = statistics[0]",
         "tests/zoo/posterior/test_swag.py",
         "test_batch_statistics_are_those_of_a_pass_of_each_sample",
+    ),
+    (
+        "two processes write to one folder behind a URL",
+        "zoo/storage/remote.py",
+        "        if not self._has_it():",
+        "        if False:",
+        "tests/zoo/storage/test_remote.py",
+        "test_the_last_process_has_the_folder",
     ),
 ]

@@ -109,6 +109,26 @@ def test_a_worker_of_another_training_is_refused(tmp_path, change, message):
         assert "Traceback" not in errors
 
 
+def test_several_devices_of_each_worker_train_as_one(one_process, tmp_path):
+    found = trained(2, tmp_path / "several", epochs=2, devices=2)
+    for name, value in one_process["rows"][-1].items():
+        np.testing.assert_allclose(found[0]["rows"][-1][name], value, 1e-6, 1e-7, name)
+    for path, value in one_process["weights"].items():
+        for own in found:
+            np.testing.assert_allclose(own["weights"][path], value, 1e-6, 1e-6, path)
+
+
+def test_workers_with_unequal_devices_are_refused(tmp_path):
+    changes = {0: {"devices": 2}, 1: {"devices": 1}}
+    for process in multi_worker.start_trainings(2, tmp_path, changes):
+        _, errors = process.communicate()
+        assert process.returncode == 1
+        (line,) = [line for line in errors.splitlines() if line.startswith("Error")]
+        assert "the same number of GPUs" in line
+        assert "Received: 2 on the chief, worker 0 (127.0.0.1:" in line
+        assert ", 1 on worker 1 (" in line
+
+
 def test_the_command_refuses_another_seed_in_one_line(tmp_path):
     data = stripes(320, 28)
     for split in ("train", "t10k"):

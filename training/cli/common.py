@@ -125,6 +125,14 @@ def are_positive(numbers: Sequence[str]) -> bool:
     return bool(numbers) and all(n.isdecimal() and int(n) for n in numbers)
 
 
+LOCAL = "must be a local path; mount the bucket, or copy what is written there"
+
+
+def is_local(path: str | None) -> bool:
+    """Returns whether a path is not a URL, for outputs that cannot be behind one."""
+    return path is None or "://" not in path
+
+
 def _run(main, argv):
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # `app.run` has raised it.

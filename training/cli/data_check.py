@@ -36,6 +36,7 @@ _DISTANCE = flags.DEFINE_integer(
 _OUTPUT = flags.DEFINE_string(
     "output", "runs/data_check", "Folder to write the findings to, e.g. runs/found."
 )
+flags.register_validator("output", common.is_local, common.LOCAL)
 
 
 def main():

@@ -15,6 +15,7 @@ from training.cli import common, quiet
 _OUTPUT = flags.DEFINE_string(
     "output", "demo", "Folder to write pictures, tables and exports to, e.g. runs/demo."
 )
+flags.register_validator("output", common.is_local, common.LOCAL)
 _LIMIT = flags.DEFINE_integer(
     "limit", 1000, "Number of test images to use, e.g. 200.", lower_bound=16
 )

@@ -99,7 +99,8 @@ flags.DEFINE_string("data_dir", None, "Folder that holds the data sets, e.g. dat
 flags.DEFINE_string(
     "output",
     None,
-    "Folder to write predictions, rows, tables and the report to, e.g. runs/mine.",
+    "Folder to write predictions, rows, tables and the report to, e.g. runs/mine or "
+    "gs://bucket/mine.",
     required=True,
 )
 flags.DEFINE_enum(
@@ -153,7 +154,7 @@ def main():
     given = flags.FLAGS
     others = [] if _is_part(given.calibrate) else [given.calibrate]
     datasets = [*given.dataset, *given.ood, given.adapt, *others]
-    names.check(given.model, datasets, given.data_dir)
+    names.check(given.model, datasets, given.data_dir, output=given.output)
     if given.cluster:
         workers.check_cluster(given.cluster)
     from training.evaluation import command

@@ -57,6 +57,7 @@ _DATA_DIR = flags.DEFINE_string(
 _OUTPUT = flags.DEFINE_string(
     "output", None, "File or folder to write, e.g. model.tflite.", required=True
 )
+flags.register_validator("output", common.is_local, common.LOCAL)
 _OPTIONS = (
     flags.DEFINE_integer(
         "num_samples",

@@ -14,6 +14,7 @@ def check(
     datasets: Iterable[str] = (),
     data_dir: str | None = None,
     recipe: str | None = None,
+    output: str | None = None,
 ):
     """Checks the names that a command was given, then imports the zoo.
 
@@ -26,14 +27,19 @@ def check(
             takes them.
         data_dir: Folder that holds the data sets.
         recipe: Name of a recipe.
+        output: Folder for results, a path or a URL.
 
     Raises:
-        ValueError: If a name is unknown.
+        ValueError: If a name is unknown, or nothing can be written to such a URL.
         FileNotFoundError: If a data set is a folder that is not there.
     """
     with _without_keras():
         if recipe is not None:
             recipes.check(recipe)
+        if output is not None:
+            from zoo.storage import urls
+
+            urls.check_writable(output)
         _check_models(models)
         if datasets := list(filter(None, datasets)):
             from training.data import expand, loading

@@ -26,7 +26,8 @@ _RECIPE = flags.DEFINE_string(
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "Folder that the training writes to and resumes from, e.g. runs/mine.",
+    "Folder that the training writes to and resumes from, e.g. runs/mine or "
+    "gs://bucket/mine.",
     required=True,
 )
 _DATA_DIR = flags.DEFINE_string(
@@ -87,6 +88,7 @@ def main():
         [_DATASET.value],
         _DATA_DIR.value,
         recipe=_RECIPE.value,
+        output=_WORKDIR.value,
     )
     logging.set_verbosity(logging.INFO)
     if _DISTRIBUTION.value != "multi_worker":

@@ -21,6 +21,7 @@ from training.data.readers import cifar_files, folders, tfds
 from training.data.readers.fashion_mnist import load_fashion_mnist
 from training.data.resize import to_image_shape
 from zoo import spelling
+from zoo.storage import urls
 
 SPLITS = ("train", "validation", "test")
 IMAGE_SIZE = (224, 224)
@@ -261,6 +262,7 @@ DERIVED = {
 # Beside those with a reader of their own, for a name that is misspelled.
 _COMMON = ("cifar10", "cifar100", "svhn_cropped", "kmnist", "imagenet2012")
 KNOWN = (*NAMED, *_COMMON)
+_READ = ("gs://", "s3://")  # Where TensorFlow Datasets can lie.
 
 
 def check_names(datasets: Sequence[str], data_dir: str | None = None):
@@ -273,10 +275,21 @@ def check_names(datasets: Sequence[str], data_dir: str | None = None):
         data_dir: Where the data lie; see `load`.
 
     Raises:
-        ValueError: If one looks like a known name but is not.
+        ValueError: If one looks like a known name but is not, or is a URL; or if
+            TensorFlow Datasets do not read from that of `data_dir`.
         FileNotFoundError: If one is a folder that is not there.
     """
+    if data_dir and urls.is_url(data_dir) and not data_dir.startswith(_READ):
+        raise ValueError(
+            "Data are read from a local path, or by TensorFlow Datasets from "
+            f"{', '.join(_READ)}. Received: data_dir={data_dir}"
+        )
     for name in datasets:
+        if urls.is_url(name):
+            raise ValueError(
+                "Folders of images are read from local paths; mount the bucket, or "
+                f"copy it. Received: dataset={name}"
+            )
         base = base_of(name)
         known = base in KNOWN or pathlib.Path(base).is_dir()
         if known or tfds.may_be(base, data_dir):

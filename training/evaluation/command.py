@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
@@ -27,6 +28,7 @@ from training.report.terminal import Outcome
 from zoo import conformal, dataset_name, finding
 from zoo.posterior import POSTERIORS, Posterior, Scaler
 from zoo.posterior.base import joined_splits
+from zoo.storage import remote, urls
 
 # What an evaluation writes into its folder.
 _FILES = ("predictions", "rows.jsonl", "table.md", "ensemble_size.png", "report.html")
@@ -64,7 +66,8 @@ class Settings:
         batch_size: Images per step.
         seed: Seed of the samples.
         data_dir: Folder of the files, as `training.data.load` takes it.
-        output: Folder for the results: a new one, or one of an earlier call.
+        output: Folder for the results, a path or a URL that TensorFlow writes to: a new
+            one, or one of an earlier call.
         outputs: What models from outside the zoo return; see
             `training.evaluation.external_models`.
         input_range: Range of pixel values that these models take.
@@ -138,12 +141,14 @@ def run(settings: Settings) -> Outcome:
         parallel.of_command(settings.jobs, settings.cluster) as workers,
         image_data.derived_by(workers.each),
     ):
-        return _run(settings, workers)
+        check_folder(settings.output)
+        with remote.local(settings.output) as folder:
+            outcome = _run(settings, workers, folder)
+            written = [remote.shown(path) for path in outcome.files]
+            return dataclasses.replace(outcome, files=written)
 
 
-def _run(settings, workers):
-    folder = pathlib.Path(settings.output)
-    check_folder(folder)
+def _run(settings, workers, folder):
     models, names, ood, adapt, missing, ranked = _choose(settings)
 
     image_size, selection = _image_size(models), _selection(settings)
@@ -391,18 +396,24 @@ def _check(settings, models, rows):
     return card_check.check(rows, known, settings.tolerance)
 
 
-def check_folder(folder: pathlib.Path):
+def check_folder(folder: str | os.PathLike):
     """Checks that a folder is new, empty or that of an evaluation.
+
+    Args:
+        folder: A path or a URL.
 
     Raises:
         ValueError: If it holds something else.
     """
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise ValueError(f"'{folder}' is a file; give a folder for the results.")
-    found = sorted(path.name for path in folder.iterdir())
-    if found and not set(found) & set(_FILES):
+    if urls.is_url(folder):
+        urls.check_writable(folder)
+        found = urls.listed(folder)
+    else:
+        folder = pathlib.Path(folder)
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"'{folder}' is a file; give a folder for the results.")
+        found = sorted(x.name for x in folder.iterdir()) if folder.exists() else []
+    if set(found) - {remote.OWNER} and not set(found) & set(_FILES):
         raise ValueError(
             f"The folder '{folder}' is not that of an evaluation: it holds "
             f"{', '.join(found[:3])}. Give a new one."

@@ -14,7 +14,9 @@ The folder of a model and a data set holds
     density.npy, ...         float32 (sizes, count): scores that the posterior gives
 
 `done` is written when its images are on the disk. A process that was killed, whenever,
-goes on from there and ends with the same bits.
+goes on from there and ends with the same bits. Where the folder stands for one behind a
+URL, its files are read when they are needed, and sent when they are whole and every few
+minutes before that, `meta.json` last.
 """
 
 import dataclasses
@@ -32,12 +34,13 @@ from training.data import fingerprint
 from training.differences import differences
 from training.evaluation import array_files
 from training.evaluation.sampling import SCORES, Passes
-from zoo.storage import files
+from zoo.storage import files, remote
 
 _EDITION = 1  # Counts the changes of what is written.
 # What must be the same for stored predictions to be those that are asked for.
 _SAME = ("model", "dataset", "classes", "count", "seed", "batch_size", "fingerprint")
 _PERIOD = 2.0  # Seconds between two chunks, at least.
+_SENDING_PERIOD = 300.0  # Seconds until what is not whole is sent again, at least.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -294,6 +297,7 @@ def _narrow(folder, old, sizes):
 def _create(folder, meta, begun):
     """Makes files with the values of the first examples in place of what was there."""
     (folder / "meta.json").unlink(missing_ok=True)
+    remote.remove(folder / "meta.json")
     for name, (shape, dtype) in _layout(meta).items():
         array_files.create(folder / f"{name}.npy", shape, dtype)
     with array_files.opened(folder, _layout(meta)) as targets:
@@ -303,6 +307,7 @@ def _create(folder, meta, begun):
 
 
 def _read(folder):
+    remote.fetch(folder)
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         for name, (shape, dtype) in _layout(meta).items():
@@ -316,13 +321,16 @@ def _read(folder):
 
 def _go_on(batches, folder, meta, advance, period):
     begin, last, before = time.monotonic(), time.monotonic(), meta["seconds"]
-    done = meta["done"]
+    done, sent = meta["done"], time.monotonic()
 
-    def keep(now):
+    def keep(now, send):
         for target in targets.values():
             target.sync()
         meta.update(done=done, seconds=round(before + now - begin, 3))
-        _write_meta(folder, meta)
+        if send:
+            for name in targets:
+                remote.send(folder / f"{name}.npy")
+        _write_meta(folder, meta, send)
 
     with array_files.opened(folder, _layout(meta)) as targets:
         try:
@@ -332,15 +340,16 @@ def _go_on(batches, folder, meta, advance, period):
                     targets[name].write(value, first)
                 done, now = first + count, time.monotonic()
                 if now - last >= period or done == meta["count"]:
-                    keep(now)
-                    last = now
+                    send = done == meta["count"] or now - sent >= _SENDING_PERIOD
+                    keep(now, send)
+                    last, sent = now, time.monotonic() if send else sent
                 advance(count, True)
         except BaseException:
             if done > meta["done"]:  # What came before the error is kept.
-                keep(time.monotonic())
+                keep(time.monotonic(), send=True)
             raise
 
 
-def _write_meta(folder, meta):
-    with files.replacing(folder / "meta.json") as temporary:
+def _write_meta(folder, meta, send=False):
+    with files.replacing(folder / "meta.json", send) as temporary:
         temporary.write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")

@@ -129,13 +129,13 @@ class Outcome:
 
     Attributes:
         rows: Rows of all models and data sets.
-        files: Paths of the files that were written.
+        files: Paths or URLs of the files that were written.
         missing: Data sets that a suite left out.
         deviations: Deviations from the model cards, one line each.
     """
 
     rows: list[dict]
-    files: Sequence[pathlib.Path]
+    files: Sequence[pathlib.Path | str]
     missing: Sequence[str] = ()
     deviations: Sequence[str] = ()
 

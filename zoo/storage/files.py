@@ -8,6 +8,8 @@ import shutil
 import uuid
 from collections.abc import Iterator
 
+from zoo.storage import remote
+
 
 def sha256(path: str | os.PathLike) -> str:
     """Returns the SHA-256 of a file as 64 hexadecimal digits."""
@@ -43,7 +45,7 @@ def check(path: str | os.PathLike, expected: str, size: int | None = None):
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+def replacing(path: str | os.PathLike, send: bool = True) -> Iterator[pathlib.Path]:
     """Gives a temporary path that becomes `path` when the block ends.
 
     The temporary path is in the same folder, so that the last step is one rename; the
@@ -52,6 +54,8 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
     Args:
         path: Path of a file or a folder. A folder takes the place of an older one.
+        send: Whether a file in a copy of `zoo.storage.remote` goes to its place behind
+            a URL, too.
 
     Yields:
         A path where nothing is; the block makes a file or a folder there.
@@ -67,6 +71,8 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
             _flush(temporary)
             _open_to_all(temporary)
             os.replace(temporary, path)
+            if send:
+                remote.send(path)
     finally:
         _remove(temporary)
 

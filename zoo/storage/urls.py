@@ -5,13 +5,16 @@ import http
 import os
 import pathlib
 import re
+import tempfile
 import urllib.request
+import uuid
 from collections.abc import Iterator
 
 from zoo.storage import hugging_face
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://")
 _WEB = ("http", "https")
+_OBJECTS = ("gs", "s3", "az")  # Object stores: what is written appears whole.
 _TIMEOUT = 30.0  # Seconds without a byte.
 
 
@@ -81,6 +84,90 @@ def check(folder: str, mark: str):
         )
 
 
+def check_writable(folder: str | os.PathLike):
+    """Checks that a URL is of a scheme that files can be written to one by one.
+
+    Args:
+        folder: A URL; paths are not looked at.
+
+    Raises:
+        ValueError: If it is that of a web server or of the hub.
+    """
+    if is_url(folder) and _scheme(folder) in (*_WEB, "hf"):
+        raise ValueError(
+            "Results are written to a folder or to gs://bucket/folder, s3://bucket/"
+            "folder or another place that TensorFlow writes to, and not to web servers "
+            f"or the hub. Received: {folder}"
+        )
+
+
+def listed(folder: str) -> list[str]:
+    """Returns the names of files and folders in a folder behind a URL; or none.
+
+    Args:
+        folder: URL as `check_writable` takes it.
+
+    Raises:
+        ConnectionError: If it cannot be reached.
+    """
+    with _explained(folder):
+        gfile = _gfile(folder)
+        found = gfile.listdir(folder) if gfile.isdir(folder) else ()
+        return sorted(filter(None, (name.rstrip("/") for name in found)))
+
+
+def names(folder: str) -> list[str]:
+    """Returns the names of the files alone; see `listed`."""
+    with _explained(folder):
+        is_folder = _gfile(folder).isdir
+        return [name for name in listed(folder) if not is_folder(join(folder, name))]
+
+
+def read(url: str) -> bytes | None:
+    """Returns the content of a small file behind a URL, or None if there is none."""
+    try:
+        with opened(url) as (file, _):
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def write(url: str, content: bytes):
+    """Writes a small file behind a URL, as `send` does."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "content")
+        path.write_bytes(content)
+        send(path, url)
+
+
+def remove(url: str):
+    """Removes a file behind a URL, if it is there."""
+    with contextlib.suppress(FileNotFoundError), _explained(url):
+        _gfile(url).remove(url)
+
+
+def fetch(url: str, target: pathlib.Path):
+    """Writes a file behind a URL to a local one, if it is there."""
+    with contextlib.suppress(FileNotFoundError), _explained(url):
+        _gfile(url).copy(url, os.fspath(target), overwrite=True)
+
+
+def send(source: pathlib.Path, url: str):
+    """Writes a local file to a URL, where it appears whole or not at all.
+
+    An object store does that by itself. Elsewhere it is a rename.
+    """
+    with _explained(url):
+        gfile = _gfile(url)
+        gfile.makedirs(os.path.dirname(url))
+        if _scheme(url) in _OBJECTS:
+            gfile.copy(os.fspath(source), url, overwrite=True)
+            return
+        temporary = join(os.path.dirname(url), f".{uuid.uuid4().hex[:12]}.tmp")
+        gfile.copy(os.fspath(source), temporary, overwrite=True)
+        gfile.rename(temporary, url, overwrite=True)
+
+
 def upload(source: pathlib.Path, folder: str, last: str):
     """Makes a folder behind a URL the same as a local one.
 
@@ -142,6 +229,12 @@ def _explained(url):
         yield
     except tf.errors.NotFoundError as error:
         raise FileNotFoundError(f"There is no '{url}'.") from error
+    except tf.errors.UnimplementedError as error:
+        raise ConnectionError(
+            f"Cannot reach '{url}' (scheme '{_scheme(url)}' not known to TensorFlow; "
+            "for s3:// and others, pip install tensorflow-io, or mount the place as a "
+            "folder)."
+        ) from error
     except tf.errors.OpError as error:
         reason = " ".join(str(error).split())
         raise ConnectionError(f"Cannot reach '{url}' ({reason}).") from error

@@ -10,6 +10,7 @@ from absl import logging
 
 from training.data import image_data
 from training.data.readers import tfds_records
+from zoo.storage import urls
 
 # Their test sets have no labels.
 _VALIDATED = {"imagenet2012", "imagenet2012_corrupted", "places365_small"}
@@ -202,7 +203,13 @@ def _indexed(builder, split, shape, image_size):
     if info.file_format.value != "tfrecord":
         encoded = {info.supervised_keys[0]: tfds.decode.SkipDecoding()}
         source = builder.as_data_source(split, decoders=encoded)
-    paths = [pathlib.Path(path) for path in info.splits[split].filepaths]
+    paths = [os.fspath(path) for path in info.splits[split].filepaths]
+    if any(map(urls.is_url, paths)):
+        raise ValueError(
+            f"The images of '{info.full_name}' are read one by one, from local paths "
+            f"alone; mount the bucket, or copy it. Received: {paths[0]}"
+        )
+    paths = [pathlib.Path(path) for path in paths]
     resize = None in shape
     shape = (*image_size, 3) if resize else shape
     return tfds_records.load(paths, source, info.supervised_keys, shape, resize)
