@@ -243,9 +243,7 @@ def _array(weight):
 
 def _set_weights(layer, values):
     for weight, value in zip(layer.weights, values, strict=True):
-        if value.dtype == "float64":
-            value = value.astype("float32")
-        value = ops.cast(ops.convert_to_tensor(value), weight.dtype)
-        keras_internals.set_value(weight, value)
+        tensor = ops.cast(ops.convert_to_tensor(value), weight.dtype)
+        keras_internals.set_value(weight, tensor)
     if hasattr(layer, "finalize_state"):  # Computes from weights what calls use.
         layer.finalize_state()
