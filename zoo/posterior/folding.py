@@ -121,8 +121,13 @@ class _Rewriting:
                 config["dtype"] = _policy(old)
             if old in self.norms:
                 config["use_bias"] = True
-            self.made[old] = type(old).from_config(config)
+            self.made[old] = _type_of(old).from_config(config)
         return self.made[old]
+
+
+def _type_of(layer):
+    is_plain = type(layer) is keras.layers.Conv2D
+    return layers.FusedConv2D if is_plain else type(layer)
 
 
 def _policy(layer) -> str:
