@@ -32,6 +32,11 @@ def fused():
         _FUSED.reset(token)
 
 
+def is_fused() -> bool:
+    """Returns whether TensorFlow is to compile parts by XLA here; see `fused`."""
+    return _FUSED.get()
+
+
 def pays(shape) -> bool:
     """Returns whether an elementwise operation is to be compiled here; see `fused`.
 

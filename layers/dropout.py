@@ -9,7 +9,6 @@ from layers import compilation, random
 from layers.checks import is_number
 from layers.streams import RandomLayer
 
-
 _HALF = "bfloat16", "float16"
 
 
