@@ -119,7 +119,7 @@ class _Rewriting:
             # Mirrored values are never the largest by themselves; nor is this one,
             # which takes a tenth of the time.
             widths = keras_internals.symmetric_padding(old)
-            return lambda x: ops.pad(x, widths, constant_values=-math.inf)
+            return lambda x, **_: ops.pad(x, widths, constant_values=-math.inf)
         if not _can_change(old):
             return old
         if old not in self.made:
