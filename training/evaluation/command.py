@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from absl import logging
 
-from training import corruptions, data, metrics, report
+from training import corruptions, data, metrics, processor, report
 from training.corruptions import table
 from training.data import ImageData, image_data, loading, shown_names
 from training.data.readers import label_files
@@ -151,6 +151,11 @@ def run(settings: Settings) -> Outcome:
 
 
 def _run(settings, workers, folder):
+    if settings.precision == "bfloat16" and processor.has_bfloat16() is False:
+        logging.warning(
+            "This processor has no instructions for bfloat16, in which an evaluation "
+            "without a GPU may take longer than in float32."
+        )
     models, names, ood, adapt, missing, ranked = _choose(settings)
 
     image_size, selection = _image_size(models), _selection(settings)
