@@ -37,20 +37,6 @@ def is_fused() -> bool:
     return _FUSED.get()
 
 
-def after(value, other):
-    """Returns a tensor, inside of `fused` not before another one is computed.
-
-    TensorFlow runs up to ten iterations of a loop at once, whose feature maps are then
-    all in memory. A counter that waits for what an iteration gives runs one by one.
-    """
-    if not _FUSED.get():
-        return value
-    import tensorflow as tf
-
-    with tf.control_dependencies([other]):
-        return tf.identity(value)
-
-
 def pays(shape) -> bool:
     """Returns whether an elementwise operation is to be compiled here; see `fused`.
 

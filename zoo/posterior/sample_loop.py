@@ -5,8 +5,6 @@ from collections.abc import Callable
 import numpy as np
 from keras import ops
 
-from layers import compilation
-
 
 def is_number(value) -> bool:
     """Returns whether a size is known, and no tensor."""
@@ -94,8 +92,7 @@ def run_all(
         place = numbers - start  # Those beyond the count are left out.
         here = ops.logical_and(place >= 0, place < chunk)
         moved = ops.take(logits, ops.clip(place, 0, chunk - 1), axis=0)
-        following = compilation.after(start + chunk, logits)
-        return following, ops.where(_by_sample(here, samples), moved, samples)
+        return start + chunk, ops.where(_by_sample(here, samples), moved, samples)
 
     def goes_on(start, samples):
         if tolerance is None:
