@@ -20,6 +20,10 @@ Python of `--peers`; the numbers of weights are compared. A flipout network ther
 the Bayesian layers of torch-uncertainty, which draw one kernel for each pass, as
 `estimator="weight_sampling"` does.
 
+`--memory` prints, for each network, batch and number of passes, the peak memory of a
+process that predicts with `MonteCarlo` over that of one with the loop, TensorFlow and
+weights included.
+
 `--headline` is something else: for packaged backbones the time of a plain loop of the
 most passes of `mcdo` that its card has, over that of the fewest passes of `smooth_mcdo`
 whose NLL is no worse.
@@ -30,6 +34,8 @@ import dataclasses
 import functools
 import os
 import pathlib
+import resource
+import subprocess
 import sys
 
 import numpy as np
@@ -83,19 +89,12 @@ def measured(count: int, batch: int, rows: int) -> int:
 
 def runners(name: str, batch: int, count: int, peers: dict) -> dict:
     """Returns by column what `rounds.measure` takes; `peers` are processes."""
-    import tensorflow as tf
-
     from zoo.posterior import MonteCarlo
 
-    model = network(name)
-    images = np.random.default_rng(0).uniform(0, 255, (batch, 32, 32, 3))
-    images = tf.constant(images, "float32")
+    model, images = network(name), noise(batch)
     posterior = MonteCarlo(model, count)
-    compiled = tf.function(lambda x: model(x, training=False), autograph=False)
     passes = measured(count, batch, ROWS)
-
-    def loop():
-        return tf.stack([compiled(images) for _ in range(passes)]).numpy()
+    loop = loop_of(model, images, passes)
 
     def predict():
         run = functools.partial(model.predict, images, batch, verbose=0)
@@ -112,6 +111,56 @@ def runners(name: str, batch: int, count: int, peers: dict) -> dict:
         others["wrapper"] = scaled(step, count / batched)
     loops = {k: scaled(step, count / passes) for k, step in loops.items()}
     return {"ours": rounds.local(lambda: posterior(images).numpy()), **loops, **others}
+
+
+def noise(batch: int):
+    """Returns a batch of images."""
+    import tensorflow as tf
+
+    images = np.random.default_rng(0).uniform(0, 255, (batch, 32, 32, 3))
+    return tf.constant(images, "float32")
+
+
+def loop_of(model, images, passes: int):
+    """Returns a function that makes so many passes, one compiled call each."""
+    import tensorflow as tf
+
+    compiled = tf.function(lambda x: model(x, training=False), autograph=False)
+    return lambda: tf.stack([compiled(images) for _ in range(passes)]).numpy()
+
+
+def peak(kind: str, name: str, batch: int, count: int) -> float:
+    """Returns the peak memory of this process in MiB after two predictions."""
+    from zoo.posterior import MonteCarlo
+
+    model, images = network(name), noise(batch)
+    posterior = MonteCarlo(model, count)
+    if kind == "loop":
+        step = loop_of(model, images, count)
+    else:
+        step = functools.partial(posterior, images, seed=0)
+    step(), step()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def memory_row(name: str, batch: int, count: int, flags) -> str:
+    """Returns a line of the table of memory, measured in processes of their own."""
+    peaks = {}
+    for kind in ("ours", "loop"):
+        settings = ["--networks", name, "--batches", batch, "--samples", count]
+        command = ["-m", "benchmarks.predict", "--peak", kind, *settings]
+        command = [*command, "--threads", flags.threads]
+        done = subprocess.run(
+            [sys.executable, *map(str, command)],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        peaks[kind] = float(done.stdout.split()[-1])
+    ratio = peaks["ours"] / peaks["loop"]
+    verdict = "met" if ratio <= MEMORY else "missed"
+    cells = f"{peaks['ours']:.0f} | {peaks['loop']:.0f} | {ratio:.2f} | {verdict}"
+    return f"| `{name}` | {batch} | {count} | {cells} |\n"
 
 
 def weights_of(name: str) -> int:
@@ -167,16 +216,25 @@ def tables(flags, found: dict, peers: dict):
         for backbone in BACKBONES:
             yield f"{headline(backbone, flags.rounds)}\n"
         return
+    cells = [
+        (name, batch, count)
+        for name in flags.networks
+        for batch in flags.batches
+        for count in flags.samples
+    ]
+    if flags.memory:
+        yield f"| network | batch | N | ours, MiB | loop, MiB | ratio | <= {MEMORY} |\n"
+        yield "|---|---:|---:|---:|---:|---:|---|\n"
+        yield from (memory_row(*cell, flags) for cell in cells)
+        return
     yield f"| network | batch | N | images x N / s | {' | '.join(COLUMNS)} | |\n"
     yield "|---|---:|---:|---:|" + "---:|" * len(COLUMNS) + "---|\n"
-    for name in flags.networks:
-        for batch in flags.batches:
-            for count in flags.samples:
-                steps = runners(name, batch, count, peers)
-                seconds = rounds.measure(steps, flags.rounds, flags.seconds)
-                for peer in peers.values():
-                    peer.clear()
-                yield row_of(name, batch, count, seconds)
+    for cell in cells:
+        steps = runners(*cell, peers)
+        seconds = rounds.measure(steps, flags.rounds, flags.seconds)
+        for peer in peers.values():
+            peer.clear()
+        yield row_of(*cell, seconds)
 
 
 def main():
@@ -193,6 +251,8 @@ def main():
     parser.add_argument("--samples", type=int, nargs="+", default=[10, 50])
     parser.add_argument("--quick", action="store_true", help="One cell, two rounds.")
     parser.add_argument("--headline", action="store_true")
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--peak", choices=["ours", "loop"], help="Of this process.")
     parser.add_argument("--write", type=pathlib.Path, help="A Markdown file.")
     flags = parser.parse_args()
     if flags.quick:
@@ -202,6 +262,9 @@ def main():
 
     tf.config.threading.set_intra_op_parallelism_threads(flags.threads)
     tf.config.threading.set_inter_op_parallelism_threads(flags.threads)
+    if flags.peak:
+        print(peak(flags.peak, *flags.networks, *flags.batches, *flags.samples))
+        return
     found, peers = versions(flags), {}
     for column, package in (("torch", "PyTorch"), ("wrapper", WRAPPER)):
         if found.get(package):
@@ -218,6 +281,7 @@ def main():
 
 
 WRAPPER = "torch-uncertainty"
+MEMORY = 1.2  # The largest ratio to accept.
 COLUMNS = ("loop", "predict", "torch", "wrapper")
 NETWORKS = (
     "resnet18_mcdo",

@@ -7,6 +7,7 @@ checks.check_backend()
 from layers.blur import BlurPool2D as BlurPool2D
 from layers.blur import blur as blur
 from layers.centroids import ClassCentroids as ClassCentroids
+from layers.convolution import FusedConv2D as FusedConv2D
 from layers.dropout import Dropout as Dropout
 from layers.dropout import MCDropout as MCDropout
 from layers.epochs import EpochEvents as EpochEvents

@@ -32,6 +32,11 @@ def fused():
         _FUSED.reset(token)
 
 
+def is_fused() -> bool:
+    """Returns whether TensorFlow is to compile parts by XLA here; see `fused`."""
+    return _FUSED.get()
+
+
 def pays(shape) -> bool:
     """Returns whether an elementwise operation is to be compiled here; see `fused`.
 
@@ -52,6 +57,32 @@ def compiled(function):
     import tensorflow as tf
 
     return tf.function(function, jit_compile=True, autograph=False)
+
+
+def compiled_map(function):
+    """Returns a function from a feature map to one, computed by XLA in float32.
+
+    XLA would round half precision after each operation, which takes longer than the
+    operation does. The result has the type of the map; where that is half precision, it
+    has a shape too that TensorFlow's optimizer knows, which fuses what follows.
+
+    Args:
+        function: From a float32 tensor, and others, to one of the same batch.
+    """
+
+    @compiled
+    def run(x, *others):
+        return ops.cast(function(ops.cast(x, "float32"), *others), x.dtype)
+
+    def call(x, *others):
+        outputs = run(x, *others)
+        if x.dtype == "float32":
+            return outputs
+        import tensorflow as tf
+
+        return tf.ensure_shape(outputs, outputs.shape)
+
+    return call
 
 
 def program(

@@ -1,11 +1,31 @@
 """Dropout that stays on: the random layers of MC dropout."""
 
+import functools
+
 import keras
 from keras import ops
 
-from layers import random
+from layers import compilation, random
 from layers.checks import is_number
 from layers.streams import RandomLayer
+
+_HALF = "bfloat16", "float16"
+
+
+def _dropped(inputs, drop, rate):
+    scale = 1 / (1 - random.quantize(rate))
+    return ops.where(drop, ops.zeros((), inputs.dtype), inputs * scale)
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(rate):
+    """Returns draw and dropout as one loop of XLA, for half precision."""
+
+    def dropout(inputs, keys):
+        drop = random.bernoulli(keys, ops.shape(inputs), rate)
+        return _dropped(inputs, drop, rate)
+
+    return compilation.compiled_map(dropout)
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -67,9 +87,10 @@ class MCDropout(RandomLayer):
         if self.channelwise:
             shape = (shape[0], *[1] * (len(shape) - 2), shape[-1])
         keys = self.next_row_keys(shape[0])
-        drop = random.bernoulli(keys, shape, self.rate)
-        scale = 1 / (1 - random.quantize(self.rate))
-        return ops.where(drop, ops.zeros((), inputs.dtype), inputs * scale)
+        is_half = keras.backend.standardize_dtype(inputs.dtype) in _HALF
+        if is_half and not self.channelwise and compilation.pays(shape[1:]):
+            return _compiled(self.rate)(inputs, keys)
+        return _dropped(inputs, random.bernoulli(keys, shape, self.rate), self.rate)
 
     def compute_output_shape(self, input_shape):
         return input_shape

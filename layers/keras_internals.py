@@ -62,6 +62,13 @@ class OutputMarker(keras.Model):
         return output
 
 
+def symmetric_padding(operation: keras.Operation) -> tuple | None:
+    """Returns the widths of a `keras.ops.pad` of mode "symmetric", of others None."""
+    if type(operation).__name__ == "Pad" and operation.mode == "symmetric":
+        return tuple(map(tuple, operation.pad_width))
+    return None
+
+
 def takes_training(operation: keras.Operation) -> bool:
     """Returns whether the `call` of a layer has an argument `training`."""
     return getattr(operation, "_call_has_training_arg", False)

@@ -32,7 +32,7 @@ def _compiled(probs, temperature, taps, padding):
     """
     import tensorflow as tf
 
-    @compilation.compiled
+    @compilation.compiled_map
     def forward(x):
         return sums(PROBS[probs](x, temperature), taps, padding)
 
@@ -40,7 +40,8 @@ def _compiled(probs, temperature, taps, padding):
     def backward(x, gradient):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            bounded = PROBS[probs](x, temperature)
+            bounded = PROBS[probs](ops.cast(x, "float32"), temperature)
+        gradient = ops.cast(gradient, "float32")
         return tape.gradient(bounded, x, sums(gradient, taps, padding, transposed=True))
 
     @tf.custom_gradient

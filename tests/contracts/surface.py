@@ -99,6 +99,7 @@ REASONS = {
         *("zoo.posterior.gauss_newton", "zoo.posterior.subsets", "layers.gradients"),
         "training.data.readers.label_files",
         *("zoo.posterior.sample_loop", "zoo.posterior.graph_split"),
+        *("zoo.posterior.folding", "layers.convolution", "training.processor"),
         *(
             "zoo.posterior.scaler",
             "zoo.posterior.examples",

@@ -5,6 +5,7 @@ import ast
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from layers import keras_internals
 
@@ -226,3 +227,14 @@ def _private_uses(tree):
 
 
 _BY_NAME = ("getattr", "hasattr", "setattr", "delattr")
+
+
+def test_symmetric_padding_is_that_of_the_operation_in_the_graph():
+    x = keras.Input((4, 4, 1))
+    widths = ((0, 0), (1, 1), (2, 2), (0, 0))
+    model = keras.Model(x, ops.pad(ops.pad(x, widths, "symmetric"), widths))
+    found = [
+        keras_internals.symmetric_padding(node.operation)
+        for node in keras_internals.nodes(model)
+    ]
+    assert found == [widths, None]

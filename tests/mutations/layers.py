@@ -118,7 +118,7 @@ MUTATIONS = [
     (
         "dropout without its scale",
         "layers/dropout.py",
-        "scale = 1 / (1 - random.quantize(self.rate))",
+        "scale = 1 / (1 - random.quantize(rate))",
         "scale = 1",
         "tests/layers/test_dropout.py",
         "test_outputs_have_the_moments_of_scaled_masks",

@@ -4,6 +4,14 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "predictions in bfloat16 are taken for those in float32",
+        "training/evaluation/predictions.py",
+        '    "precision",\n)',
+        ")",
+        "tests/training/evaluation/test_predictions.py",
+        "test_predictions_of_another_precision_do_not_count",
+    ),
+    (
         "a last call takes as many steps as the others",
         "training/resident.py",
         "count = np.int32(len(order))",

@@ -12,6 +12,22 @@ MUTATIONS = [
         "test_each_posterior_declares_what_it_ranks_by",
     ),
     (
+        "a folded bias is not scaled",
+        "zoo/posterior/folding.py",
+        "    bias = bias * scale\n",
+        "",
+        "tests/zoo/posterior/test_folding.py",
+        "test_scales_go_where_the_outputs_of_each_kind_of_layer_are",
+    ),
+    (
+        "a normalization is folded into a convolution that others see",
+        "zoo/posterior/folding.py",
+        "is_alone = is_alone and uses.count(place) == 1",
+        "pass",
+        "tests/zoo/posterior/test_folding.py",
+        "test_a_normalization_that_cannot_be_folded_stays",
+    ),
+    (
         "one kind of optional weights in a file calls for all kinds",
         "zoo/presets/weight_file.py",
         "if _kind(name) not in kinds:",

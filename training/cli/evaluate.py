@@ -94,6 +94,13 @@ flags.DEFINE_enum(
     "How --limit chooses images: the same share of each class, or the first ones.",
 )
 flags.DEFINE_integer("batch_size", 100, "Number of images in a batch.", lower_bound=1)
+flags.DEFINE_enum(
+    "precision",
+    "float32",
+    ["float32", "bfloat16"],
+    "Precision of the forward passes: bfloat16 takes about half of the time on "
+    "processors that have instructions for it.",
+)
 flags.DEFINE_integer("seed", 0, "Seed of the forward passes.")
 flags.DEFINE_string("data_dir", None, "Folder that holds the data sets, e.g. data.")
 flags.DEFINE_string(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from absl import logging
 
-from training import corruptions, data, metrics, report
+from training import corruptions, data, metrics, processor, report
 from training.corruptions import table
 from training.data import ImageData, image_data, loading, shown_names
 from training.data.readers import label_files
@@ -64,6 +64,7 @@ class Settings:
         selection: `"stratified"`, of each class its share, or `"first"`. By default
             stratified, but to compare with a model card as that was made.
         batch_size: Images per step.
+        precision: `"float32"` or `"bfloat16"`; see `training.evaluation.sampling`.
         seed: Seed of the samples.
         data_dir: Folder of the files, as `training.data.load` takes it.
         output: Folder for the results, a path or a URL that TensorFlow writes to: a new
@@ -97,6 +98,7 @@ class Settings:
     limit: int | None = None
     selection: str | None = None
     batch_size: int = 100
+    precision: str = "float32"
     seed: int = 0
     data_dir: str | None = None
     outputs: str = "logits"
@@ -149,6 +151,11 @@ def run(settings: Settings) -> Outcome:
 
 
 def _run(settings, workers, folder):
+    if settings.precision == "bfloat16" and processor.has_bfloat16() is False:
+        logging.warning(
+            "This processor has no instructions for bfloat16, in which an evaluation "
+            "without a GPU may take longer than in float32."
+        )
     models, names, ood, adapt, missing, ranked = _choose(settings)
 
     image_size, selection = _image_size(models), _selection(settings)
@@ -214,6 +221,7 @@ def _run(settings, workers, folder):
         decide=list(dict.fromkeys(settings.decision)),
         workers=workers,
         ranked=ranked,
+        precision=settings.precision,
     )
     missing = [*missing, *left_out, *_mixed(rows)]
     rows += aggregates(rows, settings.reference)

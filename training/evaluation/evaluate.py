@@ -49,7 +49,8 @@ def evaluate(
         are the time of the whole pass, with all its samples. `source`, where the
         images come from, `selection`, which of them were taken, and `excluded`, how
         many were left out, are there if the data set says so; rows of stored
-        predictions have `data`, which is another of other images or labels.
+        predictions have `data`, which is another of other images or labels, and
+        `precision`, unless it is float32.
 
     Raises:
         ValueError: If data set and model do not fit together, sizes are not positive
@@ -120,6 +121,7 @@ def rows(
         "num_examples": meta["count"],
         "seed": meta["seed"],
         "seconds": meta["seconds"],
+        **({"precision": meta["precision"]} if _is_reduced(meta) else {}),
         **{k: meta[k] for k in _FACTS if meta.get(k)},
     }
 
@@ -139,6 +141,10 @@ def rows(
         for size in sizes or meta["sizes"]
         for name, value in values(size)
     ]
+
+
+def _is_reduced(meta):
+    return meta.get("precision", "float32") != "float32"
 
 
 def _collect(passes, images, advance):

@@ -2,9 +2,10 @@
 
 The folder of a model and a data set holds
 
-    meta.json                model, dataset, classes, sizes, seed, batch_size, count of
-                             images, how many are done, frames, seconds, `data`, which
-                             is another of other images or labels, and more
+    meta.json                model, dataset, classes, sizes, seed, batch_size,
+                             precision, count of images, how many are done, frames,
+                             seconds, `data`, which is another of other images or
+                             labels, and more
     labels.npy               int32 (count,)
     probs.npy                float32 (sizes, count, classes): the mean probabilities of
                              the first `sizes[i]` samples
@@ -38,7 +39,10 @@ from zoo.storage import files, remote
 
 _EDITION = 1  # Counts the changes of what is written.
 # What must be the same for stored predictions to be those that are asked for.
-_SAME = ("model", "dataset", "classes", "count", "seed", "batch_size", "fingerprint")
+_SAME = (
+    *("model", "dataset", "classes", "count", "seed", "batch_size", "fingerprint"),
+    "precision",
+)
 _PERIOD = 2.0  # Seconds between two chunks, at least.
 _SENDING_PERIOD = 300.0  # Seconds until what is not whole is sent again, at least.
 
@@ -130,9 +134,10 @@ def store(
 ) -> Predictions:
     """Makes the predictions that are not in a folder yet.
 
-    What is there is taken if it is of the same weights, images, labels, seed and batch
-    size, and has the ensemble sizes; otherwise it is made anew, in new files, so that
-    what was loaded before stays as it is. What was begun goes on with fewer sizes, too.
+    What is there is taken if it is of the same weights, images, labels, seed, batch
+    size and precision, and has the ensemble sizes; otherwise it is made anew, in new
+    files, so that what was loaded before stays as it is. What was begun goes on with
+    fewer sizes, too.
 
     Args:
         passes: The model and its settings.
@@ -195,6 +200,7 @@ def metadata(passes: Passes, dataset) -> dict[str, object]:
         "sizes": list(passes.sizes),
         "scores": list(passes.posterior.score_names),
         "seed": passes.seed,
+        "precision": passes.precision,
         "count": len(dataset.labels),
         "frames": getattr(dataset, "frames", 1),
         "source": getattr(dataset, "source", ""),
@@ -269,10 +275,15 @@ def _begin(folder, meta, labels):
 
 def _unlike(old, meta) -> str:
     """Says why stored predictions are not those that are asked for, if so."""
-    odd = differences(*({key: m.get(key) for key in _SAME} for m in (old, meta)))
+    odd = differences(*({key: _of(m, key) for key in _SAME} for m in (old, meta)))
     if odd or set(meta["sizes"]) <= set(old["sizes"]):
         return odd
     return f"sizes were {old['sizes']} and are now {meta['sizes']}"
+
+
+def _of(meta, key):
+    default = "float32" if key == "precision" else None  # As files before it have it.
+    return meta.get(key, default)
 
 
 def _narrow(folder, old, sizes):

@@ -7,10 +7,11 @@ import numpy as np
 from absl import logging
 from keras import ops
 
+import layers
 from layers import compilation
 from training import device_memory
 from zoo import arrays
-from zoo.posterior import MonteCarlo, Posterior
+from zoo.posterior import MonteCarlo, Posterior, folding
 from zoo.posterior.base import layer_name
 
 # What is kept of each image and ensemble size, beside the mean probabilities.
@@ -34,6 +35,8 @@ class Passes:
         seed: Seed of the samples.
         batch_size: Images per step.
         name: Name of the model in results; by default its own.
+        precision: `"float32"`, for the networks as they are; or `"bfloat16"`, for those
+            that `zoo.posterior.folding.folded` makes of them.
 
     Raises:
         ValueError: If sizes are not positive or too large.
@@ -46,11 +49,19 @@ class Passes:
         seed: int = 0,
         batch_size: int = 100,
         name: str | None = None,
+        precision: str = "float32",
     ):
+        layers.checks.check_choice(precision, "precision", folding.PRECISIONS)
+        self.precision = precision
         self.name = name or model.name
         self.sizes = check_sizes(sizes)
         self.posterior = _as_posterior(model, self.sizes)
         self.seed, self.batch_size = seed, batch_size
+        if precision != "float32" and self.posterior.takes_gradients:
+            raise ValueError(
+                f"'{self.name}' computes gradients of its networks, which takes "
+                f"float32. Received: precision={precision}"
+            )
         once = self.posterior.repeats_itself
         self.per_image = 1 if once else self.sizes[-1]
         # Means of equal samples would differ in their last digits.
@@ -113,7 +124,8 @@ class Passes:
         batch = _read(images, first, min(first + size, stop))
         if self._step is None:
             self.posterior.probe_once(batch)
-            self._step = _compile(self.posterior, self._distinct)
+            posterior = _in_precision(self.posterior, self.precision)
+            self._step = _compile(posterior, self._distinct)
         # A last batch of another size would have to be compiled for itself.
         padding = [(0, size - len(batch))] + [(0, 0)] * (batch.ndim - 1)
         return first, len(batch), self._step(np.pad(batch, padding), self.seed, first)
@@ -136,6 +148,13 @@ class Passes:
                 f"{np.sum(~finite)} of {finite.size} images, the first of them number "
                 f"{first + int(np.argmin(finite))}."
             )
+
+
+def _in_precision(posterior, precision):
+    """Returns what computes the predictions of a posterior."""
+    if precision == "float32":  # To the bit what its networks are.
+        return posterior
+    return posterior.with_models(lambda model: folding.folded(model, precision))
 
 
 def _read(images, first, stop):

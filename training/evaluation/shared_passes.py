@@ -59,6 +59,7 @@ def group(
     sizes: Sequence[int],
     seed: int = 0,
     batch_size: int = 100,
+    precision: str = "float32",
 ) -> list[Candidate]:
     """Returns what to pass images through, each once.
 
@@ -70,8 +71,10 @@ def group(
         sizes: The ensemble sizes.
         seed: Seed of the samples.
         batch_size: Images per step.
+        precision: As `Passes` takes it.
     """
     found = {}
+    settings = {"seed": seed, "batch_size": batch_size, "precision": precision}
     for name, model in models.items():
         if isinstance(model, Scaler):
             continue
@@ -84,15 +87,11 @@ def group(
         is_limited = isinstance(model, Posterior) and not model.repeats_itself
         limit = model.num_samples if is_limited else float("inf")
         every = {*asked, *(n for n in more if n <= limit)}
-        passes = Passes(
-            model, sorted(every), seed=seed, batch_size=batch_size, name=name
-        )
+        passes = Passes(model, sorted(every), name=name, **settings)
         found[name] = Candidate(passes, asked)
     for name, scaler in models.items():
         if isinstance(scaler, Scaler):
-            own = _of_scaler(
-                name, scaler, found, sizes, seed=seed, batch_size=batch_size
-            )
+            own = _of_scaler(name, scaler, found, sizes, **settings)
             own.scalers[name] = scaler
     return list(found.values())
 

@@ -206,7 +206,13 @@ def predict(passes: Passes, images, first: int, stop: int) -> dict[str, np.ndarr
 
 def probe(passes: Passes, images, first: int, stop: int) -> None:
     """Passes some images one by one, to see whether they can be passed."""
-    alone = Passes(passes.posterior, passes.sizes, passes.seed, batch_size=1)
+    alone = Passes(
+        passes.posterior,
+        passes.sizes,
+        passes.seed,
+        batch_size=1,
+        precision=passes.precision,
+    )
     for number in range(first, stop):
         for _ in alone.batches(images, number, number + 1):
             pass

@@ -42,6 +42,7 @@ def evaluate_all(
     decide: Sequence[str] = (),
     workers: Workers | None = None,
     ranked: bool = False,
+    precision: str = "float32",
 ) -> list[dict]:
     """Evaluates any number of models on any number of data sets, and can be resumed.
 
@@ -73,6 +74,8 @@ def evaluate_all(
             the same, however many there are.
         ranked: Whether there are rows of `training.metrics.RANKING` too, of the score
             that each model itself ranks by; see `zoo.posterior.Posterior.ranks_by`.
+        precision: `"float32"` or `"bfloat16"`, for the passes of images; see
+            `training.evaluation.sampling.Passes`. Posteriors adapt in float32.
 
     Returns:
         Rows as those of `evaluate` and of the decisions, data set by data set, then
@@ -94,7 +97,7 @@ def evaluate_all(
         calibration, to_decide = adaptation.halves(calibration)
     given = {"train": train, "validation": calibration}
     models, failed = _adapted(models, given, seed, batch_size)
-    members = shared_passes.group(models, sizes, seed, batch_size)
+    members = shared_passes.group(models, sizes, seed, batch_size, precision)
     found, inside = [], {}
     with track("evaluate", 0, unit="passes") as progress:
         count = len(datasets) + len(ood)

@@ -318,6 +318,14 @@ class Posterior(layers.RandomLayer):
         """
         raise NotImplementedError
 
+    def with_models(self, change: Callable) -> "Posterior":
+        """Returns the same posterior of other networks, with the same draws.
+
+        Args:
+            change: From each Keras model inside to one of the same predictions.
+        """
+        return self.settled(change)
+
     def logits(self, images):
         """Returns the logits of a deterministic posterior of one sample.
 

@@ -148,6 +148,10 @@ class DeepEnsemble(Posterior):
         members = [member.settled(change) for member in self.members]
         return DeepEnsemble(members, name=self.name)
 
+    def with_models(self, change):
+        members = [member.with_models(change) for member in self.members]
+        return DeepEnsemble(members, name=self.name)
+
     def get_config(self):
         members = [keras.saving.serialize_keras_object(m) for m in self.members]
         return {**super().get_config(), "members": members}

@@ -13,10 +13,12 @@ from layers import gradients, graphs, keras_internals
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Step:
-    """One operation of a graph; places are those of tensors, see `_Tracer`."""
+class Step:
+    """One operation of a graph; places are those of tensors, see `Tracer`."""
 
-    run: Callable  # From the values of `inputs` to a list of those of `outputs`.
+    # From the values of `inputs` to a list of those of `outputs`; a call of a layer or
+    # of another single operation takes one in its place too.
+    run: Callable
     inputs: tuple
     outputs: tuple
     draws: bool
@@ -50,7 +52,7 @@ class Split:
     """
 
     def __init__(self, model: keras.Model):
-        self._tracer = _Tracer(model)
+        self._tracer = Tracer(model)
         steps, random = self._tracer.steps, set()
         drawing = [step for step in steps if step.draws]
         self.draws = bool(drawing)
@@ -127,7 +129,7 @@ class LastLayer:
     """
 
     def __init__(self, model: keras.Model):
-        tracer = _Tracer(model)
+        tracer = Tracer(model)
         place, self._input = tracer.output, tracer.input
         by_output = {out: step for step in tracer.steps for out in step.outputs}
         step = by_output.get(place)
@@ -176,7 +178,7 @@ class LinearLayers:
     """
 
     def __init__(self, model: keras.Model, names: Sequence[str] | None = None):
-        self._tracer = _Tracer(model)
+        self._tracer = Tracer(model)
         found = [s for s in self._tracer.steps if _is_linear(s.operation)]
         known = [step.name for step in found]
         names = known if names is None else list(names)
@@ -305,19 +307,31 @@ def _is_identity(operation) -> bool:
     return operation is None or isinstance(operation, _IDENTITIES)
 
 
-class _Tracer:
+class Tracer:
     """Writes a model's graph, with those of nested models in it, as a list of steps.
 
     The place of a tensor is its identity and the path of nested calls to it: a model
     that is called twice has its tensors in two places.
+
+    Args:
+        model: Keras model of one input and one output.
+
+    Attributes:
+        steps: The steps in their order.
+        tensors: The symbolic tensor of each place.
+        input, output: The places of the images and of the logits.
+        is_taken_apart: Whether the steps are those of the graph; if not, the whole
+            model is one.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model):
         self.steps, self.tensors = [], {}
         graph = graphs.functional(model)
         single = graph is not None and len(graph.inputs) == len(graph.outputs) == 1
         self.input, self.output = "images", "logits"
-        if single and not any(map(_makes_masks, keras_internals.flat_layers(model))):
+        masks = any(map(_makes_masks, keras_internals.flat_layers(model)))
+        self.is_taken_apart = single and not masks
+        if self.is_taken_apart:
             self.tensors["images"] = graph.inputs[0]
             (self.output,) = self._enter(graph, "images", (), False)
         else:
@@ -328,7 +342,7 @@ class _Tracer:
             self._add(run, ["images"], ["logits"], draws=draws, name=model.name)
 
     def _add(self, run, inputs, outputs, **settings):
-        self.steps.append(_Step(run, tuple(inputs), tuple(outputs), **settings))
+        self.steps.append(Step(run, tuple(inputs), tuple(outputs), **settings))
 
     def _enter(self, graph, place, path, on):
         """Adds the steps of a functional model; returns the places of its outputs."""
@@ -378,11 +392,15 @@ def may_draw(operation) -> bool:
     What is not of Keras or of `layers` might do anything.
     """
     return any(
-        graphs.is_foreign(layer)
-        or isinstance(layer, _foreign())
+        runs_foreign_code(layer)
         or (isinstance(layer, layers.RandomLayer) and layer.stochastic)
         for layer in graphs.layers_of(operation) or [operation]
     )
+
+
+def runs_foreign_code(layer) -> bool:
+    """Returns whether a layer is not of Keras or `layers`, or runs code of others."""
+    return graphs.is_foreign(layer) or isinstance(layer, _foreign())
 
 
 def _foreign():
@@ -438,9 +456,9 @@ def _run_node(node, training):
         settings["training"] = training
     names = [id(tensor) for tensor in node.input_tensors]
 
-    def run(values):
+    def run(values, operation=node.operation):
         args, kwargs = node.arguments.fill_in(dict(zip(names, values, strict=True)))
-        return keras.tree.flatten(node.operation(*args, **{**kwargs, **settings}))
+        return keras.tree.flatten(operation(*args, **{**kwargs, **settings}))
 
     return run
 

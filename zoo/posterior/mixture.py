@@ -75,6 +75,9 @@ class Mixture(DeepEnsemble):
     def settled(self, change=lambda model: model):
         return Mixture([m.settled(change) for m in self.members], name=self.name)
 
+    def with_models(self, change):
+        return Mixture([m.with_models(change) for m in self.members], name=self.name)
+
 
 _OF_LAYERS = "name", "dtype", "trainable"  # What all layers of Keras take.
 

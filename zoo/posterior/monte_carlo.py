@@ -238,6 +238,17 @@ class MonteCarlo(Posterior):
         posterior.repeats_itself = True
         return posterior
 
+    def with_models(self, change):
+        posterior = MonteCarlo(
+            change(self.model),
+            self.num_samples,
+            estimator=self.estimator,
+            memory=self.memory,
+            name=self.name,
+        )
+        posterior.repeats_itself = self.repeats_itself
+        return posterior
+
     def logits(self, images):
         return ops.cast(self.model(images, training=False), "float32")
 

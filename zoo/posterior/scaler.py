@@ -108,7 +108,13 @@ class Scaler(Posterior):
         return self.posterior.is_deterministic(images)
 
     def settled(self, change=lambda model: model):
-        posterior = type(self)(self.posterior.settled(change), name=self.name)
+        return self._of(self.posterior.settled(change))
+
+    def with_models(self, change):
+        return self._of(self.posterior.with_models(change))
+
+    def _of(self, inner):
+        posterior = type(self)(inner, name=self.name)
         posterior.assign(self.values())
         return posterior
 

@@ -17,7 +17,7 @@ from tests.helpers.commands import environment
 from tests.helpers.data_sets import LABELS, Data, Slices
 from tests.helpers.networks import IMAGES, as_numpy, mc_network, network
 from training.data import fingerprint
-from training.evaluation import predictions, sweep
+from training.evaluation import evaluate, predictions, sweep
 from training.evaluation.sampling import Passes
 from zoo.posterior import MonteCarlo
 
@@ -302,3 +302,39 @@ def test_the_fingerprint_does_not_count_the_layers_made_before():
     first = prints("dropout")
     assert prints("dropout") == first
     assert prints("other") != first  # The draws follow this name.
+
+
+def test_predictions_of_another_precision_do_not_count(tmp_path):
+    def stored(precision):
+        passes = Passes(convolutions(), (1, 2), 3, 2, precision=precision)
+        return predictions.store(passes, Data(), tmp_path)
+
+    full = stored("float32")
+    probs = np.array(full.probs)
+    half = stored("bfloat16")
+    assert half.meta["precision"] == "bfloat16"
+    error = np.abs(half.probs - probs).max()
+    assert 0 < error < 0.02
+    assert {row["precision"] for row in evaluate.rows(half)} == {"bfloat16"}
+    assert not any("precision" in row for row in evaluate.rows(full))
+    again = stored("float32")
+    np.testing.assert_array_equal(again.probs, probs)
+    # Those of before there was a precision are of float32.
+    path = tmp_path / "meta.json"
+    meta = json.loads(path.read_text())
+    del meta["precision"]
+    path.write_text(json.dumps(meta))
+    assert "precision" not in stored("float32").meta
+    assert stored("bfloat16").meta["precision"] == "bfloat16"
+
+
+def convolutions():
+    """A network with something to fold, of the same weights each time."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+    x = start = keras.Input((8, 8, 1))
+    x = keras.layers.Rescaling(1 / 255)(x)
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(8, 3)(x))
+    x = layers.MCDropout(0.3, name="drop")(keras.layers.ReLU()(x))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3)(x))
+    return keras.Model(start, keras.layers.Dense(3)(x), name="convolutions")
