@@ -116,6 +116,7 @@ def laplace():
 OBJECTS = {
     "SpatialSmoothing": lambda: around(layers.SpatialSmoothing(2.0, (1, 2, 1))),
     "AdaptiveAveragePooling2D": lambda: around(layers.AdaptiveAveragePooling2D(3)),
+    "FusedConv2D": lambda: around(layers.FusedConv2D(4, 3, activation="relu")),
     "BlurPool2D": lambda: around(layers.BlurPool2D((1, 2, 1), strides=2)),
     "MCDropout": lambda: around(layers.MCDropout(0.4, channelwise=True)),
     "Dropout": lambda: around(layers.Dropout(0.4)),

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import layers
 from layers import compilation
+from tests.helpers import marks
 from tests.helpers.checks import check_config, check_keras_file
 
 # Kernel, strides, padding, height, width, channels, filters; the error of bfloat16.
@@ -22,7 +23,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", marks.few(CASES, ["winograd"]))
 def test_each_form_is_the_convolution_of_keras_up_to_rounding(case):
     kernel, strides, padding, height, width, channels, filters, error = CASES[case]
     rng = np.random.default_rng(0)

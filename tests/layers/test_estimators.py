@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from layers import Conv2DFlipout, DenseFlipout, MCDropout, compilation, random, stream
 from layers.estimators import ESTIMATORS
+from tests.helpers import marks
 from tests.helpers.checks import assert_mean_close
 from tests.helpers.gaussian_layers import CASES, normal, random_scales, twin
 
@@ -26,7 +27,9 @@ def slopes(layer, scale, x):
     return found.reshape(len(x), -1, scale.size)
 
 
-@pytest.fixture(scope="module", params=["conv", "dense", "groups"])
+@pytest.fixture(
+    scope="module", params=marks.few(["conv", "dense", "groups"], ["groups"])
+)
 def sampled(request):
     """Samples of the noise by estimator, and the slopes that they should have."""
     kind, arguments, shape = CASES[request.param]

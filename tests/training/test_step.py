@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import layers
+from tests.helpers import marks
 from training import objective, optimizer
 from training.recipes.base import Recipe
 
@@ -168,7 +169,7 @@ def plain():
     return losses, [np.asarray(weight) for weight in model.weights]
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", marks.few([False, True], [False]))
 def test_a_step_draws_and_learns_what_plain_keras_does(plain, jit_compile):
     ours = compiled(objective.elbo(network(), 1), jit_compile=jit_compile)
     losses, weights = plain

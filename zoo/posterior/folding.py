@@ -64,7 +64,7 @@ def folded(model: keras.Model, precision: str = "float32") -> keras.Model:
     >>> import zoo
     >>> model = zoo.build("resnet20", (32, 32, 3), num_classes=10)
     >>> len(model.layers), len(folded(model).layers)
-    (77, 58)
+    (84, 65)
 
     Reference:
         [Quantization and Training of Neural Networks](https://arxiv.org/abs/1712.05877)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import layers
 import zoo
+from tests.helpers import marks
 from tests.helpers.exports import (
     IMAGES,
     MODELS,
@@ -160,6 +161,7 @@ sys.exit(any([os.waitpid(server, 0)[1] for server in servers]))
 """
 
 
+@pytest.mark.slow
 def test_servers_and_their_threads_draw_noise_of_their_own(exported, tmp_path):
     """Two processes without this package or Keras, of eight threads each."""
     model, saved, _, _ = exported["flipout"]
@@ -223,7 +225,9 @@ def test_images_of_any_size_are_served(tmp_path):
         assert served["probabilities"].shape == (shape[0], 3)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
+@pytest.mark.parametrize(
+    "policy", marks.few(["mixed_bfloat16", "float64"], ["float64"])
+)
 def test_other_precisions_are_served(policy, tmp_path):
     keras.config.set_dtype_policy(policy)
     try:

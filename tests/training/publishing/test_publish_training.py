@@ -157,6 +157,7 @@ def test_snapshots_are_published_as_what_was_learned(kind, runs, tmp_path, pictu
     assert preset.posteriors[key]["images"] == 3 * COUNTS["train"]
 
 
+@pytest.mark.slow
 def test_a_mixture_is_published_with_the_weights_of_all_networks(
     runs, pictures, tmp_path, monkeypatch
 ):

@@ -17,14 +17,15 @@ from zoo.posterior.folding import folded
 
 FAMILIES = [
     "resnet20_smooth_mcdo",
-    "preresnet20_smooth_mcdo",
-    "vgg11_mcdo_blurpool",
     "prevgg11",
     "alexnet_smooth",
     "resnet20_flipout",
     *(
         pytest.param(name, marks=pytest.mark.slow)
-        for name in ("resnet50d_aa", "resnet20_sngp", "resnet20_ddu", "vgg11_mlp_lldo")
+        for name in (
+            *("resnet50d_aa", "resnet20_sngp", "resnet20_ddu", "vgg11_mlp_lldo"),
+            *("preresnet20_smooth_mcdo", "vgg11_mcdo_blurpool"),
+        )
     ),
 ]
 BFLOAT16 = 2.0**-8  # Twice the rounding of one number.
