@@ -138,6 +138,7 @@ REASONS = {
         *("training.metrics.ranking.outcomes", "training.metrics.ranking.ranked"),
         *("training.metrics.sums", "training.optimizer", "training.export.parity"),
         *(
+            "training.evaluation.sampling.check_precision",
             "training.evaluation.sampling.check_sizes",
             "training.corruptions.sequences.gaussian_noise",
         ),

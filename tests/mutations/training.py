@@ -20,6 +20,14 @@ MUTATIONS = [
         "test_a_loop_of_steps_has_the_losses_and_weights_of_single_steps",
     ),
     (
+        "posteriors adapt before a precision is refused",
+        "training/evaluation/sweep.py",
+        "        check_precision(model, name, precision)",
+        "        pass",
+        "tests/training/evaluation/test_sweep.py",
+        "test_a_model_without_half_precision_is_refused_before_anything_is_passed",
+    ),
+    (
         "a batch that waits is forgotten where memory is too small",
         "training/evaluation/sampling.py",
         "waiting[0] if waiting else first, None, size // 2",

@@ -149,6 +149,27 @@ def test_each_posterior_adapts_to_the_split_that_it_is_for(tmp_path):
         assert nll == pytest.approx(metrics.nll(probs, Data().labels), abs=1e-4)
 
 
+def test_a_model_without_half_precision_is_refused_before_anything_is_passed(tmp_path):
+    images = Counting(IMAGES)
+    train, data = Data(images, name="train"), Data(images)
+    start = keras.Input((8, 8, 1))
+    dense = keras.layers.Dense(3)(keras.layers.Flatten()(start))
+    dense = keras.Model(start, dense, name="dense")
+    ensemble = DeepEnsemble([network(), dense])
+    for refused, reason in (
+        (Laplace(network(), subset="all"), "'second' computes gradients"),
+        (Temperature(ensemble), "'dense' has no layers that could compute"),
+        (MonteCarlo(dense, 1), "'dense' has no layers that could compute"),
+    ):
+        models = {"first": network(), "second": refused}
+        with pytest.raises(ValueError, match=f"{reason}.*precision=bfloat16"):
+            sweep.evaluate_all(
+                models, [data], tmp_path, (1,), train=train, precision="bfloat16"
+            )
+    assert not images.reads.any()
+    assert not any(tmp_path.iterdir())
+
+
 def test_scores_of_a_posterior_are_ranked_by_their_names(tmp_path):
     model, rng = network(), np.random.default_rng(2)
     pixels = rng.integers(0, 256, (60, 8, 8, 1)).astype("uint8")
