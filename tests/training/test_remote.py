@@ -163,7 +163,7 @@ def test_only_the_chief_of_several_workers_writes(url, monkeypatch):
 
 
 def test_refuses_urls_where_paths_are_needed():
-    for place in ("gs://bucket/model.tflite", "s3://bucket/it"):
+    for place in ("gs://bucket/model.tflite", "s3://bucket/it", "gs:/bucket/it"):
         assert not common.is_local(place)
     assert common.is_local("runs/it")
     with pytest.raises(ValueError, match="Received: dataset=gs://bucket/photos"):

@@ -3,6 +3,7 @@
 import functools
 import logging as python_logging
 import pathlib
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -130,7 +131,8 @@ LOCAL = "must be a local path; mount the bucket, or copy what is written there"
 
 def is_local(path: str | None) -> bool:
     """Returns whether a path is not a URL, for outputs that cannot be behind one."""
-    return path is None or "://" not in path
+    is_url = path and re.match(r"[A-Za-z][\w+.-]+:/", path)  # Also if mistyped.
+    return not is_url
 
 
 def _run(main, argv):
