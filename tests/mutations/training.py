@@ -28,6 +28,14 @@ MUTATIONS = [
         "test_a_model_without_half_precision_is_refused_before_anything_is_passed",
     ),
     (
+        "weights along a training are taken for seeds",
+        "training/evaluation/suites.py",
+        "if kind is not None and kind.takes_snapshots:",
+        "if False:",
+        "tests/training/evaluation/test_suites.py",
+        "test_weights_along_a_training_are_no_seeds",
+    ),
+    (
         "a batch that waits is forgotten where memory is too small",
         "training/evaluation/sampling.py",
         "waiting[0] if waiting else first, None, size // 2",
