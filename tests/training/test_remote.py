@@ -17,6 +17,7 @@ from training.cli import common, names
 from training.data import loading
 from training.evaluation import command, predictions
 from training.evaluation.sampling import Passes
+from zoo.publishing import training_record
 from zoo.storage import remote, urls
 
 tf = pytest.importorskip("tensorflow")
@@ -170,5 +171,7 @@ def test_refuses_urls_where_paths_are_needed():
         loading.check_names(["gs://bucket/photos"])
     with pytest.raises(ValueError, match="gs://, s3://. Received: data_dir=ram://x"):
         loading.check_names(["cifar10"], "ram://x")
+    with pytest.raises(FileNotFoundError, match="copy.*Received: gs://bucket/run"):
+        training_record.read("gs://bucket/run")
     with pytest.raises(ValueError, match="Received: hf://owner/run"):
         names.check(output="hf://owner/run")

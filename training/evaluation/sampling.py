@@ -165,7 +165,10 @@ def check_precision(model: keras.Model | Posterior, name: str, precision: str):
             f"Received: precision={precision}"
         )
     for network in _networks(model):
-        folding.check(network, precision)
+        try:
+            folding.check(network, precision)
+        except ValueError as error:
+            raise ValueError(f"'{name}' is for float32 alone. {error}") from error
 
 
 def _networks(model):
@@ -174,7 +177,7 @@ def _networks(model):
         yield model
         return
     inside = getattr(model, "model", None) or getattr(model, "posterior", None)
-    for part in getattr(model, "members", [inside] if inside else []):
+    for part in [inside] if inside else model.members:
         yield from _networks(part)
 
 

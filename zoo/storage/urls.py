@@ -109,15 +109,20 @@ def check_spelling(path: str | os.PathLike):
     """Checks that a path is not a URL with a slash or small letters amiss.
 
     Raises:
-        ValueError: If it begins as `gs:/bucket` or `GS://bucket` do.
+        ValueError: If it begins as `gs:/bucket`, `GS://bucket` or `file://folder` do.
     """
     text = os.fspath(path)
-    if not is_url(text) and (found := _MISTYPED.fullmatch(text)):
-        scheme, rest = found[1].lower(), found[2]
-        meant = f"{scheme}://{'/' if scheme == 'file' else ''}{rest}"
+    found = _MISTYPED.fullmatch(text)
+    if found is None:
+        return
+    scheme, rest = found[1].lower(), found[2]
+    # Of `file://folder/run` TensorFlow would take the folder for a machine.
+    meant = f"{scheme}:///{rest}" if scheme == "file" else f"{scheme}://{rest}"
+    if not is_url(text) or (scheme == "file" and not text.startswith("file:///")):
         raise ValueError(
-            "A URL begins with a scheme in small letters and '://'. Did you mean "
-            f"{meant}? A folder of this name is ./{text}. Received: {text}"
+            "A URL begins with a scheme in small letters and '://', and one of a local "
+            f"file with 'file:///'. Did you mean {meant}? A folder of this name is "
+            f"./{text}. Received: {text}"
         )
 
 

@@ -133,8 +133,9 @@ def test_members_of_an_ensemble_are_those_of_a_mixture():
     }
 
 
+@pytest.mark.usefixtures("_asked")
 @pytest.mark.parametrize("kind", ["swa", "swag", "swag:rank=0"])
-def test_weights_along_a_training_are_no_seeds(kind, _asked):
+def test_weights_along_a_training_are_no_seeds(kind):
     weights = str(finding.locate(index.read()[PLAIN]))
     entry, snapshots = f"resnet20@{kind}", "runs/1+runs/2+runs/3"
     asked = given("resnet20", weights, **{entry: SWAG(networks.network())})

@@ -117,9 +117,10 @@ def test_a_mistyped_url_is_no_folder(place, tmp_path, monkeypatch):
         remote.local(place),
     ):
         pass
-    with pytest.raises(ValueError, match="mean file:///tmp/run"):
-        urls.check_writable("file:/tmp/run")
-    for path in ("C:/run", f"./{place}", "a:b/run"):
+    for place in ("file:/tmp/run", "file://tmp/run"):
+        with pytest.raises(ValueError, match="mean file:///tmp/run"):
+            urls.check_writable(place)
+    for path in ("file:///tmp/run", "ram://run", "C:/run", "./gs:/run", "a:b/run"):
         urls.check_writable(path)
 
 
