@@ -175,8 +175,10 @@ def test_a_model_without_half_precision_is_refused_before_anything_is_passed(tmp
             )
     assert not images.reads.any()
     assert not any(tmp_path.iterdir())
-    for kind in POSTERIORS.values():  # Before they adapt.
-        check_precision(kind.from_models([network()]), "m", "bfloat16")
+    members = [network(), network()]
+    for kind, posterior in POSTERIORS.items():  # Before they adapt.
+        models = members[: 2 if kind in ("ensemble", "mixture") else 1]
+        check_precision(posterior.from_models(models), "m", "bfloat16")
 
 
 def test_scores_of_a_posterior_are_ranked_by_their_names(tmp_path):
