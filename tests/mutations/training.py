@@ -36,6 +36,22 @@ MUTATIONS = [
         "test_weights_along_a_training_are_no_seeds",
     ),
     (
+        "what was kept is not sent at an interrupt",
+        "training/evaluation/predictions.py",
+        "if done > there:",
+        'if done > meta["done"]:',
+        "tests/training/test_remote.py",
+        "test_what_was_kept_before_an_interrupt_is_sent",
+    ),
+    (
+        "posteriors adapt before a format is refused",
+        "training/cli/common.py",
+        "        check(posterior)\n",
+        "",
+        "tests/training/cli/test_export.py",
+        "test_a_format_is_refused_before_a_posterior_adapts",
+    ),
+    (
         "a batch that waits is forgotten where memory is too small",
         "training/evaluation/sampling.py",
         "waiting[0] if waiting else first, None, size // 2",
@@ -1265,7 +1281,7 @@ MUTATIONS = [
     (
         "an error takes the batches before it along",
         "training/evaluation/predictions.py",
-        'if done > meta["done"]:',
+        "if done > there:",
         "if False:",
         "tests/training/evaluation/test_slices.py",
         "test_an_image_that_ends_workers_is_named",

@@ -127,6 +127,14 @@ def test_predictions_go_on_from_behind_a_url(url, tmp_path, monkeypatch):
     assert "meta.json" not in contents(f"{url}/p")
 
 
+def test_what_was_kept_before_an_interrupt_is_sent(url):
+    passes = Passes(mc_network(), (1, 2), 3, 2)
+    with remote.local(url) as folder, pytest.raises(KeyboardInterrupt):
+        predictions.store(passes, Data(Images(3)), folder / "p", period=0)
+    # As each batch is kept at once, none is new at the interrupt.
+    assert json.loads(contents(f"{url}/p")["meta.json"])["done"] == 4
+
+
 def test_an_evaluation_behind_a_url_has_the_bits_of_a_local_one(url, tmp_path):
     inputs = keras.Input((28, 28, 1))
     x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
