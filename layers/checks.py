@@ -22,6 +22,7 @@ def check_backend():
 
 def check_choice(value: str | None, name: str, known: Iterable[str | None]):
     """Returns the value if it is known; raises a ValueError if not."""
+    known = tuple(known)  # A list has no hash.
     if value not in known:
         names = ", ".join(map(str, known))
         raise ValueError(f"`{name}` must be one of {names}. Received: {name}={value}")

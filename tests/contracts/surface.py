@@ -135,9 +135,11 @@ REASONS = {
         ),
         *("training.export.litert.check_precision", "training.metrics.inputs"),
         "training.export.litert.check_gradients",
+        "training.export.onnx.check",
         *("training.metrics.ranking.outcomes", "training.metrics.ranking.ranked"),
         *("training.metrics.sums", "training.optimizer", "training.export.parity"),
         *(
+            "training.evaluation.sampling.check_precision",
             "training.evaluation.sampling.check_sizes",
             "training.corruptions.sequences.gaussian_noise",
         ),

@@ -36,6 +36,14 @@ MUTATIONS = [
         "test_jax_draws_as_tensorflow_does",
     ),
     (
+        "a list in place of a word is not told from a mistake of the package",
+        "layers/checks.py",
+        "    known = tuple(known)",
+        "    known = known",
+        "tests/zoo/posterior/test_laplace_layers.py",
+        "test_other_networks_and_settings_are_refused",
+    ),
+    (
         "another backend is taken",
         "layers/checks.py",
         'BACKENDS = ("tensorflow", "jax")',

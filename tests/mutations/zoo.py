@@ -414,6 +414,14 @@ MUTATIONS = [
         "test_a_name_does_not_lead_out_of_the_cache",
     ),
     (
+        "a folder is called gs:",
+        "zoo/storage/urls.py",
+        "    check_spelling(folder)\n",
+        "",
+        "tests/zoo/storage/test_remote.py",
+        "test_a_mistyped_url_is_no_folder",
+    ),
+    (
         "a resumed copy starts at the beginning",
         "zoo/storage/urls.py",
         "file.seek(start)",

@@ -17,6 +17,7 @@ from training.cli import common, names
 from training.data import loading
 from training.evaluation import command, predictions
 from training.evaluation.sampling import Passes
+from zoo.publishing import training_record
 from zoo.storage import remote, urls
 
 tf = pytest.importorskip("tensorflow")
@@ -126,6 +127,14 @@ def test_predictions_go_on_from_behind_a_url(url, tmp_path, monkeypatch):
     assert "meta.json" not in contents(f"{url}/p")
 
 
+def test_what_was_kept_before_an_interrupt_is_sent(url):
+    passes = Passes(mc_network(), (1, 2), 3, 2)
+    with remote.local(url) as folder, pytest.raises(KeyboardInterrupt):
+        predictions.store(passes, Data(Images(3)), folder / "p", period=0)
+    # As each batch is kept at once, none is new at the interrupt.
+    assert json.loads(contents(f"{url}/p")["meta.json"])["done"] == 4
+
+
 def test_an_evaluation_behind_a_url_has_the_bits_of_a_local_one(url, tmp_path):
     inputs = keras.Input((28, 28, 1))
     x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
@@ -163,12 +172,14 @@ def test_only_the_chief_of_several_workers_writes(url, monkeypatch):
 
 
 def test_refuses_urls_where_paths_are_needed():
-    for place in ("gs://bucket/model.tflite", "s3://bucket/it"):
+    for place in ("gs://bucket/model.tflite", "s3://bucket/it", "gs:/bucket/it"):
         assert not common.is_local(place)
     assert common.is_local("runs/it")
     with pytest.raises(ValueError, match="Received: dataset=gs://bucket/photos"):
         loading.check_names(["gs://bucket/photos"])
     with pytest.raises(ValueError, match="gs://, s3://. Received: data_dir=ram://x"):
         loading.check_names(["cifar10"], "ram://x")
+    with pytest.raises(FileNotFoundError, match="copy.*Received: gs://bucket/run"):
+        training_record.read("gs://bucket/run")
     with pytest.raises(ValueError, match="Received: hf://owner/run"):
         names.check(output="hf://owner/run")

@@ -3,6 +3,7 @@
 import functools
 import logging as python_logging
 import pathlib
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -44,6 +45,7 @@ def load_model(
     adapt: str | None = None,
     decision=None,
     data_dir: str | None = None,
+    check: Callable = lambda posterior: None,
 ):
     """Returns the model of a name of the zoo or of a `.keras` file, or a posterior.
 
@@ -64,6 +66,7 @@ def load_model(
         decision: A `zoo.conformal.Decision` that adapts to validation images too; the
             model is a posterior then.
         data_dir: Folder of the files of the data set; see `training.data.load`.
+        check: Called with a posterior before it adapts, which may take long.
     """
     import zoo  # Takes seconds, and nothing else here needs it.
     from training.data.readers import label_files
@@ -74,6 +77,7 @@ def load_model(
     of_models, kind = split_posterior(name)
 
     def adapted(posterior):
+        check(posterior)
         if decision is not None or not posterior.is_adapted:
             first = adapt or models.trained_on(of_models, weights)
             adaptation.adapt(
@@ -130,7 +134,8 @@ LOCAL = "must be a local path; mount the bucket, or copy what is written there"
 
 def is_local(path: str | None) -> bool:
     """Returns whether a path is not a URL, for outputs that cannot be behind one."""
-    return path is None or "://" not in path
+    is_url = path and re.match(r"[A-Za-z][\w+.-]+:/", path)  # Also if mistyped.
+    return not is_url
 
 
 def _run(main, argv):

@@ -5,6 +5,8 @@ Example:
     zoo-export --model=resnet20_smooth_mcdo --format=serving --output=served
 """
 
+import functools
+
 from absl import flags
 
 from training.cli import common, names, quiet
@@ -114,6 +116,7 @@ def main():
         adapt=_ADAPT.value,
         data_dir=_DATA_DIR.value,
         decision=decision,
+        check=functools.partial(formats.check_posterior, _FORMAT.value),
     )
     with quiet.without_chatter():
         report = formats.export_as(

@@ -413,8 +413,8 @@ def check_folder(folder: str | os.PathLike):
     Raises:
         ValueError: If it holds something else.
     """
+    urls.check_writable(folder)
     if urls.is_url(folder):
-        urls.check_writable(folder)
         found = urls.listed(folder)
     else:
         folder = pathlib.Path(folder)

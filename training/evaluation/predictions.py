@@ -332,7 +332,8 @@ def _read(folder):
 
 def _go_on(batches, folder, meta, advance, period):
     begin, last, before = time.monotonic(), time.monotonic(), meta["seconds"]
-    done, sent = meta["done"], time.monotonic()
+    done = there = meta["done"]  # Behind a URL, fewer may be there than are kept.
+    sent = time.monotonic()
 
     def keep(now, send):
         for target in targets.values():
@@ -353,10 +354,12 @@ def _go_on(batches, folder, meta, advance, period):
                 if now - last >= period or done == meta["count"]:
                     send = done == meta["count"] or now - sent >= _SENDING_PERIOD
                     keep(now, send)
-                    last, sent = now, time.monotonic() if send else sent
+                    last = now
+                    if send:
+                        there, sent = done, time.monotonic()
                 advance(count, True)
         except BaseException:
-            if done > meta["done"]:  # What came before the error is kept.
+            if done > there:  # What came before the error is kept.
                 keep(time.monotonic(), send=True)
             raise
 

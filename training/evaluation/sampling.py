@@ -51,17 +51,12 @@ class Passes:
         name: str | None = None,
         precision: str = "float32",
     ):
-        layers.checks.check_choice(precision, "precision", folding.PRECISIONS)
         self.precision = precision
         self.name = name or model.name
+        check_precision(model, self.name, precision)
         self.sizes = check_sizes(sizes)
         self.posterior = _as_posterior(model, self.sizes)
         self.seed, self.batch_size = seed, batch_size
-        if precision != "float32" and self.posterior.takes_gradients:
-            raise ValueError(
-                f"'{self.name}' computes gradients of its networks, which takes "
-                f"float32. Received: precision={precision}"
-            )
         once = self.posterior.repeats_itself
         self.per_image = 1 if once else self.sizes[-1]
         # Means of equal samples would differ in their last digits.
@@ -148,6 +143,42 @@ class Passes:
                 f"{np.sum(~finite)} of {finite.size} images, the first of them number "
                 f"{first + int(np.argmin(finite))}."
             )
+
+
+def check_precision(model: keras.Model | Posterior, name: str, precision: str):
+    """Checks that a model can compute in a precision, before anything is computed.
+
+    Args:
+        model: A model, or a posterior, which need not have adapted.
+        name: What errors call it.
+        precision: `"float32"` or `"bfloat16"`.
+
+    Raises:
+        ValueError: If it computes gradients, or a network of it cannot be rewritten.
+    """
+    layers.checks.check_choice(precision, "precision", folding.PRECISIONS)
+    if precision == "float32":
+        return
+    if getattr(model, "takes_gradients", False):
+        raise ValueError(
+            f"'{name}' computes gradients of its networks, which takes float32. "
+            f"Received: precision={precision}"
+        )
+    for network in _networks(model):
+        try:
+            folding.check(network, precision)
+        except ValueError as error:
+            raise ValueError(f"'{name}' is for float32 alone. {error}") from error
+
+
+def _networks(model):
+    """Yields the Keras models that a model or posterior is made of."""
+    if isinstance(model, keras.Model):
+        yield model
+        return
+    inside = getattr(model, "model", None) or getattr(model, "posterior", None)
+    for part in [inside] if inside else model.members:
+        yield from _networks(part)
 
 
 def _in_precision(posterior, precision):

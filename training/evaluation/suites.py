@@ -10,7 +10,7 @@ import zoo
 from training import data
 from training.evaluation import models as candidates
 from zoo import finding
-from zoo.posterior import DeepEnsemble, Posterior
+from zoo.posterior import POSTERIORS, DeepEnsemble, Posterior
 from zoo.presets import index
 from zoo.registry import split_seed
 
@@ -191,8 +191,12 @@ def _seeds(given):
         Names and weights joined by `+`, and a short name for all; or None.
     """
     for name, weights in zip(given.names, given.weights, strict=True):
+        of_models, _, behind = name.partition("@")
+        kind = POSTERIORS.get(behind.partition(":")[0])
+        if kind is not None and kind.takes_snapshots:
+            continue  # Its weights are those along one training.
         if "+" in name or "+" in (weights or ""):
-            return name.partition("@")[0], weights, None
+            return of_models, weights, None
     if given.members:
         places = [entry if finding.is_place(entry) else "" for entry in given.members]
         pairs = zip(given.members, places, strict=True)

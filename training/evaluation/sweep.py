@@ -20,7 +20,7 @@ from training.evaluation import (
     slices,
 )
 from training.evaluation import ood as detect
-from training.evaluation.sampling import check_sizes
+from training.evaluation.sampling import check_precision, check_sizes
 from training.parallel.workers import Workers
 from training.progress import track
 from zoo.posterior import Posterior, Scaler
@@ -96,6 +96,8 @@ def evaluate_all(
     if decide and "validation" in joined_splits(unfitted):
         calibration, to_decide = adaptation.halves(calibration)
     given = {"train": train, "validation": calibration}
+    for name, model in models.items():
+        check_precision(model, name, precision)
     models, failed = _adapted(models, given, seed, batch_size)
     members = shared_passes.group(models, sizes, seed, batch_size, precision)
     found, inside = [], {}

@@ -31,6 +31,21 @@ def check_options(kind: str, options: Collection[str]):
             raise ValueError(f"`--{option}` is for {kinds}.")
 
 
+def check_posterior(kind: str, posterior: Posterior):
+    """Checks that a format can hold a posterior, which need not have adapted.
+
+    Args:
+        kind: A key of `OPTIONS`.
+        posterior: What is going to be exported.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    checks = {"tflite": litert.check_gradients, "onnx": onnx.check}
+    if kind in checks:
+        checks[kind](posterior)
+
+
 def export_as(
     kind: str,
     model: keras.Model | Posterior,

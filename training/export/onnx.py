@@ -43,19 +43,7 @@ def export_onnx(
         FileExistsError: If something lies at `path`.
     """
     posterior = checked.posterior_of(model, 1)
-    if posterior.draws:
-        raise ValueError(
-            "A stochastic model cannot be exported to ONNX: its masks are made by "
-            "`bitwise_xor` of unsigned integers, which tf2onnx does not convert. "
-            f"Export it as saved_model or tflite. Received: model={model.name}"
-        )
-
-    checked.check_scores(
-        posterior,
-        "a file of ONNX gives probabilities alone; export it as saved_model or tflite",
-    )
-    litert.check_precision(posterior)
-    litert.check_gradients(posterior)
+    check(posterior)
 
     def write(target):
         # Both fail with exceptions of many types, and log what they do not know.
@@ -86,6 +74,26 @@ class _Probabilities(keras.layers.Layer):
     def compute_output_spec(self, images):
         shape = images.shape[0], self.posterior.num_classes
         return keras.KerasTensor(shape, "float32")
+
+
+def check(posterior: Posterior):
+    """Checks that a posterior, which need not have adapted, has a form in ONNX.
+
+    Raises:
+        ValueError: If it draws, has scores, computes gradients or is not of float32.
+    """
+    if posterior.draws:
+        raise ValueError(
+            "A stochastic model cannot be exported to ONNX: its masks are made by "
+            "`bitwise_xor` of unsigned integers, which tf2onnx does not convert. "
+            f"Export it as saved_model or tflite. Received: model={posterior.name}"
+        )
+    checked.check_scores(
+        posterior,
+        "a file of ONNX gives probabilities alone; export it as saved_model or tflite",
+    )
+    litert.check_precision(posterior)
+    litert.check_gradients(posterior)
 
 
 def _convert(posterior, target):

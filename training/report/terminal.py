@@ -156,7 +156,7 @@ class Outcome:
         if decided := by_decision(self.rows):
             terminal.print(_table("Decisions", *decided[:1], decided[1:]))
         for text in self.missing:
-            print(f"Left out: {text}.")
+            print(f"Left out: {text}{'' if text.endswith(('.', '?')) else '.'}")
         for text in self.deviations:
             print(text, file=sys.stderr)
         print(*self.files)

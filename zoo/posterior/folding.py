@@ -70,6 +70,17 @@ def folded(model: keras.Model, precision: str = "float32") -> keras.Model:
         [Quantization and Training of Neural Networks](https://arxiv.org/abs/1712.05877)
         (Jacob et al., 2018), Eq. 14.
     """
+    graph, half = _planned(model, precision)
+    return named(_Rewriting(graph, half).model(model.name), classes_of(model))
+
+
+def check(model: keras.Model, precision: str = "float32"):
+    """Raises the errors of `folded`, without making a network."""
+    _planned(model, precision)
+
+
+def _planned(model, precision):
+    """Returns the graph of a model, and its steps that will compute in bfloat16."""
     check_choice(precision, "precision", PRECISIONS)
     graph = Tracer(model)
     if not graph.is_taken_apart:
@@ -85,7 +96,7 @@ def folded(model: keras.Model, precision: str = "float32") -> keras.Model:
             "those of Keras and this package can, but for the first scaling and the "
             f"last layer. Received: precision={precision}"
         )
-    return named(_Rewriting(graph, half).model(model.name), classes_of(model))
+    return graph, half
 
 
 class _Rewriting:

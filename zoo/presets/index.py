@@ -76,7 +76,13 @@ def read_published(folder: str | os.PathLike) -> Preset:
     """
     if urls.is_url(folder):
         path = urls.join(folder, PRESET_FILE)
-        text = download.read_text(path)
+        try:
+            text = download.read_text(path)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{str(error).rstrip('.')}. Models behind a URL are those that "
+                "zoo-publish wrote there; copy the folder of a training, and give that."
+            ) from error
     else:
         path = pathlib.Path(folder) / PRESET_FILE
         text = path.read_text(encoding="utf-8")

@@ -139,6 +139,7 @@ def _check_folder(folder):
     if urls.is_url(folder):
         urls.check(folder, index.PRESET_FILE)
         return
+    urls.check_spelling(folder)
     folder = pathlib.Path(folder)
     if folder.is_file() or (
         folder.is_dir()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from zoo import registry
 from zoo.dataset_name import base_dataset
 from zoo.presets import index
+from zoo.storage import urls
 
 FILE = "recipe.json"
 DATA_LICENSES = {
@@ -33,6 +34,11 @@ def read(path: str | os.PathLike) -> dict:
         FileNotFoundError: If there is no record, or nothing at the path.
         ValueError: If it lacks a field.
     """
+    if urls.is_url(path):
+        raise FileNotFoundError(
+            "What is published is read from local paths; copy the folder of the "
+            f"training. Received: {path}"
+        )
     path = pathlib.Path(path)
     if not path.exists():
         raise FileNotFoundError(f"There is no file or folder '{path}' of a training.")

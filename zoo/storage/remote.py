@@ -111,10 +111,10 @@ def local(
         ValueError: If nothing can be written to such a URL.
         ConnectionError: If it cannot be reached, or another process takes it over.
     """
+    urls.check_writable(folder)
     if not urls.is_url(folder):
         yield pathlib.Path(folder)
         return
-    urls.check_writable(folder)
     with tempfile.TemporaryDirectory(prefix="smoothzoo") as name:
         copy = Copy(str(folder), pathlib.Path(name))
         copy.claim()

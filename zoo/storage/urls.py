@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from zoo.storage import hugging_face
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://")
+# Not a drive of Windows, which is one letter.
+_MISTYPED = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)")
 _WEB = ("http", "https")
 _OBJECTS = ("gs", "s3", "az")  # Object stores: what is written appears whole.
 _TIMEOUT = 30.0  # Seconds without a byte.
@@ -88,16 +90,39 @@ def check_writable(folder: str | os.PathLike):
     """Checks that a URL is of a scheme that files can be written to one by one.
 
     Args:
-        folder: A URL; paths are not looked at.
+        folder: A URL or a path.
 
     Raises:
-        ValueError: If it is that of a web server or of the hub.
+        ValueError: If it is that of a web server or of the hub, or is no URL and no
+            path that anybody would choose, such as `gs:/bucket`.
     """
+    check_spelling(folder)
     if is_url(folder) and _scheme(folder) in (*_WEB, "hf"):
         raise ValueError(
             "Results are written to a folder or to gs://bucket/folder, s3://bucket/"
             "folder or another place that TensorFlow writes to, and not to web servers "
             f"or the hub. Received: {folder}"
+        )
+
+
+def check_spelling(path: str | os.PathLike):
+    """Checks that a path is not a URL with a slash or small letters amiss.
+
+    Raises:
+        ValueError: If it begins as `gs:/bucket`, `GS://bucket` or `file://folder` do.
+    """
+    text = os.fspath(path)
+    found = _MISTYPED.fullmatch(text)
+    if found is None:
+        return
+    scheme, rest = found[1].lower(), found[2]
+    # Of `file://folder/run` TensorFlow would take the folder for a machine.
+    meant = f"{scheme}:///{rest}" if scheme == "file" else f"{scheme}://{rest}"
+    if not is_url(text) or (scheme == "file" and not text.startswith("file:///")):
+        raise ValueError(
+            "A URL begins with a scheme in small letters and '://', and one of a local "
+            f"file with 'file:///'. Did you mean {meant}? A folder of this name is "
+            f"./{text}. Received: {text}"
         )
 
 

@@ -1,3 +1,4 @@
+import functools
 import sys
 
 import numpy as np
@@ -6,7 +7,9 @@ import pytest
 from tests.helpers import processes
 from tests.helpers.commands import environment
 from tests.helpers.exports import IMAGES, dropout_model, invoke, operators
-from training.export import warmup
+from training.cli import common
+from training.evaluation import adaptation
+from training.export import formats, warmup
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,23 @@ def test_the_command_calibrates_with_a_data_set_by_its_name(folder):
     seed = np.array(1, "int32")
     probs = invoke(output, images=IMAGES.astype("uint8"), seed=seed)
     np.testing.assert_allclose(np.sum(probs, axis=-1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "kind, posterior",
+    [
+        ("tflite", "laplace:subset=all:structure=diagonal"),
+        ("onnx", "laplace:subset=all"),
+        ("onnx", "density"),
+    ],
+)
+def test_a_format_is_refused_before_a_posterior_adapts(kind, posterior, monkeypatch):
+    monkeypatch.setattr(adaptation, "adapt", None)
+    check = functools.partial(formats.check_posterior, kind)
+    name = f"resnet20.fashion_mnist@{posterior}"
+    with pytest.raises(ValueError, match="no operators|gives probabilities alone"):
+        common.load_model(name, check=check)
+    common.load_model("resnet20.fashion_mnist@temperature:temperature=2", check=check)
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,20 @@ def test_members_of_an_ensemble_are_those_of_a_mixture():
     }
 
 
+@pytest.mark.usefixtures("_asked")
+@pytest.mark.parametrize("kind", ["swa", "swag", "swag:rank=0"])
+def test_weights_along_a_training_are_no_seeds(kind):
+    weights = str(finding.locate(index.read()[PLAIN]))
+    entry, snapshots = f"resnet20@{kind}", "runs/1+runs/2+runs/3"
+    asked = given("resnet20", weights, **{entry: SWAG(networks.network())})
+    named = dataclasses.replace(
+        asked, names=["resnet20", entry], weights=[weights, snapshots]
+    )
+    suite = suites.single_pass(named)
+    assert snapshots not in suite.models.values()
+    assert any(line.startswith("ensemble, mixture") for line in suite.missing)
+
+
 def test_the_comparison_needs_a_plain_model():
     stochastic = {"resnet20_mcdo": networks.mc_network()}
     names = suites.Given(["resnet20_mcdo"], [None], stochastic, "fashion_mnist")

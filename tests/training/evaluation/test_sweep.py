@@ -9,9 +9,16 @@ from training import metrics
 from training.data.image_data import ImageData
 from training.evaluation import evaluate, predictions, scaling, sweep
 from training.evaluation import ood as detect
-from training.evaluation.sampling import Passes
+from training.evaluation.sampling import Passes, check_precision
 from zoo import predictive
-from zoo.posterior import DeepEnsemble, Density, Laplace, MonteCarlo, Temperature
+from zoo.posterior import (
+    POSTERIORS,
+    DeepEnsemble,
+    Density,
+    Laplace,
+    MonteCarlo,
+    Temperature,
+)
 
 OTHER = np.random.default_rng(1).integers(0, 256, size=(5, 8, 8, 1)).astype("uint8")
 
@@ -147,6 +154,31 @@ def test_each_posterior_adapts_to_the_split_that_it_is_for(tmp_path):
         nll = found[name, "made_up", 1, "nll"]
         probs = np.asarray(predictive.probs(posterior(IMAGES)))
         assert nll == pytest.approx(metrics.nll(probs, Data().labels), abs=1e-4)
+
+
+def test_a_model_without_half_precision_is_refused_before_anything_is_passed(tmp_path):
+    images = Counting(IMAGES)
+    train, data = Data(images, name="train"), Data(images)
+    start = keras.Input((8, 8, 1))
+    dense = keras.layers.Dense(3)(keras.layers.Flatten()(start))
+    dense = keras.Model(start, dense, name="dense")
+    ensemble = DeepEnsemble([network(), dense])
+    for refused, reason in (
+        (Laplace(network(), subset="all"), "'second' computes gradients"),
+        (Temperature(ensemble), "'second' is.*'dense' has no layers"),
+        (MonteCarlo(dense, 1), "'second' is.*'dense' has no layers"),
+    ):
+        models = {"first": network(), "second": refused}
+        with pytest.raises(ValueError, match=f"{reason}.*precision=bfloat16"):
+            sweep.evaluate_all(
+                models, [data], tmp_path, (1,), train=train, precision="bfloat16"
+            )
+    assert not images.reads.any()
+    assert not any(tmp_path.iterdir())
+    members = [network(), network()]
+    for kind, posterior in POSTERIORS.items():  # Before they adapt.
+        models = members[: 2 if kind in ("ensemble", "mixture") else 1]
+        check_precision(posterior.from_models(models), "m", "bfloat16")
 
 
 def test_scores_of_a_posterior_are_ranked_by_their_names(tmp_path):

@@ -107,3 +107,16 @@ def test_decisions_have_a_line_for_each_severity():
     rows = [{**r, "value": math.nan} for r in rows if r["dataset"] == "d"]
     assert terminal.by_decision(rows)[1][4] == "-"
     assert terminal.by_decision(rows[-1:]) == []
+
+
+def test_what_was_left_out_is_a_sentence(capsys):
+    outcome = terminal.Outcome(
+        reports.benchmark(), [], ["a: no file", "b: too few?", "c: none."]
+    )
+    outcome.show()
+    said = [line for line in capsys.readouterr().out.splitlines() if "Left" in line]
+    assert said == [
+        "Left out: a: no file.",
+        "Left out: b: too few?",
+        "Left out: c: none.",
+    ]

@@ -398,6 +398,7 @@ SOME = {"subset": "subnetwork"}
     "make, settings, message",
     [
         (network, {"subset": "some"}, "subset=some"),
+        (network, {"structure": ["kronecker"]}, r"structure=\['kronecker'\]"),
         (network, {"subnetwork": 3}, 'for subset="subnetwork".*last_layer'),
         (network, {"subset": "all", "subnetwork": 3}, "subset=all, subnetwork=3"),
         (network, SOME, "subnetwork=None"),

@@ -109,6 +109,21 @@ def test_refuses_places_that_take_no_files(url):
         pass
 
 
+@pytest.mark.parametrize("place", ["gs:/bucket/run", "GS://bucket/run"])
+def test_a_mistyped_url_is_no_folder(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with (
+        pytest.raises(ValueError, match="mean gs://bucket/run.*Received: [gG]"),
+        remote.local(place),
+    ):
+        pass
+    for place in ("file:/tmp/run", "file://tmp/run"):
+        with pytest.raises(ValueError, match="mean file:///tmp/run"):
+            urls.check_writable(place)
+    for path in ("file:///tmp/run", "ram://run", "C:/run", "./gs:/run", "a:b/run"):
+        urls.check_writable(path)
+
+
 def test_says_what_opens_other_schemes():
     with (
         pytest.raises(ConnectionError, match="pip install tensorflow-io"),
