@@ -104,15 +104,18 @@ class Process:
                 self.returncode = self._ask({"poll": self.pid})
         return self.returncode
 
-    def wait(self):
-        """Returns the status at the end."""
+    def wait(self, seconds: float = float("inf")):
+        """Returns the status at the end; what takes longer is killed."""
+        end = time.monotonic() + seconds
         while self.poll() is None:
+            if time.monotonic() > end:
+                self.send_signal(signal.SIGKILL)
             time.sleep(SECONDS)
         return self.returncode
 
-    def communicate(self):
+    def communicate(self, seconds: float = float("inf")):
         """Waits and returns what was written to standard output and standard error."""
-        self.wait()
+        self.wait(seconds)
         return tuple(pathlib.Path(name).read_text() for name in self._files)
 
     def send_signal(self, number):

@@ -120,9 +120,11 @@ def test_several_devices_of_each_worker_train_as_one(one_process, tmp_path):
 
 def test_workers_with_unequal_devices_are_refused(tmp_path):
     changes = {0: {"devices": 2}, 1: {"devices": 1}}
-    for process in multi_worker.start_trainings(2, tmp_path, changes):
-        _, errors = process.communicate()
-        assert process.returncode == 1
+    workers = multi_worker.start_trainings(2, tmp_path, changes)
+    # They would wait for each other for ever, if they were not refused.
+    ended = [(worker.communicate(120)[1], worker.returncode) for worker in workers]
+    for errors, status in ended:
+        assert status == 1
         (line,) = [line for line in errors.splitlines() if line.startswith("Error")]
         assert "the same number of GPUs" in line
         assert "Received: 2 on the chief, worker 0 (127.0.0.1:" in line
