@@ -122,7 +122,7 @@ def test_workers_with_unequal_devices_are_refused(tmp_path):
     changes = {0: {"devices": 2}, 1: {"devices": 1}}
     workers = multi_worker.start_trainings(2, tmp_path, changes)
     # They would wait for each other for ever, if they were not refused.
-    ended = [(worker.communicate(120)[1], worker.returncode) for worker in workers]
+    ended = [(worker.communicate(45)[1], worker.returncode) for worker in workers]
     for errors, status in ended:
         assert status == 1
         (line,) = [line for line in errors.splitlines() if line.startswith("Error")]
