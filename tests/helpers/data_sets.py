@@ -52,3 +52,20 @@ class Slices:
     def __getitem__(self, index):
         assert isinstance(index, slice)
         return self.stored[index]
+
+
+class Interrupting(Slices):
+    """Images that count how often they are read, and interrupt after some reads."""
+
+    def __init__(self, images, reads):
+        super().__init__(images)
+        self.reads = reads
+
+    def fingerprint(self):
+        return "the same images"
+
+    def __getitem__(self, index):
+        if not self.reads:
+            raise KeyboardInterrupt
+        self.reads -= 1
+        return super().__getitem__(index)

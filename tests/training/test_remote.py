@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.helpers.data_sets import LABELS, Data, Slices, stripes
+from tests.helpers.data_sets import LABELS, Data, Interrupting, stripes
 from tests.helpers.networks import IMAGES, mc_network
 from tests.helpers.trainings import RECIPE, dense_model
 from training import progress, trainer
@@ -71,27 +71,10 @@ def test_a_training_goes_on_from_behind_a_url(url, monkeypatch):
     }
 
 
-class Images(Slices):
-    """Images that count how often they are read, and fail after some reads."""
-
-    def __init__(self, reads):
-        super().__init__(IMAGES)
-        self.reads = reads
-
-    def fingerprint(self):
-        return "the same images"
-
-    def __getitem__(self, index):
-        if not self.reads:
-            raise KeyboardInterrupt
-        self.reads -= 1
-        return super().__getitem__(index)
-
-
 def test_predictions_go_on_from_behind_a_url(url, tmp_path, monkeypatch):
     keras.utils.clear_session()
     same = Passes(mc_network(name="random"), (1, 2), 3, 2)
-    predictions.store(same, Data(Images(-1)), tmp_path)
+    predictions.store(same, Data(Interrupting(IMAGES, -1)), tmp_path)
     order, send = [], remote.Copy.send
 
     def sent(self, path):
@@ -100,13 +83,13 @@ def test_predictions_go_on_from_behind_a_url(url, tmp_path, monkeypatch):
 
     monkeypatch.setattr(remote.Copy, "send", sent)
     with remote.local(url) as folder, pytest.raises(KeyboardInterrupt):
-        predictions.store(same, Data(Images(3)), folder / "p")
+        predictions.store(same, Data(Interrupting(IMAGES, 3)), folder / "p")
     assert order[-1] == "meta.json"  # When all that it counts is there.
     assert sorted(order[:-1]) == sorted(
         f"{name}.npy"
         for name in ("energy", "labels", "max_logit", "mutual_information", "probs")
     )
-    images, order[:] = Images(2), []  # Two of four batches are left.
+    images, order[:] = Interrupting(IMAGES, 2), []  # Two of four batches are left.
     with remote.local(url) as folder:
         stored = predictions.store(same, Data(images), folder / "p", period=0)
         assert order.count("meta.json") == 1  # Not after each batch.
@@ -130,7 +113,7 @@ def test_predictions_go_on_from_behind_a_url(url, tmp_path, monkeypatch):
 def test_what_was_kept_before_an_interrupt_is_sent(url):
     passes = Passes(mc_network(), (1, 2), 3, 2)
     with remote.local(url) as folder, pytest.raises(KeyboardInterrupt):
-        predictions.store(passes, Data(Images(3)), folder / "p", period=0)
+        predictions.store(passes, Data(Interrupting(IMAGES, 3)), folder / "p", period=0)
     # As each batch is kept at once, none is new at the interrupt.
     assert json.loads(contents(f"{url}/p")["meta.json"])["done"] == 4
 

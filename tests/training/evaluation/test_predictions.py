@@ -14,7 +14,7 @@ import pytest
 import layers
 from tests.helpers import processes
 from tests.helpers.commands import environment
-from tests.helpers.data_sets import LABELS, Data, Slices
+from tests.helpers.data_sets import LABELS, Data, Interrupting
 from tests.helpers.networks import IMAGES, as_numpy, mc_network, network
 from training.data import fingerprint
 from training.evaluation import evaluate, predictions, sweep
@@ -39,23 +39,6 @@ def passes(sizes=SIZES, seed=3, batch_size=2):
 def assert_same_bits(stored, other):
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(stored, name), getattr(other, name))
-
-
-class Interrupting(Slices):
-    """Images that count how often they are read, and interrupt after some reads."""
-
-    def __init__(self, images, reads):
-        super().__init__(images)
-        self.reads = reads
-
-    def fingerprint(self):
-        return "the same images"
-
-    def __getitem__(self, index):
-        if not self.reads:
-            raise KeyboardInterrupt
-        self.reads -= 1
-        return super().__getitem__(index)
 
 
 def test_what_is_stored_follows_the_definitions(tmp_path):
