@@ -2,6 +2,7 @@
 #     make test        the default tests; `make test ARGS=tests/layers` runs some
 #     make slow-test   the tests that need minutes, a network or whole data sets;
 #                      failures are printed when they happen
+#     make torch-test  the tests of Keras on PyTorch, which it installs
 #     make full-size   every recipe and documented command at the true number of images,
 #                      on one to eight devices; `make full-size ARGS="--only=cifar"`
 #     make real-data DATA=folder WEIGHTS=folder PUBLISHED=file   the tests on CIFAR
@@ -25,7 +26,7 @@ JOBS = 2
 VENV = .venv
 BIN = $(VENV)/bin
 
-.PHONY: setup test slow-test full-size real-data lint bench mutate results demo docs \
+.PHONY: setup test slow-test torch-test full-size real-data lint bench mutate results demo docs \
   clean
 
 setup: $(VENV)/complete
@@ -47,6 +48,9 @@ test: setup
 
 slow-test: $(VENV)/docs
 	$(BIN)/python -m pytest -v -m slow -n $(JOBS) --dist loadfile $(ARGS)
+
+torch-test: $(VENV)/torch
+	$(BIN)/python -m pytest -m torch -n $(JOBS) --dist loadfile $(ARGS)
 
 full-size: setup
 	$(BIN)/python -m tests.full_size $(ARGS)
@@ -85,6 +89,11 @@ docs: $(VENV)/docs
 # The packages of the extra `docs` are in .venv, too.
 $(VENV)/docs: $(VENV)/complete
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+# PyTorch is large, and no default test needs it.
+$(VENV)/torch: $(VENV)/complete
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[torch]'
 	@touch $@
 
 clean:

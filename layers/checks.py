@@ -6,16 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 import keras
 import numpy as np
 
-# Of the others, OpenVINO takes unsigned integers for signed ones, and no test is run
-# on PyTorch.
-BACKENDS = ("tensorflow", "jax")
+# Of the others, OpenVINO takes unsigned integers for signed ones, and NumPy cannot
+# train.
+BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def check_backend():
     """Raises an ImportError where Keras has a backend on which numbers are wrong."""
     if (backend := keras.backend.backend()) not in BACKENDS:
+        known = f"{', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}"
         raise ImportError(
-            f"smoothzoo needs {' or '.join(BACKENDS)} as the backend of Keras: set "
+            f"smoothzoo needs {known} as the backend of Keras: set "
             f"KERAS_BACKEND before Keras is imported. Received: KERAS_BACKEND={backend}"
         )
 

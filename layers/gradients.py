@@ -1,8 +1,21 @@
 """Gradients by what a network computes inside or is given, as each backend has them."""
 
+import contextlib
 from collections.abc import Callable
 
 import keras
+
+
+def untracked():
+    """Returns a context for predictions, of which no gradients are asked.
+
+    PyTorch keeps all features for them elsewhere. Other backends know by themselves.
+    """
+    if keras.backend.backend() != "torch":
+        return contextlib.nullcontext()
+    import torch
+
+    return torch.no_grad()
 
 
 def pull_back(run: Callable, cotangents: Callable):
@@ -19,10 +32,8 @@ def pull_back(run: Callable, cotangents: Callable):
         The outputs; what `run` returned beside them; and for each tensor, in the order
         of the marks, its gradients, of shape `(rows, *shape)`.
 
-    Raises:
-        NotImplementedError: If the backend of Keras is neither TensorFlow nor JAX.
     """
-    return _of_backend(_on_tensorflow, _on_jax)(run, cotangents)
+    return _of_backend(_on_tensorflow, _on_jax, _on_torch)(run, cotangents)
 
 
 def by_input(function: Callable, x):
@@ -34,22 +45,15 @@ def by_input(function: Callable, x):
 
     Returns:
         Tensor of the shape of `x`.
-
-    Raises:
-        NotImplementedError: If the backend of Keras is neither TensorFlow nor JAX.
     """
-    return _of_backend(_by_input_on_tensorflow, _by_input_on_jax)(function, x)
+    return _of_backend(_by_input_on_tensorflow, _by_input_on_jax, _by_input_on_torch)(
+        function, x
+    )
 
 
-def _of_backend(on_tensorflow, on_jax):
-    backend = keras.backend.backend()
-    functions = {"tensorflow": on_tensorflow, "jax": on_jax}
-    if backend not in functions:
-        raise NotImplementedError(
-            "Gradients are known on the backends TensorFlow and JAX. Received: "
-            f"keras.backend.backend()={backend}"
-        )
-    return functions[backend]
+def _of_backend(on_tensorflow, on_jax, on_torch):
+    functions = {"tensorflow": on_tensorflow, "jax": on_jax, "torch": on_torch}
+    return functions[keras.backend.backend()]
 
 
 def _by_input_on_tensorflow(function, x):
@@ -66,6 +70,19 @@ def _by_input_on_jax(function, x):
     import jax
 
     return jax.grad(function)(x)
+
+
+def _by_input_on_torch(function, x):
+    import torch
+
+    with torch.enable_grad():
+        x = _leaf(keras.ops.convert_to_tensor(x))
+        return torch.autograd.grad(function(x), x, create_graph=True)[0]
+
+
+def _leaf(x):
+    """Returns a tensor of PyTorch by which there are gradients."""
+    return x if x.requires_grad else x.clone().requires_grad_()
 
 
 def _on_tensorflow(run, cotangents):
@@ -108,3 +125,25 @@ def _on_jax(run, cotangents):
     outputs, pull, more = jax.vjp(shifted, zeros, has_aux=True)
     rows = jax.vmap(lambda row: pull(row)[0])(cotangents(outputs))
     return outputs, more, rows
+
+
+def _on_torch(run, cotangents):
+    import torch
+
+    marked = []
+
+    def mark(x):
+        marked.append(_leaf(x))
+        return marked[-1]
+
+    with torch.enable_grad():
+        outputs, more = run(mark)
+    rows = torch.autograd.grad(
+        outputs,
+        marked,
+        cotangents(outputs),
+        is_grads_batched=True,
+        materialize_grads=True,
+        allow_unused=True,
+    )
+    return outputs, more, [*rows]

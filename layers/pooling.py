@@ -51,7 +51,7 @@ class AdaptiveAveragePooling2D(keras.layers.Layer):
         first = np.arange(count)[:, None] * size // count
         after = -(-np.arange(1, count + 1)[:, None] * size // count)
         rows = ops.arange(size)
-        chosen = ops.logical_and(rows >= first, rows < after)
+        chosen = ops.logical_and(ops.greater_equal(rows, first), ops.less(rows, after))
         return ops.cast(chosen, "float32") / ops.cast(after - first, "float32")
 
     def compute_output_shape(self, input_shape):

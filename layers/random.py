@@ -1,8 +1,8 @@
 """The one source of random masks, signs and normals: a keyed counter hash.
 
 Every draw is a pure function of a 32-bit key and a position, computed in unsigned
-integers, so it is equal bit for bit in TensorFlow (eager, graph, XLA), JAX and
-LiteRT. Normals are Box-Muller transforms whose logarithm and cosine are looked up
+integers, so it is equal bit for bit in TensorFlow (eager, graph, XLA), JAX, PyTorch
+and LiteRT. Normals are Box-Muller transforms whose logarithm and cosine are looked up
 in tables, because the backends' own differ in the last bit.
 
 `layers/streams.py` says where the keys of layers come from.
@@ -11,6 +11,7 @@ in tables, because the backends' own differ in the last bit.
 import functools
 import math
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -22,6 +23,8 @@ from layers import compilation
 _MULTIPLIERS = np.uint32(0x7FEB352D), np.uint32(0x846CA68B)
 _GOLDEN = np.uint32(0x9E3779B1)
 _ANGLE_BITS = 12
+# PyTorch computes unsigned integers of 32 bits as integers of 64, which do not wrap.
+_WRAPS = keras.backend.backend() != "torch"
 
 
 @functools.lru_cache(maxsize=256)
@@ -35,20 +38,25 @@ def _fusible(draw):
     """Lets a function of key, shape and more be compiled by itself; see `fused`."""
 
     @functools.wraps(draw)
-    def wrapped(key, shape, *settings):
+    def fusible(key, shape, *settings):
         rest = tuple(shape[len(key.shape) :])
         if compilation.pays(rest):
             return _compiled(draw, rest, *settings)(key)
         return draw(key, shape, *settings)
 
-    return wrapped
+    return fusible
 
 
 def uint32(value):
     """Returns an integer or an integer tensor as a uint32 tensor, modulo `2**32`."""
     if isinstance(value, (int, np.integer)):
         value = np.uint32(int(value) & 0xFFFFFFFF)
-    return ops.cast(ops.convert_to_tensor(value), "uint32")
+    return wrapped(ops.cast(ops.convert_to_tensor(value), "uint32"))
+
+
+def wrapped(x):
+    """Returns a sum or product of uint32 tensors modulo `2**32`, on every backend."""
+    return x if _WRAPS or isinstance(x, np.ndarray) else ops.bitwise_and(x, 0xFFFFFFFF)
 
 
 def _xor_shift(x, shift: int):
@@ -58,11 +66,11 @@ def _xor_shift(x, shift: int):
 
 
 def _hash(x, second_key=None):
-    x = _xor_shift(x, 16) * _MULTIPLIERS[0]
+    x = wrapped(_xor_shift(x, 16) * _MULTIPLIERS[0])
     x = _xor_shift(x, 15)
     if second_key is not None:
-        x = x + second_key
-    return _xor_shift(x * _MULTIPLIERS[1], 16)
+        x = wrapped(x + second_key)
+    return _xor_shift(wrapped(x * _MULTIPLIERS[1]), 16)
 
 
 def _hash_value(value):
@@ -71,7 +79,7 @@ def _hash_value(value):
         # An array, since numbers warn when they wrap.
         value = np.array([int(value) & 0xFFFFFFFF], "uint32")
         return _hash(value + _GOLDEN)[0]
-    return _hash(uint32(value) + _GOLDEN)
+    return _hash(wrapped(uint32(value) + _GOLDEN))
 
 
 def fold(key, value):
@@ -84,7 +92,7 @@ def fold(key, value):
     Returns:
         A uint32 tensor. For one key, different values give different keys.
     """
-    return _hash(uint32(key) + _hash_value(value))
+    return _hash(wrapped(uint32(key) + _hash_value(value)))
 
 
 def bits(key, count):
@@ -100,13 +108,14 @@ def bits(key, count):
     key = ops.expand_dims(uint32(key), -1)
     position = ops.cast(ops.arange(count, dtype="int32"), "uint32")
     # The second key keeps two streams from being shifted copies of each other.
-    return _hash(position * _GOLDEN + key, _hash(key + _GOLDEN))
+    counter = wrapped(position * _GOLDEN + key)
+    return _hash(counter, _hash(wrapped(key + _GOLDEN)))
 
 
 def _split(x):
     """Returns the upper and the lower 16 bits as int32 tensors."""
     # LiteRT has no bitwise and, but its products of uint32 wrap.
-    lower = ops.right_shift(x * np.uint32(1 << 16), np.uint32(16))
+    lower = ops.right_shift(wrapped(x * np.uint32(1 << 16)), np.uint32(16))
     upper = ops.right_shift(x, np.uint32(16))
     return ops.cast(upper, "int32"), ops.cast(lower, "int32")
 

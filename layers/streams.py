@@ -61,7 +61,8 @@ def stream(
     A draw then depends on the key, on the layer's name, on how often the layer was
     called inside and on the example's number alone: not on the batch split, and no
     state is written. Enter it inside a compiled function: around one, such as Keras'
-    `fit`, `evaluate` and `predict`, it has no effect.
+    `fit`, `evaluate` and `predict`, it has no effect, but on PyTorch, where these are
+    not compiled.
 
     Several streams can run as one batch. `key` is then a vector with the key of each,
     and the batch holds all examples of the first stream, then all of the second: each

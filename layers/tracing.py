@@ -49,7 +49,7 @@ def is_known(value) -> bool:
         import tensorflow as tf
 
         return not tf.is_tensor(value) or hasattr(value, "numpy")
-    return not _is_staged(value)
+    return keras.backend.backend() != "jax" or not _is_staged(value)
 
 
 def would_leak(value) -> bool:

@@ -1,12 +1,24 @@
 """What holds for all tests."""
 
 import gc
+import os
 
 import pytest
 
 from tests.helpers import processes
 
 pytest_plugins = ["tests.helpers.failures"]
+
+
+def pytest_configure(config):
+    """Lets NumPy read tensors of PyTorch through which there are gradients."""
+    if os.environ.get("KERAS_BACKEND") != "torch":
+        return
+    import torch
+
+    config.addinivalue_line("filterwarnings", "ignore:__array_wrap__")
+    of_detached = torch.Tensor.__array__
+    torch.Tensor.__array__ = lambda x, *dtype, **_: of_detached(x.detach(), *dtype)
 
 
 def pytest_sessionstart(session):

@@ -109,4 +109,5 @@ def variation_ratio(logits):
     """
     logits = _checked(logits)
     votes = ops.one_hot(ops.argmax(logits, axis=-1), logits.shape[-1])
-    return 1 - ops.max(ops.mean(votes, axis=0), axis=-1, initial=0)
+    # On PyTorch `ops.max` of no examples has no axis.
+    return 1 - ops.top_k(ops.mean(votes, axis=0), 1)[0][..., 0]

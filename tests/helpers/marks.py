@@ -2,7 +2,21 @@
 
 from collections.abc import Collection, Iterable
 
+import keras
 import pytest
+
+# Backends but TensorFlow. `make torch-test` has PyTorch, which tests do not need.
+OTHERS = (
+    "jax",
+    pytest.param("torch", marks=[pytest.mark.slow, pytest.mark.torch]),
+)
+
+
+def on_others(test):
+    """Marks a slow test of `processes.check_on` with all backends but TensorFlow."""
+    runs = keras.backend.backend() == "tensorflow"
+    test = pytest.mark.skipif(not runs, reason="runs the others")(test)
+    return pytest.mark.parametrize("backend", OTHERS)(pytest.mark.slow(test))
 
 
 def few(values: Iterable, slow: Collection) -> list:

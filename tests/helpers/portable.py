@@ -1,4 +1,4 @@
-"""What every backend computes alike; as a command, writes what JAX computes."""
+"""What every backend computes alike; as a command, writes what others compute."""
 
 import contextlib
 import sys
@@ -12,6 +12,7 @@ from layers import random, stream
 SEEDS = 0, 7, -3, 2**31 - 1  # An int32, as of a LiteRT signature.
 BATCH, COUNT = 3, 4001
 EPOCHS = 5
+array = keras.ops.convert_to_numpy
 DROPOUT = layers.MCDropout(0.3, name="dropout")
 CHANNELWISE = layers.MCDropout(0.3, channelwise=True, name="channelwise")
 
@@ -38,7 +39,7 @@ def draws(seed):
 def arrays():
     """Returns of each seed the draws, by name, as arrays."""
     return {
-        seed: {name: np.array(value) for name, value in draws(np.int32(seed)).items()}
+        seed: {name: array(value) for name, value in draws(np.int32(seed)).items()}
         for seed in SEEDS
     }
 
@@ -69,9 +70,9 @@ def outputs():
     results = {}
     for name, layer in cases.items():
         kwargs = {"training": True} if name == "dropout_training" else {}
-        results[name] = np.stack([layer(images(), **kwargs) for _ in range(3)])
+        results[name] = array([layer(images(), **kwargs) for _ in range(3)])
         if layer.losses:
-            results[f"{name}_kl"] = np.asarray(layer.losses)
+            results[f"{name}_kl"] = array(layer.losses)
     return results
 
 
@@ -124,11 +125,11 @@ def one_pass():
     fit = model.fit(x, x[:, 0, :2, 0], callbacks=[events], **settings)
     return {
         "losses": fit.history["loss"],
-        "norm": np.asarray(conv.spectral_norm),
-        "vector": np.asarray(conv.singular_vector),
-        "kernel": np.asarray(conv.kernel),
-        "precision": np.asarray(process.precision),
-        "logits": np.asarray(model(x)),
+        "norm": array(conv.spectral_norm),
+        "vector": array(conv.singular_vector),
+        "kernel": array(conv.kernel),
+        "precision": array(process.precision),
+        "logits": array(model(x)),
     }
 
 
@@ -186,23 +187,29 @@ def refusal():
 
 
 def main(path):
-    import jax
-
-    assert keras.backend.backend() == "jax"
+    backend = keras.backend.backend()
+    assert backend != "tensorflow"
     assert "tensorflow" not in sys.modules
     sys.modules["tensorflow"] = None  # As where it is not installed.
     counter = layers.MCDropout(0.5, seed=3)  # Outside a stream, keys are counted.
-    results = {"counted": [np.asarray(counter(np.ones((2, 64)))) for _ in range(3)]}
-    for kind, function in {"eager": draws, "jit": jax.jit(draws)}.items():
+    results = {"counted": [array(counter(np.ones((2, 64)))) for _ in range(3)]}
+    kinds, parts = {"eager": draws}, [outputs, train, one_pass, around]
+    if backend == "jax":
+        import jax
+
+        kinds["jit"] = jax.jit(draws)
+        parts.append(refusal)
+    for kind, function in kinds.items():
         for seed in SEEDS:
             for name, value in function(np.int32(seed)).items():
-                results[f"{kind}/{name}/{seed}"] = np.asarray(value)
-    # What follows is equal up to rounding, so it is compiled in half the time.
-    jax.config.update("jax_disable_most_optimizations", True)
-    for function in (outputs, train, one_pass, around, refusal):
+                results[f"{kind}/{name}/{seed}"] = array(value)
+    if backend == "jax":
+        # What follows is equal up to rounding, so it is compiled in half the time.
+        jax.config.update("jax_disable_most_optimizations", True)
+    for function in parts:
         for name, value in function().items():
             results[f"{function.__name__}/{name}"] = value
-    np.savez(path, **results)
+    np.savez(path, kinds=[*kinds], **results)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 `run` and `start` are like `subprocess.run` and `subprocess.Popen`, for commands that
 begin with `sys.executable`, `-m` or `-c`. A server per backend of Keras has imported
-TensorFlow, or JAX, and Keras. It forks, and the fork runs the command. What depends on
-the environment at these imports needs a process of the usual kind.
+it and Keras. It forks, and the fork runs the command. What depends on the environment
+at these imports needs a process of the usual kind.
 
 `share_imports` makes that of TensorFlow a fork of this process, for the imports of one.
 """
@@ -29,11 +29,11 @@ import unittest.mock
 import warnings
 import weakref
 
-PACKAGES = {"tensorflow": ("tensorflow", "keras"), "jax": ("jax", "keras")}
+PACKAGES = {name: (name, "keras") for name in ("tensorflow", "jax", "torch")}
 SECONDS = 0.02  # Between two looks at whether a process has ended.
 ROOT = pathlib.Path(__file__).parents[2]
 _SERVERS = {}  # Functions that ask the server of a backend.
-# What Keras imports where it is there, and uses for nothing that is done on JAX here.
+# What Keras imports where it is there, and uses for nothing that others do here.
 UNUSED = ("matplotlib", "pandas", "sklearn")
 
 
@@ -53,14 +53,15 @@ def run(command, check=False, **options) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(command, process.returncode, *output)
 
 
-def check_on_jax(path: str):
-    """Runs the tests of a file on JAX, and fails with their output if one fails.
+def check_on(backend: str, path: str):
+    """Runs the tests of a file on another backend, and fails as they do.
 
     Args:
+        backend: That of Keras.
         path: The file.
     """
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path]
-    result = run(command, env={**os.environ, "KERAS_BACKEND": "jax"})
+    result = run(command, env={**os.environ, "KERAS_BACKEND": backend})
     assert result.returncode == 0, result.stdout
 
 

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.helpers import processes
+from tests.helpers import marks, processes
 
 
 def run_module(name, path, **environment):
@@ -14,11 +14,12 @@ def run_module(name, path, **environment):
     return np.load(path)
 
 
-@pytest.fixture(scope="session")
-def on_jax(tmp_path_factory):
-    """What `tests.helpers.portable` computes on JAX."""
-    path = tmp_path_factory.mktemp("jax") / "results.npz"
-    return run_module("tests.helpers.portable", path, KERAS_BACKEND="jax")
+@pytest.fixture(scope="session", params=marks.OTHERS)
+def elsewhere(request, tmp_path_factory):
+    """What `tests.helpers.portable` computes on another backend."""
+    pytest.importorskip(request.param)
+    path = tmp_path_factory.mktemp(request.param) / "results.npz"
+    return run_module("tests.helpers.portable", path, KERAS_BACKEND=request.param)
 
 
 @pytest.fixture(scope="session")

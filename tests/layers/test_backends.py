@@ -1,6 +1,6 @@
 """Draws are equal bit for bit wherever they are computed, but not on replicas.
 
-What JAX draws is compared in `test_jax.py`, which has it computed.
+What others draw is compared in `test_other_backends.py`, which has it computed.
 """
 
 import numpy as np

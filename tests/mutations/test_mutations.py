@@ -20,12 +20,12 @@ def test_bugs_are_chosen_by_number_test_and_file():
     assert len(mutations.chosen([])) == len(mutations.MUTATIONS)
     of_file = mutations.chosen(["layers/checks.py"])
     assert {mutations.MUTATIONS[n - 1][1] for n in of_file} == {"layers/checks.py"}
-    of_test = mutations.chosen(["tests/layers/test_jax.py"])
+    of_test = mutations.chosen(["tests/layers/test_other_backends.py"])
     assert {mutations.MUTATIONS[n - 1][-2] for n in of_test} == {
-        "tests/layers/test_jax.py"
+        "tests/layers/test_other_backends.py"
     }
     name = mutations.MUTATIONS[of_test[0] - 1][-1]
-    assert of_test[0] in mutations.chosen([f"test_jax.py::{name}"])
+    assert of_test[0] in mutations.chosen([f"test_other_backends.py::{name}"])
 
 
 @pytest.mark.parametrize("word", ["0", "99999", "no_such_test"])

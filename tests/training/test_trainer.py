@@ -14,7 +14,7 @@ import pytest
 import safetensors.numpy
 
 import layers
-from tests.helpers import processes
+from tests.helpers import marks, processes
 from tests.helpers.commands import TWO_DEVICES, WITHOUT_TENSORFLOW, quick
 from tests.helpers.data_sets import stripes, write_idx
 from tests.helpers.trainings import AVERAGED, RECIPE, small_model, without_time
@@ -391,21 +391,22 @@ def test_two_devices_of_jax_have_the_losses_and_masks_of_one(tmp_path):
     assert_rows_close(two, one, 1e-4)
 
 
-def test_jax_trains_from_arrays_without_tensorflow(tmp_path):
-    pytest.importorskip("jax")
+@pytest.mark.parametrize("backend", marks.OTHERS)
+def test_others_train_from_arrays_without_tensorflow(backend, tmp_path):
+    pytest.importorskip(backend)
     rows, has_tensorflow = run_script(
-        tmp_path / "jax", WITHOUT_TENSORFLOW, "one", "jax"
+        tmp_path / "other", WITHOUT_TENSORFLOW, "one", backend
     )
     assert not has_tensorflow
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert rows[-1]["averaged_val_loss"] != rows[-1]["val_loss"]
 
 
-@pytest.mark.slow
-def test_jax_trains_with_three_views_and_adamw(tmp_path):
-    pytest.importorskip("jax")
+@marks.on_others
+def test_others_train_with_three_views_and_adamw(backend, tmp_path):
+    pytest.importorskip(backend)
     changes = {"objective": "augmix", "optimizer": "adamw", "learning_rate": 0.01}
-    rows, _ = run_script(tmp_path, WITHOUT_TENSORFLOW, "one", "jax", **changes)
+    rows, _ = run_script(tmp_path, WITHOUT_TENSORFLOW, "one", backend, **changes)
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert rows[-1]["averaged_val_loss"] != rows[-1]["val_loss"]
 

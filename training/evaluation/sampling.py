@@ -8,7 +8,7 @@ from absl import logging
 from keras import ops
 
 import layers
-from layers import compilation
+from layers import compilation, gradients
 from training import device_memory
 from zoo import arrays
 from zoo.posterior import MonteCarlo, Posterior, folding
@@ -245,7 +245,8 @@ def _compile(posterior, sizes):
         numbers = np.uint32(seed & 0xFFFFFFFF), np.int32(offset)
         # Tensors, for TensorFlow would compile anew for each number.
         args = [ops.convert_to_tensor(x) for x in (images, *numbers)]
-        return compiled(*args)
+        with gradients.untracked():
+            return compiled(*args)
 
     return step
 

@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 
 import layers
-from layers import keras_internals, tracing
+from layers import gradients, keras_internals, tracing
 from zoo import arrays, spelling
 
 
@@ -287,7 +287,9 @@ class Posterior(layers.RandomLayer):
         images = images if hasattr(images, "__getitem__") else as_array(images)
         for start in range(0, len(images) or 1, size):
             batch = arrays.check_pixels(np.asarray(images[start : start + size]))
-            yield ops.convert_to_numpy(self(batch, seed=seed, offset=start))
+            with gradients.untracked():
+                samples = self(batch, seed=seed, offset=start)
+            yield ops.convert_to_numpy(samples)
 
     def probe_once(self, images):
         """Checks on some images what is not known of the models before; see MonteCarlo.

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.helpers import processes
+from tests.helpers import marks, processes
 from tests.helpers.commands import quick
 from tests.helpers.data_sets import LABELS, Data, Slices
 from tests.helpers.networks import IMAGES, as_numpy, mc_network, network
@@ -166,8 +166,9 @@ def test_images_of_another_size_are_refused_and_may_be_resized(shape, hint):
         evaluate(network(), data, (1,), progress=False)
 
 
-def test_rows_on_jax_equal_those_on_tensorflow(tmp_path):
-    pytest.importorskip("jax")
+@pytest.mark.parametrize("backend", marks.OTHERS)
+def test_rows_on_others_equal_those_on_tensorflow(backend, tmp_path):
+    pytest.importorskip(backend)
     script = f"""
 import json, pathlib, sys
 import keras
@@ -175,10 +176,10 @@ from tests.helpers.data_sets import Data
 from tests.helpers.networks import mc_network
 from training.evaluation.evaluate import evaluate
 rows = evaluate(mc_network(), Data(), {SIZES}, seed=1, batch_size=4, progress=False)
-assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
+assert keras.backend.backend() == "{backend}" and "tensorflow" not in sys.modules
 pathlib.Path(r"{tmp_path}/rows.json").write_text(json.dumps(rows))
 """
-    environment = quick()
+    environment = quick(backend)
     processes.run([sys.executable, "-c", script], check=True, env=environment)
     rows = json.loads((tmp_path / "rows.json").read_text())
     expected = evaluate(mc_network(), Data(), SIZES, seed=1, progress=False)

@@ -9,7 +9,7 @@ from keras import ops
 
 import layers
 from layers import gradients
-from tests.helpers import processes
+from tests.helpers import marks, processes
 from tests.helpers.trainings import RECIPE, dense_model, stripes
 from training import trainer
 from training.input_gradients import pixel_deviations
@@ -166,7 +166,7 @@ def test_a_step_moves_statistics_once_and_centroids_by_its_images():
         counts[label] += 0.5
         sums[:, label] += 0.5 * embedding[:, label]
     x = keras.Model(model.input, model.get_layer("conv").output)(IMAGES)
-    mean = 0.1 * np.mean(x, axis=(0, 1, 2))
+    mean = 0.1 * np.mean(np.asarray(x), axis=(0, 1, 2))
     logs = trained.train_on_batch(IMAGES.astype("uint8"), LABELS, return_dict=True)
     assert np.isfinite(logs["loss"])
     np.testing.assert_allclose(norm.moving_mean, mean, rtol=1e-4, atol=1e-6)
@@ -187,8 +187,7 @@ def test_other_networks_and_label_smoothing_are_refused():
         duq.duq(network(), Recipe("s", label_smoothing=0.1))
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="runs the others")
-def test_all_of_this_holds_on_jax():
-    pytest.importorskip("jax")
-    processes.check_on_jax(__file__)
+@marks.on_others
+def test_all_of_this_holds_on_other_backends(backend):
+    pytest.importorskip(backend)
+    processes.check_on(backend, __file__)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import layers
-from tests.helpers import processes
+from tests.helpers import marks, processes
 from zoo import predictive
 from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature, sample_loop
 
@@ -147,8 +147,7 @@ def test_no_image_on_tensorflow_whatever_its_convolutions_do(monkeypatch):
         assert passed == rows
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="runs the others")
-def test_all_of_this_holds_on_jax():
-    pytest.importorskip("jax")
-    processes.check_on_jax(__file__)
+@marks.on_others
+def test_all_of_this_holds_on_other_backends(backend):
+    pytest.importorskip(backend)
+    processes.check_on(backend, __file__)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from tests.helpers import processes
+from tests.helpers import marks, processes
 from tests.helpers.checks import assert_mean_close
 from tests.helpers.networks import as_numpy, mc_network, network
 from zoo.classifier import named
@@ -269,8 +269,7 @@ def test_images_that_are_no_pixels_and_several_models_are_refused(posterior, mod
     assert Density.from_models([model], 10).num_samples == 1
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="runs the others")
-def test_all_of_this_holds_on_jax():
-    pytest.importorskip("jax")
-    processes.check_on_jax(__file__)
+@marks.on_others
+def test_all_of_this_holds_on_other_backends(backend):
+    pytest.importorskip(backend)
+    processes.check_on(backend, __file__)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.helpers import processes
+from tests.helpers import marks, processes
 from tests.helpers.checks import assert_mean_close
 from tests.helpers.networks import as_numpy
 from zoo.posterior import Laplace, gauss_newton, subsets
@@ -443,8 +443,7 @@ def test_it_is_saved_with_the_weights_that_were_chosen(model, tmp_path):
     np.testing.assert_array_equal(as_numpy(again(IMAGES)), as_numpy(whole(IMAGES)))
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="runs the others")
-def test_all_of_this_holds_on_jax():
-    pytest.importorskip("jax")
-    processes.check_on_jax(__file__)
+@marks.on_others
+def test_all_of_this_holds_on_other_backends(backend):
+    pytest.importorskip(backend)
+    processes.check_on(backend, __file__)

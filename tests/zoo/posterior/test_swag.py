@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from layers import compilation
-from tests.helpers import processes
+from tests.helpers import marks, processes
 from tests.helpers.checks import assert_mean_close
 from tests.helpers.networks import IMAGES, as_numpy, mc_network, network
 from zoo.classifier import named
@@ -248,8 +248,7 @@ def test_its_variances_choose_a_subnetwork(posterior):
     assert np.all(laplace.logit_variance(IMAGES) > 0)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="runs the others")
-def test_all_of_this_holds_on_jax():
-    pytest.importorskip("jax")
-    processes.check_on_jax(__file__)
+@marks.on_others
+def test_all_of_this_holds_on_other_backends(backend):
+    pytest.importorskip(backend)
+    processes.check_on(backend, __file__)
