@@ -135,7 +135,7 @@ REASONS = {
         ),
         *("training.export.litert.check_precision", "training.metrics.inputs"),
         "training.export.litert.check_gradients",
-        "training.export.onnx.check",
+        "training.export.litert.device_function",
         *("training.metrics.ranking.outcomes", "training.metrics.ranking.ranked"),
         *("training.metrics.sums", "training.optimizer", "training.export.parity"),
         *(

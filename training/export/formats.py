@@ -41,7 +41,7 @@ def check_posterior(kind: str, posterior: Posterior):
     Raises:
         ValueError: If it cannot.
     """
-    checks = {"tflite": litert.check_gradients, "onnx": onnx.check}
+    checks = {"tflite": litert.check_gradients, "onnx": litert.check_gradients}
     if kind in checks:
         checks[kind](posterior)
 
@@ -116,5 +116,5 @@ OPTIONS = {
         *("num_samples", "overwrite", "quantization", "calibration"),
         *("calibration_count", "input_dtype"),
     ),
-    "onnx": ("overwrite",),
+    "onnx": ("num_samples", "overwrite", "decision"),
 }

@@ -99,7 +99,7 @@ def export_tflite(
 
     def write(target):
         folder = target.parent / "saved_model"
-        function = _device_function(posterior, input_dtype, decision)
+        function = device_function(posterior, input_dtype, decision)
         saved_model.save({"serving_default": function}, folder)
         inputs = _inputs(function, calibration)
         target.write_bytes(_convert(folder, quantization, inputs))
@@ -206,7 +206,21 @@ def _draws_kernel(layer):
     return isinstance(layer, GaussianKernel)
 
 
-def _device_function(posterior, input_dtype, decision):
+def device_function(
+    posterior: Posterior,
+    input_dtype: str = "float32",
+    decision: Decision | None = None,
+):
+    """Returns a `tf.function` of `images`, and of a `seed` where noise is drawn.
+
+    Args:
+        posterior: What is exported.
+        input_dtype: Type of the images.
+        decision: What is exported with it, if anything.
+
+    Returns:
+        A function to a dict, from `probabilities` on.
+    """
     specs = [saved_model.spec(posterior, input_dtype)]
     if posterior.draws:
         specs += saved_model.scalars("seed")

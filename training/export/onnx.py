@@ -1,54 +1,73 @@
-"""Export of deterministic models to ONNX, by Keras' exporter, checked before use."""
+"""Export to ONNX, by tf2onnx, checked by ONNX Runtime before use."""
 
 import json
 import os
-import warnings
 
 import keras
 import numpy as np
 from keras import ops
 
 from training.export import checked, litert, parity
+from zoo.conformal import Decision
 from zoo.posterior import Posterior
+from zoo.posterior.base import passes_of_one_image
 
-_OUTPUT = "probabilities"
+# The highest that tf2onnx writes, and the first that has `bitwise_xor`, of which draws
+# are made.
+_OPSET = 18
+# The lowest in which a network of the zoo is valid.
+_LOWEST = 10
 
 
 def export_onnx(
     model: keras.Model | Posterior,
     path: str | os.PathLike,
+    num_samples: int = 10,
     overwrite: bool = False,
     images=None,
+    decision: Decision | None = None,
 ) -> dict:
-    """Exports a deterministic model to ONNX, and checks its parity.
+    """Exports a model to ONNX, and checks its parity in ONNX Runtime.
 
-    It is run by ONNX Runtime. The graph takes `images`, raw pixels in float32 and in
-    any batch size, and gives `probabilities`. If the model knows the names of its
-    `classes`, they are in the metadata of the file under that name, as a list in JSON.
+    The graph takes `images`, raw pixels in float32 and in any batch size, and gives
+    `probabilities`. For a stochastic model it also takes a `seed`, an int32 scalar; the
+    probabilities are then the mean over `num_samples` passes, whose draws are those of
+    Keras bit for bit, and another seed draws other noise. As many passes run as one
+    batch as fit into the `memory` of the posterior for one image, most often all, so
+    that ONNX Runtime optimizes and quantizes them. Such a file has opset 18; without
+    noise it is the lowest in which the graph is valid. Scores of a posterior
+    are further outputs. If the model knows the names of its `classes`, they are in the
+    metadata of the file under that name, as a list in JSON.
 
     Args:
-        model: From images to logits; or a deterministic posterior, such as an ensemble
-            of such models.
+        model: From images to logits, or a posterior.
         path: The file to write.
+        num_samples: Forward passes of a model at each call; a deterministic one has
+            one.
         overwrite: Whether to replace what lies at `path`.
         images: At least two images for the check, of shape `(count, height, width,
             channels)`; random ones by default.
+        decision: What is decided from the probabilities; it adds the outputs that
+            `export_saved_model` says.
 
     Returns:
-        As `training.export.export_saved_model`.
+        As `training.export.export_saved_model`, and the `opset`.
 
     Raises:
         ImportError: If the converter or the runtime is not installed.
         ValueError: If the model cannot be exported, or the export differs from it.
         FileExistsError: If something lies at `path`.
     """
-    posterior = checked.posterior_of(model, 1)
-    check(posterior)
+    checked.check_decision(decision)
+    posterior = checked.posterior_of(model, num_samples)
+    litert.check_precision(posterior)
+    litert.check_gradients(posterior)
+    found = {}
 
     def write(target):
         # Both fail with exceptions of many types, and log what they do not know.
         try:
-            _convert(posterior, target)
+            found["opset"] = _convert(posterior, target, decision)
             return _runner(target)
         except ImportError as error:
             raise ImportError(
@@ -57,63 +76,55 @@ def export_onnx(
         except Exception as error:
             raise ValueError(f"ONNX cannot hold the model: {error}") from error
 
-    tolerance = parity.TOLERANCES[None]
-    return checked.write_checked(posterior, path, write, tolerance, overwrite, images)
-
-
-class _Probabilities(keras.layers.Layer):
-    """The mean probabilities of a posterior, as a layer of a graph."""
-
-    def __init__(self, posterior):
-        super().__init__(autocast=False)
-        self.posterior = posterior
-
-    def call(self, images):
-        return checked.probabilities(self.posterior, images)
-
-    def compute_output_spec(self, images):
-        shape = images.shape[0], self.posterior.num_classes
-        return keras.KerasTensor(shape, "float32")
-
-
-def check(posterior: Posterior):
-    """Checks that a posterior, which need not have adapted, has a form in ONNX.
-
-    Raises:
-        ValueError: If it draws, has scores, computes gradients or is not of float32.
-    """
-    if posterior.draws:
-        raise ValueError(
-            "A stochastic model cannot be exported to ONNX: its masks are made by "
-            "`bitwise_xor` of unsigned integers, which tf2onnx does not convert. "
-            f"Export it as saved_model or tflite. Received: model={posterior.name}"
-        )
-    checked.check_scores(
+    report = checked.write_checked(
         posterior,
-        "a file of ONNX gives probabilities alone; export it as saved_model or tflite",
+        path,
+        write,
+        parity.TOLERANCES[None],
+        overwrite,
+        images,
+        decision,
     )
-    litert.check_precision(posterior)
-    litert.check_gradients(posterior)
+    return {**report, **found}
 
 
-def _convert(posterior, target):
+def _convert(posterior, target, decision) -> int:
+    """Writes a file, and returns its opset."""
     import onnx
 
-    images = keras.Input(posterior.image_shape, name="images")
-    whole = keras.Model(images, _Probabilities(posterior.settled(_copy))(images))
-    shape = (1, *(side or 64 for side in posterior.image_shape))
-    whole(np.zeros(shape, "float32"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # Keras asks for `np.object`.
-        whole.export(os.fspath(target), format="onnx", verbose=False)
-    file = onnx.load(os.fspath(target))
-    output = file.graph.output[0].name  # The exporter knows the names of inputs alone.
-    for node in file.graph.node:
-        node.output[:] = [_OUTPUT if n == output else n for n in node.output]
-    file.graph.output[0].name = _OUTPUT
+    function = litert.device_function(posterior.with_models(_copy), decision=decision)
+    # What fails in the highest has no form in any; it is found first.
+    with passes_of_one_image():
+        file, opset = _at(function, _OPSET), _OPSET
+    if not posterior.draws:
+        for lower in range(_LOWEST, _OPSET):
+            if (tried := _valid(function, lower)) is not None:
+                file, opset = tried, lower
+                break
     if classes := posterior.classes:
         onnx.helper.set_model_props(file, {"classes": json.dumps(classes)})
     onnx.save(file, os.fspath(target))
+    return opset
+
+
+def _at(function, opset):
+    """Returns a function as a checked graph of an opset."""
+    import onnx
+    import tf2onnx
+
+    file, _ = tf2onnx.convert.from_function(
+        function, input_signature=function.input_signature, opset=opset
+    )
+    onnx.checker.check_model(file, full_check=True)
+    return file
+
+
+def _valid(function, opset):
+    """Returns what `_at` does, or None where the opset lacks something."""
+    try:
+        return _at(function, opset)
+    except Exception:  # Of many types; in the highest opset it was valid.
+        return None
 
 
 def _copy(model):
@@ -140,11 +151,14 @@ def _runner(path) -> parity.Runner:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(os.fspath(path))
-    names = [value.name for value in session.get_inputs()]
-    if len(names) > 1:
-        raise ValueError(f"its graph takes more than the images: {', '.join(names)}")
+    names = {value.name for value in session.get_inputs()}
+    outputs = [value.name for value in session.get_outputs()]
+    if more := names - {"images", "seed"}:
+        raise ValueError(f"its graph takes more than images: {', '.join(sorted(more))}")
 
     def run(images, seed):
-        return {_OUTPUT: session.run([_OUTPUT], {names[0]: images})[0]}
+        inputs = {"images": images, "seed": np.array(seed, "int32")}
+        found = session.run(outputs, {name: inputs[name] for name in names})
+        return dict(zip(outputs, found, strict=True))
 
     return run

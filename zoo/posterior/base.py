@@ -537,6 +537,28 @@ def never_empty():
         _MAY_BE_EMPTY.reset(token)
 
 
+_PASSES_OF_ONE = contextvars.ContextVar("passes_of_one", default=False)
+
+
+@contextlib.contextmanager
+def passes_of_one_image():
+    """Lets as many passes run as one batch as of a single image, whatever the batch.
+
+    The number of passes in a batch is then known, and where all of them fit into the
+    memory there is no loop: for runtimes that optimize no bodies of loops.
+    """
+    token = _PASSES_OF_ONE.set(True)
+    try:
+        yield
+    finally:
+        _PASSES_OF_ONE.reset(token)
+
+
+def images_that_count(batch):
+    """Returns of how many images passes are put together; see `passes_of_one_image`."""
+    return 1 if _PASSES_OF_ONE.get() else batch
+
+
 def at_least_one(images):
     """Returns images, or one of zeros where there is none.
 

@@ -19,6 +19,7 @@ from zoo.posterior.base import (
     check_images,
     check_keys,
     check_scale,
+    images_that_count,
     ranking_of,
 )
 from zoo.posterior.graph_split import Split
@@ -310,6 +311,7 @@ class MonteCarlo(Posterior):
         """Returns how many passes are a batch."""
         if not self._split.by_row or not self._split.row_bytes:
             return 1
+        batch = images_that_count(batch)
         rows = max(self.memory // self._split.row_bytes, 1)
         if step is None and not is_number(batch) and keras.backend.backend() == "jax":
             return symbolic_chunk_size(num_samples, rows, batch)

@@ -14,12 +14,7 @@ from training.export import formats
         ),
         ("serving", {"overwrite": True}, "adds a version and overwrites none"),
         ("serving", {"input_dtype": "uint8"}, "`--input_dtype` is for `--format=tfl"),
-        (
-            "onnx",
-            {"num_samples": 2},
-            "for `--format=saved_model` or `--format=serving`",
-        ),
-        ("onnx", {}, "cannot be exported to ONNX: its masks"),
+        ("onnx", {"quantization": "int8"}, "`--quantization` is for `--format=tfl"),
         ("tflite", {"calibration_count": 9}, "is for `--calibration`"),
         ("tflite", {"quantization": "int8"}, "`calibration`, some hundred images"),
     ],

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 import zoo
-from tests.helpers.exports import IMAGES, dropout_model, softmax, tiny
+from tests.helpers.exports import IMAGES, dropout_model, flipout_model, softmax, tiny
+from tests.helpers.networks import MemberBias
 from training import data
 from training.export import onnx
+from zoo import conformal
+from zoo.posterior import DeepEnsemble, Density, Laplace, MonteCarlo, Temperature
 
 
 @pytest.fixture
@@ -19,19 +22,33 @@ def runtime():
     return pytest.importorskip("onnxruntime")
 
 
-def run(runtime, path, images):
+def run(runtime, path, images, **scalars):
+    """Returns the outputs of a file by name; it takes what it is given, no more."""
     session = runtime.InferenceSession(str(path))
-    assert [value.name for value in session.get_inputs()] == ["images"]
-    assert [value.name for value in session.get_outputs()] == ["probabilities"]
-    return session.run(None, {"images": images})[0]
+    inputs = {"images": images, **scalars}
+    assert {value.name for value in session.get_inputs()} == set(inputs)
+    names = [value.name for value in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs), strict=True))
+
+
+def samples(posterior, seed):
+    return softmax(keras.ops.convert_to_numpy(posterior(IMAGES, seed=seed)))
+
+
+def features(seed=1, count=80):
+    images = np.random.default_rng(seed).integers(0, 256, (count, *IMAGES.shape[1:]))
+    return images, np.arange(count) % 4
 
 
 @pytest.mark.parametrize("size", [1, 5])
 def test_a_file_computes_the_probabilities_of_the_model(runtime, size, tmp_path):
     model, images = tiny(), IMAGES[:size]
     report = onnx.export_onnx(model, tmp_path / "file.onnx")
-    probs = run(runtime, tmp_path / "file.onnx", images)
-    np.testing.assert_allclose(probs, softmax(model(images)), atol=1e-5)
+    found = run(runtime, tmp_path / "file.onnx", images)
+    expected = softmax(model(images))
+    np.testing.assert_allclose(found.pop("probabilities"), expected, atol=1e-5)
+    assert not found
+    assert report["opset"] == 10
     assert report["max_difference"] < report["tolerance"] == 1e-4
     assert report["bytes"] == (tmp_path / "file.onnx").stat().st_size
 
@@ -41,7 +58,7 @@ def test_real_images_have_the_probabilities_of_keras(runtime, name, tmp_path):
     model = zoo.load(f"{name}.fashion_mnist")
     images = data.load("fashion_mnist", "test").images[:100].astype("float32")
     onnx.export_onnx(model, tmp_path / "file.onnx", images=images[:8])
-    probs = run(runtime, tmp_path / "file.onnx", images)
+    probs = run(runtime, tmp_path / "file.onnx", images)["probabilities"]
     expected = softmax(model.predict(images, verbose=0))
     np.testing.assert_allclose(probs, expected, atol=1e-5)
 
@@ -65,9 +82,68 @@ def test_what_the_converter_does_not_know_is_refused(runtime, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_stochastic_models_are_refused_with_the_reason(tmp_path):
-    with pytest.raises(ValueError, match="bitwise_xor.*Export it as saved_model"):
-        onnx.export_onnx(dropout_model(), tmp_path / "file.onnx")
+@pytest.mark.parametrize("make, count", [(dropout_model, 1), (flipout_model, 3)])
+def test_draws_are_those_of_keras_for_every_seed(runtime, make, count, tmp_path):
+    model = make()
+    report = onnx.export_onnx(model, tmp_path / "file.onnx", count)
+    assert report["num_samples"] == count
+    assert report["opset"] == 18
+    import onnx as files
+
+    nodes = files.load(tmp_path / "file.onnx").graph.node
+    by_pass = make is flipout_model  # Its kernels are drawn for a whole batch.
+    assert any(node.op_type == "Loop" for node in nodes) == by_pass
+    posterior = MonteCarlo(model, count)
+    for seed, size in ((7, 5), (-1, 1), (2**31 - 1, 3)):
+        expected = samples(posterior, seed).mean(axis=0)[:size]
+        key = np.array(seed, "int32")
+        found = run(runtime, tmp_path / "file.onnx", IMAGES[:size], seed=key)
+        np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
+
+
+def laplace():
+    posterior = Laplace(tiny(), "full", "monte_carlo", prior_precision=0.01)
+    posterior.adapt(*features())
+    return posterior
+
+
+def of_members():
+    return DeepEnsemble([tiny(), MonteCarlo(dropout_model(), 3)])
+
+
+POSTERIORS = {
+    "ensemble": of_members,
+    "temperature": lambda: Temperature(of_members(), 2.0),
+    "laplace": laplace,
+    "members": lambda: MonteCarlo(tiny(MemberBias(3, name="members")), 3),
+}
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_posteriors_draw_as_in_keras(runtime, name, tmp_path):
+    posterior = POSTERIORS[name]()
+    onnx.export_onnx(posterior, tmp_path / "file.onnx")
+    expected = samples(posterior, 7).mean(axis=0)
+    seed = np.array(7, "int32")
+    found = run(runtime, tmp_path / "file.onnx", IMAGES, seed=seed)
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-5)
+
+
+def test_scores_and_decisions_are_further_outputs(runtime, tmp_path):
+    posterior = Density(tiny())
+    posterior.adapt(*features())
+    decision = conformal.named("aps_90")
+    logits, scores = posterior.scored(IMAGES)
+    probs = softmax(keras.ops.convert_to_numpy(logits)[0])
+    decision.adapt(softmax(posterior.predict(features()[0])[0]), features()[1])
+    report = onnx.export_onnx(posterior, tmp_path / "file.onnx", decision=decision)
+    found = run(runtime, tmp_path / "file.onnx", IMAGES)
+    np.testing.assert_allclose(found["probabilities"], probs, atol=1e-5)
+    for name, score in scores.items():
+        np.testing.assert_allclose(found[name], score, 1e-3, 1e-3)
+    expected = keras.ops.convert_to_numpy(decision(found["probabilities"]))
+    np.testing.assert_array_equal(found["prediction_set"], expected)
+    assert report["promise"] == {"coverage": 0.9}
 
 
 def test_the_line_that_installs_the_converter_is_named(monkeypatch, tmp_path):
