@@ -77,6 +77,10 @@ class Classifier(keras_internals.OutputMarker):
         with kept_weights(self):
             return super().evaluate(*args, **kwargs)
 
+    def export(self, filepath, format="tf_saved_model", *args, **kwargs):
+        _check_export(self, format, kwargs)
+        return super().export(filepath, format, *args, **kwargs)
+
     def predict(self, x, *args, **kwargs):
         if _has_none(x):  # Of which Keras makes no batch.
             return ops.convert_to_numpy(self(x))
@@ -163,3 +167,21 @@ def _listed(names):
     more = len(names) - _SHOWN
     text = ", ".join(f"'{name}'" for name in names[:_SHOWN]) or "none"
     return text + (f" and {more} more" if more > 0 else "")
+
+
+def _check_export(model, kind, settings):
+    """Raises a ValueError where Keras would write a file whose masks are wrong."""
+    if not layers.is_stochastic(model):
+        return
+    opset = settings.get("opset_version") or 15
+    if kind == "openvino" or (kind == "onnx" and opset < 18):
+        reason = {
+            "openvino": "OpenVINO takes the unsigned integers of its draws for signed "
+            "ones, and gives masks of no rate",
+            "onnx": "its draws take opset 18, and Keras writes 15 unless it is told "
+            "`opset_version=18`",
+        }[kind]
+        raise ValueError(
+            f"A stochastic model is not exported so: {reason}. Formats of `zoo-export` "
+            f"draw as Keras does. Received: format={kind}, model={model.name}"
+        )

@@ -42,6 +42,7 @@ COVERED = {
         *("coverage", "class_coverage", "set_size", "answered", "risk"),
     ],
     "training.export.onnx": ["export_onnx"],
+    "training.export.openvino": ["export_openvino"],
     "training.evaluation.sampling": ["Passes"],
     "training.corruptions.sequences": ["perturb"],
     "training.export.serving": ["export_version"],
@@ -136,6 +137,7 @@ REASONS = {
         *("training.export.litert.check_precision", "training.metrics.inputs"),
         "training.export.litert.check_gradients",
         "training.export.litert.device_function",
+        "training.export.openvino.check",
         *("training.metrics.ranking.outcomes", "training.metrics.ranking.ranked"),
         *("training.metrics.sums", "training.optimizer", "training.export.parity"),
         *(

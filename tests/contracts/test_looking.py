@@ -110,6 +110,12 @@ def onnx(model, folder):
     export_onnx(model, folder / "model.onnx")
 
 
+def openvino(model, folder):
+    from training.export.openvino import export_openvino
+
+    export_openvino(model, folder / "network")
+
+
 def served(model, folder):
     from training.export.serving import export_version
 
@@ -125,6 +131,7 @@ DOORS = {
     "publish": lambda model, folder: publish.publish(model, folder / "published", {}),
     "train": trained,
     "onnx": onnx,
+    "openvino": openvino,
     "serving": served,
 }
 

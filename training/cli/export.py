@@ -26,8 +26,9 @@ _WEIGHTS = flags.DEFINE_string(
 _FORMAT = flags.DEFINE_enum(
     "format",
     None,
-    ["saved_model", "serving", "tflite", "onnx"],
-    "Format to write: saved_model or serving for servers, tflite for devices, onnx.",
+    ["saved_model", "serving", "tflite", "onnx", "openvino"],
+    "Format to write: saved_model or serving for servers, tflite for devices, onnx, "
+    "openvino.",
     required=True,
 )
 _OUTPUTS = flags.DEFINE_enum(

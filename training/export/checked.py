@@ -16,6 +16,9 @@ from zoo.posterior import Posterior
 from zoo.posterior.base import never_empty
 from zoo.posterior.monte_carlo import as_posterior
 
+# One of these is in every folder that is an export.
+_IN_FOLDERS = ("saved_model.pb", "model.xml")
+
 
 def posterior_of(model: keras.Model | Posterior, num_samples: int) -> Posterior:
     """Returns the posterior to export; a deterministic model has one pass.
@@ -160,8 +163,10 @@ def write_checked(
 @contextlib.contextmanager
 def _replacing(path, overwrite):
     """Gives a temporary path, which becomes `path` if no error occurs."""
-    if path.is_dir() and not (path / "saved_model.pb").exists():
-        raise FileExistsError(f"{path} is a folder that holds no SavedModel.")
+    if path.is_dir() and not any((path / name).exists() for name in _IN_FOLDERS):
+        raise FileExistsError(
+            f"{path} is a folder that holds none of {', '.join(_IN_FOLDERS)}."
+        )
     if os.path.lexists(path) and not overwrite:
         raise FileExistsError(f"{path} exists; `overwrite` replaces it.")
     path.parent.mkdir(parents=True, exist_ok=True)

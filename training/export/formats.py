@@ -6,7 +6,7 @@ from collections.abc import Collection
 import keras
 
 from training import data
-from training.export import litert, onnx, saved_model, serving
+from training.export import litert, onnx, openvino, saved_model, serving
 from zoo.conformal import Decision
 from zoo.posterior import Posterior
 from zoo.posterior.monte_carlo import as_posterior
@@ -41,7 +41,11 @@ def check_posterior(kind: str, posterior: Posterior):
     Raises:
         ValueError: If it cannot.
     """
-    checks = {"tflite": litert.check_gradients, "onnx": litert.check_gradients}
+    checks = {
+        "tflite": litert.check_gradients,
+        "onnx": litert.check_gradients,
+        "openvino": openvino.check,
+    }
     if kind in checks:
         checks[kind](posterior)
 
@@ -79,6 +83,8 @@ def export_as(
         return serving.export_version(model, path, name=name, **options)
     if kind == "onnx":
         return onnx.export_onnx(model, path, **options)
+    if kind == "openvino":
+        return openvino.export_openvino(model, path, **options)
     if kind == "saved_model":
         return saved_model.export_saved_model(model, path, **options)
     options = dict(options)
@@ -117,4 +123,5 @@ OPTIONS = {
         *("calibration_count", "input_dtype"),
     ),
     "onnx": ("num_samples", "overwrite", "decision"),
+    "openvino": ("overwrite", "decision"),
 }

@@ -150,10 +150,18 @@ def calibration_images(
 def check_precision(model: keras.Layer):
     """Checks that all layers compute in float32, as interpreters on devices do.
 
+    Those of `keras.Model.quantize` do not.
+
     Raises:
         ValueError: If a layer does not.
     """
     for layer in keras_internals.flat_layers(model):
+        if mode := getattr(layer, "quantization_mode", None):
+            raise ValueError(
+                "The model was quantized by Keras, which few runtimes compute alike: "
+                "export it as it was before, with `--format=tflite --quantization`. "
+                f"Received: layer={layer.name}, quantization_mode={mode}"
+            )
         if layer.compute_dtype in ("float16", "bfloat16", "float64"):
             raise ValueError(
                 "The model must compute in float32: build it again, under "

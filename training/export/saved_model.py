@@ -153,7 +153,8 @@ def _outputs(logits, classes, decision):
     probs = predictive.probs(logits)
     found = {
         "probabilities": probs,
-        "label": ops.argmax(probs, axis=-1),
+        # Probabilities have no negative zeros, for which that of Keras has a bitcast.
+        "label": tf.argmax(probs, axis=-1, output_type=tf.int32),
         "confidence": ops.max(probs, axis=-1),
         "entropy": predictive.entropy(logits),
         "mutual_information": predictive.mutual_information(logits),
