@@ -5,6 +5,8 @@ each kernel and bias, a zero point of eight bytes that is zero. In a small netwo
 is a tenth of a file in 8 bits, and more where there are many operators.
 """
 
+import itertools
+
 import flatbuffers
 from tensorflow.lite.tools import flatbuffer_utils
 
@@ -46,18 +48,21 @@ class _Shared:
 
 
 def compact(content: bytes) -> bytes:
-    """Returns a LiteRT file without the names of inner tensors, equal parts shared.
+    """Returns a LiteRT file with short names of inner tensors, equal parts shared.
 
-    Signatures and the names of inputs and outputs stay.
+    Signatures and the names of inputs and outputs stay. The others are numbers, each of
+    which the file has once: OpenVINO reads no tensors without a name, and
+    ai-edge-quantizer finds them by it.
     """
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     empty = {n for n, buffer in enumerate(model.buffers) if buffer.data is None}
+    names = itertools.count()
     for graph in model.subgraphs:
         graph.name, ends = None, {*graph.inputs, *graph.outputs}
         for number, tensor in enumerate(graph.tensors):
-            tensor.name = tensor.name if number in ends else None
+            if number not in ends or graph is not model.subgraphs[0]:
+                tensor.name = f"{next(names):x}"
             tensor.buffer = 0 if tensor.buffer in empty else tensor.buffer
-        graph.tensors = [_Shared(tensor) for tensor in graph.tensors]
         for operator in graph.operators:
             if operator.builtinOptions is not None:
                 operator.builtinOptions = _Shared(operator.builtinOptions)

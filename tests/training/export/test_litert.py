@@ -110,6 +110,14 @@ def test_compact_files_differ_in_names_alone(tmp_path):
         run(tmp_path / "original", images, "int8", seed=seed),
     )
     check_buffers(original, small)
+    # Tools find tensors by their names.
+    names = [
+        tensor.name
+        for graph in flatbuffer.flatbuffer_utils.read_model(str(path)).subgraphs
+        for tensor in graph.tensors
+    ]
+    assert len(set(names)) == len(names) > 50
+    assert all(names)
 
 
 def check_buffers(original, small):
