@@ -72,7 +72,7 @@ _OPTIONS = (
     flags.DEFINE_enum(
         "quantization",
         None,
-        ["float16", "dynamic", "int8"],
+        ["float16", "dynamic", "int8", "weight_only", "int4", "weight_only_int4"],
         "Precision of the weights in tflite; int8 also computes in 8 bits.",
     ),
     flags.DEFINE_string(

@@ -1,5 +1,6 @@
 """Export for devices: LiteRT files of built-in operators alone, checked before use."""
 
+import contextlib
 import os
 import re
 import warnings
@@ -25,6 +26,12 @@ DTYPES = ("float32", "uint8")
 # below 1/256, so most would be zero, and a mean of few numbers costs nothing.
 _FLOAT_OPERATORS = ("SOFTMAX", "MEAN")
 _NUM_CHECKED = 8  # Calibration images that parity is checked on.
+# Recipes of ai-edge-quantizer, which reads files in float32.
+_RECIPES = {
+    "weight_only": "weight_only_wi8_afp32",
+    "int4": "dynamic_wi4_afp32",
+    "weight_only_int4": "weight_only_wi4_afp32",
+}
 CALIBRATION_COUNT = 200  # By default; of a smaller set it is all images.
 
 
@@ -55,7 +62,9 @@ def export_tflite(
             one.
         quantization: `"float16"` keeps the weights in half precision, `"dynamic"` in 8
             bits, and then quantizes activations as they come; `"int8"` computes with 8
-            bits throughout, but for the probabilities.
+            bits throughout, but for the probabilities. `"weight_only"` keeps weights in
+            8 bits and computes in float32, `"int4"` and `"weight_only_int4"` are the
+            same in 4 bits; these three are made by ai-edge-quantizer.
         overwrite: Whether to replace what lies at `path`.
         images: At least two images for the check, of shape `(count, height, width,
             channels)`; by default some of `calibration`, or else random ones.
@@ -70,6 +79,7 @@ def export_tflite(
         As `export_saved_model`.
 
     Raises:
+        ImportError: If ai-edge-quantizer is needed, and not installed.
         ValueError: If the model cannot be exported, or the export differs from it.
         FileExistsError: If something lies at `path`.
     """
@@ -102,7 +112,12 @@ def export_tflite(
         function = device_function(posterior, input_dtype, decision)
         saved_model.save({"serving_default": function}, folder)
         inputs = _inputs(function, calibration)
-        target.write_bytes(_convert(folder, quantization, inputs))
+        if quantization in _RECIPES:
+            target.write_bytes(
+                _quantized(_convert(folder, None), target.parent, quantization)
+            )
+        else:
+            target.write_bytes(_convert(folder, quantization, inputs))
         label_files.attach(target, posterior.classes)
         return parity.tflite_runner(target)
 
@@ -271,6 +286,23 @@ def _convert(folder, quantization, inputs=None) -> bytes:
         missing = sorted(set(re.findall(r"'(tf\.\w+)' op is neither", str(error))))
         reason = f"it has no operator for {', '.join(missing)}" if missing else error
         raise ValueError(f"LiteRT cannot run the model: {reason}") from error
+
+
+def _quantized(content: bytes, folder, quantization) -> bytes:
+    """Returns a file of float32 with weights of fewer bits."""
+    try:
+        from ai_edge_quantizer import quantizer, recipe
+    except ImportError as error:
+        raise ImportError(
+            f"{error}. `quantization={quantization}` needs `pip install "
+            "smoothzoo[quantizer]`."
+        ) from error
+    path = folder / "float32.tflite"
+    path.write_bytes(content)
+    with contextlib.redirect_stdout(None):  # It prints what it does.
+        made = quantizer.Quantizer(str(path))
+        made.load_quantization_recipe(getattr(recipe, _RECIPES[quantization])())
+        return bytes(made.quantize().quantized_model)
 
 
 def _to_integers(converter) -> bytes:

@@ -10,7 +10,12 @@ import tensorflow as tf
 from zoo import arrays, outputs
 
 # The largest difference of a probability from Keras', by quantization.
-TOLERANCES = {None: 1e-4, "float16": 0.02, "dynamic": 0.2, "int8": 0.5}
+TOLERANCES = {
+    None: 1e-4,
+    "float16": 0.02,
+    **{"dynamic": 0.2, "weight_only": 0.2},
+    **{"int8": 0.5, "int4": 0.8, "weight_only_int4": 0.8},
+}
 
 # Of a score, in units of itself, or of 1 where it is smaller.
 SCORE_TOLERANCE = 1e-2

@@ -1,6 +1,9 @@
+import sys
+
 import numpy as np
 import pytest
 
+import layers
 import zoo
 from tests.helpers.exports import calls, dropout_model, invoke, operators, softmax, tiny
 from tests.helpers.litert_files import (
@@ -93,6 +96,37 @@ def test_dark_calibration_images_do_not_change_what_a_byte_means(tmp_path):
     np.testing.assert_allclose(
         run(tmp_path / "lite", images, "int8"), expected, atol=0.02
     )
+
+
+@pytest.mark.parametrize("label", ["weight_only", "int4", "weight_only_int4"])
+def test_weights_of_few_bits_keep_the_draws(label, tmp_path):
+    pytest.importorskip("ai_edge_quantizer")
+    model, seed = tiny(layers.MCDropout(0.5, name="dropout")), np.array(3, "int32")
+    export.export_tflite(model, tmp_path / "whole", 2)
+    report = export.export_tflite(model, tmp_path / "it", 2, quantization=label)
+    sizes = [(tmp_path / name).stat().st_size for name in ("it", "whole")]
+    assert report["bytes"] == sizes[0]
+    images = NOISE[:5]
+    whole, found, again, other = (
+        invoke(tmp_path / name, images=images.astype("float32"), seed=number)
+        for name, number in (
+            ("whole", seed),
+            ("it", seed),
+            ("it", seed),
+            ("it", seed + 1),
+        )
+    )
+    np.testing.assert_array_equal(found, again)
+    assert np.abs(found - other).mean() > 1e-3
+    if label == "weight_only":  # Another seed is further away than fewer bits are.
+        assert np.abs(found - whole).mean() < 0.1 * np.abs(found - other).mean()
+
+
+def test_the_line_that_installs_the_quantizer_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
+    with pytest.raises(ImportError, match=r"pip install smoothzoo\[quantizer\]"):
+        export.export_tflite(tiny(), tmp_path / "it", quantization="int4")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_compact_files_differ_in_names_alone(tmp_path):
