@@ -11,18 +11,19 @@ from keras import ops
 from layers import checks, keras_internals, priors, random, replicas, streams
 from layers.estimators import BY_ROW, ESTIMATORS
 
-# What divides the KL divergences that are added to the losses.
-_EXAMPLES = contextvars.ContextVar("examples", default=1)
+# What divides the KL divergences that are added to the losses, and their weight.
+_EXAMPLES = contextvars.ContextVar("examples", default=(1, 1.0))
 
 
 @contextlib.contextmanager
-def divergence_per_example(num_examples: int):
+def divergence_per_example(num_examples: int, weight=1.0):
     """Divides the KL divergences that calls of layers inside add to the losses.
 
     Args:
         num_examples: By what. Outside they are undivided, in nats.
+        weight: Number or scalar tensor that they are multiplied by.
     """
-    token = _EXAMPLES.set(num_examples)
+    token = _EXAMPLES.set((num_examples, weight))
     try:
         yield
     finally:
@@ -178,7 +179,8 @@ class GaussianKernel(streams.RandomLayer):
         key = self.next_key()
         rows = self.row_keys(random.fold(key, 1), ops.shape(inputs)[0])
         key = random.fold(key, 0)
-        self.add_loss(self._divergence(loc, scale, key) / _EXAMPLES.get())
+        num_examples, weight = _EXAMPLES.get()
+        self.add_loss(self._divergence(loc, scale, key) / num_examples * weight)
         name = self.training_estimator if training else self._estimator()
         outputs = ESTIMATORS[name](self.linear, inputs, loc, scale, key, rows)
         outputs = outputs if self.bias is None else outputs + self.bias

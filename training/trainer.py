@@ -12,6 +12,7 @@ from absl import logging
 
 import layers
 from layers.batch_statistics import batch_normalizations
+from layers.variational import gaussian_layers
 from training import (
     batches,
     checkpoint,
@@ -28,6 +29,7 @@ from training.data import ImageData, fingerprint
 from training.data.image_data import Numbers
 from training.evaluation import class_names
 from training.feature_precision import update_precision
+from training.kl_weight import KLWeight
 from training.objectives import OBJECTIVES
 from training.recipes.base import Recipe
 from zoo import outputs
@@ -55,17 +57,19 @@ class _Keeper(keras.callbacks.Callback):
         self.spent, self.begin = position.seconds, time.monotonic()
         self.restored = None
 
-    def save(self, epoch, step):
+    def _sync(self):
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()
+
+    def save(self, epoch, step):
+        self._sync()
         spent = self.spent + time.monotonic() - self.begin
         position = checkpoint.Position(epoch, step, spent)
         checkpoint.save(self.model, self.path, position, self.settings)
         self.timer.restart()
 
     def save_snapshot(self, epoch):
-        if keras.backend.backend() == "jax":
-            self.model.jax_state_sync()
+        self._sync()
         path = snapshots.path_of(self.folder, epoch)
         if workers.is_chief():
             path.parent.mkdir(exist_ok=True)
@@ -89,6 +93,12 @@ class _Keeper(keras.callbacks.Callback):
             self.save(self.epoch, step)
 
     def on_epoch_end(self, epoch, logs=None):
+        if gaussian := gaussian_layers(self.network):
+            self._sync()
+            # Of the weights at the end, as the validation is. Others log it too.
+            total = sum(float(layer.divergence()) for layer in gaussian)
+            logs["kl"] = total / self.model.num_examples
+            logs["kl_weight"] = float(self.model.kl_weight.now())
         rate = self.model.optimizer.learning_rate
         row = {
             "epoch": epoch + 1,
@@ -140,7 +150,9 @@ def compile_model(
     outputs.check_model(model)
     steps = num_examples // recipe.batch_size
     trained = objective.elbo(model, num_examples)
-    trained.minimize(OBJECTIVES[recipe.objective](model, recipe))
+    trained.minimize(
+        OBJECTIVES[recipe.objective](model, recipe), KLWeight(recipe, steps, model)
+    )
     trained.compile(
         optimizer=optimizer.optimizer(recipe, steps, model),
         loss=trained.objective.loss,
@@ -183,7 +195,8 @@ def train(
             asks for; a path, or a URL that TensorFlow writes to. It is made if it is
             not there. Of several workers, only the chief reads it and writes to it.
             `loss` is what is minimized, with label smoothing and KL divergences; the
-            mean `nll` of the labels and the `accuracy` are beside it.
+            mean `nll` of the labels and the `accuracy` are beside it, and with Gaussian
+            weights the `kl` of them, in nats per example, and its next `kl_weight`.
         validation: A set on which the three are measured after each epoch, with one
             forward pass; with an `ema_momentum`, also of the averaged weights.
         seed: Seed of the random layers, the order of the examples and the augmentation.

@@ -114,7 +114,7 @@ REASONS = {
         ),
         *("zoo.registry.default_normalization", "training.evaluation.array_files"),
         *("training.augment", "training.batches", "training.checkpoint"),
-        *("training.device_memory", "training.resident"),
+        *("training.device_memory", "training.resident", "training.kl_weight"),
         *("training.augment_chains", "training.objectives"),
         *("training.corruptions.part.corrupt_part", "training.corruptions.common"),
         *("training.corruptions.blur", "training.corruptions.digital"),

@@ -4,6 +4,22 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "the weight of the divergence is that of the first step",
+        "training/kl_weight.py",
+        "step.assign(step + 1)",
+        "step.assign(step + 0)",
+        "tests/training/test_kl_weight.py",
+        "test_a_step_weighs_the_divergence_and_an_evaluation_does_not",
+    ),
+    (
+        "all batches of an epoch but the first have no divergence",
+        "training/kl_weight.py",
+        "ops.exp(-math.log(2) * number)",
+        "ops.exp(-math.log(2) * number**2)",
+        "tests/training/test_kl_weight.py",
+        "test_schedules_are_these",
+    ),
+    (
         "predictions in bfloat16 are taken for those in float32",
         "training/evaluation/predictions.py",
         '    "precision",\n)',
