@@ -320,6 +320,7 @@ REASONS = {
         ),
     ],
     "tests/zoo has tables of its inputs": [
+        "zoo.bayesian",
         *("zoo.conformal.decision", "zoo.conformal.names", "zoo.conformal.selective"),
         *("zoo.conformal.sets.RAPS", "zoo.conformal.sets.SplitConformal"),
         *("zoo.conformal.sets.quantile", "zoo.conformal.sets.threshold_rank"),

@@ -454,8 +454,8 @@ MUTATIONS = [
     (
         "the divergence is not divided by the number of examples",
         "training/objective.py",
-        "divergence_per_example(self.num_examples)",
-        "divergence_per_example(1)",
+        "divergence_per_example(self.num_examples,",
+        "divergence_per_example(1,",
         "tests/test_survival.py",
         "test_penalties_of_other_layers_are_theirs_alone",
     ),
