@@ -32,6 +32,7 @@ from training.feature_precision import update_precision
 from training.kl_weight import KLWeight
 from training.objectives import OBJECTIVES
 from training.recipes.base import Recipe
+from training.trained_layers import freeze_others
 from zoo import outputs
 from zoo.classifier import Classifier, classes_of
 from zoo.presets import snapshots, weight_file
@@ -136,7 +137,7 @@ def compile_model(
 
     Args:
         model: From images to logits.
-        recipe: The settings.
+        recipe: The settings. Layers that are not of its `trained_layers` are frozen.
         num_examples: The size of the training set; it scales the KL divergences.
         jit_compile: Whether to compile with XLA; "auto" leaves it to Keras.
         steps_per_execution: How many steps a call takes.
@@ -148,6 +149,7 @@ def compile_model(
         ValueError: If the model does not return logits.
     """
     outputs.check_model(model)
+    freeze_others(model, recipe.trained_layers)
     steps = num_examples // recipe.batch_size
     trained = objective.elbo(model, num_examples)
     trained.minimize(
@@ -371,7 +373,7 @@ def _test_batches(data, batch_size):
 def _average(trained, data, batch_size, seed):
     """Gives a model its averaged weights, and the statistics that belong to them."""
     optimizer.average(trained)
-    if batch_normalizations(trained):
+    if any(layer.trainable for layer in batch_normalizations(trained)):
         update_batch_statistics(trained, data.images, batch_size, seed=seed)
     update_precision(trained, data.images, batch_size)
 

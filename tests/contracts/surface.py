@@ -115,6 +115,7 @@ REASONS = {
         *("zoo.registry.default_normalization", "training.evaluation.array_files"),
         *("training.augment", "training.batches", "training.checkpoint"),
         *("training.device_memory", "training.resident", "training.kl_weight"),
+        "training.trained_layers",
         *("training.augment_chains", "training.objectives"),
         *("training.corruptions.part.corrupt_part", "training.corruptions.common"),
         *("training.corruptions.blur", "training.corruptions.digital"),

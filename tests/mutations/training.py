@@ -4,6 +4,14 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "layers that are not of the kind are trained",
+        "training/trained_layers.py",
+        "            layer.trainable = False\n",
+        "            layer.trainable = True\n",
+        "tests/training/test_trained_layers.py",
+        "test_layers_of_no_gaussian_weights_stay_as_they_are_bit_for_bit",
+    ),
+    (
         "the weight of the divergence is that of the first step",
         "training/kl_weight.py",
         "step.assign(step + 1)",

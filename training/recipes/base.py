@@ -9,6 +9,7 @@ from training.augment import AUGMENTATIONS
 from training.kl_weight import SCHEDULES
 from training.objectives import OBJECTIVES
 from training.optimizer import OPTIMIZERS
+from training.trained_layers import KINDS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,9 @@ class Recipe:
         moped: Where it is not zero, the means of Gaussian weights, and those of their
             prior, are the weights that the training starts from, and this is their
             standard deviation over the mean; see `layers.moped`.
+        trained_layers: Which layers are trained, a key of
+            `training.trained_layers.KINDS`: `"all"`, or `"gaussian"`, those with
+            Gaussian weights; the others are frozen as they are.
         ema_momentum: Where it is not zero, the weights at the end are moving averages
             over the updates: each update moves them by `1 - ema_momentum` of the way to
             the current weights. Batch statistics are updated for them.
@@ -84,6 +88,7 @@ class Recipe:
     kl_schedule: str = "constant"
     kl_epochs: float = 0.0
     moped: float = 0.0
+    trained_layers: str = "all"
     ema_momentum: float = 0.0
     snapshots: int = 0
     label_smoothing: float = 0.0
@@ -154,6 +159,7 @@ _RANGES: dict[str, tuple[str, Callable[..., bool]]] = {
     "kl_schedule": (f"one of {', '.join(SCHEDULES)}", lambda name: name in SCHEDULES),
     "kl_epochs": ("zero or positive, and finite", lambda x: 0 <= x < math.inf),
     "moped": ("zero or positive, and finite", lambda x: 0 <= x < math.inf),
+    "trained_layers": (f"one of {', '.join(KINDS)}", lambda name: name in KINDS),
     "weight_decay": ("zero or positive, and finite", lambda x: 0 <= x < math.inf),
     "ema_momentum": ("in [0, 1)", lambda x: 0 <= x < 1),
     "snapshots": ("a number of epochs, 0 for none", lambda n: n >= 0),
