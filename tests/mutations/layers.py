@@ -62,8 +62,8 @@ MUTATIONS = [
     (
         "compiled draws of other settings",
         "layers/random.py",
-        "return _compiled(draw, rest, *settings)(key)",
-        "return _compiled(draw, rest, *settings)(key + uint32(1))",
+        "pair = _compiled(halves, count, *settings)(key)",
+        "pair = _compiled(halves, count, *settings)(key + uint32(1))",
         "tests/training/test_step.py",
         "test_a_step_draws_and_learns_what_plain_keras_does",
     ),
@@ -118,8 +118,8 @@ MUTATIONS = [
     (
         "signs are floats in [-1, 1]",
         "layers/random.py",
-        "lambda *u: [2 * ops.right_shift(v, 15) for v in u])",
-        'lambda *u: [ops.cast(v, "float32") / 32768 for v in u])',
+        "ops.cast(1 - 2 * ops.right_shift(v, 15), dtype)",
+        'ops.cast(1 - ops.cast(v, "float32") / 32768, dtype)',
         "tests/layers/test_variational.py",
         "test_outputs_have_the_moments_of_the_weight_posterior",
     ),

@@ -129,6 +129,7 @@ def gaussian_model():
     return keras.Model(inputs, layers.DenseReparameterization(3, prior=prior)(x))
 
 
+@pytest.mark.slow
 def test_gaussian_weights_of_every_kind_draw_what_keras_draws(tmp_path):
     posterior = zoo.posterior.MonteCarlo(gaussian_model(), 2)
     images = NOISE[:3, :8, :8].astype("float32")
