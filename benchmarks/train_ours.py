@@ -11,7 +11,6 @@ from keras import ops
 import layers
 import zoo
 from layers import compilation
-from layers.estimators import ESTIMATORS
 from training import trainer
 from training.recipes.base import Recipe
 from zoo import registry
@@ -92,9 +91,10 @@ def convolution(
     inputs = keras.random.normal((batch, *shape), seed=0)
     settings = {"padding": "same", "use_bias": False}
     if kind in ("flipout", "one draw"):
-        built = [layers.Conv2DFlipout(filters, 3, seed=0, **settings)]
+        made = layers.Conv2DFlipout
         if kind == "one draw":
-            built[0].sample = ESTIMATORS["weight_sampling"]
+            made = layers.Conv2DReparameterization
+        built = [made(filters, 3, seed=0, **settings)]
     else:
         count = 2 if kind == "two convolutions" else 1
         built = [keras.layers.Conv2D(filters, 3, **settings) for _ in range(count)]

@@ -12,8 +12,13 @@ from layers.dropout import Dropout as Dropout
 from layers.dropout import MCDropout as MCDropout
 from layers.epochs import EpochEvents as EpochEvents
 from layers.gaussian_process import GaussianProcess as GaussianProcess
+from layers.moped import moped as moped
 from layers.normalization import BatchNormalization as BatchNormalization
 from layers.pooling import AdaptiveAveragePooling2D as AdaptiveAveragePooling2D
+from layers.priors import DistributionPrior as DistributionPrior
+from layers.priors import GaussianPrior as GaussianPrior
+from layers.priors import Prior as Prior
+from layers.priors import ScaleMixturePrior as ScaleMixturePrior
 from layers.replicas import accept_empty_batches as accept_empty_batches
 from layers.smoothing import SpatialSmoothing as SpatialSmoothing
 from layers.spectral_norm import SpectralConv2D as SpectralConv2D
@@ -22,4 +27,19 @@ from layers.streams import is_stochastic as is_stochastic
 from layers.streams import set_seed as set_seed
 from layers.streams import stream as stream
 from layers.variational import Conv2DFlipout as Conv2DFlipout
+from layers.variational import (
+    Conv2DLocalReparameterization as Conv2DLocalReparameterization,
+)
+from layers.variational import Conv2DReparameterization as Conv2DReparameterization
 from layers.variational import DenseFlipout as DenseFlipout
+from layers.variational import (
+    DenseLocalReparameterization as DenseLocalReparameterization,
+)
+from layers.variational import DenseReparameterization as DenseReparameterization
+from layers.variational import DepthwiseConv2DFlipout as DepthwiseConv2DFlipout
+from layers.variational import (
+    DepthwiseConv2DLocalReparameterization as DepthwiseConv2DLocalReparameterization,
+)
+from layers.variational import (
+    DepthwiseConv2DReparameterization as DepthwiseConv2DReparameterization,
+)

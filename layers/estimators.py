@@ -29,7 +29,7 @@ def flipout(linear: Callable, inputs, loc, scale, key, row_keys):
     Args:
         linear: Function of inputs and kernel.
         inputs: Tensor of shape `(batch, ..., channels)`.
-        loc: Mean of the kernel, of shape `(..., channels, outputs)`.
+        loc: Mean of the kernel, of the shape that `linear` takes.
         scale: Its standard deviation, of the same shape.
         key: Scalar uint32 tensor.
         row_keys: uint32 tensor of shape `(batch,)`.
@@ -40,13 +40,14 @@ def flipout(linear: Callable, inputs, loc, scale, key, row_keys):
     Reference:
         [Flipout](https://arxiv.org/abs/1803.04386) (Wen et al., 2018), Eq. 4.
     """
-    channels, outputs = inputs.shape[-1], loc.shape[-1]
+    mean = linear(inputs, loc)
+    channels, outputs = inputs.shape[-1], mean.shape[-1]
     middle = [1] * (len(inputs.shape) - 2)  # Signs are constant over space.
     shape = (ops.shape(inputs)[0], *middle, channels + outputs)
     signs = random.signs(row_keys, shape, inputs.dtype)
     noise = random.normal(key, tuple(loc.shape), loc.dtype)
     flipped = linear(inputs * signs[..., :channels], scale * noise)
-    return linear(inputs, loc) + flipped * signs[..., channels:]
+    return mean + flipped * signs[..., channels:]
 
 
 def weight_sampling(linear: Callable, inputs, loc, scale, key, row_keys):

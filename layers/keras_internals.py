@@ -121,6 +121,16 @@ def set_value(variable: keras.Variable, value):
         variable.assign(value)
 
 
+@contextlib.contextmanager
+def accepting_weights(layer: keras.Layer) -> Iterator[None]:
+    """Lets a layer that is built get further weights, as that of a LoRA does."""
+    layer._tracker.unlock()
+    try:
+        yield
+    finally:
+        layer._tracker.lock()
+
+
 def set_initial_values(variables: Iterable[keras.Variable]):
     """Gives weights that have no values the values to start from."""
     for variable in variables:

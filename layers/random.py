@@ -28,23 +28,29 @@ _WRAPS = keras.backend.backend() != "torch"
 
 
 @functools.lru_cache(maxsize=256)
-def _compiled(draw, shape, *settings):
-    return compilation.compiled(
-        lambda key: draw(key, (*ops.shape(key), *shape), *settings)
-    )
+def _compiled(halves, count, *settings):
+    return compilation.compiled(lambda key: halves(key, count, *settings))
 
 
-def _fusible(draw):
-    """Lets a function of key, shape and more be compiled by itself; see `fused`."""
+def _drawn(halves, key, shape, *settings):
+    """Fills a shape from two values per hash, which may be compiled by themselves.
 
-    @functools.wraps(draw)
-    def fusible(key, shape, *settings):
-        rest = tuple(shape[len(key.shape) :])
-        if compilation.pays(rest):
-            return _compiled(draw, rest, *settings)(key)
-        return draw(key, shape, *settings)
-
-    return fusible
+    Args:
+        halves: Function of key, a number of hashes and settings to the first and the
+            second values, of shape `(*key.shape, count)`.
+        key: uint32 tensor that covers the leading axes of the shape.
+        shape: Tuple of integers or scalar tensors.
+        *settings: Numbers and words, by which a compiled function is found again.
+    """
+    rest = tuple(shape[len(key.shape) :])
+    size = math.prod(rest)
+    count = (size + 1) // 2
+    if compilation.pays(rest):
+        pair = _compiled(halves, count, *settings)(key)
+    else:
+        pair = halves(key, count, *settings)
+    # Here, for XLA would compute both halves for every entry of their concatenation.
+    return ops.reshape(ops.concatenate(pair, -1)[..., :size], shape)
 
 
 def uint32(value):
@@ -120,15 +126,11 @@ def _split(x):
     return ops.cast(upper, "int32"), ops.cast(lower, "int32")
 
 
-def _pairs(key, shape, transform):
-    """Fills `shape` from two values per hash; `key` covers its leading axes."""
-    rank = len(key.shape)
-    count = math.prod(shape[rank:])  # Python integers or scalar tensors.
-    pair = transform(*_split(bits(key, (count + 1) // 2)))
-    return ops.reshape(ops.concatenate(pair, -1)[..., :count], shape)
+def _uniform(key, count):
+    """Returns two uniform numbers of 16 bits per hash."""
+    return _split(bits(key, count))
 
 
-@_fusible
 def bernoulli(key, shape, rate: float):
     """Samples booleans that are true with probability `rate`.
 
@@ -143,8 +145,11 @@ def bernoulli(key, shape, rate: float):
     Returns:
         Boolean tensor of that shape.
     """
-    threshold = round(rate * 65536)
-    return _pairs(key, shape, lambda *u: [ops.less(v, threshold) for v in u])
+    return _drawn(_bernoulli, key, shape, round(rate * 65536))
+
+
+def _bernoulli(key, count, threshold):
+    return [ops.less(v, threshold) for v in _uniform(key, count)]
 
 
 def quantize(rate: float) -> float:
@@ -152,11 +157,14 @@ def quantize(rate: float) -> float:
     return round(rate * 65536) / 65536
 
 
-@_fusible
 def signs(key, shape, dtype: str = "float32"):
     """Samples -1 and +1 with equal probability; arguments as in `bernoulli`."""
-    values = _pairs(key, shape, lambda *u: [2 * ops.right_shift(v, 15) for v in u])
-    return ops.cast(1 - values, dtype)
+    return _drawn(_signs, key, shape, keras.backend.standardize_dtype(dtype))
+
+
+def _signs(key, count, dtype):
+    uniform = _uniform(key, count)
+    return [ops.cast(1 - 2 * ops.right_shift(v, 15), dtype) for v in uniform]
 
 
 @functools.cache
@@ -169,7 +177,6 @@ def _tables():
     return tuple(table.astype("float32") for table in tables)
 
 
-@_fusible
 def normal(key, shape, dtype: str = "float32"):
     """Samples standard normals, in pairs of equal radius.
 
@@ -187,11 +194,12 @@ def normal(key, shape, dtype: str = "float32"):
         [A Note on the Generation of Random Normal Deviates](
         https://doi.org/10.1214/aoms/1177706645) (Box and Muller, 1958).
     """
+    return _drawn(_normal, key, shape, keras.backend.standardize_dtype(dtype))
+
+
+def _normal(key, count, dtype):
     radii, cosines, sines = _tables()
-
-    def transform(upper, lower):
-        radius = ops.take(radii, upper)
-        angle = ops.right_shift(lower, 16 - _ANGLE_BITS)
-        return [radius * ops.take(cosines, angle), radius * ops.take(sines, angle)]
-
-    return ops.cast(_pairs(key, shape, transform), dtype)
+    upper, lower = _uniform(key, count)
+    radius, angle = ops.take(radii, upper), ops.right_shift(lower, 16 - _ANGLE_BITS)
+    waves = ops.take(cosines, angle), ops.take(sines, angle)
+    return [ops.cast(radius * wave, dtype) for wave in waves]

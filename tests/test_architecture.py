@@ -170,6 +170,7 @@ KNOWS = {
     "training.parallel": {"training.versions"},
     "training.recipes": {
         *("training.augment", "training.objectives", "training.optimizer"),
+        *("training.kl_weight", "training.trained_layers"),
     },
 }
 # And what others do not.

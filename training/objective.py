@@ -9,6 +9,7 @@ from keras import ops
 
 from layers import checks, compilation
 from layers.variational import divergence_per_example
+from training.kl_weight import KLWeight
 from zoo.classifier import Classifier, classes_of
 
 # How many of the first rows of a replica's batch are images; None is all.
@@ -122,20 +123,23 @@ class Elbo(Classifier):
     resident = None
     # What steps minimize in place of the loss that the model is compiled with.
     objective: Objective | None = None
+    # The weight of the KL divergences; None is 1.
+    kl_weight: KLWeight | None = None
 
     @property
     def num_examples(self) -> int:
         """The size of the training set."""
         return self.knows().get("num_examples", 1)
 
-    def minimize(self, objective: Objective):
+    def minimize(self, objective: Objective, kl_weight: KLWeight | None = None):
         """Makes the steps of `fit` minimize an objective, with whose loss it compiles.
 
         Args:
             objective: What is minimized. With several views, batches of a training have
                 an axis of them behind that of the examples, and so have the logits.
+            kl_weight: The weight of the KL divergences in each step; None is 1.
         """
-        self.objective = objective
+        self.objective, self.kl_weight = objective, kl_weight
         if self._num_views > 1:
             self.input_spec = None
 
@@ -150,7 +154,8 @@ class Elbo(Classifier):
 
     @property
     def variables(self):
-        own = () if self.objective is None else self.objective.variables
+        states = [s for s in (self.objective, self.kl_weight) if s is not None]
+        own = [variable for state in states for variable in state.variables]
         return [*super().variables, *own]
 
     def train_step(self, *args, **kwargs):
@@ -179,13 +184,18 @@ class Elbo(Classifier):
         # The images alone, so that no batch statistic is of rows that fill up.
         count = _IMAGES.get()
         rows = inputs if count is None else inputs[:count]
-        with divergence_per_example(self.num_examples):
+        with divergence_per_example(self.num_examples, self._kl_factor(training)):
             outputs = self._all_views(rows, training, mask)
         if count is None:
             return outputs
         # In place of their logits: they have no weight in the loss.
         missing = (ops.shape(inputs)[0] - count, *outputs.shape[1:])
         return ops.concatenate([outputs, ops.zeros(missing, outputs.dtype)])
+
+    def _kl_factor(self, training):
+        if self.kl_weight is None:
+            return 1.0
+        return self.kl_weight.now() if training else self.kl_weight.base
 
     def _all_views(self, images, training, mask):
         """Passes images, or views of them, whose logits get the axis of the views."""
@@ -203,6 +213,12 @@ class Elbo(Classifier):
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
+        loss = self._minimized(x, y, y_pred, sample_weight, training)
+        if training and self.kl_weight is not None:
+            self.kl_weight.advance()
+        return loss
+
+    def _minimized(self, x, y, y_pred, sample_weight, training):
         own = None if self.objective is None else self.objective.training_loss
         if own is None or not training:
             y_pred = self._first_view(y_pred)

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from absl import logging
 
+import layers
 import zoo
 from training import batch_statistics, initial_weights, recipes, trainer, workers
 from training import data as datasets
@@ -237,6 +238,11 @@ def run_training(
         raise ValueError(
             "`update_batch_statistics` needs `weights`. Received: weights=None"
         )
+    if settings.moped and not weights:
+        raise ValueError(
+            "`moped` puts Gaussian weights around those that a training starts from, "
+            f"so it needs `weights`. Received: weights=None, moped={settings.moped}"
+        )
     # First, for workers wait for each other before TensorFlow computes anything.
     devices = distributions.scope(distribution)
     initial = initial_weights.find(weights) if weights else None
@@ -324,6 +330,9 @@ def _start(spec, settings, train, initial):
         network = zoo.build(spec, shape, len(classes), normalization, classes)
         return network, normalization, None
     network, provenance = initial_weights.load(initial, spec, shape, classes)
+    if settings.moped:
+        begins_anew = {"head"} if provenance["head"] == "new" else ()
+        layers.moped(network, settings.moped, skip=begins_anew)
     found = model_metadata(network)
     return network, (tuple(found["mean"]), tuple(found["variance"])), provenance
 

@@ -12,6 +12,7 @@ from absl import logging
 
 import layers
 from layers.batch_statistics import batch_normalizations
+from layers.variational import gaussian_layers
 from training import (
     batches,
     checkpoint,
@@ -28,8 +29,10 @@ from training.data import ImageData, fingerprint
 from training.data.image_data import Numbers
 from training.evaluation import class_names
 from training.feature_precision import update_precision
+from training.kl_weight import KLWeight
 from training.objectives import OBJECTIVES
 from training.recipes.base import Recipe
+from training.trained_layers import freeze_others
 from zoo import outputs
 from zoo.classifier import Classifier, classes_of
 from zoo.presets import snapshots, weight_file
@@ -55,17 +58,19 @@ class _Keeper(keras.callbacks.Callback):
         self.spent, self.begin = position.seconds, time.monotonic()
         self.restored = None
 
-    def save(self, epoch, step):
+    def _sync(self):
         if keras.backend.backend() == "jax":
             self.model.jax_state_sync()
+
+    def save(self, epoch, step):
+        self._sync()
         spent = self.spent + time.monotonic() - self.begin
         position = checkpoint.Position(epoch, step, spent)
         checkpoint.save(self.model, self.path, position, self.settings)
         self.timer.restart()
 
     def save_snapshot(self, epoch):
-        if keras.backend.backend() == "jax":
-            self.model.jax_state_sync()
+        self._sync()
         path = snapshots.path_of(self.folder, epoch)
         if workers.is_chief():
             path.parent.mkdir(exist_ok=True)
@@ -89,6 +94,12 @@ class _Keeper(keras.callbacks.Callback):
             self.save(self.epoch, step)
 
     def on_epoch_end(self, epoch, logs=None):
+        if gaussian := gaussian_layers(self.network):
+            self._sync()
+            # Of the weights at the end, as the validation is. Others log it too.
+            total = sum(float(layer.divergence()) for layer in gaussian)
+            logs["kl"] = total / self.model.num_examples
+            logs["kl_weight"] = float(self.model.kl_weight.now())
         rate = self.model.optimizer.learning_rate
         row = {
             "epoch": epoch + 1,
@@ -126,7 +137,7 @@ def compile_model(
 
     Args:
         model: From images to logits.
-        recipe: The settings.
+        recipe: The settings. Layers that are not of its `trained_layers` are frozen.
         num_examples: The size of the training set; it scales the KL divergences.
         jit_compile: Whether to compile with XLA; "auto" leaves it to Keras.
         steps_per_execution: How many steps a call takes.
@@ -138,9 +149,12 @@ def compile_model(
         ValueError: If the model does not return logits.
     """
     outputs.check_model(model)
+    freeze_others(model, recipe.trained_layers)
     steps = num_examples // recipe.batch_size
     trained = objective.elbo(model, num_examples)
-    trained.minimize(OBJECTIVES[recipe.objective](model, recipe))
+    trained.minimize(
+        OBJECTIVES[recipe.objective](model, recipe), KLWeight(recipe, steps, model)
+    )
     trained.compile(
         optimizer=optimizer.optimizer(recipe, steps, model),
         loss=trained.objective.loss,
@@ -183,7 +197,8 @@ def train(
             asks for; a path, or a URL that TensorFlow writes to. It is made if it is
             not there. Of several workers, only the chief reads it and writes to it.
             `loss` is what is minimized, with label smoothing and KL divergences; the
-            mean `nll` of the labels and the `accuracy` are beside it.
+            mean `nll` of the labels and the `accuracy` are beside it, and with Gaussian
+            weights the `kl` of them, in nats per example, and its next `kl_weight`.
         validation: A set on which the three are measured after each epoch, with one
             forward pass; with an `ema_momentum`, also of the averaged weights.
         seed: Seed of the random layers, the order of the examples and the augmentation.
@@ -358,7 +373,7 @@ def _test_batches(data, batch_size):
 def _average(trained, data, batch_size, seed):
     """Gives a model its averaged weights, and the statistics that belong to them."""
     optimizer.average(trained)
-    if batch_normalizations(trained):
+    if any(layer.trainable for layer in batch_normalizations(trained)):
         update_batch_statistics(trained, data.images, batch_size, seed=seed)
     update_precision(trained, data.images, batch_size)
 

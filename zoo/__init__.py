@@ -15,6 +15,7 @@ if _spec and pathlib.Path(_spec.origin or "").parent != _ours:
 from zoo import conformal as conformal
 from zoo import posterior as posterior
 from zoo import predictive as predictive
+from zoo.bayesian import bayesianize as bayesianize
 from zoo.catalog import describe as describe
 from zoo.catalog import list_models as list_models
 from zoo.kept_weights import kept_weights as kept_weights

@@ -13,7 +13,8 @@ COVERED = {
     "layers.smoothing": ["SpatialSmoothing"],
     "layers.spectral_norm": ["SpectralConv2D"],
     "layers.streams": ["stream", "set_seed", "is_stochastic"],
-    "layers.variational": ["DenseFlipout", "Conv2DFlipout"],
+    "layers.priors": ["GaussianPrior", "ScaleMixturePrior"],
+    "layers.variational": ["DenseFlipout", "Conv2DFlipout", "DepthwiseConv2DFlipout"],
     "training.corruptions.batch": ["corrupt_all"],
     "training.corruptions.single": ["corrupt"],
     "training.evaluation.evaluate": ["evaluate", "predict"],
@@ -86,7 +87,10 @@ REASONS = {
         *("training.input_gradients", "training.objective.num_images"),
         *("layers.blur.check_taps", "layers.blur.blur", "layers.blur.sums"),
         *("layers.blur.blurred_size", "layers.streams.estimator"),
-        *("layers.streams.RandomLayer", "layers.variational.gaussian_kl"),
+        *("layers.streams.RandomLayer", "layers.priors.gaussian_kl"),
+        *("layers.priors.gaussian_log_prob", "layers.priors.Prior"),
+        *("layers.priors.get", "layers.variational.gaussian_layers"),
+        "layers.variational.inverse_softplus",
         *(
             "layers.variational.GaussianKernel",
             "training.objective.Elbo",
@@ -110,7 +114,8 @@ REASONS = {
         ),
         *("zoo.registry.default_normalization", "training.evaluation.array_files"),
         *("training.augment", "training.batches", "training.checkpoint"),
-        *("training.device_memory", "training.resident"),
+        *("training.device_memory", "training.resident", "training.kl_weight"),
+        "training.trained_layers",
         *("training.augment_chains", "training.objectives"),
         *("training.corruptions.part.corrupt_part", "training.corruptions.common"),
         *("training.corruptions.blur", "training.corruptions.digital"),
@@ -307,7 +312,16 @@ REASONS = {
         ),
         *("layers.variational.divergence_per_example",),
     ],
+    "tests/layers has tables of its inputs": [
+        *("layers.moped", "layers.priors.DistributionPrior"),
+        *(
+            f"layers.variational.{base}{ending}"
+            for base in ("Dense", "Conv2D", "DepthwiseConv2D")
+            for ending in ("Reparameterization", "LocalReparameterization")
+        ),
+    ],
     "tests/zoo has tables of its inputs": [
+        "zoo.bayesian",
         *("zoo.conformal.decision", "zoo.conformal.names", "zoo.conformal.selective"),
         *("zoo.conformal.sets.RAPS", "zoo.conformal.sets.SplitConformal"),
         *("zoo.conformal.sets.quantile", "zoo.conformal.sets.threshold_rank"),

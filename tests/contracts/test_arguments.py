@@ -56,7 +56,8 @@ CONSTRUCTORS = {
             "prior_scale": SCALES,
             "initial_scale": SCALES,
             "seed": SEEDS,
-            "estimator": ("flip", None, 3),
+            "estimator": ("flip", 3),
+            "prior": (1.0, "normal"),
         },
     ),
     "Conv2DFlipout": (
@@ -70,9 +71,21 @@ CONSTRUCTORS = {
             "groups": COUNTS,
             "prior_scale": SCALES,
             "initial_scale": SCALES,
-            "estimator": ("flip", None),
+            "estimator": ("flip",),
+            "dilation_rate": COUNTS,
         },
     ),
+    "DepthwiseConv2DFlipout": (
+        layers.DepthwiseConv2DFlipout,
+        {"kernel_size": 3},
+        {"strides": (*COUNTS, (1, 2)), "depth_multiplier": COUNTS},
+    ),
+    "ScaleMixturePrior": (
+        layers.ScaleMixturePrior,
+        {},
+        {"weight": (0, 1, NAN, "1", None), "scales": ((1.0, 0.0), (1, NAN), 1.0, None)},
+    ),
+    "GaussianPrior": (layers.GaussianPrior, {}, {"scale": SCALES}),
     "SpectralConv2D": (
         layers.SpectralConv2D,
         {"filters": 2, "kernel_size": 3},

@@ -18,15 +18,24 @@ LIKE = {
     "cifar100": "cifar10",
     "cifar10_30": "cifar10",
     "cifar10_finetune": "cifar10",
+    "stf_finetune": "cifar10",
     "fashion_mnist_64": "fashion_mnist",
 }
 # The schedules of the recipes are much longer.
 EPOCH = ("--epochs=1",)
 # Where the images are, for those that are not found by themselves.
-PLACES = {"cifar": "--data_dir=inputs", "finetune": "--dataset=images"}
+PLACES = {
+    "cifar": "--data_dir=inputs",
+    "stf": "--data_dir=inputs",
+    "finetune": "--dataset=images",
+}
 LINKS = (("inputs", "."), ("images", "photos"))
-# Networks that are made for images of 64 pixels and more.
-MODELS = {"finetune": "resnet18_smooth", "fashion_mnist_64": "resnet50_smooth"}
+# Networks that are made for images of 64 pixels and more, or for one recipe.
+MODELS = {
+    "finetune": "resnet18_smooth",
+    "fashion_mnist_64": "resnet50_smooth",
+    "stf_finetune": "resnet20_stf",
+}
 
 
 def names() -> list[str]:

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from layers import Conv2DFlipout, DenseFlipout, stream
+from layers import Conv2DFlipout, DenseFlipout, DepthwiseConv2DFlipout, stream
 
 STRIDED = {"filters": 2, "kernel_size": (2, 3), "strides": 2, "padding": "same"}
 CASES = {
@@ -12,6 +12,11 @@ CASES = {
     "conv": (Conv2DFlipout, {"filters": 2, "kernel_size": 3}, (3, 4, 5, 2)),
     "strided": (Conv2DFlipout, STRIDED, (3, 5, 6, 2)),
     "groups": (Conv2DFlipout, {**STRIDED, "filters": 4, "groups": 2}, (3, 3, 3, 4)),
+    "depthwise": (
+        DepthwiseConv2DFlipout,
+        {"kernel_size": (2, 3), "depth_multiplier": 2, "padding": "same"},
+        (3, 3, 3, 2),
+    ),
 }
 
 
@@ -27,8 +32,14 @@ def draw(layer, x, key=7):
 def twin(layer, kernel, x):
     """Returns the outputs of Keras' own layer with that kernel and no bias."""
     names = {"units", "filters", "kernel_size", "strides", "padding", "groups"}
+    names |= {"depth_multiplier", "dilation_rate"}
     config = {name: v for name, v in layer.get_config().items() if name in names}
-    kind = keras.layers.Dense if "units" in config else keras.layers.Conv2D
+    kinds = {
+        "units": "Dense",
+        "filters": "Conv2D",
+        "depth_multiplier": "DepthwiseConv2D",
+    }
+    kind = getattr(keras.layers, *(kinds[name] for name in kinds if name in config))
     other = kind(**config, use_bias=False)
     other.build(x.shape)
     other.set_weights([kernel])

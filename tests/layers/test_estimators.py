@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import layers
 from layers import Conv2DFlipout, DenseFlipout, MCDropout, compilation, random, stream
 from layers.estimators import ESTIMATORS
 from tests.helpers import marks
@@ -28,7 +29,8 @@ def slopes(layer, scale, x):
 
 
 @pytest.fixture(
-    scope="module", params=marks.few(["conv", "dense", "groups"], ["groups"])
+    scope="module",
+    params=marks.few(["conv", "dense", "groups", "depthwise"], ["groups", "depthwise"]),
 )
 def sampled(request):
     """Samples of the noise by estimator, and the slopes that they should have."""
@@ -182,6 +184,37 @@ def test_draws_compiled_by_themselves_have_the_same_bits():
     assert count(draws) > count(fused) == 0
     for one, other in zip(draws(), tf.function(fused)(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_the_mean_of_a_batch_varies_least_where_examples_have_noise_of_their_own():
+    """Of equal examples: signs and local draws average out, one kernel does not."""
+    x = np.repeat(normal(1, 6), 8, axis=0)
+    variances = {}
+    for kind in (
+        layers.DenseReparameterization,
+        layers.DenseFlipout,
+        layers.DenseLocalReparameterization,
+    ):
+        layer, scale = build(kind, {"units": 2}, x.shape)
+        variance = x[0] ** 2 @ scale**2
+        layer.kernel.assign(np.zeros((6, 2)))
+
+        def mean(key, layer=layer):
+            with stream(key):
+                return tf.reduce_mean(layer(x, training=True), axis=0) - 1.0
+
+        means = tf.function(
+            lambda mean=mean: tf.map_fn(
+                mean, tf.range(4000), fn_output_signature="float32"
+            ),
+            autograph=False,
+        )()
+        share = 1 if kind is layers.DenseReparameterization else len(x)
+        squares = np.square(means)
+        assert_mean_close(squares, variance / share)
+        variances[kind] = squares.mean()
+    one, *others = variances.values()
+    assert max(others) < one / 6
 
 
 def test_an_unknown_way_is_refused():

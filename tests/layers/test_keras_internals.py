@@ -238,3 +238,13 @@ def test_symmetric_padding_is_that_of_the_operation_in_the_graph():
         for node in keras_internals.nodes(model)
     ]
     assert found == [widths, None]
+
+
+def test_a_layer_that_is_built_accepts_weights_and_then_none():
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    with keras_internals.accepting_weights(layer):
+        extra = layer.add_weight((2,), "ones", trainable=False, name="extra")
+    assert any(weight is extra for weight in layer.weights)
+    with pytest.raises(ValueError, match="cannot add new elements of state"):
+        layer.add_weight((2,), "ones", name="more")

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from layers import Conv2DFlipout, DenseFlipout, stream
-from layers.variational import gaussian_kl
+import layers
+from layers import Conv2DFlipout, DenseFlipout, DepthwiseConv2DFlipout, stream
+from layers.priors import gaussian_kl
 from tests.helpers import marks
 from tests.helpers.checks import assert_mean_close, check_layer
 from tests.helpers.gaussian_layers import CASES, draw, normal, random_scales, twin
@@ -100,7 +101,50 @@ LINEAR = [
         for strides in (1, 2, (1, 3))
         for padding in ("valid", "same")
     ],
+    *[
+        (
+            DepthwiseConv2DFlipout,
+            {"kernel_size": (4, 2), "strides": strides, "depth_multiplier": 2},
+            (2, 8, 9, 2),
+        )
+        for strides in (1, 2)
+    ],
+    (Conv2DFlipout, {"filters": 3, "kernel_size": 3, "dilation_rate": 2}, (2, 8, 9, 2)),
 ]
+
+
+@pytest.mark.parametrize("base", ["Dense", "Conv2D", "DepthwiseConv2D"])
+def test_layers_differ_in_how_they_draw_in_training(base):
+    """They have one posterior, and in prediction draw as in training by default."""
+    first = {"Dense": {"units": 3}, "Conv2D": {"filters": 3, "kernel_size": 2}}
+    arguments, x = first.get(base, {"kernel_size": 2}), normal(3, 4, 4, 2)
+    names = {
+        "Flipout": "flipout",
+        "Reparameterization": "weight_sampling",
+        "LocalReparameterization": "local_reparameterization",
+    }
+    for ending, estimator in names.items():
+        kind = getattr(layers, base + ending)
+        layer = kind(**arguments, initial_scale=0.5, name="layer")
+        other = getattr(layers, f"{base}Flipout")(
+            **arguments, estimator=estimator, name="layer"
+        )
+        layer(x), other(x)
+        other.set_weights(layer.get_weights())
+        with stream(3):
+            expected = other(x)
+        for training in (False, True):
+            with stream(3):
+                np.testing.assert_array_equal(layer(x, training=training), expected)
+
+
+def test_an_activation_is_of_the_outputs():
+    layer = DenseFlipout(5, activation="relu", name="layer")
+    plain = DenseFlipout(5, name="layer")
+    layer.build((None, 4)), plain.build((None, 4))
+    plain.set_weights(layer.get_weights())
+    x = normal(6, 4)
+    np.testing.assert_array_equal(draw(layer, x), np.maximum(draw(plain, x), 0))
 
 
 @pytest.mark.parametrize("kind, arguments, shape", LINEAR)
@@ -169,10 +213,18 @@ CONTRACT = [
     (Conv2DFlipout(4, (3, 2), (2, 1), "same", initial_scale=0.1), (2, 7, 10, 3)),
     (Conv2DFlipout(2, 3, 2, "same", False, "he_normal", "ones"), (2, 8, 9, 3)),
     (Conv2DFlipout(4, 3, groups=2), (2, 8, 8, 6)),
+    (DepthwiseConv2DFlipout(3, 2, "same", 2, activation="relu"), (2, 7, 8, 3)),
+    (
+        layers.DenseLocalReparameterization(3, prior=layers.ScaleMixturePrior(0.25)),
+        (2, 8),
+    ),
+    (layers.Conv2DReparameterization(2, 3, dilation_rate=2), (2, 8, 9, 3)),
 ]
 
 
-@pytest.mark.parametrize("layer, shape", marks.few(CONTRACT, CONTRACT[::2]))
+@pytest.mark.parametrize(
+    "layer, shape", marks.few(CONTRACT, [*CONTRACT[:6:2], CONTRACT[-1]])
+)
 def test_keeps_the_contract(layer, shape):
     check_layer(layer, shape)
 
@@ -187,6 +239,8 @@ def test_keeps_the_contract(layer, shape):
         ({"groups": 0}, "`groups` must be a positive.*groups=0"),
         ({"padding": "full"}, "must be one of valid, same.*padding=full"),
         ({"prior_scale": 0}, "must be positive.*prior_scale=0"),
+        ({"strides": 2, "dilation_rate": 2}, "both be larger.*dilation_rate=2"),
+        ({"prior": 1.0}, "`prior` must be a `layers.Prior`.*prior=1.0"),
         ({"initial_scale": -1}, "must be positive.*initial_scale=-1"),
         ({"data_format": "channels_last"}, "channels last.*data_format=channels_last"),
     ],
@@ -194,6 +248,11 @@ def test_keeps_the_contract(layer, shape):
 def test_rejects(arguments, message):
     with pytest.raises(ValueError, match=message):
         Conv2DFlipout(**{"filters": 2, "kernel_size": 3, **arguments})
+
+
+def test_rejects_strides_that_tensorflow_has_not():
+    with pytest.raises(ValueError, match=r"must be equal.*strides=\(1, 2\)"):
+        DepthwiseConv2DFlipout(3, strides=(1, 2))
 
 
 def test_rejects_channels_that_cannot_be_put_into_groups():

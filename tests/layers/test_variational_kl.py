@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from layers import Conv2DFlipout, DenseFlipout
-from layers.variational import gaussian_kl
+from layers.priors import gaussian_kl
 
 CASES = [
     (DenseFlipout, {"units": 3}, (4, 6)),

@@ -4,6 +4,30 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "layers that are not of the kind are trained",
+        "training/trained_layers.py",
+        "            layer.trainable = False\n",
+        "            layer.trainable = True\n",
+        "tests/training/test_trained_layers.py",
+        "test_layers_of_no_gaussian_weights_stay_as_they_are_bit_for_bit",
+    ),
+    (
+        "the weight of the divergence is that of the first step",
+        "training/kl_weight.py",
+        "step.assign(step + 1)",
+        "step.assign(step + 0)",
+        "tests/training/test_kl_weight.py",
+        "test_a_step_weighs_the_divergence_and_an_evaluation_does_not",
+    ),
+    (
+        "all batches of an epoch but the first have no divergence",
+        "training/kl_weight.py",
+        "ops.exp(-math.log(2) * number)",
+        "ops.exp(-math.log(2) * number**2)",
+        "tests/training/test_kl_weight.py",
+        "test_schedules_are_these",
+    ),
+    (
         "predictions in bfloat16 are taken for those in float32",
         "training/evaluation/predictions.py",
         '    "precision",\n)',
@@ -438,8 +462,8 @@ MUTATIONS = [
     (
         "the divergence is not divided by the number of examples",
         "training/objective.py",
-        "divergence_per_example(self.num_examples)",
-        "divergence_per_example(1)",
+        "divergence_per_example(self.num_examples,",
+        "divergence_per_example(1,",
         "tests/test_survival.py",
         "test_penalties_of_other_layers_are_theirs_alone",
     ),

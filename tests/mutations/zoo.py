@@ -4,6 +4,22 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "a network that is made Bayesian begins with a bias of zero",
+        "zoo/bayesian.py",
+        "copy.bias.assign(layer.bias)",
+        "copy.bias.assign(0 * layer.bias)",
+        "tests/zoo/test_bayesian.py",
+        "test_gaussian_weights_are_around_those_of_the_network",
+    ),
+    (
+        "dropout is not put behind layers of models inside",
+        "zoo/bayesian.py",
+        "return outputs if behind is None else behind(outputs)",
+        "return outputs",
+        "tests/zoo/test_bayesian.py",
+        "test_dropout_stays_on_or_is_put_behind_layers",
+    ),
+    (
         "an ensemble of kernels is ranked by the entropy",
         "zoo/posterior/deep_ensemble.py",
         "len(found) == 1 and not found & own",

@@ -333,6 +333,22 @@ def test_the_statistics_are_kept_where_nothing_was_asked(
     assert started[0][-1]["updated_batch_statistics"] is False
 
 
+@pytest.mark.slow
+def test_gaussian_weights_start_around_those_of_the_plain_network(
+    trained, pictures, tmp_path, started
+):
+    changes = ["moped=0.2", "image_size=[16, 16]", "warmup_epochs=0"]
+    run_training(trained, pictures, tmp_path, model="resnet20_flipout", changes=changes)
+    network = started[0][0]
+    name = "stage2_block1_2_conv"
+    conv, plain = network.get_layer(name), trained[1].get_layer(name)
+    for mean in (conv.kernel, conv.prior_loc):
+        np.testing.assert_array_equal(mean, plain.kernel)
+    scale = np.maximum(0.2 * np.abs(plain.kernel), 1e-6)
+    np.testing.assert_allclose(conv.prepare()[1], scale, rtol=1e-3)
+    assert network.get_layer("head").prior_loc is None  # It begins anew.
+
+
 def test_a_training_that_goes_on_does_not_update_batch_statistics_again(
     trained, pictures, tmp_path, started, monkeypatch
 ):
@@ -347,6 +363,14 @@ def test_a_training_that_goes_on_does_not_update_batch_statistics_again(
     [
         ({"weights": None}, "`update_batch_statistics` needs `weights`"),
         ({"dataset": None}, "no folder 'path/to/folder'"),
+        (
+            {
+                "weights": None,
+                "update_batch_statistics": False,
+                "changes": ["moped=0.1"],
+            },
+            "needs `weights`. Received: weights=None, moped=0.1",
+        ),
     ],
 )
 def test_what_a_training_lacks(trained, pictures, tmp_path, changes, message):

@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable
 
 from training.augment import AUGMENTATIONS
+from training.kl_weight import SCHEDULES
 from training.objectives import OBJECTIVES
 from training.optimizer import OPTIMIZERS
+from training.trained_layers import KINDS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,18 @@ class Recipe:
             weights that is added to the gradient before the momentum, for `"adamw"` the
             share of the weights that an update of learning rate 1 takes away.
         objective: What is minimized, a key of `training.objectives.OBJECTIVES`.
+        kl_weight: Factor of the KL divergences of Gaussian weights, 0 or positive.
+        kl_schedule: How it changes along the training, a key of
+            `training.kl_weight.SCHEDULES`: `"constant"`, `"linear"`, `"cyclic"` or
+            `"blundell"`; see `training.kl_weight.KLWeight`.
+        kl_epochs: The epochs of the warm-up of `"linear"` or of a cycle of `"cyclic"`;
+            0 for a quarter of the training.
+        moped: Where it is not zero, the means of Gaussian weights, and those of their
+            prior, are the weights that the training starts from, and this is their
+            standard deviation over the mean; see `layers.moped`.
+        trained_layers: Which layers are trained, a key of
+            `training.trained_layers.KINDS`: `"all"`, or `"gaussian"`, those with
+            Gaussian weights; the others are frozen as they are.
         ema_momentum: Where it is not zero, the weights at the end are moving averages
             over the updates: each update moves them by `1 - ema_momentum` of the way to
             the current weights. Batch statistics are updated for them.
@@ -70,6 +84,11 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 5e-4
     objective: str = "cross_entropy"
+    kl_weight: float = 1.0
+    kl_schedule: str = "constant"
+    kl_epochs: float = 0.0
+    moped: float = 0.0
+    trained_layers: str = "all"
     ema_momentum: float = 0.0
     snapshots: int = 0
     label_smoothing: float = 0.0
@@ -136,6 +155,11 @@ _RANGES: dict[str, tuple[str, Callable[..., bool]]] = {
     "momentum": ("in [0, 1)", lambda x: 0 <= x < 1),
     "betas": ("two numbers in [0, 1)", _are_rates),
     "objective": (f"one of {', '.join(OBJECTIVES)}", lambda name: name in OBJECTIVES),
+    "kl_weight": ("zero or positive, and finite", lambda x: 0 <= x < math.inf),
+    "kl_schedule": (f"one of {', '.join(SCHEDULES)}", lambda name: name in SCHEDULES),
+    "kl_epochs": ("zero or positive, and finite", lambda x: 0 <= x < math.inf),
+    "moped": ("zero or positive, and finite", lambda x: 0 <= x < math.inf),
+    "trained_layers": (f"one of {', '.join(KINDS)}", lambda name: name in KINDS),
     "weight_decay": ("zero or positive, and finite", lambda x: 0 <= x < math.inf),
     "ema_momentum": ("in [0, 1)", lambda x: 0 <= x < 1),
     "snapshots": ("a number of epochs, 0 for none", lambda n: n >= 0),

@@ -15,7 +15,9 @@ from zoo.models.parts import Parts
 
 def _first(x, parts, filters, name, small):
     """Adds the first convolution, which only pads 2 and so shortens the sides."""
-    conv = functools.partial(parts.conv, use_bias=True, name=f"{name}_conv")
+    conv = functools.partial(
+        parts.first_conv or parts.conv, use_bias=True, name=f"{name}_conv"
+    )
     if small:
         return conv(filters, 3, 1, padding="same")(x)
     x = keras.layers.ZeroPadding2D(2, name=f"{name}_pad")(x)

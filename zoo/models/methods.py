@@ -50,14 +50,60 @@ def flipout(
     default, which takes one convolution in place of two.
     """
     settings = {"prior_scale": prior_scale, "estimator": estimator}
-    conv = functools.partial(
-        layers.Conv2DFlipout,
-        use_bias=False,
-        kernel_initializer="he_normal",
-        **settings,
+    return _gaussian(parts, layers.Conv2DFlipout, layers.DenseFlipout, settings)
+
+
+def reparam(parts: Parts, prior_scale: float = 1.0) -> Parts:
+    """As `flipout`, but a step draws one kernel too (Blundell et al., 2015)."""
+    conv, head = layers.Conv2DReparameterization, layers.DenseReparameterization
+    return _gaussian(parts, conv, head, {"prior_scale": prior_scale})
+
+
+def local_reparameterization(parts: Parts, prior_scale: float = 1.0) -> Parts:
+    """As `flipout`, but outputs are drawn, and no kernels (Kingma et al., 2015)."""
+    return _gaussian(
+        parts,
+        layers.Conv2DLocalReparameterization,
+        layers.DenseLocalReparameterization,
+        {"prior_scale": prior_scale},
     )
-    head = functools.partial(layers.DenseFlipout, **settings)
-    return dataclasses.replace(parts, inner_conv=conv, head=head)
+
+
+def _gaussian(parts, conv, head, settings):
+    return dataclasses.replace(
+        parts,
+        inner_conv=_gaussian_conv(conv, **settings),
+        head=functools.partial(head, **settings),
+    )
+
+
+def _gaussian_conv(conv, **settings):
+    initializer = {"use_bias": False, "kernel_initializer": "he_normal"}
+    return functools.partial(conv, **initializer, **settings)
+
+
+def last_layer_svi(parts: Parts, prior_scale: float = 1.0) -> Parts:
+    """Gaussian weights in the head alone (Ovadia et al., 2019).
+
+    All the rest of a pass is the same for each sample.
+    """
+    head = functools.partial(layers.DenseReparameterization, prior_scale=prior_scale)
+    return dataclasses.replace(parts, head=head)
+
+
+def stf(parts: Parts, prior_scale: float = 1.0, initial_scale: float = 0.05) -> Parts:
+    """Gaussian weights in the first convolution alone, for the recipe `stf_finetune`.
+
+    A Bayesian network of fused parts: the first layer in distribution, all others by
+    their values.
+    """
+    conv = _gaussian_conv(
+        layers.Conv2DFlipout,
+        prior_scale=prior_scale,
+        initial_scale=initial_scale,
+        estimator="weight_sampling",
+    )
+    return dataclasses.replace(parts, first_conv=conv)
 
 
 def sngp(
@@ -177,6 +223,10 @@ METHODS = {
     "mcdo10": light_dropout,
     "lldo": last_layer_dropout,
     "flipout": flipout,
+    "reparam": reparam,
+    "lrt": local_reparameterization,
+    "llsvi": last_layer_svi,
+    "stf": stf,
     "blurpool": blurpool,
     "blur": blur,
     "aa": average,

@@ -66,6 +66,9 @@ class Parts:
     # conv(filters, kernel_size, strides, padding): every other convolution; in a family
     # without normalization with use_bias=True.
     conv: Callable = _conv
+    # first_conv(filters, kernel_size, strides, padding): the one that sees the pixels.
+    # None is like every other.
+    first_conv: Callable | None = None
     # inner_conv(filters, kernel_size, strides, padding): the second convolution of
     # every residual branch; in a chain of convolutions, all but the first. ResNeXt adds
     # the argument groups.

@@ -63,8 +63,8 @@ def _block(x, parts, branch, filters, strides, name):
 
 def _stem(x, parts, filters, small):
     if small:
-        return convolve(x, parts, filters, 3, 1, "stem")
-    x = convolve(x, parts, filters, 7, 2, "stem")
+        return convolve(x, parts, filters, 3, 1, "stem", parts.first_conv)
+    x = convolve(x, parts, filters, 7, 2, "stem", parts.first_conv)
     return parts.max_pool(x, 3, name="stem_pool", padding=1)
 
 

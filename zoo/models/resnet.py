@@ -55,10 +55,12 @@ def _stem(x, parts, filters, small, deep):
     size, strides = (3, 1) if small else (7, 2)
     if deep:
         for i, width in enumerate((filters // 2, filters // 2, filters), 1):
-            x = conv_norm(x, parts, width, 3, strides if i == 1 else 1, f"stem_{i}")
+            conv = parts.first_conv if i == 1 else None
+            inner = strides if i == 1 else 1
+            x = conv_norm(x, parts, width, 3, inner, f"stem_{i}", conv)
             x = activate(x, parts, f"stem_{i}")
     else:
-        x = conv_norm(x, parts, filters, size, strides, "stem")
+        x = conv_norm(x, parts, filters, size, strides, "stem", parts.first_conv)
         x = activate(x, parts, "stem")
     return x if small else parts.max_pool(x, 3, name="stem_pool", padding=1)
 

@@ -41,7 +41,8 @@ def vgg(
             x = parts.max_pool(x, 2, name=f"stage{stage}_pool")
         for block in range(1, depth + 1):
             name = f"stage{stage}_block{block}"
-            conv = parts.conv if (stage, block) == (1, 1) else parts.inner_conv
+            is_first = (stage, block) == (1, 1)
+            conv = parts.first_conv if is_first else parts.inner_conv
             if preactivation:
                 x = norm_activate(x, parts, name)
             x = convolve(x, parts, filters, 3, 1, name, conv)

@@ -5,7 +5,7 @@ import pytest
 import layers
 import zoo
 from tests.helpers.checks import assert_mean_close
-from tests.helpers.exports import RATE, dropout_model, exact_moments, softmax
+from tests.helpers.exports import RATE, call, dropout_model, exact_moments, softmax
 from tests.helpers.litert_files import (
     DIFFERENCES,
     FORMATS,
@@ -14,7 +14,7 @@ from tests.helpers.litert_files import (
     export_as,
     run,
 )
-from training import data
+from training import data, export
 
 
 def mask_model():
@@ -113,3 +113,37 @@ def test_seeds_of_real_models_draw_what_keras_draws(name, labels, tmp_path):
         drawn = probs - np.mean(probs, axis=0)
         products = np.sum(drawn * noise) / np.sqrt(np.sum(drawn**2) * np.sum(noise**2))
         assert products > 0.95
+
+
+def gaussian_model():
+    """A network of the layers with Gaussian weights, each drawn another way."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 1), name="images")
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    wide = {"initial_scale": 0.3, "activation": "relu"}
+    x = layers.Conv2DLocalReparameterization(4, 3, name="conv", **wide)(x)
+    x = layers.DepthwiseConv2DReparameterization(3, 2, "same", 2, **wide)(x)
+    x = layers.DepthwiseConv2DFlipout(2, name="depthwise", **wide)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    prior = layers.ScaleMixturePrior()
+    return keras.Model(inputs, layers.DenseReparameterization(3, prior=prior)(x))
+
+
+@pytest.mark.slow
+def test_gaussian_weights_of_every_kind_draw_what_keras_draws(tmp_path):
+    posterior = zoo.posterior.MonteCarlo(gaussian_model(), 2)
+    images = NOISE[:3, :8, :8].astype("float32")
+    export_as("float32", posterior, tmp_path / "lite", num_samples=2)
+    export.export_saved_model(posterior, tmp_path / "saved")
+    drawn = []
+    for seed in (0, 7):
+        samples = softmax(posterior(images, seed=seed))
+        scalar = np.array(seed, "int32")
+        probs = run(tmp_path / "lite", images, "float32", seed=scalar)
+        np.testing.assert_allclose(probs, samples.mean(axis=0), atol=1e-5)
+        served = call(
+            tmp_path / "saved", "sample", images=images, num_samples=2, seed=seed
+        )
+        np.testing.assert_allclose(served["samples"], samples, atol=1e-5)
+        drawn.append(samples)
+    assert np.abs(drawn[0] - drawn[1]).max() > 1e-2

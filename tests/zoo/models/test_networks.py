@@ -20,12 +20,18 @@ from zoo.models.methods import METHODS
 from zoo.models.parts import Parts, combine
 from zoo.presets import weight_file
 
+# Methods that are like `flipout` in what they could disturb.
+VARIATIONAL = {"reparam", "lrt"}
 SUBSETS = [
     subset
-    for size in range(len(METHODS) + 1)
-    for subset in itertools.combinations(METHODS, size)
+    for size in range(len(METHODS) + 1 - len(VARIATIONAL))
+    for subset in itertools.combinations(
+        [name for name in METHODS if name not in VARIATIONAL], size
+    )
 ]
+SUBSETS += [(name,) for name in sorted(VARIATIONAL)] + [tuple(METHODS)]
 SHAPE = (32, 32, 3)
+RANDOM = {"mcdo", "mcdo10", "lldo", "flipout", "llsvi", "stf", *VARIATIONAL}
 HEADS = {"sngp", "duq"}  # Methods whose head is no layer of Keras with other weights.
 
 
@@ -88,7 +94,7 @@ def check_randomness(model, images, drawn):
     """Only the documented methods are random, and moving statistics hold still."""
     statistics = [v for v in model.non_trainable_variables if "moving" in v.path]
     before = [ops.convert_to_numpy(v) for v in statistics]
-    random = {"mcdo", "mcdo10", "lldo", "flipout"} & set(zoo.parse(model.name).methods)
+    random = RANDOM & set(zoo.parse(model.name).methods)
     assert layers.is_stochastic(model) == bool(random)
     first, second = model(images, training=False), model(images, training=False)
     assert np.array_equal(first, second) == (not random)
@@ -129,7 +135,7 @@ def plain_network(name, depths):
 
 
 EACH = [subset for subset in SUBSETS if len(subset) in (0, 1, len(METHODS))]
-EACH += [("smooth", "mcdo"), ("flipout", "blurpool")]
+EACH += [("smooth", "mcdo"), ("flipout", "blurpool"), ("llsvi", "stf")]
 FEW = [
     ("smooth", "mcdo"),
     ("smooth", "mcdo", "flipout", "aa"),
@@ -143,7 +149,8 @@ SHORT = [("resnet20", subset) for subset in EACH]
 SHORT += [("vgg11", subset) for subset in [(), *FEW, ("blur", "gap"), tuple(METHODS)]]
 SHORT += MORE
 # What others are like, by themselves; and every other combination of more families.
-SLOW = [("resnet20", (name,)) for name in ("aa", "blur", "gap", "mcdo10")]
+ALONE = "aa", "blur", "gap", "mcdo10", "reparam", "lrt", "llsvi", "stf"
+SLOW = [("resnet20", (name,)) for name in ALONE]
 SLOW += MORE[::2]
 
 
@@ -167,7 +174,7 @@ def test_short_networks_of_other_forms_train_save_and_load(short, name, tmp_path
 # Methods that are as good as others in what they could disturb: in pairs, and some
 # with a few others alone.
 ALIKE = {"gap", "gmp", "blur", "aa"}
-ONE_PASS = {"ddu", *HEADS}
+ONE_PASS = {"ddu", "llsvi", "stf", *HEADS}
 OTHERS = {"smooth", "mcdo", "flipout", "blurpool"}
 PAIRS = [
     s
