@@ -1,8 +1,8 @@
 """Keras layers for images that get worse: smoothing, dropout, Gaussian weights."""
 
-from layers import checks
+from layers import backends
 
-checks.check_backend()
+backends.check()
 
 from layers.blur import BlurPool2D as BlurPool2D
 from layers.blur import blur as blur

@@ -1,24 +1,10 @@
-"""Checks of the backend, and of constructor arguments that several layers share."""
+"""Checks of constructor arguments that several layers share."""
 
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
-
-# Of the others, OpenVINO takes unsigned integers for signed ones, and NumPy cannot
-# train.
-BACKENDS = ("tensorflow", "jax", "torch")
-
-
-def check_backend():
-    """Raises an ImportError where Keras has a backend on which numbers are wrong."""
-    if (backend := keras.backend.backend()) not in BACKENDS:
-        known = f"{', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}"
-        raise ImportError(
-            f"smoothzoo needs {known} as the backend of Keras: set "
-            f"KERAS_BACKEND before Keras is imported. Received: KERAS_BACKEND={backend}"
-        )
 
 
 def check_choice(value: str | None, name: str, known: Iterable[str | None]):

@@ -72,6 +72,7 @@ COVERED = {
 REASONS = {
     "It is called with what its caller has checked": [
         *("layers.checks", "layers.estimators", "layers.compilation", "layers.graphs"),
+        "layers.backends.check",
         *("layers.keras_internals", "training.versions", "zoo.dataset_name"),
         *("training.recipes.__init__.check", "zoo.model_name"),
         *("training.export.saved_model.functions", "training.export.saved_model.spec"),

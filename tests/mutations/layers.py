@@ -53,10 +53,10 @@ MUTATIONS = [
     ),
     (
         "another backend is taken",
-        "layers/checks.py",
+        "layers/backends.py",
         'BACKENDS = ("tensorflow", "jax", "torch")',
         'BACKENDS = ("tensorflow", "jax", "torch", "numpy")',
-        "tests/layers/test_checks.py",
+        "tests/layers/test_supported_backends.py",
         "test_other_backends_are_refused_by_name",
     ),
     (
