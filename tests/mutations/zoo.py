@@ -550,6 +550,22 @@ MUTATIONS = [
         "test_a_temperature_adapts_to_images_in_any_form",
     ),
     (
+        "what is inside stays adapted when what is around it was interrupted",
+        "zoo/posterior/base.py",
+        "            for posterior in new:\n                posterior._is_fitted = False\n",
+        "",
+        "tests/zoo/posterior/test_adapt.py",
+        "test_what_is_inside_has_not_learned_if_what_is_around_it_has_not",
+    ),
+    (
+        "members count as adapted while values are written",
+        "zoo/posterior/deep_ensemble.py",
+        "            member._is_fitted = False  # Should it be interrupted.\n",
+        "            pass\n",
+        "tests/zoo/posterior/test_adapt.py",
+        "test_what_is_inside_has_not_learned_if_what_is_around_it_has_not",
+    ),
+    (
         "a shortcut starts in front of the normalization",
         "zoo/models/preresnet.py",
         "start = skip if parts.shortcut else x",

@@ -180,16 +180,7 @@ class Laplace(LastLayerPosterior):
             self._subset.square_norm(self.values()),
         )
 
-    def adapt(
-        self,
-        dataset,
-        labels=None,
-        batch_size: int = 100,
-        seed: int = 0,
-        validation=None,
-    ):
-        size = layers.checks.check_count(batch_size, "batch_size")
-        self._check_validation(validation)
+    def learned(self, dataset, labels, batch_size, seed, validation):
         values = (
             {"indices": ops.convert_to_numpy(self.indices)} if self._is_chosen else {}
         )
@@ -203,7 +194,7 @@ class Laplace(LastLayerPosterior):
             )
         for found in passes:
             counts, log_likelihood = np.zeros(self.num_classes, int), 0.0
-            for inputs, of_images in self.labeled(dataset, labels, size):
+            for inputs, of_images in self.inputs(dataset, labels, batch_size):
                 log_probs = found.add(inputs, values)
                 log_likelihood += log_probs[np.arange(len(inputs)), of_images].sum()
                 counts += np.bincount(of_images, minlength=self.num_classes)
@@ -212,7 +203,7 @@ class Laplace(LastLayerPosterior):
         values["log_likelihood"] = log_likelihood
         values["fingerprint"] = fingerprint(self.model)
         if validation is not None:
-            pairs = [*self.labeled(validation, None, size)]
+            pairs = [*self.inputs(validation, None, batch_size)]
             prior = self._best_by_nll(pairs, values, seed)
         elif self.prior == "marginal_likelihood":
             norm = self._subset.square_norm(values)
@@ -225,7 +216,7 @@ class Laplace(LastLayerPosterior):
                 "one, as `prior_precision`. Received: "
                 f"prior_precision={self.prior}"
             )
-        self.assign({**values, "prior_precision": prior})
+        return {**values, "prior_precision": prior}
 
     @property
     def gaussian_layers(self) -> list[keras.Layer]:
