@@ -552,10 +552,18 @@ MUTATIONS = [
     (
         "what is inside stays adapted when what is around it was interrupted",
         "zoo/posterior/base.py",
-        "            for posterior in new:\n                posterior._is_fitted = False\n",
-        "",
+        "for posterior in new:",
+        "for posterior in ():",
         "tests/zoo/posterior/test_adapt.py",
         "test_what_is_inside_has_not_learned_if_what_is_around_it_has_not",
+    ),
+    (
+        "a published posterior of another prediction is refused",
+        "zoo/posterior/laplace.py",
+        'return () if by_nll else ("predictive", "num_samples")',
+        "return ()",
+        "tests/zoo/presets/test_posterior_file.py",
+        "test_matrices_are_published_too",
     ),
     (
         "members count as adapted while values are written",

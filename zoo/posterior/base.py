@@ -123,6 +123,18 @@ class Posterior(layers.RandomLayer):
         }
 
     @classmethod
+    def of_prediction(cls, settings: Mapping[str, object]) -> tuple[str, ...]:
+        """Returns the names of settings that change nothing of what `adapt` learns.
+
+        What one posterior has learned is then that of another one, of the same other
+        settings.
+
+        Args:
+            settings: Those that it was adapted with.
+        """
+        return ()
+
+    @classmethod
     def parse_settings(cls, pairs: Iterable[tuple[str, str]]) -> dict[str, object]:
         """Returns the arguments of settings that are text, as in a name.
 

@@ -133,6 +133,12 @@ class Laplace(LastLayerPosterior):
         self._predict = Compiled(self._samples, self, pure=not self.last.unknown)
         self._variance = Compiled(self._variances, self, not self.last.unknown)
 
+    @classmethod
+    def of_prediction(cls, settings):
+        # A prior precision that is chosen by predictions is one for these.
+        by_nll = settings.get("prior_precision") == "validation"
+        return () if by_nll else ("predictive", "num_samples")
+
     @property
     def draws(self) -> bool:
         return self.predictive == "monte_carlo"
