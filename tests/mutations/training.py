@@ -28,6 +28,22 @@ MUTATIONS = [
         "test_a_model_without_half_precision_is_refused_before_anything_is_passed",
     ),
     (
+        "what was learned with other settings is taken",
+        "training/evaluation/adapted_posteriors.py",
+        "[_settings(x) for x in inside if isinstance(x, Posterior)]",
+        "[]",
+        "tests/training/evaluation/test_adapted_posteriors.py",
+        "test_what_is_of_anything_else_is_learned_anew",
+    ),
+    (
+        "posteriors adapt to all images whatever the limit",
+        "training/evaluation/command.py",
+        "found.sample(settings.adapt_limit)",
+        "found",
+        "tests/training/evaluation/test_command.py",
+        "test_posteriors_adapt_to_what_a_flag_names",
+    ),
+    (
         "weights along a training are taken for seeds",
         "training/evaluation/suites.py",
         "if kind is not None and kind.takes_snapshots:",

@@ -170,7 +170,7 @@ def _counted(dataset, progress):
 class _Counted:
     def __init__(self, images, progress):
         self._images, self._progress = images, progress
-        self.shape, self.dtype = images.shape, images.dtype
+        self.shape = images.shape
 
     def __len__(self):
         return len(self._images)

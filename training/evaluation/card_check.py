@@ -92,7 +92,7 @@ def selection(cards: Iterable[tuple[str, str | None]], limit: int) -> str:
 def _key(row):
     """Returns what rows have in common that can be compared."""
     images = row.get("selection", ""), row.get("excluded", 0)
-    return *(row[key] for key in _SAME), *images
+    return *(row[key] for key in _SAME), *images, row.get("adapted_to", "")
 
 
 def deviations(
@@ -104,7 +104,7 @@ def deviations(
         rows: Rows of an evaluation.
         card: Rows of a preset. Those of another data set, number of images, ensemble
             size, metric, seed or selection of images have no counterpart and are not
-            compared.
+            compared; nor have those of what has adapted to other images.
         tolerance: Largest absolute difference that is accepted. For an accuracy, and
             for Acc-90, Unc-90 and Freq-90, which are shares of `m` examples, it is
             `tolerance * max(1, 1500 / m)`.

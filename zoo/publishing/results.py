@@ -13,8 +13,9 @@ from zoo.presets import posterior_file
 from zoo.registry import join_seed, parse, split_posterior, split_seed
 
 FIELDS = ("dataset", "num_samples", "metric", "value", "num_examples", "seed")
-# Which images of a set were taken, if not all or the first, and how many left out.
-_OPTIONAL = ("selection", "excluded")
+# Which images of a set were taken, if not all or the first, and how many left out; and
+# what a posterior or decision has adapted to, if not to all.
+_OPTIONAL = ("selection", "excluded", "adapted_to")
 
 
 @dataclasses.dataclass(frozen=True)
