@@ -28,6 +28,14 @@ MUTATIONS = [
         "test_a_model_without_half_precision_is_refused_before_anything_is_passed",
     ),
     (
+        "layers joined in a setting are taken for seeds",
+        "training/evaluation/suites.py",
+        'if "+" in of_models or',
+        'if "+" in name or',
+        "tests/training/evaluation/test_suites.py",
+        "test_layers_joined_in_a_setting_are_no_seeds",
+    ),
+    (
         "what was learned with other settings is taken",
         "training/evaluation/adapted_posteriors.py",
         "[_settings(x) for x in inside if isinstance(x, Posterior)]",
@@ -46,7 +54,7 @@ MUTATIONS = [
     (
         "weights along a training are taken for seeds",
         "training/evaluation/suites.py",
-        "if kind is not None and kind.takes_snapshots:",
+        "if behind and POSTERIORS[_kind(name)].takes_snapshots:",
         "if False:",
         "tests/training/evaluation/test_suites.py",
         "test_weights_along_a_training_are_no_seeds",

@@ -67,7 +67,8 @@ class Adapted:
             logging.info("%s has learned before: %s", name, remote.shown(path))
             return
         before = _digests(posterior)
-        adaptation.fit(posterior, self._given, self._batch_size, self._seed)
+        settings = self._batch_size, self._seed
+        adaptation.fit(posterior, self._given, *settings, name=name)
         after = _digests(posterior)
         arrays = {
             key: ops.convert_to_numpy(value)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from training import metrics
 from training.data import image_data
 from training.evaluation import TOLERANCE
-from zoo.model_name import read_posterior
 from zoo.presets import index
 from zoo.publishing import results
 from zoo.registry import split_posterior
@@ -42,7 +41,8 @@ def published(model: str, weights: str | None = None) -> tuple[Mapping, ...]:
         preset = index.read().get(of_model)
     rows = preset.results if preset else ()
     if preset and posterior:
-        name = f"{preset.name}@{read_posterior(posterior)[0]}"
+        key = results.published_posterior(posterior, preset.posteriors)
+        name = f"{preset.name}@{key}"
         rows = tuple(row for row in preset.of_posteriors if row["model"] == name)
     if not rows:
         known = ", ".join(n for n, p in index.read().items() if p.results)

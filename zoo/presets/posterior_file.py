@@ -101,7 +101,8 @@ def restore(
         where: The published folder, a path or a URL; by default as of the weights.
         settings: Arguments of the posterior; by default those that it was adapted with.
             Another one must change nothing of what was learned.
-        path: Path of the weights, where snapshots of the training may lie.
+        path: Path of the weights; if `where` is no URL, snapshots of the training may
+            lie beside them.
 
     Raises:
         FileNotFoundError: If it is made of snapshots, and there are none.
@@ -120,7 +121,8 @@ def restore(
     if published is None:
         posterior = kind.from_models([model], name=name, **settings)
         if kind.takes_snapshots:
-            posterior.collect(snapshots.models(model, path))
+            is_local = where is not None and not urls.is_url(where)
+            posterior.collect(snapshots.models(model, path if is_local else None))
         return posterior
     adapted = published["settings"]
     if odd := _learned_otherwise(kind, adapted, settings):

@@ -61,8 +61,8 @@ def test_an_evaluation_that_goes_on_has_what_was_learned_before(tmp_path):
 def test_what_is_of_anything_else_is_learned_anew(tmp_path, monkeypatch):
     learned, fit = [], adaptation.fit
 
-    def counted(posterior, *args):
-        learned.append(posterior)
+    def counted(posterior, *args, name):
+        learned.append(name)
         fit(posterior, *args)
 
     monkeypatch.setattr(adaptation, "fit", counted)
