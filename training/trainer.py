@@ -18,6 +18,7 @@ from training import (
     device_memory,
     distribution,
     objective,
+    objectives,
     optimizer,
     progress,
     resident,
@@ -28,7 +29,6 @@ from training.data import ImageData, fingerprint
 from training.data.image_data import Numbers
 from training.evaluation import class_names
 from training.feature_precision import update_precision
-from training.objectives import OBJECTIVES
 from training.recipes.base import Recipe
 from zoo import outputs
 from zoo.classifier import Classifier, classes_of
@@ -140,7 +140,7 @@ def compile_model(
     outputs.check_model(model)
     steps = num_examples // recipe.batch_size
     trained = objective.elbo(model, num_examples)
-    trained.minimize(OBJECTIVES[recipe.objective](model, recipe))
+    trained.minimize(objectives.read(recipe.objective)(model, recipe))
     trained.compile(
         optimizer=optimizer.optimizer(recipe, steps, model),
         loss=trained.objective.loss,

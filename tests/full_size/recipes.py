@@ -19,14 +19,19 @@ LIKE = {
     "cifar10_30": "cifar10",
     "cifar10_finetune": "cifar10",
     "fashion_mnist_64": "fashion_mnist",
+    "fashion_mnist_duq": "fashion_mnist",
 }
 # The schedules of the recipes are much longer.
 EPOCH = ("--epochs=1",)
 # Where the images are, for those that are not found by themselves.
 PLACES = {"cifar": "--data_dir=inputs", "finetune": "--dataset=images"}
 LINKS = (("inputs", "."), ("images", "photos"))
-# Networks that are made for images of 64 pixels and more.
-MODELS = {"finetune": "resnet18_smooth", "fashion_mnist_64": "resnet50_smooth"}
+# Networks that are made for images of 64 pixels and more, or for an objective.
+MODELS = {
+    "finetune": "resnet18_smooth",
+    "fashion_mnist_64": "resnet50_smooth",
+    "fashion_mnist_duq": "resnet20_duq",
+}
 
 
 def names() -> list[str]:

@@ -28,6 +28,14 @@ MUTATIONS = [
         "test_a_model_without_half_precision_is_refused_before_anything_is_passed",
     ),
     (
+        "settings of an objective are read and forgotten",
+        "training/objectives/__init__.py",
+        "functools.partial(function, **settings)",
+        "functools.partial(function)",
+        "tests/training/recipes/test_recipes.py",
+        "test_settings_of_an_objective_stand_behind_it",
+    ),
+    (
         "layers joined in a setting are taken for seeds",
         "training/evaluation/suites.py",
         'if "+" in of_models or',

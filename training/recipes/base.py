@@ -5,8 +5,8 @@ import itertools
 import math
 from collections.abc import Callable
 
+from training import objectives
 from training.augment import AUGMENTATIONS
-from training.objectives import OBJECTIVES
 from training.optimizer import OPTIMIZERS
 
 
@@ -32,7 +32,8 @@ class Recipe:
         weight_decay: In the convention of PyTorch: for `"sgd"` the coefficient of the
             weights that is added to the gradient before the momentum, for `"adamw"` the
             share of the weights that an update of learning rate 1 takes away.
-        objective: What is minimized, a key of `training.objectives.OBJECTIVES`.
+        objective: What is minimized, a key of `training.objectives.OBJECTIVES`, with
+            settings behind it if these are not its own, such as `"duq:penalty=0.05"`.
         ema_momentum: Where it is not zero, the weights at the end are moving averages
             over the updates: each update moves them by `1 - ema_momentum` of the way to
             the current weights. Batch statistics are updated for them.
@@ -118,6 +119,10 @@ def _are_sides(value) -> bool:
     return whole and (value is None or (len(value) == 2 and min(value) >= 1))
 
 
+def _is_objective(text) -> bool:
+    return isinstance(text, str) and bool(objectives.read(text))
+
+
 def _are_rates(values) -> bool:
     first, second = values
     return 0 <= first < 1 and 0 <= second < 1
@@ -135,7 +140,11 @@ _RANGES: dict[str, tuple[str, Callable[..., bool]]] = {
     "optimizer": (f"one of {', '.join(OPTIMIZERS)}", lambda name: name in OPTIMIZERS),
     "momentum": ("in [0, 1)", lambda x: 0 <= x < 1),
     "betas": ("two numbers in [0, 1)", _are_rates),
-    "objective": (f"one of {', '.join(OBJECTIVES)}", lambda name: name in OBJECTIVES),
+    "objective": (
+        f"one of {', '.join(objectives.OBJECTIVES)}, maybe with settings of it, such "
+        "as 'duq:penalty=0.05'",
+        _is_objective,
+    ),
     "weight_decay": ("zero or positive, and finite", lambda x: 0 <= x < math.inf),
     "ema_momentum": ("in [0, 1)", lambda x: 0 <= x < 1),
     "snapshots": ("a number of epochs, 0 for none", lambda n: n >= 0),
