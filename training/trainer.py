@@ -19,6 +19,7 @@ from training import (
     device_memory,
     distribution,
     objective,
+    objectives,
     optimizer,
     progress,
     resident,
@@ -30,7 +31,6 @@ from training.data.image_data import Numbers
 from training.evaluation import class_names
 from training.feature_precision import update_precision
 from training.kl_weight import KLWeight
-from training.objectives import OBJECTIVES
 from training.recipes.base import Recipe
 from training.trained_layers import freeze_others
 from zoo import outputs
@@ -153,7 +153,8 @@ def compile_model(
     steps = num_examples // recipe.batch_size
     trained = objective.elbo(model, num_examples)
     trained.minimize(
-        OBJECTIVES[recipe.objective](model, recipe), KLWeight(recipe, steps, model)
+        objectives.read(recipe.objective)(model, recipe),
+        KLWeight(recipe, steps, model),
     )
     trained.compile(
         optimizer=optimizer.optimizer(recipe, steps, model),

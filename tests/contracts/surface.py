@@ -289,6 +289,7 @@ REASONS = {
             "training.evaluation.scaling",
             "training.evaluation.shared_passes",
             "training.evaluation.adaptation",
+            "training.evaluation.adapted_posteriors",
             "training.evaluation.decisions",
             "training.evaluation.suites",
             "training.evaluation.sweep",

@@ -20,6 +20,7 @@ LIKE = {
     "cifar10_finetune": "cifar10",
     "stf_finetune": "cifar10",
     "fashion_mnist_64": "fashion_mnist",
+    "fashion_mnist_duq": "fashion_mnist",
 }
 # The schedules of the recipes are much longer.
 EPOCH = ("--epochs=1",)
@@ -30,10 +31,12 @@ PLACES = {
     "finetune": "--dataset=images",
 }
 LINKS = (("inputs", "."), ("images", "photos"))
-# Networks that are made for images of 64 pixels and more, or for one recipe.
+# Networks that are made for images of 64 pixels and more, for one recipe, or for an
+# objective.
 MODELS = {
     "finetune": "resnet18_smooth",
     "fashion_mnist_64": "resnet50_smooth",
+    "fashion_mnist_duq": "resnet20_duq",
     "stf_finetune": "resnet20_stf",
 }
 

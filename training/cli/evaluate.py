@@ -71,6 +71,13 @@ flags.DEFINE_string(
     None,
     "Temperatures for all models, fitted to: validation, a number, or a data set.",
 )
+flags.DEFINE_integer(
+    "adapt_limit",
+    None,
+    "Number of images that posteriors and decisions adapt to, of each class its share, "
+    "e.g. 5000; default: all of them.",
+    lower_bound=1,
+)
 flags.DEFINE_list(
     "decision",
     "",

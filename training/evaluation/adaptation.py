@@ -135,6 +135,7 @@ def fit(
     given: Mapping[str, object],
     batch_size: int = 100,
     seed: int = 0,
+    name: str | None = None,
 ):
     """Adapts a posterior to labeled images by split, and shows how far it is.
 
@@ -143,18 +144,20 @@ def fit(
         given: By split, a data set or None.
         batch_size: Images per step.
         seed: Seed of the samples.
+        name: How it is called there, if not by the name of the layer.
 
     Raises:
         ValueError: If a split is not there.
     """
+    name = name or posterior.name
     found = [given.get(split) for split in posterior.adapts_to]
     for split, dataset in zip(posterior.adapts_to, found, strict=True):
         if dataset is None:
             raise ValueError(
-                f"The posterior '{posterior.name}' has not learned yet what it needs "
-                f"to know; give {split} images for that. Received: {split}=None"
+                f"The posterior '{name}' has not learned yet what it needs to know; "
+                f"give {split} images for that. Received: {split}=None"
             )
-    with track(f"Adapting {posterior.name}", 0) as progress:
+    with track(f"Adapting {name}", 0) as progress:
         main, *others = (_counted(dataset, progress) for dataset in found)
         validation = dict(zip(("validation",), others, strict=False))
         posterior.adapt(main, batch_size=batch_size, seed=seed, **validation)
@@ -170,7 +173,7 @@ def _counted(dataset, progress):
 class _Counted:
     def __init__(self, images, progress):
         self._images, self._progress = images, progress
-        self.shape, self.dtype = images.shape, images.dtype
+        self.shape = images.shape
 
     def __len__(self):
         return len(self._images)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from training import metrics
 from training.data import image_data
 from training.evaluation import TOLERANCE
-from zoo.model_name import read_posterior
 from zoo.presets import index
 from zoo.publishing import results
 from zoo.registry import split_posterior
@@ -42,7 +41,8 @@ def published(model: str, weights: str | None = None) -> tuple[Mapping, ...]:
         preset = index.read().get(of_model)
     rows = preset.results if preset else ()
     if preset and posterior:
-        name = f"{preset.name}@{read_posterior(posterior)[0]}"
+        key = results.published_posterior(posterior, preset.posteriors)
+        name = f"{preset.name}@{key}"
         rows = tuple(row for row in preset.of_posteriors if row["model"] == name)
     if not rows:
         known = ", ".join(n for n, p in index.read().items() if p.results)
@@ -92,7 +92,7 @@ def selection(cards: Iterable[tuple[str, str | None]], limit: int) -> str:
 def _key(row):
     """Returns what rows have in common that can be compared."""
     images = row.get("selection", ""), row.get("excluded", 0)
-    return *(row[key] for key in _SAME), *images
+    return *(row[key] for key in _SAME), *images, row.get("adapted_to", "")
 
 
 def deviations(
@@ -104,7 +104,7 @@ def deviations(
         rows: Rows of an evaluation.
         card: Rows of a preset. Those of another data set, number of images, ensemble
             size, metric, seed or selection of images have no counterpart and are not
-            compared.
+            compared; nor have those of what has adapted to other images.
         tolerance: Largest absolute difference that is accepted. For an accuracy, and
             for Acc-90, Unc-90 and Freq-90, which are shares of `m` examples, it is
             `tolerance * max(1, 1500 / m)`.

@@ -57,6 +57,8 @@ class Settings:
         calibrate: Gives each model a temperature too, and says what posteriors adapt to
             in place of these validation images: `"validation"`, a number of training
             images, or the name of a data set, for its test images.
+        adapt_limit: Maximal number of images of each split that posteriors and
+            decisions adapt to, of each class its share.
         decision: Names of decisions that each model gets, such as `"aps_90"`; see
             `zoo.conformal.named`.
         num_samples: The ensemble sizes.
@@ -93,6 +95,7 @@ class Settings:
     exclude_seen: bool = False
     adapt: str | None = None
     calibrate: str | None = None
+    adapt_limit: int | None = None
     decision: Sequence[str] = ()
     num_samples: Sequence[int] = (1, 2, 5, 10, 30, 50)
     limit: int | None = None
@@ -184,12 +187,15 @@ def _run(settings, workers, folder):
         found = _said(take(found), name, said)
         return class_names.renamed(found, titles[name])
 
+    def sample(found, name):
+        return _said(found.sample(settings.adapt_limit), name, said, "Adapting to")
+
     first = load(names[0])
 
     def load_ood(name):
         found = data.load_ood(name, first.input_shape, data_dir=settings.data_dir)
         found = leaks.checked(found, settings.exclude_seen)
-        found = _said(take(found), name, said)
+        found = _said(take(found), name, said, "Out-of-distribution set")
         return class_names.renamed(found, titles[name])
 
     calibration = None
@@ -197,15 +203,16 @@ def _run(settings, workers, folder):
         calibration, split = adaptation.images(
             *adapt, data_dir=settings.data_dir, image_size=image_size
         )
-        _said(calibration, adapt[1], set())
         if settings.exclude_seen:
             calibration = leaks.checked(calibration, exclude=True)
+        calibration = sample(calibration, adapt[1])
         for pair in zip(*_trainings(settings), strict=True):
             seen.warn(*pair, calibration, split)
     train = None
     if "train" in _needed(models):
         base = data.base_of(settings.adapt or names[0])
         train, _ = adaptation.images(base, "train", settings.data_dir, image_size)
+        train = sample(train, base)
     left_out = []
     rows = sweep.evaluate_all(
         models,
@@ -242,11 +249,11 @@ def _trainings(settings):
     return names, weights
 
 
-def _said(dataset, name, said):
+def _said(dataset, name, said, what="Test set"):
     """Returns a data set after its images were told once, but of derived ones."""
-    text = dataset.describe()
+    text = f"{what} {dataset.describe()}"
     if name == data.base_of(name) and text not in said:
-        logging.info("Test set %s", text)
+        logging.info("%s", text)
         said.add(text)
     return dataset
 

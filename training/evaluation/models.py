@@ -145,7 +145,7 @@ def _load(name, weights, num_samples, load_external):
         found = finding.find(of_model, path)
         loading.warn_unlike(found)
         published = found.preset.posteriors.get(kind)
-        is_published = published and posterior_file.agrees(published, kind, given)
+        is_published = published and posterior_file.serves(published, kind, given)
         has_snapshots = kind is not None and POSTERIORS[kind].takes_snapshots
         if len(pairs) == 1 and (is_published or has_snapshots):
             spec = dataclasses.replace(found.spec, posterior=kind, settings=given)

@@ -1,6 +1,7 @@
 """Suites: fixed lists of models and data sets, and the table that sums them up."""
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -12,7 +13,7 @@ from training.evaluation import models as candidates
 from zoo import finding
 from zoo.posterior import POSTERIORS, DeepEnsemble, Posterior
 from zoo.presets import index
-from zoo.registry import split_seed
+from zoo.registry import split_posterior, split_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,11 +192,10 @@ def _seeds(given):
         Names and weights joined by `+`, and a short name for all; or None.
     """
     for name, weights in zip(given.names, given.weights, strict=True):
-        of_models, _, behind = name.partition("@")
-        kind = POSTERIORS.get(behind.partition(":")[0])
-        if kind is not None and kind.takes_snapshots:
+        of_models, behind = split_posterior(name)
+        if behind and POSTERIORS[_kind(name)].takes_snapshots:
             continue  # Its weights are those along one training.
-        if "+" in name or "+" in (weights or ""):
+        if "+" in of_models or "+" in (weights or ""):
             return of_models, weights, None
     if given.members:
         places = [entry if finding.is_place(entry) else "" for entry in given.members]
@@ -214,13 +214,18 @@ def _seeds(given):
 
 def _made(given, entry, weights, kind, name):
     """Returns a posterior of what is named, by its name; nothing if it is there."""
-    is_there = any(known.endswith(f"@{kind}") for known in given.models)
+    is_there = any(_kind(known) == kind for known in given.models)
     if is_there or (
         kind == "ensemble" and any(map(is_ensemble, given.models.values()))
     ):
         return {}
     made = candidates.load([f"{entry}@{kind}"], [weights], given.num_samples)
     return {f"{name}@{kind}": model for model in made.values()} if name else made
+
+
+def _kind(name):
+    """Returns what stands behind the @ of a name, without settings and a number."""
+    return re.split("[:#]", name.rpartition("@")[2])[0]
 
 
 def _apart(given):

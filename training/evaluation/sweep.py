@@ -11,6 +11,7 @@ from absl import logging
 from training.data import fingerprint
 from training.evaluation import (
     adaptation,
+    adapted_posteriors,
     class_names,
     decisions,
     evaluate,
@@ -64,6 +65,8 @@ def evaluate_all(
         calibration: A data set, of neither training nor test images, that posteriors
             adapt to which have not yet. A scaler, such as a temperature, is fitted to
             stored predictions for each ensemble size, and takes no passes of its own.
+            What others learn is stored in `folder`, too; see
+            `training.evaluation.adapted_posteriors`.
         left_out: Gets a line for each posterior that nothing fits best, and for each
             decision that nothing can promise.
         train: The training images, for posteriors that are fitted to these.
@@ -79,7 +82,8 @@ def evaluate_all(
 
     Returns:
         Rows as those of `evaluate` and of the decisions, data set by data set, then
-        those of `training.evaluation.ood`.
+        those of `training.evaluation.ood`. What was adapted here to a sample of the
+        images says so by `adapted_to`.
 
     Raises:
         ValueError: If something does not fit together, there is nothing to adapt to,
@@ -98,7 +102,12 @@ def evaluate_all(
     given = {"train": train, "validation": calibration}
     for name, model in models.items():
         check_precision(model, name, precision)
-    models, failed = _adapted(models, given, seed, batch_size)
+    learned_of = {
+        name: [given[split] for split in model.adapts_to] if model in unfitted else []
+        for name, model in models.items()
+    }
+    adapted = adapted_posteriors.Adapted(folder, given, batch_size, seed)
+    models, failed = _adapted(models, given, adapted)
     members = shared_passes.group(models, sizes, seed, batch_size, precision)
     found, inside = [], {}
     with track("evaluate", 0, unit="passes") as progress:
@@ -113,14 +122,16 @@ def evaluate_all(
             ((dataset, False) for dataset in ood),
         )
         for labeled, name, of, stored in store(all_sets):
+            own = learned_of[name]
             if not labeled:
-                found += detect.rows(inside[name], stored, of)
+                found += _with_samples(detect.rows(inside[name], stored, of), own)
                 continue
             inside.setdefault(name, stored)
             by = store.ranks_by[name] if ranked else None
             rows = evaluate.rows(stored, sizes=of, ranks_by=by)
-            decided = store.decided.get(name, {})
-            found += [*rows, *decisions.rows(rows, decided, stored)]
+            decided = decisions.rows(rows, store.decided.get(name, {}), stored)
+            found += _with_samples(rows, own)
+            found += _with_samples(decided, [*own, to_decide])
     if failed and not found:
         raise ValueError(f"No model is left to evaluate. {' '.join(failed)}")
     if left_out is not None:
@@ -128,7 +139,18 @@ def evaluate_all(
     return found
 
 
-def _adapted(models, given, seed, batch_size):
+def _with_samples(rows, datasets):
+    """Returns rows that say which data sets were a sample of more."""
+    texts = [
+        f"{len(data.labels)} images of {data.name}, {data.selection}"
+        for data in datasets
+        if getattr(data, "selection", "")
+    ]
+    fact = {"adapted_to": "; ".join(texts)} if texts else {}
+    return [{**row, **fact} for row in rows]
+
+
+def _adapted(models, given, adapted):
     """Adapts posteriors that are no scalers; returns the models, and what failed."""
     kept, failed = {}, []
     for name, model in models.items():
@@ -141,7 +163,7 @@ def _adapted(models, given, seed, batch_size):
                 )
             if not isinstance(model, Scaler):
                 try:
-                    adaptation.fit(model, given, batch_size, seed)
+                    adapted.adapt(name, model)
                 except NoBestFitError as error:
                     failed.append(_said(name, error))
                     continue

@@ -4,6 +4,11 @@ Each is a function of the model and the recipe to a `training.objective.Objectiv
 is called where the model was built, so that variables lie on its devices.
 """
 
+import functools
+import inspect
+import json
+from collections.abc import Callable
+
 from training.objectives import augmix, cross_entropy, duq, logit_norm
 
 OBJECTIVES = {
@@ -12,3 +17,34 @@ OBJECTIVES = {
     "duq": duq.duq,
     "logit_norm": logit_norm.logit_norm,
 }
+
+
+def read(text: str) -> Callable:
+    """Returns the function that a recipe names, with its settings.
+
+    Args:
+        text: A key of `OBJECTIVES`, and arguments of the function behind a colon each.
+
+    Raises:
+        ValueError: If there is no such objective, or it has no such setting.
+
+    Example:
+
+    >>> read("duq:penalty=0.05").keywords
+    {'penalty': 0.05}
+    """
+    name, *parts = text.split(":")
+    known = ", ".join(OBJECTIVES)
+    if name not in OBJECTIVES:
+        raise ValueError(f"Known objectives: {known}. Received: objective={text}")
+    function, settings = OBJECTIVES[name], {}
+    taken = list(inspect.signature(function).parameters)[2:]  # Behind the recipe.
+    for part in parts:
+        key, _, value = part.partition("=")
+        if key not in taken or key in settings:
+            raise ValueError(
+                f"Settings of the objective '{name}': {', '.join(taken) or 'none'}, "
+                f"each once. Received: objective={text}"
+            )
+        settings[key] = json.loads(value)
+    return functools.partial(function, **settings)

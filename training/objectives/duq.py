@@ -1,10 +1,12 @@
 """DUQ: kernels of the distances to class centroids, and a penalty of gradients."""
 
+import math
+
 import keras
 from keras import ops
 
 import layers
-from layers import keras_internals
+from layers import checks, keras_internals
 from training import objective
 from training.input_gradients import input_gradients, pixel_deviations
 
@@ -62,8 +64,8 @@ def duq(model: keras.Model, recipe, penalty: float = PENALTY) -> objective.Objec
         penalty: Weight of the penalty; with 0 there is no second pass.
 
     Raises:
-        ValueError: If the model has no such head or beginning, or the recipe has label
-            smoothing.
+        ValueError: If the model has no such head or beginning, the recipe has label
+            smoothing, or the penalty is negative.
 
     Reference:
         [Uncertainty Estimation Using a Single Deep Deterministic Neural Network](
@@ -74,6 +76,11 @@ def duq(model: keras.Model, recipe, penalty: float = PENALTY) -> objective.Objec
         raise ValueError(
             "The objective 'duq' compares each kernel with its own label and has no "
             f"label smoothing. Received: label_smoothing={recipe.label_smoothing}"
+        )
+    if not (checks.is_number(penalty) and 0 <= penalty < math.inf):
+        raise ValueError(
+            "`penalty` weighs what the objective 'duq' adds to the cross-entropy and "
+            f"must not be negative. Received: penalty={penalty}"
         )
     deviations = pixel_deviations(model) if penalty else None
     body = keras.Model(model.input, head.input)

@@ -5,9 +5,9 @@ import itertools
 import math
 from collections.abc import Callable
 
+from training import objectives
 from training.augment import AUGMENTATIONS
 from training.kl_weight import SCHEDULES
-from training.objectives import OBJECTIVES
 from training.optimizer import OPTIMIZERS
 from training.trained_layers import KINDS
 
@@ -34,7 +34,8 @@ class Recipe:
         weight_decay: In the convention of PyTorch: for `"sgd"` the coefficient of the
             weights that is added to the gradient before the momentum, for `"adamw"` the
             share of the weights that an update of learning rate 1 takes away.
-        objective: What is minimized, a key of `training.objectives.OBJECTIVES`.
+        objective: What is minimized, a key of `training.objectives.OBJECTIVES`, with
+            settings behind it if these are not its own, such as `"duq:penalty=0.05"`.
         kl_weight: Factor of the KL divergences of Gaussian weights, 0 or positive.
         kl_schedule: How it changes along the training, a key of
             `training.kl_weight.SCHEDULES`: `"constant"`, `"linear"`, `"cyclic"` or
@@ -137,6 +138,10 @@ def _are_sides(value) -> bool:
     return whole and (value is None or (len(value) == 2 and min(value) >= 1))
 
 
+def _is_objective(text) -> bool:
+    return isinstance(text, str) and bool(objectives.read(text))
+
+
 def _are_rates(values) -> bool:
     first, second = values
     return 0 <= first < 1 and 0 <= second < 1
@@ -154,7 +159,11 @@ _RANGES: dict[str, tuple[str, Callable[..., bool]]] = {
     "optimizer": (f"one of {', '.join(OPTIMIZERS)}", lambda name: name in OPTIMIZERS),
     "momentum": ("in [0, 1)", lambda x: 0 <= x < 1),
     "betas": ("two numbers in [0, 1)", _are_rates),
-    "objective": (f"one of {', '.join(OBJECTIVES)}", lambda name: name in OBJECTIVES),
+    "objective": (
+        f"one of {', '.join(objectives.OBJECTIVES)}, maybe with settings of it, such "
+        "as 'duq:penalty=0.05'",
+        _is_objective,
+    ),
     "kl_weight": ("zero or positive, and finite", lambda x: 0 <= x < math.inf),
     "kl_schedule": (f"one of {', '.join(SCHEDULES)}", lambda name: name in SCHEDULES),
     "kl_epochs": ("zero or positive, and finite", lambda x: 0 <= x < math.inf),

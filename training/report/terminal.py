@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import pathlib
+import re
 import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -194,8 +195,17 @@ def _table(title, heading, lines):
         words = text.replace(" ", "\n")
         result.add_column(words, overflow="fold", justify="right" if number else "left")
     for line in lines:
-        result.add_row(*line)
+        result.add_row(*map(_broken, line))
     return result
+
+
+def _broken(text):
+    """Returns a name with what is behind it, if that is long, on lines of their own."""
+    return _BEHIND.sub("\n", text) if len(text) > _LONG else text
+
+
+_BEHIND = re.compile(r"(?=@|:\w+=)")  # A posterior, and each of its settings.
+_LONG = 24
 
 
 # Metrics of detection and of all corruptions together.

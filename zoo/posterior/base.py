@@ -8,7 +8,7 @@ import numbers
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -17,6 +17,7 @@ from keras import ops
 import layers
 from layers import gradients, keras_internals, tracing
 from zoo import arrays, spelling
+from zoo.posterior import examples
 
 
 class Posterior(layers.RandomLayer):
@@ -32,7 +33,7 @@ class Posterior(layers.RandomLayer):
     for each pixel the `map_shape` and, if they are known, the names of the `classes`,
     and implement `sample(images, key, offset)`. One that learns from data names its
     weights in `adapted_weights`, and the splits that it learns from in `adapts_to`, and
-    implements `adapt`.
+    implements `learned`, which `adapt` calls.
 
     Args:
         seed: Makes the calls without a seed reproducible.
@@ -122,6 +123,18 @@ class Posterior(layers.RandomLayer):
         }
 
     @classmethod
+    def of_prediction(cls, settings: Mapping[str, object]) -> tuple[str, ...]:
+        """Returns the names of settings that change nothing of what `adapt` learns.
+
+        What one posterior has learned is then that of another one, of the same other
+        settings.
+
+        Args:
+            settings: Those that it was adapted with.
+        """
+        return ()
+
+    @classmethod
     def parse_settings(cls, pairs: Iterable[tuple[str, str]]) -> dict[str, object]:
         """Returns the arguments of settings that are text, as in a name.
 
@@ -158,7 +171,10 @@ class Posterior(layers.RandomLayer):
         seed: int = 0,
         validation=None,
     ):
-        """Learns from labeled images what the posterior needs to know; here nothing.
+        """Learns from labeled images what the posterior needs to know, if anything.
+
+        An error or an interrupt leaves it as it was, or not adapted if what is inside
+        has learned already.
 
         Which images these should be, `adapts_to` says: `("validation",)` is for images
         that are neither training nor test images, as the first are known too well, and
@@ -182,24 +198,65 @@ class Posterior(layers.RandomLayer):
             ValueError: If these are no images and labels, or nothing can be learned
                 from them.
         """
+        size = layers.checks.check_count(batch_size, "batch_size")
+        _check_seed(seed)
+        self._check_validation(validation)
+        own = keras_internals.flat_layers(self)
+        new = [x for x in own if isinstance(x, Posterior) and not x._is_fitted]
+        try:
+            # Generators of NumPy take no negative seeds.
+            key = int(seed) & 0xFFFFFFFF
+            self.assign(self.learned(dataset, labels, size, key, validation))
+        except BaseException:
+            for posterior in new:
+                posterior._is_fitted = False
+            raise
+
+    def learned(self, dataset, labels, batch_size: int, seed: int, validation):
+        """Returns what `adapt` learns, and assigns then; here nothing.
+
+        The arguments are those of `adapt`, checked.
+
+        Returns:
+            The values of `adapted_weights` by name.
+
+        Raises:
+            ValueError: If these are no images and labels, or nothing can be learned
+                from them.
+        """
+        next(self.labeled(dataset, labels, batch_size))  # For its errors.
+        return {}
+
+    def labeled(
+        self, dataset, labels, batch_size: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields batches of images and labels; see `adapt`.
+
+        Raises:
+            ValueError: If there are no images of the right shape, or no label for each
+                of them.
+        """
+        known = {"classes": self.classes, "num_classes": self.num_classes}
+        for images, own in examples.batches(dataset, labels, batch_size, **known):
+            check_images(images, self.image_shape)
+            yield images, own
 
     def _check_validation(self, validation):
         """Checks that there are images to validate on where they are needed."""
         if (validation is not None) != (self.adapts_to == SPLITS):
             raise ValueError(
                 f"The posterior '{self.name}' adapts to "
-                f"{' and '.join(self.adapts_to)} images; `validation` is for what "
-                f"adapts to both. Received: validation="
+                f"{' and '.join(self.adapts_to) or 'no'} images; `validation` is for "
+                f"what adapts to both. Received: validation="
                 f"{None if validation is None else type(validation).__name__}"
             )
 
-    def _adapt_inside(self, inner, dataset, labels, batch_size, seed, validation):
-        """Adapts a posterior inside to those of the images that it needs."""
+    def _part_for(self, inner, dataset, labels, validation):
+        """Returns these arguments of a posterior inside: the images that it needs."""
         pairs = (dataset, labels), (validation, None)
         given = dict(zip(self.adapts_to, pairs, strict=False))
         (images, of_images), *others = (given[split] for split in inner.adapts_to)
-        rest = [images for images, _ in others]
-        inner.adapt(images, of_images, batch_size, seed, *rest)
+        return images, of_images, others[0][0] if others else None
 
     @property
     def is_adapted(self) -> bool:
@@ -512,6 +569,16 @@ def check_keys(seed, offset):
                 f"`{name}` must be an integer of 32 bits or a scalar integer tensor. "
                 f"Received: {name}={value}"
             )
+
+
+def _check_seed(seed):
+    """Checks the seed of what is learned, which no tensor is.
+
+    Raises:
+        ValueError: If it is no integer of 32 bits.
+    """
+    if not (isinstance(seed, numbers.Integral) and _is_key(seed)):
+        raise ValueError(f"`seed` must be an integer of 32 bits. Received: seed={seed}")
 
 
 def _is_key(value):

@@ -84,18 +84,17 @@ class DeepEnsemble(Posterior):
         """What the members adapt to, together."""
         return joined_splits(self.members)
 
-    def adapt(
-        self,
-        dataset,
-        labels=None,
-        batch_size: int = 100,
-        seed: int = 0,
-        validation=None,
-    ):
-        self._check_validation(validation)
-        for member in [m for m in self.members if m.adapts_to]:
-            given = dataset, labels, batch_size, seed, validation
-            self._adapt_inside(member, *given)
+    def learned(self, dataset, labels, batch_size, seed, validation):
+        if not self.adapts_to:
+            return super().learned(dataset, labels, batch_size, seed, validation)
+        found = {}
+        for number, member in enumerate(self.members):
+            if not member.adapts_to:
+                continue
+            images, own, more = self._part_for(member, dataset, labels, validation)
+            values = member.learned(images, own, batch_size, seed, more)
+            found |= {f"{number}/{name}": value for name, value in values.items()}
+        return found
 
     def values(self) -> dict[str, keras.Variable]:
         """Returns those of the members, with the number of each before their names."""
@@ -110,9 +109,11 @@ class DeepEnsemble(Posterior):
             {name: values[f"{number}/{name}"] for name in member.values()}
             for number, member in enumerate(self.members)
         ]
-        for member, own in zip(self.members, of_members, strict=True):
-            if own:
-                member.assign(own)
+        pairs = [p for p in zip(self.members, of_members, strict=True) if p[1]]
+        for member, _ in pairs:
+            member._is_fitted = False  # Should it be interrupted.
+        for member, own in pairs:
+            member.assign(own)
 
     @property
     def is_adapted(self) -> bool:

@@ -121,16 +121,7 @@ class Density(LastLayerPosterior):
             scores = {name: score[:count] for name, score in scores.items()}
         return logits[None], scores
 
-    def adapt(
-        self,
-        dataset,
-        labels=None,
-        batch_size: int = 100,
-        seed: int = 0,
-        validation=None,
-    ):
-        size = layers.checks.check_count(batch_size, "batch_size")
-        self._check_validation(validation)
+    def learned(self, dataset, labels, batch_size, seed, validation):
         scores = self._scores.values()
         found = Statistics(
             *self.last.head.kernel.shape,
@@ -138,13 +129,13 @@ class Density(LastLayerPosterior):
             num_stored=max(score.num_stored for score in scores),
             seed=seed,
         )
-        for features, of_images in self.labeled(dataset, labels, size):
+        for features, of_images in self.inputs(dataset, labels, batch_size):
             found.add(features.astype("float64"), of_images)
         self.check_counts(found.counts, max(score.num_needed for score in scores))
         values = {"fingerprint": fingerprint(self.model)}
         for score in scores:
             values.update(score.solve(found))
-        self.assign({name: values[name] for name in self.adapted_weights})
+        return {name: values[name] for name in self.adapted_weights}
 
     def _scored(self, images):
         features = self.last.features(images)

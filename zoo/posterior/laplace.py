@@ -133,6 +133,12 @@ class Laplace(LastLayerPosterior):
         self._predict = Compiled(self._samples, self, pure=not self.last.unknown)
         self._variance = Compiled(self._variances, self, not self.last.unknown)
 
+    @classmethod
+    def of_prediction(cls, settings):
+        # A prior precision that is chosen by predictions is one for these.
+        by_nll = settings.get("prior_precision") == "validation"
+        return () if by_nll else ("predictive", "num_samples")
+
     @property
     def draws(self) -> bool:
         return self.predictive == "monte_carlo"
@@ -180,16 +186,7 @@ class Laplace(LastLayerPosterior):
             self._subset.square_norm(self.values()),
         )
 
-    def adapt(
-        self,
-        dataset,
-        labels=None,
-        batch_size: int = 100,
-        seed: int = 0,
-        validation=None,
-    ):
-        size = layers.checks.check_count(batch_size, "batch_size")
-        self._check_validation(validation)
+    def learned(self, dataset, labels, batch_size, seed, validation):
         values = (
             {"indices": ops.convert_to_numpy(self.indices)} if self._is_chosen else {}
         )
@@ -203,7 +200,7 @@ class Laplace(LastLayerPosterior):
             )
         for found in passes:
             counts, log_likelihood = np.zeros(self.num_classes, int), 0.0
-            for inputs, of_images in self.labeled(dataset, labels, size):
+            for inputs, of_images in self.inputs(dataset, labels, batch_size):
                 log_probs = found.add(inputs, values)
                 log_likelihood += log_probs[np.arange(len(inputs)), of_images].sum()
                 counts += np.bincount(of_images, minlength=self.num_classes)
@@ -212,7 +209,7 @@ class Laplace(LastLayerPosterior):
         values["log_likelihood"] = log_likelihood
         values["fingerprint"] = fingerprint(self.model)
         if validation is not None:
-            pairs = [*self.labeled(validation, None, size)]
+            pairs = [*self.inputs(validation, None, batch_size)]
             prior = self._best_by_nll(pairs, values, seed)
         elif self.prior == "marginal_likelihood":
             norm = self._subset.square_norm(values)
@@ -225,7 +222,7 @@ class Laplace(LastLayerPosterior):
                 "one, as `prior_precision`. Received: "
                 f"prior_precision={self.prior}"
             )
-        self.assign({**values, "prior_precision": prior})
+        return {**values, "prior_precision": prior}
 
     @property
     def gaussian_layers(self) -> list[keras.Layer]:

@@ -2,7 +2,7 @@
 
 import types
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 
 import keras
 import numpy as np
@@ -11,7 +11,6 @@ from keras import ops
 from layers.compilation import Compiled
 from zoo import outputs
 from zoo.classifier import classes_of
-from zoo.posterior import examples
 from zoo.posterior.base import Posterior
 from zoo.posterior.graph_split import LastLayer
 from zoo.posterior.monte_carlo import MonteCarlo
@@ -25,7 +24,7 @@ class LastLayerPosterior(Posterior):
     was learned is of its weights alone, by their `fingerprint`.
 
     Subclasses call `learn` with the weights that `adapt` sets, and implement `sample`,
-    `adapt` and `settings`, further arguments of the constructor.
+    `learned` and `settings`, further arguments of the constructor.
 
     Args:
         model: From images to logits, with a `keras.layers.Dense` at its end.
@@ -140,16 +139,15 @@ class LastLayerPosterior(Posterior):
         """Returns the features of a batch, of shape `(batch, num_features)`."""
         return ops.convert_to_numpy(self._features((images,), ()))
 
-    def labeled(
+    def inputs(
         self, dataset, labels, batch_size: int
-    ) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields `inputs_of` and labels of batches; see `adapt`.
 
         Raises:
             ValueError: If there are no labeled images, or a feature is not finite.
         """
-        known = {"classes": self.classes, "num_classes": self.num_classes}
-        batches = examples.batches(dataset, labels, batch_size, **known)
+        batches = self.labeled(dataset, labels, batch_size)
         for number, (images, of_images) in enumerate(batches):
             if not number:
                 self.is_deterministic(images[:8])

@@ -69,6 +69,10 @@ class Mixture(DeepEnsemble):
         return Laplace.known_settings()
 
     @classmethod
+    def of_prediction(cls, settings):
+        return Laplace.of_prediction(settings)
+
+    @classmethod
     def from_models(cls, models: Sequence, num_samples: int = 10, **settings):
         return cls(models, num_samples=num_samples, **settings)
 

@@ -6,9 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-import layers
 from zoo import outputs, predictive
-from zoo.posterior import examples
 from zoo.posterior.base import SPLITS, Posterior, joined_splits
 from zoo.posterior.deep_ensemble import DeepEnsemble
 from zoo.posterior.monte_carlo import as_posterior
@@ -129,33 +127,22 @@ class Scaler(Posterior):
         inside = [] if self.posterior.is_adapted else [self.posterior]
         return joined_splits([*inside, super()])
 
-    def adapt(
-        self,
-        dataset,
-        labels=None,
-        batch_size: int = 100,
-        seed: int = 0,
-        validation=None,
-    ):
-        size = layers.checks.check_count(batch_size, "batch_size")
-        self._check_validation(validation)
+    def learned(self, dataset, labels, batch_size, seed, validation):
         has_both = self.adapts_to == SPLITS
         if not self.posterior.is_adapted:
-            given = dataset, labels, size, seed, validation
-            self._adapt_inside(self.posterior, *given)
+            part = self._part_for(self.posterior, dataset, labels, validation)
+            images, own, more = part
+            self.posterior.adapt(images, own, batch_size, seed, more)
         if has_both:
             dataset, labels = validation, None
         found, offset = [], 0
-        batches = examples.batches(
-            dataset, labels, size, classes=self.classes, num_classes=self.num_classes
-        )
-        for images, of_images in batches:
+        for images, of_images in self.labeled(dataset, labels, batch_size):
             samples = self.posterior(images, seed=seed, offset=offset)
             logits = ops.convert_to_numpy(pooled(samples)).astype("float64")
             found.append((logits, of_images))
             offset += len(images)
         logits, labels = map(np.concatenate, zip(*found, strict=True))
-        self.assign(self.fit(logits, labels))
+        return self.fit(logits, labels)
 
     def get_config(self):
         values = {k: ops.convert_to_numpy(v).tolist() for k, v in self.values().items()}

@@ -65,9 +65,9 @@ class Averages(Posterior):
         self._is_collected = False
         self.num_weights = _count(_averaged(model))
         for name, shape in shapes(self.num_weights).items():
-            self._learn(name, shape, "uint32" if name == "draw_key" else "float32")
+            self._add(name, shape, "uint32" if name == "draw_key" else "float32")
         if size := _count(_moving(model)):
-            self._learn("statistics", (self.num_samples, size))
+            self._add("statistics", (self.num_samples, size))
         self._predict = compilation.Compiled(self._samples, self, not self._unknown)
         self._step = None  # Compiled when it is needed.
 
@@ -153,34 +153,24 @@ class Averages(Posterior):
                 getattr(self, name).assign(value)
         self._is_collected = True
 
-    def adapt(
-        self,
-        dataset,
-        labels=None,
-        batch_size: int = 100,
-        seed: int = 0,
-        validation=None,
-    ):
-        size = layers.checks.check_count(batch_size, "batch_size")
-        self._check_validation(validation)
+    def learned(self, dataset, labels, batch_size, seed, validation):
         self.check_collected()
         sample = examples.RandomSample(self.num_images, seed)
-        known = {"classes": self.classes, "num_classes": self.num_classes}
-        for images, _ in examples.batches(dataset, labels, size, **known):
+        for images, _ in self.labeled(dataset, labels, batch_size):
             sample.add(images)
         values = {k: ops.convert_to_numpy(v) for k, v in self.values().items()}
         if "draw_key" in values:
-            values["draw_key"] = np.array([seed & 0xFFFFFFFF], "uint32")
+            values["draw_key"] = np.array([seed], "uint32")
         if "statistics" in values:
             images = np.stack(sample.rows)
             self.is_deterministic(images[:8])
             order = np.random.default_rng(seed).permutation(len(images))
-            parts = np.array_split(images[order], -(-len(images) // size))
+            parts = np.array_split(images[order], -(-len(images) // batch_size))
             key = values.get("draw_key", np.zeros(1, "uint32"))
             values["statistics"] = np.stack(
                 [self._measured(parts, key, n) for n in range(self.num_samples)]
             )
-        self.assign(values)
+        return values
 
     def check_collected(self):
         """Checks that there are snapshots.
@@ -271,7 +261,7 @@ class Averages(Posterior):
         made._is_collected = config.get("is_collected", False)
         return made
 
-    def _learn(self, name, shape, dtype="float32"):
+    def _add(self, name, shape, dtype="float32"):
         variable = self.add_weight(
             shape=shape,
             initializer="zeros",

@@ -100,11 +100,14 @@ def restore(
         published: The entry of `preset.posteriors`, if there is one.
         where: The published folder, a path or a URL; by default as of the weights.
         settings: Arguments of the posterior; by default those that it was adapted with.
-        path: Path of the weights, where snapshots of the training may lie.
+            Another one must change nothing of what was learned.
+        path: Path of the weights; if `where` is no URL, snapshots of the training may
+            lie beside them.
 
     Raises:
         FileNotFoundError: If it is made of snapshots, and there are none.
-        ValueError: If it was adapted with other settings, or other weights.
+        ValueError: If it would have learned something else with these settings, or has
+            with other weights.
     """
     kind, name = POSTERIORS[spec.posterior], layer_name(str(spec))
     own = kind.parse_settings(spec.settings)
@@ -118,13 +121,18 @@ def restore(
     if published is None:
         posterior = kind.from_models([model], name=name, **settings)
         if kind.takes_snapshots:
-            posterior.collect(snapshots.models(model, path))
+            is_local = where is not None and not urls.is_url(where)
+            posterior.collect(snapshots.models(model, path if is_local else None))
         return posterior
     adapted = published["settings"]
-    if odd := {k: v for k, v in settings.items() if not _has(kind, adapted, k, v)}:
+    if odd := _learned_otherwise(kind, adapted, settings):
+        free = kind.of_prediction(adapted)
         raise ValueError(
-            f"The published '{spec}' was adapted with {_listed(adapted)}; leave that "
-            f"out, or make your own of '{spec.of_model}' and adapt it. Received: "
+            f"The published '{spec.of_model}@{spec.posterior}' was adapted with "
+            f"{_listed(adapted) or 'the settings by default'}, and would have learned "
+            f"something else with others of {', '.join(odd)}; leave these out"
+            + (f" ({' and '.join(free)} may be others)" if free else "")
+            + f", or make your own of '{spec.of_model}' and adapt it. Received: "
             f"{_listed(odd)}"
         )
     options = {**adapted, **settings}
@@ -147,6 +155,28 @@ def agrees(entry: Mapping, name: str, pairs: Iterable[tuple[str, str]]) -> bool:
     kind, adapted = POSTERIORS[name], entry["settings"]
     settings = kind.parse_settings(pairs)
     return all(_has(kind, adapted, key, value) for key, value in settings.items())
+
+
+def serves(entry: Mapping, name: str, pairs: Iterable[tuple[str, str]]) -> bool:
+    """Returns whether a published posterior has learned what one with settings needs.
+
+    Args:
+        entry: The entry of `zoo.presets.Preset.posteriors`.
+        name: Its key.
+        pairs: Names and values of settings, as in a name; none agree with any.
+    """
+    kind = POSTERIORS[name]
+    return not _learned_otherwise(kind, entry["settings"], kind.parse_settings(pairs))
+
+
+def _learned_otherwise(kind, adapted, settings):
+    """Returns those settings that differ, and change what is learned."""
+    free = kind.of_prediction(adapted)
+    return {
+        key: value
+        for key, value in settings.items()
+        if key not in free and not _has(kind, adapted, key, value)
+    }
 
 
 def _with_weights(model, path):

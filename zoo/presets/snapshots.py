@@ -16,25 +16,31 @@ def path_of(folder: str | os.PathLike, epoch: int) -> pathlib.Path:
     return pathlib.Path(folder, FOLDER, f"epoch_{epoch:05d}.safetensors")
 
 
-def models(model: keras.Model, weights: str | os.PathLike) -> Iterator[keras.Model]:
+def models(
+    model: keras.Model, weights: str | os.PathLike | None
+) -> Iterator[keras.Model]:
     """Yields a model with the weights of each snapshot, always the same one.
 
     Args:
         model: A model of the same architecture, which stays as it is.
-        weights: Path of the weights at the end, or of their folder.
+        weights: Path of the weights at the end, or of their folder; None for published
+            ones, beside which there are no snapshots.
 
     Raises:
         FileNotFoundError: If there are no snapshots.
         ValueError: If one is damaged or of another model.
     """
-    folder = pathlib.Path(weights)
-    folder = folder if folder.is_dir() else folder.parent
-    paths = sorted(folder.glob(f"{FOLDER}/*.safetensors"))
+    paths, where = [], f"of the training of the published '{model.name}'"
+    if weights is not None:
+        folder = pathlib.Path(weights)
+        folder = folder if folder.is_dir() else folder.parent
+        paths = sorted(folder.glob(f"{FOLDER}/*.safetensors"))
+        where = f"in '{folder / FOLDER}'"
     if not paths:
         raise FileNotFoundError(
-            f"There are no snapshots in '{folder / FOLDER}'. Train with "
-            "`--set=snapshots=20`, which keeps the weights after each of the last 20 "
-            "epochs, or give some weights joined by `+`."
+            f"There are no snapshots {where}. Train with `--set=snapshots=20`, which "
+            "keeps the weights after each of the last 20 epochs, and give the folder "
+            "of the training; or give some weights joined by `+`."
         )
     config = keras.saving.serialize_keras_object(model)
     copied = keras.saving.deserialize_keras_object(config)

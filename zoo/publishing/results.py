@@ -13,8 +13,9 @@ from zoo.presets import posterior_file
 from zoo.registry import join_seed, parse, split_posterior, split_seed
 
 FIELDS = ("dataset", "num_samples", "metric", "value", "num_examples", "seed")
-# Which images of a set were taken, if not all or the first, and how many left out.
-_OPTIONAL = ("selection", "excluded")
+# Which images of a set were taken, if not all or the first, and how many left out; and
+# what a posterior or decision has adapted to, if not to all.
+_OPTIONAL = ("selection", "excluded", "adapted_to")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,7 +260,7 @@ def choose(
             own.append(row)
         elif _is_other(model, name):
             others.append(row)
-        elif key := _published(model, name, posteriors):
+        elif key := _posterior_of(model, name, posteriors):
             adapted[f"{name}@{key}"].append(row)
     if rows and not own:
         found = sorted({row["model"] for row in rows})
@@ -277,11 +278,22 @@ def choose(
     }
 
 
-def _published(model, name, posteriors) -> str | None:
-    """Returns the key of the published posterior that a name means."""
+def _posterior_of(model, name, posteriors) -> str | None:
     of_model, behind = split_posterior(model)
-    key, pairs = read_posterior(behind or "")
-    if of_model != name or key not in posteriors:
+    if of_model != name or not behind:
+        return None
+    return published_posterior(behind, posteriors)
+
+
+def published_posterior(text: str, posteriors: Mapping[str, Mapping]) -> str | None:
+    """Returns the key of the published posterior that a name means, if there is one.
+
+    Args:
+        text: What is behind the @ of the name, with settings that must be its own.
+        posteriors: As of `zoo.presets.Preset`.
+    """
+    key, pairs = read_posterior(text)
+    if key not in posteriors:
         return None
     return key if posterior_file.agrees(posteriors[key], key, pairs) else None
 

@@ -112,6 +112,18 @@ def test_the_card_of_a_url_is_there():
     assert card_check.folders([NAME, url], ["a", "b"]) == ["a", "b"]
 
 
+def test_results_of_a_posterior_are_of_its_settings(monkeypatch):
+    row = {"model": f"{NAME}@laplace", "value": 0.5}
+    entry = {"laplace": {"settings": {"structure": "diagonal"}}}
+    of = dataclasses.replace(index.read()[NAME], posteriors=entry, of_posteriors=(row,))
+    monkeypatch.setattr(index, "read", lambda: {NAME: of})
+    for end in ("", ":structure=diagonal", ":predictive=probit"):
+        assert card_check.published(f"{NAME}@laplace{end}") == (row,)
+    for end in (":structure=full", ":predictive=bridge"):
+        with pytest.raises(ValueError, match=f"no published results of .*{end}"):
+            card_check.published(f"{NAME}@laplace{end}")
+
+
 def test_a_published_folder_has_a_card_of_its_own(tmp_path):
     preset = index.read()[NAME]
     text = index.dumps([preset]).replace('"value": 0.9379,', '"value": 0.5,')

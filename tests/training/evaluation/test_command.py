@@ -63,12 +63,15 @@ def test_misspelled_data_sets_are_told_before_models_are_loaded(tmp_path, names)
 
 
 def test_posteriors_adapt_to_what_a_flag_names(tmp_path, monkeypatch):
-    found = []
+    found, told = [], []
     monkeypatch.setattr(command, "write", lambda *_: [])
+    monkeypatch.setattr(command.logging, "info", lambda text, *x: told.append(text % x))
     monkeypatch.setattr(
         sweep,
         "evaluate_all",
-        lambda models, *_, calibration, **__: found.append((models, calibration)) or [],
+        lambda models, *_, calibration, train, **__: (
+            found.append((models, calibration, train)) or []
+        ),
     )
     inputs = keras.Input((8, 8, 1))
     x = keras.layers.Flatten()(inputs)
@@ -83,14 +86,25 @@ def test_posteriors_adapt_to_what_a_flag_names(tmp_path, monkeypatch):
     scaled, turned = f"{path}@temperature", "digits_rotation/90"
     assert run(path)[1] is None
     for given, name in (({}, "digits"), ({"adapt": turned}, turned)):
-        models, images = run(scaled, **given)
+        models, images, _ = run(scaled, **given)
         assert list(models) == ["a@temperature"]
         expected = data.load(name, "validation")
         np.testing.assert_array_equal(images.images[:], expected.images[:])
-    models, images = run(path, calibrate="7")
+    models, images, _ = run(path, calibrate="7")
     assert list(models) == ["a", "a@temperature"]
     assert list(run(path, scaled, calibrate="7")[0]) == ["a", "a@temperature"]
     assert isinstance(models["a@temperature"], Temperature)
     assert len(images) == 7
+    told.clear()
+    _, images, train = run(scaled, f"{path}@laplace", adapt_limit=30)
+    for part, split in ((images, "validation"), (train, "train")):
+        whole = data.load("digits", split)
+        np.testing.assert_array_equal(part.images[:], whole.sample(30).images[:])
+    starts = [text.partition(" of 8 x 8")[0] for text in told]
+    assert starts == [
+        "Test set digits: 359 images",
+        "Adapting to digits_validation: 30 images",
+        "Adapting to digits_train/1295: 30 images",
+    ]
     with pytest.raises(ValueError, match="give one. Received: adapt=digits, cal"):
         run(path, adapt="digits", calibrate="7")

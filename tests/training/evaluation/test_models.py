@@ -99,9 +99,13 @@ def test_a_published_posterior_of_other_settings_is_made_anew(monkeypatch):
 
     monkeypatch.setattr(finding, "find", lambda name, weights=None: found)
     monkeypatch.setattr(models.loading, "load_found", load_found)
-    for text in ("laplace", "laplace:subset=all", "laplace:subset=last_layer"):
-        models.load([f"{PLAIN}@{text}"])
-    assert loaded == ["laplace", "laplace", None]
+    texts = "", ":subset=all", ":subset=last_layer", ":predictive=bridge"
+    for text in texts:
+        models.load([f"{PLAIN}@laplace{text}"])
+    assert loaded == ["laplace", "laplace", None, "laplace"]
+    entry["settings"]["prior_precision"] = "validation"  # For these predictions.
+    models.load([f"{PLAIN}@laplace:predictive=bridge"])
+    assert loaded[4:] == [None]
 
 
 @pytest.mark.parametrize(

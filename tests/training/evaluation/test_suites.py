@@ -125,7 +125,7 @@ def test_members_of_an_ensemble_are_those_of_a_mixture():
         names=["resnet20", "resnet20"],
         weights=[WEIGHTS, "a+b"],
         members=(),
-        models={**named.models, "resnet20@laplace": member},
+        models={**named.models, "resnet20@laplace:structure=full#2": member},
     )
     assert suites.single_pass(named).models == {
         "resnet20@temperature": WEIGHTS,
@@ -145,6 +145,19 @@ def test_weights_along_a_training_are_no_seeds(kind):
     suite = suites.single_pass(named)
     assert snapshots not in suite.models.values()
     assert any(line.startswith("ensemble, mixture") for line in suite.missing)
+    # It is there, whatever its settings.
+    told = [line for line in suite.missing if line.startswith("swag:")]
+    assert len(told) == (kind == "swa")
+
+
+@pytest.mark.usefixtures("_asked")
+def test_layers_joined_in_a_setting_are_no_seeds():
+    entry = "resnet20@laplace:subset=subnetwork:subnetwork=stem_conv+head"
+    asked = given("resnet20", WEIGHTS, **{entry: networks.network()})
+    named = dataclasses.replace(
+        asked, names=["resnet20", entry], weights=[WEIGHTS, WEIGHTS], ood=["noise"]
+    )
+    assert suites.single_pass(named).models == {"resnet20@temperature": WEIGHTS}
 
 
 def test_the_comparison_needs_a_plain_model():

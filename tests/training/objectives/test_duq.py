@@ -185,6 +185,8 @@ def test_other_networks_and_label_smoothing_are_refused():
         trainer.compile_model(dense_model(), Recipe("s", objective="duq"), len(data))
     with pytest.raises(ValueError, match=r"label_smoothing=0\.1"):
         duq.duq(network(), Recipe("s", label_smoothing=0.1))
+    with pytest.raises(ValueError, match=r"must not be negative.*penalty=-1"):
+        trainer.compile_model(network(), Recipe("s", objective="duq:penalty=-1"), 4)
 
 
 @marks.on_others

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from training import optimizer, recipes
+from training import objectives, optimizer, recipes
+from training.objectives import logit_norm
 from training.recipes.base import Recipe
 from training.run import load_recipe
 
@@ -22,7 +23,7 @@ def test_every_recipe_loads_and_ends_with_a_smaller_rate(name):
     rates = np.asarray(rate(np.arange(recipe.epochs * 10)))
     first, last, highest = rates[0], rates[-1], rates.max()
     np.testing.assert_allclose(highest, recipe.learning_rate, rtol=1e-3)
-    assert 0 < first < highest
+    assert 0 < first <= highest
     assert last < highest / 10
 
 
@@ -96,6 +97,16 @@ def test_a_setting_out_of_its_range_is_refused_by_name(bad):
     text = re.escape(f"{name}={value}")
     with pytest.raises(ValueError, match=f"`{name}`.*Received: {text}"):
         dataclasses.replace(Recipe("x"), **bad)
+
+
+def test_settings_of_an_objective_stand_behind_it():
+    for text in ("duq:penalty=0.5", "logit_norm:temperature=2", "augmix"):
+        assert Recipe("x", objective=text).objective == text
+    found = objectives.read("logit_norm:temperature=2")
+    assert (found.func, found.keywords) == (logit_norm.logit_norm, {"temperature": 2})
+    for text in ("dug", "duq:penal=1", "augmix:weight=1", "duq:penalty=x", "duq:", 3):
+        with pytest.raises(ValueError, match=f"one of .*duq:pen.*objective={text}"):
+            Recipe("x", objective=text)
 
 
 def test_the_ends_of_the_ranges_are_in_them():

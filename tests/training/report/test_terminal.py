@@ -83,13 +83,15 @@ def test_each_data_set_has_its_largest_ensemble():
 
 
 def test_no_digit_of_a_median_is_lost_at_80_columns():
-    rows = reports.benchmark(("resnet110_smooth_mcdo_blurpool.fashion_mnist",))
+    name = "resnet110_smooth_mcdo_blurpool.fashion_mnist@swag:rank=2:scale=0.5"
+    rows = reports.benchmark((name,))
     heading, *lines = terminal.by_severity([*rows, *reports.resized(rows)])
     screen = console.Console(file=io.StringIO(), width=80)
     screen.print(terminal._table("Medians", heading, lines))
     shown = screen.file.getvalue().split()
     for line in lines:
         assert not {*line[2:]} - {*shown}
+    assert {"@swag", ":rank=2", ":scale=0.5"} <= {*shown}  # Each on a line of its own.
 
 
 def test_decisions_have_a_line_for_each_severity():

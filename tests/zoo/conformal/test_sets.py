@@ -92,6 +92,11 @@ def test_over_many_draws_the_coverage_is_the_promised_one(kind, count):
     assert np.mean(covered) > beta.mean() - error
     if kind in ("lac", "randomized aps"):  # In the others some scores are equal.
         assert np.mean(covered) < beta.mean() + error
+        # So among `new` images the number is beta-binomial; five standard errors.
+        spread = stats.betabinom(new, rank, count + 1 - rank)
+        kurtosis = float(spread.stats("k"))
+        error = 5 * spread.var() * math.sqrt((kurtosis + 2) / repeats)
+        assert abs(np.var(np.multiply(covered, new)) - spread.var()) < error
 
 
 def brute_force(probs, threshold, noise=None, penalty=0.0, num_free=0):

@@ -97,8 +97,19 @@ def test_matrices_are_published_too(tmp_path):
     preset = publish.publish(model, tmp_path / "it", record, **options)
     values = preset.posteriors["laplace"]["values"]
     assert set(values) == {"prior_precision", "log_likelihood"}
-    again = zoo.load("resnet20.toys@laplace", weights=tmp_path / "it")
+    name = "resnet20.toys@laplace"
+    again = zoo.load(name, weights=tmp_path / "it")
     np.testing.assert_allclose(again(images), posterior(images), 1e-6, 1e-6)
+    # Another prediction is of the same curvature, and another curvature is not there.
+    bridge = zoo.load(f"{name}:predictive=bridge", weights=tmp_path / "it")
+    other = Laplace(model, predictive="bridge")
+    other.assign(posterior.values())
+    np.testing.assert_allclose(bridge(images), other(images), 1e-6, 1e-6)
+    drawn = {"predictive": "monte_carlo", "num_samples": 3}
+    assert zoo.load(name, weights=tmp_path / "it", **drawn)(images).shape[0] == 3
+    message = "others of structure; leave these out .predictive and num_samples may"
+    with pytest.raises(ValueError, match=f"{message}.*Received: structure=full$"):
+        zoo.load(f"{name}:structure=full:predictive=probit", weights=tmp_path / "it")
     for number, which in enumerate((["head"], 7)):
         settings = {"subset": "subnetwork", "subnetwork": which}
         part = Laplace(model, **settings)

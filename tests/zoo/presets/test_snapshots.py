@@ -55,6 +55,10 @@ def test_a_posterior_by_name_is_that_of_the_snapshots(kind, trained, tmp_path):
     weight_file.save_weights(loaded.model, tmp_path / "model.safetensors")
     with pytest.raises(FileNotFoundError, match="no snapshots in.*--set=snapshots=20"):
         zoo.load(name, weights=tmp_path)
+    with pytest.raises(FileNotFoundError) as told:
+        zoo.load(f"resnet20.fashion_mnist@{kind}")
+    assert "of the published 'resnet20.fashion_mnist'" in str(told.value)
+    assert "pretrained" not in str(told.value)
 
 
 def test_what_was_made_of_snapshots_is_published_with_the_weights(trained, tmp_path):
