@@ -4,6 +4,7 @@ from layers import checks
 
 checks.check_backend()
 
+from layers import priors as priors
 from layers.blur import BlurPool2D as BlurPool2D
 from layers.blur import blur as blur
 from layers.centroids import ClassCentroids as ClassCentroids
