@@ -8,6 +8,7 @@ from collections.abc import Callable
 from training.augment import AUGMENTATIONS
 from training.objectives import OBJECTIVES
 from training.optimizer import OPTIMIZERS
+from training.priors import parse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Recipe:
             weights that is added to the gradient before the momentum, for `"adamw"` the
             share of the weights that an update of learning rate 1 takes away.
         objective: What is minimized, a key of `training.objectives.OBJECTIVES`.
+        prior: The prior of the weights, as `training.priors.parse` takes it, for the
+            objective `"map"` and for `zoo-sample`.
         ema_momentum: Where it is not zero, the weights at the end are moving averages
             over the updates: each update moves them by `1 - ema_momentum` of the way to
             the current weights. Batch statistics are updated for them.
@@ -70,6 +73,7 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 5e-4
     objective: str = "cross_entropy"
+    prior: str = "gaussian:scale=0.1"
     ema_momentum: float = 0.0
     snapshots: int = 0
     label_smoothing: float = 0.0
@@ -91,6 +95,7 @@ class Recipe:
             ]
         if wrong:
             raise ValueError(" ".join(wrong))
+        parse(self.prior)
 
 
 def _fits(is_in, value) -> bool:
