@@ -16,6 +16,12 @@ def path_of(folder: str | os.PathLike, epoch: int) -> pathlib.Path:
     return pathlib.Path(folder, FOLDER, f"epoch_{epoch:05d}.safetensors")
 
 
+def path_of_draw(folder: str | os.PathLike, chain: int, draw: int) -> pathlib.Path:
+    """Returns where a draw of a Markov chain lies in the folder of a sampling."""
+    name = f"chain_{chain:02d}_draw_{draw:05d}.safetensors"
+    return pathlib.Path(folder, FOLDER, name)
+
+
 def models(model: keras.Model, weights: str | os.PathLike) -> Iterator[keras.Model]:
     """Yields a model with the weights of each snapshot, always the same one.
 
@@ -34,7 +40,7 @@ def models(model: keras.Model, weights: str | os.PathLike) -> Iterator[keras.Mod
         raise FileNotFoundError(
             f"There are no snapshots in '{folder / FOLDER}'. Train with "
             "`--set=snapshots=20`, which keeps the weights after each of the last 20 "
-            "epochs, or give some weights joined by `+`."
+            "epochs, draw some by `zoo-sample`, or give some weights joined by `+`."
         )
     config = keras.saving.serialize_keras_object(model)
     copied = keras.saving.deserialize_keras_object(config)
