@@ -136,9 +136,7 @@ def run_chain(
     alike = dataclasses.replace(settings, num_results=1)
     first, transition = _programs(density, alike, jit_compile)
     if path.exists():
-        spec = tf.TensorSpec((density.size,), "float64")
-        form = first.get_concrete_function(spec).structured_outputs
-        state, results, trace = _restore(path, identity, form)
+        state, results, trace = _restore(path, identity, first, density.size)
     else:
         state = _beginning(density.size, seed, number) if begin is None else begin
         state = tf.constant(state, "float64")
@@ -208,7 +206,7 @@ def _save(path, identity, state, results, trace):
         safetensors.numpy.save_file(arrays, temporary, metadata)
 
 
-def _restore(path, identity, form):
+def _restore(path, identity, first, size):
     import tensorflow as tf
 
     old, arrays = _read(path)
@@ -217,6 +215,8 @@ def _restore(path, identity, form):
             f"The chain in '{path}' is another one: {odd}. Use another workdir, or the "
             "same settings and data."
         )
+    spec = tf.TensorSpec((size,), "float64")
+    form = first.get_concrete_function(spec).structured_outputs
     leaves = [
         tf.reshape(tf.constant(arrays[f"results/{i:03d}"], leaf.dtype), leaf.shape)
         for i, leaf in enumerate(tf.nest.flatten(form))

@@ -40,7 +40,7 @@ def leapfrog(x, momentum, step_size, count):
 
 def test_trajectories_are_leapfrog_reversible_and_of_second_order():
     state, errors = tf.constant(RNG.normal(size=5)), []
-    for step_size, count in ((0.1, 10), (0.05, 20), (0.025, 40)):
+    for step_size, count in ((0.05, 20), (0.025, 40)):
         results, step = transition(step_size, state)
         assert int(step.leapfrog_steps) == count
         inner = results.accepted_results
@@ -60,8 +60,7 @@ def test_trajectories_are_leapfrog_reversible_and_of_second_order():
         np.testing.assert_allclose(float(step.acceptance), np.exp(min(ratio, 0)))
         errors.append(ratio)
     # Halving the step size quarters the error of the energy.
-    np.testing.assert_allclose(errors[0] / errors[1], 4, rtol=0.2)
-    np.testing.assert_allclose(errors[1] / errors[2], 4, rtol=0.05)
+    np.testing.assert_allclose(errors[0] / errors[1], 4, rtol=0.05)
 
 
 NOISE, SCALE = 0.5, 0.7
@@ -108,8 +107,10 @@ def test_a_linear_regression_has_the_posterior_of_the_closed_form(
             np.concatenate([w.numpy().ravel() for w in density.weights(state)])
         )
 
-    settings = Sampling(kernel, num_results=600, burnin=60, step_size=0.05)
-    trace = run_chain(density, settings, tmp_path, {}, keep=keep, jit_compile=True)
+    settings = Sampling(kernel, num_results=300, burnin=40, step_size=0.05)
+    trace = run_chain(
+        density, settings, tmp_path, {}, keep=keep, jit_compile=kernel == "nuts"
+    )
     draws = np.array(draws, "float64")
     precision, mean = posterior(prior)
     covariance = np.linalg.inv(precision)
@@ -128,8 +129,11 @@ def test_a_linear_regression_has_the_posterior_of_the_closed_form(
     np.testing.assert_allclose(covariance[2, 2], dead, rtol=1e-3)
     variance = draws[:, 2].var()
     np.testing.assert_allclose(variance, dead, rtol=0.35)
-    assert abs(trace["acceptance"][60:].mean() - 0.8) < 0.15
-    assert np.ptp(trace["step_size"][60:]) == 0
+    assert abs(trace["acceptance"][40:].mean() - 0.8) < 0.15
+    assert np.ptp(trace["step_size"][40:]) == 0
+    if kernel == "hmc":  # The length of trajectories stays.
+        steps = np.ceil(np.pi / 2 / trace["step_size"])
+        np.testing.assert_array_equal(trace["leapfrog_steps"], steps)
 
 
 class StoppedError(Exception):
@@ -138,10 +142,8 @@ class StoppedError(Exception):
 
 @pytest.mark.parametrize("kernel", marks.few(KERNELS, ["nuts"]))
 def test_a_chain_that_was_stopped_goes_on_to_the_bit(kernel, tmp_path):
-    settings = Sampling(kernel, num_results=5, burnin=10, step_size=0.3)
-
-    def sampled(folder, stop=None, **changes):
-        draws = {}
+    def sampled(folder, stop=None, size=5, **changes):
+        draws, settings = {}, Sampling(kernel, size, burnin=10, step_size=0.3)
 
         def shown(step, left):
             if left == stop:
@@ -161,9 +163,9 @@ def test_a_chain_that_was_stopped_goes_on_to_the_bit(kernel, tmp_path):
         return draws, trace
 
     whole, trace = sampled(tmp_path / "whole")
-    for stop in (9, 2):  # Before and behind the end of the adaptation.
+    for stop in (9, 1):  # Before and behind the end of the adaptation.
         with pytest.raises(StoppedError):
-            sampled(tmp_path / "parts", stop)
+            sampled(tmp_path / "parts", stop, 4)  # It gets longer afterwards.
     parts, again = sampled(tmp_path / "parts")
     for number, draw in parts.items():
         np.testing.assert_array_equal(draw, whole[number])
