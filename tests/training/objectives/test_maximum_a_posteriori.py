@@ -28,7 +28,7 @@ def test_a_training_minimizes_the_negative_log_density(name, tmp_path):
         inputs = (data.images / 64 - 2).reshape(16, -1)  # Normalization is the layer.
         norm = model.get_layer("norm")
         inputs = inputs / np.sqrt(1 + norm.epsilon)  # As in prediction.
-        inverse = np.linalg.inv(np.cov(inputs.T) + 1e-4 * np.eye(144))
+        inverse = np.linalg.inv(np.cov(inputs.T) + 1e-4 * np.eye(144)) / 0.2**2
         precision[id(kernel)] = inverse + 25 * np.eye(144)
     size = sum(w.size for w in weights)
     quadratic = sum(
