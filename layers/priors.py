@@ -144,7 +144,8 @@ class EmpCov(Prior):
             in, out)` is multiplied by, where `inputs` are all axes but the last one: of
             images, or of the patches under a convolution.
         scale: Standard deviation of the weights if inputs did not matter.
-        covariance_scale: Factor of the standard deviation of the inputs.
+        covariance_scale: Factor of the standard deviation of the inputs; by default
+            that is `scale` too, as published.
         jitter: Variance that is added to that of each input, in its unit.
 
     Reference:
@@ -157,16 +158,17 @@ class EmpCov(Prior):
         self,
         covariance: Sequence[Sequence[float]],
         scale: float = 1.0,
-        covariance_scale: float = 1.0,
+        covariance_scale: float | None = None,
         jitter: float = 1e-4,
     ):
         super().__init__(scale)
         self.covariance = _check_covariance(covariance)
-        checked = checks.check_positive(covariance_scale, "covariance_scale")
-        self.covariance_scale = float(checked)
+        factor = self.scale if covariance_scale is None else covariance_scale
+        factor = float(checks.check_positive(factor, "covariance_scale"))
+        self.covariance_scale = factor
         self.jitter = float(checks.check_positive(jitter, "jitter"))
         values, vectors = np.linalg.eigh(self.covariance)
-        precision = 1 / ((np.maximum(values, 0) + self.jitter) * checked**2)
+        precision = 1 / ((np.maximum(values, 0) + self.jitter) * factor**2)
         self._deviations = (precision + 1 / self.scale**2) ** -0.5
         self._vectors = vectors
 

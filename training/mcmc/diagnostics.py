@@ -13,8 +13,9 @@ def diagnose(draws: np.ndarray) -> dict[str, np.ndarray]:
     Returns:
         Arrays of shape `(quantities,)`. `"r_hat"` is the potential scale reduction of
         the halves of all chains: 1 where they agree, larger where they have not mixed.
-        `"ess"` is the effective sample size, of all chains together. Of what never
-        changes, both are NaN.
+        `"ess"` is the effective sample size, of all chains together; draws that are
+        anticorrelated are worth more than as many independent ones, at most `log10` of
+        their number times as many. Of what never changes, both are NaN.
 
     Reference:
         [Rank-Normalization, Folding, and Localization](
@@ -33,11 +34,15 @@ def diagnose(draws: np.ndarray) -> dict[str, np.ndarray]:
         filter_beyond_positive_pairs=True,
         **several,
     )
+    total = draws.shape[0] * draws.shape[1]
+    most = total * max(np.log10(total), 1)
+    # Of few draws the estimate of what they are worth may be negative, or endless.
+    ess = np.where((ess > 0) & (ess < most), ess, most)
     varies = np.ptp(draws, axis=(0, 1)) > 0
     return {
         # Theirs is the ratio of the variances; the field has its root.
         "r_hat": np.where(varies, np.sqrt(r_hat.numpy()), np.nan),
-        "ess": np.where(varies, ess.numpy(), np.nan),
+        "ess": np.where(varies, ess, np.nan),
     }
 
 
