@@ -16,9 +16,13 @@ from layers.moped import moped as moped
 from layers.normalization import BatchNormalization as BatchNormalization
 from layers.pooling import AdaptiveAveragePooling2D as AdaptiveAveragePooling2D
 from layers.priors import DistributionPrior as DistributionPrior
+from layers.priors import EmpCovPrior as EmpCovPrior
 from layers.priors import GaussianPrior as GaussianPrior
+from layers.priors import LaplacePrior as LaplacePrior
 from layers.priors import Prior as Prior
 from layers.priors import ScaleMixturePrior as ScaleMixturePrior
+from layers.priors import StudentTPrior as StudentTPrior
+from layers.priors import SumFilterPrior as SumFilterPrior
 from layers.replicas import accept_empty_batches as accept_empty_batches
 from layers.smoothing import SpatialSmoothing as SpatialSmoothing
 from layers.spectral_norm import SpectralConv2D as SpectralConv2D

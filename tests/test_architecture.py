@@ -166,11 +166,14 @@ KNOWS = {
     "training.data.readers": {"training.data.fingerprint", "training.data.image_data"},
     "training.export": {"training.corruptions", "training.data"},
     "training.metrics": {"training.corruptions"},
-    "training.objectives": {"training.input_gradients", "training.objective"},
+    "training.objectives": {
+        *("training.input_gradients", "training.objective", "training.priors"),
+    },
     "training.parallel": {"training.versions"},
     "training.recipes": {
         *("training.augment", "training.objectives", "training.optimizer"),
         *("training.kl_weight", "training.trained_layers"),
+        "training.priors",
     },
 }
 # And what others do not.

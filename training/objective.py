@@ -86,6 +86,9 @@ class Objective:
         variables: State that steps or `begin_epoch` change: Keras variables without a
             gradient. It is in the checkpoint, and not in the weights. On several
             devices each changes a copy, unless the variable has an `aggregation`.
+        adapt: A function of the training images that is called before the first step of
+            a process, also where a training goes on: what it learns of them is not in
+            the checkpoint.
     """
 
     loss: keras.losses.Loss
@@ -93,6 +96,7 @@ class Objective:
     views: tuple[tuple[str, ...], ...] = ((),)
     begin_epoch: Callable[[keras.Model, int], None] | None = None
     variables: tuple[keras.Variable, ...] = ()
+    adapt: Callable[[object], None] | None = None
 
 
 def num_images():

@@ -135,7 +135,27 @@ def _image_size(recipe, name, model, initial):
     return next((tuple(size), why) for size, why in found if size)
 
 
-def _load_data(recipe, dataset, data_dir, limit, model, initial):
+def load_sets(
+    recipe: Recipe,
+    dataset: str | None,
+    data_dir: str | None,
+    limit: int | None,
+    model: zoo.ModelSpec,
+    initial: initial_weights.InitialWeights | None = None,
+):
+    """Returns the training, the validation and the test set, and a record of them.
+
+    Args:
+        recipe: The settings.
+        dataset: Data set in place of the recipe's.
+        data_dir: Where the data lie; see `training.data.load`.
+        limit: Maximal number of images of each.
+        model: Parsed name of the model, for the size of images that have none.
+        initial: Weights that a training starts from, for the same.
+
+    Raises:
+        ValueError: If the sets do not have the same classes, or one alone.
+    """
     name = dataset or recipe.dataset
     size, why = _image_size(recipe, name, model, initial)
     if pathlib.Path(datasets.base_of(name)).is_dir():
@@ -246,7 +266,7 @@ def run_training(
     # First, for workers wait for each other before TensorFlow computes anything.
     devices = distributions.scope(distribution)
     initial = initial_weights.find(weights) if weights else None
-    *sets, data_record = _load_data(settings, dataset, data_dir, limit, spec, initial)
+    *sets, data_record = load_sets(settings, dataset, data_dir, limit, spec, initial)
     train, validation, test = sets
     settings = dataclasses.replace(settings, image_size=train.input_shape[:2])
     if dataset not in (None, settings.dataset):
@@ -286,7 +306,7 @@ def run_training(
                 network, train.images, settings.batch_size, seed=seed
             )
         if is_new or not (folder / training_record.FILE).exists():
-            _write_record(
+            write_record(
                 folder,
                 model=spec.stem,
                 dataset=train.name,
@@ -337,12 +357,18 @@ def _start(spec, settings, train, initial):
     return network, (tuple(found["mean"]), tuple(found["variance"])), provenance
 
 
-def _write_record(folder, **settings):
-    """Writes what makes the training."""
+def write_record(folder: pathlib.Path, command: str = "zoo-train", **settings):
+    """Writes what makes a training, or a sampling, into its folder.
+
+    Args:
+        folder: The folder.
+        command: Name of the command that runs.
+        **settings: Further fields.
+    """
     backend = keras.backend.backend()
     record = {
         **settings,
-        "command": shlex.join(["zoo-train", *sys.argv[1:]]),
+        "command": shlex.join([command, *sys.argv[1:]]),
         "commit": current_commit(),
         "backend": backend,
         "versions": {

@@ -281,6 +281,8 @@ def _train(
     size = resident.STEPS if is_resident else 1
     trained = compile_model(model, recipe, len(data), jit_compile, size)
     trained.filled_up = replicas > 1
+    if trained.objective.adapt is not None:
+        trained.objective.adapt(data.images)
     load = functools.partial(
         batches.train_batches,
         augmentations=recipe.augmentations,

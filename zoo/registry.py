@@ -11,7 +11,7 @@ from zoo import model_name, outputs
 from zoo.classifier import Classifier, named
 from zoo.model_name import ModelSpec as ModelSpec
 from zoo.model_name import Words
-from zoo.models import alexnet, preresnet, resnet, vgg
+from zoo.models import alexnet, lenet, preresnet, resnet, vgg
 from zoo.models.methods import METHODS
 from zoo.models.parts import combine
 from zoo.posterior import POSTERIORS
@@ -21,6 +21,7 @@ ARCHITECTURES = {
     **preresnet.ARCHITECTURES,
     **vgg.ARCHITECTURES,
     **alexnet.ARCHITECTURES,
+    **lenet.ARCHITECTURES,
 }
 
 # Mean and variance per channel, of pixels in [0, 255]: ImageNet's for color (standard

@@ -76,6 +76,7 @@ MAKE = {"demo": "training.cli.demo", "results": "benchmarks.results"}
 # Sets whose number of images a command takes many times over.
 MANY = re.compile(r"_c/\*/\*|--suite=")
 FEW = "--limit=100"
+SHORT = "--burnin=5", "--num_results=100"
 
 
 def runs(backend: str) -> list[Run]:
@@ -115,6 +116,8 @@ def _cut(words):
         words = ("python", "-m", MAKE[words[1]])
     if words[0] == "zoo-train":
         return Step((*words, *recipes.EPOCH), "one epoch")
+    if words[0] == "zoo-sample":
+        return Step((*words, FEW, *SHORT), f"{FEW}, few draws")
     if words[0] == "zoo-evaluate" and MANY.search(" ".join(words)):
         return Step((*words, FEW), FEW)
     return Step(words)

@@ -10,7 +10,7 @@ import keras
 import zoo
 from training.export import export_saved_model
 from zoo import registry
-from zoo.models import alexnet, blocks, vgg
+from zoo.models import alexnet, blocks, lenet, vgg
 from zoo.presets import index, training_images
 from zoo.publishing import packaging, publish
 
@@ -35,7 +35,8 @@ def _narrowed(build):
     for key, value in {"widen": 1, "groups": 1, "cifar": False}.items():
         if key in build.keywords:
             settings[key] = value
-    if build.func in (vgg.vgg, alexnet.alexnet):
+    own_widths = vgg.vgg, alexnet.alexnet, lenet.lenet, lenet.perceptron
+    if build.func in own_widths:
         del settings["filters"]
     return functools.partial(build, **settings)
 

@@ -14,7 +14,7 @@ from zoo import catalog
 from zoo.registry import ARCHITECTURES
 
 # Of each family, and of each form of a family whose blocks are others.
-SMALLEST = ("resnet20", "preresnet20", "vgg11", "alexnet")
+SMALLEST = ("resnet20", "preresnet20", "vgg11", "alexnet", "lenet5", "mlp")
 FORMS = ("resnext50_32x4d", "resnet18d", "preresnet50", "prevgg11")
 
 

@@ -341,4 +341,20 @@ MUTATIONS = [
         "tests/zoo/posterior/test_any_batch.py",
         "test_threads_draw_apart",
     ),
+    (
+        "the density of weights in their own units leaves the volume out",
+        "layers/priors.py",
+        "return standard - self.log_volume(tuple(kernel.shape))",
+        "return standard",
+        "tests/layers/test_standardized_priors.py",
+        "test_densities_are_those_of_scipy",
+    ),
+    (
+        "EmpCov has no isotropic part",
+        "layers/priors.py",
+        "(precision + 1 / self.scale**2) ** -0.5",
+        "precision**-0.5",
+        "tests/layers/test_standardized_priors.py",
+        "test_standardized_weights_of_empcov_are_independent_and_of_unit_variance",
+    ),
 ]

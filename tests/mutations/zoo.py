@@ -937,4 +937,12 @@ MUTATIONS = [
         "tests/zoo/storage/test_remote.py",
         "test_the_last_process_has_the_folder",
     ),
+    (
+        "samples of weights are the first draws, not evenly spread",
+        "zoo/posterior/weight_samples.py",
+        "place * rows.count // size for place",
+        "place for place",
+        "tests/zoo/posterior/test_weight_samples.py",
+        "test_samples_are_networks_that_are_evenly_spread",
+    ),
 ]

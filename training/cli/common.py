@@ -144,8 +144,10 @@ def _run(main, argv):
         python_logging.getLogger("jax").setLevel("WARNING")  # It lists missing devices.
         logger = python_logging.getLogger("tensorflow")
         logger.setLevel("WARNING")
-        # It takes functions of several models for one that is traced again and again.
-        logger.addFilter(lambda record: "retracing" not in record.getMessage())
+        # It takes functions of several models for one that is traced again and again,
+        # and tensorflow-probability takes the real part of a transform.
+        noise = "retracing", "discard the imaginary part"
+        logger.addFilter(lambda r: not any(n in r.getMessage() for n in noise))
     interrupts = []
 
     def interrupt(number, frame):

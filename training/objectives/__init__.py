@@ -9,13 +9,20 @@ import inspect
 import json
 from collections.abc import Callable
 
-from training.objectives import augmix, cross_entropy, duq, logit_norm
+from training.objectives import (
+    augmix,
+    cross_entropy,
+    duq,
+    logit_norm,
+    maximum_a_posteriori,
+)
 
 OBJECTIVES = {
     "cross_entropy": cross_entropy.cross_entropy,
     "augmix": augmix.augmix,
     "duq": duq.duq,
     "logit_norm": logit_norm.logit_norm,
+    "map": maximum_a_posteriori.maximum_a_posteriori,
 }
 
 

@@ -134,14 +134,14 @@ def _adapted(kind, models, settings, record, weights, data_dir):
     of_data = record.get("data") or {}
     dataset = of_data.get("path") or record["dataset"]
     where = data_dir or of_data.get("data_dir")
-    found = adaptation.adapt(own, model.name, weights, dataset, data_dir=where)
+    if own.is_adapted:  # By the samples of the weights that it is made of.
+        facts = {"dataset": record["dataset"], "images": record["seen"]["images"]}
+    else:
+        found = adaptation.adapt(own, model.name, weights, dataset, data_dir=where)
+        facts = {"dataset": found.name, "images": len(found.labels)}
     if not (own.draws or own.num_samples > 1):
         del settings["num_samples"]
-    return own, {
-        "settings": settings,
-        "dataset": found.name,
-        "images": len(found.labels),
-    }
+    return own, {"settings": settings, **facts}
 
 
 def _tagged(spec, record):

@@ -9,6 +9,7 @@ from training import objectives
 from training.augment import AUGMENTATIONS
 from training.kl_weight import SCHEDULES
 from training.optimizer import OPTIMIZERS
+from training.priors import parse
 from training.trained_layers import KINDS
 
 
@@ -48,6 +49,8 @@ class Recipe:
         trained_layers: Which layers are trained, a key of
             `training.trained_layers.KINDS`: `"all"`, or `"gaussian"`, those with
             Gaussian weights; the others are frozen as they are.
+        prior: The prior of the weights, as `training.priors.parse` takes it, for the
+            objective `"map"` and for `zoo-sample`.
         ema_momentum: Where it is not zero, the weights at the end are moving averages
             over the updates: each update moves them by `1 - ema_momentum` of the way to
             the current weights. Batch statistics are updated for them.
@@ -90,6 +93,7 @@ class Recipe:
     kl_epochs: float = 0.0
     moped: float = 0.0
     trained_layers: str = "all"
+    prior: str = "gaussian:scale=0.1"
     ema_momentum: float = 0.0
     snapshots: int = 0
     label_smoothing: float = 0.0
@@ -111,6 +115,7 @@ class Recipe:
             ]
         if wrong:
             raise ValueError(" ".join(wrong))
+        parse(self.prior)
 
 
 def _fits(is_in, value) -> bool:

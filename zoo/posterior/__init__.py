@@ -13,6 +13,7 @@ from zoo.posterior.swag import SWA as SWA
 from zoo.posterior.swag import SWAG as SWAG
 from zoo.posterior.temperature import Temperature as Temperature
 from zoo.posterior.vector import Vector as Vector
+from zoo.posterior.weight_samples import WeightSamples as WeightSamples
 
 # What `model@name` means; see `Posterior.from_models`.
 POSTERIORS = {
@@ -23,6 +24,7 @@ POSTERIORS = {
     "density": Density,
     "swa": SWA,
     "swag": SWAG,
+    "hmc": WeightSamples,
     "mixture": Mixture,
     "vector": Vector,
     "dirichlet": Dirichlet,

@@ -80,6 +80,10 @@ class Averages(Posterior):
         """
         raise NotImplementedError
 
+    def moments(self):
+        """Returns what `collect` adds each row of weights to, and solves at the end."""
+        return Moments(self.num_weights, self.rank)
+
     def settings(self) -> dict[str, object]:
         """Returns the arguments of the constructor behind the model."""
         return {"num_images": self.num_images}
@@ -126,7 +130,7 @@ class Averages(Posterior):
         Raises:
             ValueError: If there are none, one has other weights or one is not finite.
         """
-        found, wanted = Moments(self.num_weights, self.rank), _outline(self.model)
+        found, wanted = self.moments(), _outline(self.model)
         for number, snapshot in enumerate(snapshots):
             if _outline(snapshot) != wanted:
                 raise ValueError(

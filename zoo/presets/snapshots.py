@@ -16,6 +16,12 @@ def path_of(folder: str | os.PathLike, epoch: int) -> pathlib.Path:
     return pathlib.Path(folder, FOLDER, f"epoch_{epoch:05d}.safetensors")
 
 
+def path_of_draw(folder: str | os.PathLike, chain: int, draw: int) -> pathlib.Path:
+    """Returns where a draw of a Markov chain lies in the folder of a sampling."""
+    name = f"chain_{chain:02d}_draw_{draw:05d}.safetensors"
+    return pathlib.Path(folder, FOLDER, name)
+
+
 def models(
     model: keras.Model, weights: str | os.PathLike | None
 ) -> Iterator[keras.Model]:
@@ -40,7 +46,8 @@ def models(
         raise FileNotFoundError(
             f"There are no snapshots {where}. Train with `--set=snapshots=20`, which "
             "keeps the weights after each of the last 20 epochs, and give the folder "
-            "of the training; or give some weights joined by `+`."
+            "of the training; draw some by `zoo-sample`; or give some weights joined "
+            "by `+`."
         )
     config = keras.saving.serialize_keras_object(model)
     copied = keras.saving.deserialize_keras_object(config)

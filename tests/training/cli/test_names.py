@@ -11,7 +11,16 @@ from zoo.models.methods import METHODS
 from zoo.posterior import POSTERIORS
 from zoo.registry import ARCHITECTURES
 
-COMMANDS = ("train", "evaluate", "export", "publish", "convert", "data_check", "demo")
+COMMANDS = (
+    "train",
+    "sample",
+    "evaluate",
+    "export",
+    "publish",
+    "convert",
+    "data_check",
+    "demo",
+)
 # Runs a command, and says at the end what it has imported.
 CODE = """
 import atexit, importlib, sys

@@ -36,6 +36,7 @@ STAGES = [
     ("wide_resnet28_10", 32, [(32, 160), (16, 320)]),
     ("alexnet", 224, [(55, 64), (27, 192), (13, 256)]),
     ("alexnet", 32, [(32, 64), (15, 192), (7, 256)]),
+    ("lenet5", 28, [(28, 6), (10, 16)]),
 ]
 DEEP = [
     ("resnet101", 64, [(16, 256), (8, 512), (4, 1024), (2, 2048)]),
@@ -71,13 +72,15 @@ DEPTHS = {
     "vgg16": (2, 2, 3, 3, 3),
     "vgg19": (2, 2, 4, 4, 4),
     "alexnet": (1, 1, 3),
+    "lenet5": (1, 1),
+    "mlp": (),
 }
 DEPTHS |= {f"resnet{n}d": DEPTHS[f"resnet{n}"] for n in (18, 34, 50, 101, 152)}
 PLAIN = [name for name in DEPTHS if re.fullmatch(r"(resnet|vgg)\d+", name)]
 DEPTHS |= {f"pre{name}": DEPTHS[name] for name in PLAIN}
 DEPTHS |= {"preresnet164": (18, 18, 18), "wide_resnet28_10": (4, 4, 4)}
 BOTTLENECK = re.compile(r".*resnex?t(50|101|152|164).*")
-CHAIN = re.compile(r".*vgg.*|alexnet")
+CHAIN = re.compile(r".*vgg.*|alexnet|lenet5|mlp")
 PRE = re.compile(r"pre.*|wide_resnet28_10")
 
 
@@ -107,7 +110,11 @@ def test_the_depths_are_those_of_every_architecture():
 def test_mc_dropout_is_in_front_of_the_last_convolution_of_a_branch(name):
     model = build_graph(f"{name}_smooth_mcdo_flipout")
     dropouts = layers_of(model, "MCDropout")
-    assert list(dropouts) == [f"{block}_dropout" for block in blocks(name)]
+    hidden = [d for d in dropouts if d.startswith("hidden_")]
+    assert list(dropouts) == [*(f"{b}_dropout" for b in blocks(name)), *hidden]
+    assert len(hidden) == (2 if name in ("lenet5", "mlp") else 0)
+    for dropout in hidden:
+        assert producer(dropouts[dropout]) == dropout.replace("dropout", "relu")
     assert {layer.rate for layer in dropouts.values()} == {0.3}
     assert not any(layer.channelwise for layer in dropouts.values())
     for block in blocks(name):
@@ -144,6 +151,8 @@ def test_smoothing_ends_each_stage(name):
         last = "dropout" if chain else "add" if pre else "relu"
         source = producer(smooth[f"stage{stage}_smooth"])
         assert source == f"stage{stage}_block{depth}_{last}"
+    if not depths:
+        return
     source = producer(model.get_layer("pool"))
     assert source == (f"stage{len(depths)}_smooth" if chain or not pre else "pool_relu")
 
@@ -182,7 +191,8 @@ def test_names_of_layers_are_of_the_documented_form(short, name):
     model = new_graph(name)
     odd = [layer.name for layer in model.layers if not NAMES.fullmatch(layer.name)]
     assert not odd
-    assert {"images", "normalize", "head", "stage1_smooth"} <= {
+    stages = {"flatten"} if name.startswith("mlp") else {"stage1_smooth"}
+    assert {"images", "normalize", "head", *stages} <= {
         layer.name for layer in model.layers
     }
 

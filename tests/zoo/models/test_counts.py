@@ -76,10 +76,17 @@ def test_pre_activation_adds_the_projections_alone(name):
 
 
 @pytest.mark.parametrize(
-    "name, published", [("preresnet164", 1_703_258), ("wide_resnet28_10", 36_479_194)]
+    "name, side, published",
+    [
+        ("preresnet164", 32, 1_703_258),
+        ("wide_resnet28_10", 32, 36_479_194),
+        ("lenet5", 28, 61_706),
+        ("mlp", 28, 784 * 256 + 256 * 257 + 256 + 257 * 10),
+    ],
 )
-def test_networks_for_ten_classes_have_the_published_parameters(name, published):
-    assert count(build_graph(name, (32, 32, 3), 10)) == published
+def test_networks_for_ten_classes_have_the_published_parameters(name, side, published):
+    channels = 1 if side == 28 else 3
+    assert count(build_graph(name, (side, side, channels), 10)) == published
 
 
 def test_projections_of_pre_activation_have_no_normalization():

@@ -136,3 +136,31 @@ def test_heads_cannot_be_combined():
     for pair in ("gap_mlp", "gap_gmp", "mlp_gmp"):
         with pytest.raises(ValueError, match="both replace the `pool`"):
             zoo.build(f"alexnet_{pair}", (32, 32, 3), 2)
+
+
+def test_lenet_and_perceptron_are_chains_of_dense_layers(short):
+    x, *features, y = outputs(
+        lenet := built("lenet5", 28),
+        ["pool", "hidden_1_relu", "hidden_2_relu", "head"],
+        some_images((28, 28, 3)),
+    )
+    x = x.reshape(len(x), 400)
+    check_chain(lenet, x, (*features, y))
+    x, *features = outputs(
+        model := built("mlp"),
+        ["normalize", "hidden_1_relu", "hidden_2_relu", "head"],
+        some_images(),
+    )
+    check_chain(model, x.reshape(len(x), -1), features)
+    with pytest.raises(ValueError, match=r"one known size.*\(None, None, 3\)"):
+        zoo.build("mlp", (None, None, 3), 2)
+
+
+def check_chain(model, x, outputs):
+    """Compares hidden layers and logits with matrix products."""
+    names = "hidden_1", "hidden_2", "head"
+    for name, found in zip(names, outputs, strict=True):
+        kernel, bias = map(ops.convert_to_numpy, model.get_layer(name).weights)
+        x = x @ kernel + bias
+        x = x if name == "head" else relu(x)
+        close(found, x)
