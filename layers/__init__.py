@@ -17,9 +17,9 @@ from layers.dropout import MCDropout as MCDropout
 from layers.epochs import EpochEvents as EpochEvents
 from layers.film import FiLMBatchNormalization as FiLMBatchNormalization
 from layers.gaussian_process import GaussianProcess as GaussianProcess
-from layers.moped import moped as moped
 from layers.masks import Masksembles as Masksembles
 from layers.members import MemberLayer as MemberLayer
+from layers.moped import moped as moped
 from layers.normalization import BatchNormalization as BatchNormalization
 from layers.packed import PackedDense as PackedDense
 from layers.pooling import AdaptiveAveragePooling2D as AdaptiveAveragePooling2D
