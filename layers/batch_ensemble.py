@@ -49,8 +49,8 @@ class FastWeights(members.MemberLayer):
             setattr(self, name, weight)
         self.built = True
 
-    def linear(self, inputs):
-        """Returns the linear map of the inputs by the shared kernel."""
+    def linear(self, inputs, kernel):
+        """Returns the linear map of the inputs by that kernel, without the bias."""
         raise NotImplementedError
 
     def factors(self, inputs):
@@ -59,9 +59,20 @@ class FastWeights(members.MemberLayer):
 
     def call(self, inputs):
         alpha, gamma = self.factors(inputs)
-        outputs = self.linear(members.affine(inputs, alpha))
+        groups = getattr(self, "groups", 1)
+        if alpha.shape[0] == 1 and groups == 1:  # All examples share a kernel.
+            return self._of_one(inputs, alpha, gamma)
+        outputs = self.linear(members.affine(inputs, alpha), self.kernel)
         bias = self.of_rows(self.bias, inputs) if self.use_bias else None
         outputs = members.affine(outputs, gamma, bias)
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def _of_one(self, inputs, alpha, gamma):
+        """Returns the outputs of a single member, by a kernel of its own."""
+        factors = ops.reshape(alpha, (-1, 1)) * ops.reshape(gamma, (1, -1))
+        outputs = self.linear(inputs, self.kernel * factors)
+        if self.use_bias:
+            outputs = outputs + self.of_rows(self.bias, inputs)
         return outputs if self.activation is None else self.activation(outputs)
 
     @property
@@ -123,8 +134,8 @@ class DenseBatchEnsemble(FastWeights, keras.layers.Dense):
             **kwargs,
         )
 
-    def linear(self, inputs):
-        return ops.matmul(inputs, self.kernel)
+    def linear(self, inputs, kernel):
+        return ops.matmul(inputs, kernel)
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -178,8 +189,8 @@ class Conv2DBatchEnsemble(FastWeights, keras.layers.Conv2D):
             **kwargs,
         )
 
-    def linear(self, inputs):
-        return self.convolution_op(inputs, self.kernel)
+    def linear(self, inputs, kernel):
+        return self.convolution_op(inputs, kernel)
 
 
 class Rank1(FastWeights):
@@ -307,8 +318,8 @@ class DenseRank1(Rank1, keras.layers.Dense):
             **kwargs,
         )
 
-    def linear(self, inputs):
-        return ops.matmul(inputs, self.kernel)
+    def linear(self, inputs, kernel):
+        return ops.matmul(inputs, kernel)
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -368,5 +379,5 @@ class Conv2DRank1(Rank1, keras.layers.Conv2D):
             **kwargs,
         )
 
-    def linear(self, inputs):
-        return self.convolution_op(inputs, self.kernel)
+    def linear(self, inputs, kernel):
+        return self.convolution_op(inputs, kernel)

@@ -53,10 +53,12 @@ class MemberLayer(streams.RandomLayer):
         """
         if self.num_members == 1:
             return 0
-        number = streams.number()
-        if number is None or len(getattr(number, "shape", ())):
+        if (number := streams.number()) is None:
             return None
-        return ops.cast(ops.convert_to_tensor(number), "int32") % self.num_members
+        number = ops.cast(ops.convert_to_tensor(number), "int32")
+        if tuple(number.shape) not in ((), (1,)):
+            return None
+        return ops.reshape(number, ()) % self.num_members
 
     def of_rows(self, weight, inputs):
         """Returns the part of a weight that belongs to the member of each example.

@@ -32,6 +32,9 @@ from zoo.posterior.sample_loop import (
 )
 
 MEMORY = 64 * 2**20
+# Images from which on a member by itself is faster than several as one batch: its layers
+# are those of the plain network, with weights of one member.
+_MANY = 32
 _NOISE_SETTINGS = "rate", "stddev", "estimator"  # Attributes of layers that draw.
 _NUM_PROBED = 8  # Number of images to probe layers that are not of this package.
 
@@ -312,6 +315,8 @@ class MonteCarlo(Posterior):
         if not self._split.by_row or not self._split.row_bytes:
             return 1
         batch = images_that_count(batch)
+        if self._split.has_members and not (is_number(batch) and batch < _MANY):
+            return 1
         rows = max(self.memory // self._split.row_bytes, 1)
         if step is None and not is_number(batch) and keras.backend.backend() == "jax":
             return symbolic_chunk_size(num_samples, rows, batch)
