@@ -139,6 +139,34 @@ def split_count(method: str) -> tuple[str, int | None]:
     return stem, int(digits) if digits else None
 
 
+def split_number(name: str) -> tuple[str, int]:
+    """Takes the number of trainings off a name.
+
+    Args:
+        name: Name of a model without a posterior.
+
+    Returns:
+        The name before the `*`; and the number behind it, 1 if there is none.
+
+    Raises:
+        ValueError: If another text is behind it.
+
+    Example:
+
+    >>> split_number("resnet20.cifar10*3")
+    ('resnet20.cifar10', 3)
+    """
+    of_model, star, digits = name.rpartition("*")
+    if not star:
+        return name, 1
+    if not of_model or not digits.isdecimal() or int(digits) < 2:
+        raise ValueError(
+            "Behind a * stands of how many trainings a model is an ensemble, two at "
+            f"least, as in 'resnet20.cifar10*3'. Received: name={name}"
+        )
+    return of_model, int(digits)
+
+
 def read_posterior(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     """Reads what is behind the @ of a name.
 
