@@ -246,6 +246,14 @@ MUTATIONS = [
         "test_a_member_alone_is_the_member_in_the_ensemble",
     ),
     (
+        "several trainings are of one seed",
+        "zoo/finding.py",
+        "join_seed(stem, seed + number)",
+        "join_seed(stem, seed)",
+        "tests/zoo/test_ensembles.py",
+        "test_a_name_with_a_star_is_an_ensemble_of_seeds",
+    ),
+    (
         "an activation does not leak",
         "zoo/models/methods.py",
         "functools.partial(keras.layers.LeakyReLU, negative_slope)",

@@ -32,8 +32,8 @@ from zoo.posterior.sample_loop import (
 )
 
 MEMORY = 64 * 2**20
-# Images from which on a member by itself is faster than several as one batch: it has the
-# kernels of the plain network.
+# Images from which on a member by itself is faster than several in one batch: it has
+# the kernels of the plain network.
 _MANY = 32
 _NOISE_SETTINGS = "rate", "stddev", "estimator"  # Attributes of layers that draw.
 _NUM_PROBED = 8  # Number of images to probe layers that are not of this package.
