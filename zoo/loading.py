@@ -57,18 +57,23 @@ def load(
         FileNotFoundError: If the weights file is not there.
         ConnectionError: If it cannot be downloaded.
     """
-    of_models, behind = split_posterior(str(name))
-    if "*" in of_models or (weights and len(finding.places(weights)) > 1):
-        kind, pairs = read_posterior(behind or "ensemble")
-        models = [
-            load(own, input_shape, num_classes, place)
-            for own, place in finding.members(of_models, weights)
-        ]
-        given = {**POSTERIORS[kind].parse_settings(pairs), **settings}
-        return POSTERIORS[kind].from_models(models, name=layer_name(str(name)), **given)
+    if "*" in str(name) or (weights and len(finding.places(weights)) > 1):
+        return _load_several(str(name), input_shape, num_classes, weights, settings)
     found = finding.find(name, weights)
     warn_unlike(found)
     return load_found(found, input_shape, num_classes, **settings)
+
+
+def _load_several(name, input_shape, num_classes, weights, settings):
+    """Returns a posterior of several networks; see `zoo.finding.members`."""
+    of_models, behind = split_posterior(name)
+    kind, pairs = read_posterior(behind or "ensemble")
+    models = [
+        load(own, input_shape, num_classes, place)
+        for own, place in finding.members(of_models, weights)
+    ]
+    settings = {**POSTERIORS[kind].parse_settings(pairs), **settings}
+    return POSTERIORS[kind].from_models(models, name=layer_name(name), **settings)
 
 
 def warn_unlike(found: finding.Found):
