@@ -4,6 +4,10 @@ from layers import backends
 
 backends.check()
 
+from layers.batch_ensemble import Conv2DBatchEnsemble as Conv2DBatchEnsemble
+from layers.batch_ensemble import Conv2DRank1 as Conv2DRank1
+from layers.batch_ensemble import DenseBatchEnsemble as DenseBatchEnsemble
+from layers.batch_ensemble import DenseRank1 as DenseRank1
 from layers.blur import BlurPool2D as BlurPool2D
 from layers.blur import blur as blur
 from layers.centroids import ClassCentroids as ClassCentroids
@@ -11,9 +15,13 @@ from layers.convolution import FusedConv2D as FusedConv2D
 from layers.dropout import Dropout as Dropout
 from layers.dropout import MCDropout as MCDropout
 from layers.epochs import EpochEvents as EpochEvents
+from layers.film import FiLMBatchNormalization as FiLMBatchNormalization
 from layers.gaussian_process import GaussianProcess as GaussianProcess
+from layers.masks import Masksembles as Masksembles
+from layers.members import MemberLayer as MemberLayer
 from layers.moped import moped as moped
 from layers.normalization import BatchNormalization as BatchNormalization
+from layers.packed import PackedDense as PackedDense
 from layers.pooling import AdaptiveAveragePooling2D as AdaptiveAveragePooling2D
 from layers.priors import DistributionPrior as DistributionPrior
 from layers.priors import EmpCovPrior as EmpCovPrior

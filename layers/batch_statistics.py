@@ -38,6 +38,10 @@ def measuring(norms, noted):
 
 
 def _call(layer, noted, inputs, training=None, mask=None):
+    if hasattr(layer, "moments"):  # Those of each member.
+        count, mean, variance = layer.moments(inputs)
+        noted.append((count, mean, variance))
+        return layer.normalized(inputs, mean, variance)
     x = ops.cast(inputs, "float32")
     axes = [i for i in range(len(x.shape)) if i != layer.axis % len(x.shape)]
     mean, variance = ops.moments(x, axes)
@@ -56,7 +60,8 @@ def pooled(layer, noted) -> tuple[np.ndarray, np.ndarray]:
         noted: What `measuring` notes, as arrays.
 
     Raises:
-        ValueError: If there are no parts, as the layer was not called.
+        ValueError: If there are no parts, as the layer was not called, or a member of
+            it was not.
         FloatingPointError: If one of the two is not finite.
     """
     if not noted:
@@ -64,6 +69,12 @@ def pooled(layer, noted) -> tuple[np.ndarray, np.ndarray]:
     counts, means, variances = (
         np.array(x, "float64") for x in zip(*noted, strict=True)
     )
+    if counts.ndim > 1:  # Of each member.
+        if not counts.sum(axis=0).all():
+            raise ValueError(
+                f"A member of '{layer.name}' has no image; give more of them."
+            )
+        counts = np.broadcast_to(counts, means.shape)
     mean = np.average(means, 0, counts)
     variance = np.average(variances + (means - mean) ** 2, 0, counts)
     if not np.isfinite(mean + variance).all():

@@ -47,7 +47,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         gamma = ops.ones((channels,)) if self.gamma is None else self.gamma
         beta = ops.zeros((channels,)) if self.beta is None else self.beta
         if not (training and self.trainable):
-            return _fused(
+            return fused(
                 inputs,
                 gamma,
                 beta,
@@ -56,7 +56,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
                 epsilon=self.epsilon,
                 training=False,
             )[0]
-        outputs, mean, variance = _fused(
+        outputs, mean, variance = fused(
             inputs,
             gamma,
             beta,
@@ -77,18 +77,36 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def _fits(self, inputs, mask) -> bool:
         return (
-            keras.backend.backend() == "tensorflow"
-            and len(inputs.shape) == 4
+            fits(inputs)
             and self.axis in (-1, 3)
             and mask is None
             and not (self.renorm or self.synchronized)
             and self.variable_dtype == "float32"
-            and keras.backend.standardize_dtype(inputs.dtype)
-            in ("float32", "bfloat16", "float16")
         )
 
 
-def _fused(inputs, gamma, beta, *, mean, variance, epsilon, training):
+def fits(inputs) -> bool:
+    """Returns whether TensorFlow's kernel takes feature maps; see `fused`."""
+    return (
+        keras.backend.backend() == "tensorflow"
+        and len(inputs.shape) == 4
+        and keras.backend.standardize_dtype(inputs.dtype)
+        in ("float32", "bfloat16", "float16")
+    )
+
+
+def fused(inputs, gamma, beta, *, mean, variance, epsilon, training):
+    """Returns what TensorFlow's kernel does: outputs, mean and unbiased variance.
+
+    Args:
+        inputs: Feature maps of shape `(batch, height, width, channels)`.
+        gamma: float32 tensor of shape `(channels,)`.
+        beta: Likewise.
+        mean: Likewise; in training `()`.
+        variance: Likewise.
+        epsilon: Added to the variance.
+        training: Whether to normalize by the moments of the batch.
+    """
     import tensorflow as tf
 
     return tf.raw_ops.FusedBatchNormV3(

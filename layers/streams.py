@@ -104,6 +104,12 @@ def estimator() -> str | None:
     return active.estimator if active is not None else None
 
 
+def number():
+    """Returns which sample the current stream is, or None; see `stream`."""
+    active = _active()
+    return active.number if active is not None else None
+
+
 def _counting():
     """Returns a context in which no other thread counts.
 

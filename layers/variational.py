@@ -30,6 +30,12 @@ def divergence_per_example(num_examples: int, weight=1.0):
         _EXAMPLES.reset(token)
 
 
+def per_example(divergence):
+    """Returns a KL divergence as calls add it to the losses; see the function above."""
+    num_examples, weight = _EXAMPLES.get()
+    return divergence / num_examples * weight
+
+
 class GaussianKernel(streams.RandomLayer):
     """Base class of layers with a factorized Gaussian posterior over their kernel.
 
@@ -179,8 +185,7 @@ class GaussianKernel(streams.RandomLayer):
         key = self.next_key()
         rows = self.row_keys(random.fold(key, 1), ops.shape(inputs)[0])
         key = random.fold(key, 0)
-        num_examples, weight = _EXAMPLES.get()
-        self.add_loss(self._divergence(loc, scale, key) / num_examples * weight)
+        self.add_loss(per_example(self._divergence(loc, scale, key)))
         name = self.training_estimator if training else self._estimator()
         outputs = ESTIMATORS[name](self.linear, inputs, loc, scale, key, rows)
         outputs = outputs if self.bias is None else outputs + self.bias

@@ -32,15 +32,19 @@ def input_gradients(model: keras.Model, function: Callable, images):
         images = ops.cast(images, "float32")
 
     def total(images):
-        with _unchanged(model):
+        with unchanged(model):
             return ops.sum(function(images))
 
     return gradients.by_input(total, images)
 
 
 @contextlib.contextmanager
-def _unchanged(model):
-    """Gives weights that are not trained the values back that they had."""
+def unchanged(model: keras.Model):
+    """Gives weights that are not trained the values back that they had before.
+
+    Args:
+        model: What is called inside, such that its batch statistics stay.
+    """
     weights = [
         weight
         for weight in model.non_trainable_variables

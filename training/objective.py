@@ -7,9 +7,10 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
-from layers import checks, compilation
+from layers import checks, compilation, members
 from layers.variational import divergence_per_example
 from training.kl_weight import KLWeight
+from zoo import predictive
 from zoo.classifier import Classifier, classes_of
 
 # How many of the first rows of a replica's batch are images; None is all.
@@ -89,6 +90,9 @@ class Objective:
         adapt: A function of the training images that is called before the first step of
             a process, also where a training goes on: what it learns of them is not in
             the checkpoint.
+        num_members: Of how many members of an implicit ensemble each image gets the
+            logits in training, which then have the shape `(batch, num_members,
+            num_classes)`. Metrics are those of their mean prediction.
     """
 
     loss: keras.losses.Loss
@@ -97,6 +101,7 @@ class Objective:
     begin_epoch: Callable[[keras.Model, int], None] | None = None
     variables: tuple[keras.Variable, ...] = ()
     adapt: Callable[[object], None] | None = None
+    num_members: int = 1
 
 
 def num_images():
@@ -189,7 +194,7 @@ class Elbo(Classifier):
         count = _IMAGES.get()
         rows = inputs if count is None else inputs[:count]
         with divergence_per_example(self.num_examples, self._kl_factor(training)):
-            outputs = self._all_views(rows, training, mask)
+            outputs = self._all_logits(rows, training, mask)
         if count is None:
             return outputs
         # In place of their logits: they have no weight in the loss.
@@ -201,6 +206,22 @@ class Elbo(Classifier):
             return 1.0
         return self.kl_weight.now() if training else self.kl_weight.base
 
+    @property
+    def _num_members(self):
+        return 1 if self.objective is None else self.objective.num_members
+
+    def _all_logits(self, images, training, mask):
+        """Passes images, once for each of their members in training."""
+        count = self._num_members
+        if count == 1 or not training:
+            return self._all_views(images, training, mask)
+        if all(layer.computes_all for layer in members.layers_of(self)):
+            with members.together():
+                return super().call(images, training=training)
+        # Row `i` of a batch is of member `i % num_members`.
+        logits = super().call(ops.repeat(images, count, axis=0), training=training)
+        return ops.reshape(logits, (-1, count, *logits.shape[1:]))
+
     def _all_views(self, images, training, mask):
         """Passes images, or views of them, whose logits get the axis of the views."""
         if self._num_views == 1 or len(images.shape) == len(self.input_shape):
@@ -209,9 +230,12 @@ class Elbo(Classifier):
         logits = super().call(rows, training=training)
         return ops.reshape(logits, (-1, images.shape[1], *logits.shape[1:]))
 
-    def _first_view(self, logits):
-        if self._num_views == 1 or len(logits.shape) == len(self.output_shape):
+    def _one_prediction(self, logits):
+        """Returns the logits of the first view, or of the mean of all members."""
+        if len(logits.shape) == len(self.output_shape):
             return logits
+        if self._num_members > 1:
+            return predictive.log_probs(ops.swapaxes(logits, 0, 1))
         return logits[:, 0]
 
     def compute_loss(
@@ -225,7 +249,7 @@ class Elbo(Classifier):
     def _minimized(self, x, y, y_pred, sample_weight, training):
         own = None if self.objective is None else self.objective.training_loss
         if own is None or not training:
-            y_pred = self._first_view(y_pred)
+            y_pred = self._one_prediction(y_pred)
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         penalties = list(self.losses)  # A second pass of the model would replace them.
         mean = _Mean(name="mean")
@@ -236,7 +260,9 @@ class Elbo(Classifier):
         if self.filled_up and sample_weight is not None:
             # Every image is one: sums of ones are exact.
             sample_weight = ops.cast(sample_weight > 0, "float32")
-        return super().compute_metrics(x, y, self._first_view(y_pred), sample_weight)
+        return super().compute_metrics(
+            x, y, self._one_prediction(y_pred), sample_weight
+        )
 
 
 def elbo(model: keras.Model, num_examples: int) -> keras.Model:

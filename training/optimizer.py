@@ -193,7 +193,7 @@ def optimizer(recipe, steps_per_epoch: int, model: keras.Model):
     """Returns the optimizer as the recipe sets it.
 
     Layers with `decays = False` have no weight decay, such as those whose weights have
-    a prior.
+    a prior, and nor have the weights that a layer names in `undecayed`.
 
     Args:
         recipe: A `training.recipes.base.Recipe`.
@@ -209,9 +209,15 @@ def optimizer(recipe, steps_per_epoch: int, model: keras.Model):
     spared = [
         weight
         for layer in keras_internals.flat_layers(model)
-        if not getattr(layer, "decays", True)
-        for weight in layer.trainable_weights
+        for weight in _undecayed(layer)
     ]
     if spared:
         result.exclude_from_weight_decay(var_list=spared)
     return result
+
+
+def _undecayed(layer):
+    if not getattr(layer, "decays", True):
+        return layer.trainable_weights
+    own = (getattr(layer, name) for name in getattr(layer, "undecayed", ()))
+    return [weight for weight in own if weight is not None]

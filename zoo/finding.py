@@ -5,18 +5,22 @@ Whoever takes weights finds them here: `zoo.load` and the commands, by the same 
 
 import dataclasses
 import difflib
+import json
 import os
 import pathlib
 import warnings
 
+from zoo import model_name
 from zoo.convert import first_use
 from zoo.model_name import read_posterior
-from zoo.presets import index, weight_file
+from zoo.presets import index, posterior_file, weight_file
 from zoo.presets.preset import Preset
 from zoo.presets.provenance import CONVERTED
 from zoo.publishing import training_record
-from zoo.registry import ModelSpec, parse, split_posterior
+from zoo.registry import ModelSpec, join_seed, parse, split_posterior, split_seed
 from zoo.storage import download, urls
+
+ENSEMBLE_FILE = "ensemble.json"  # In the folder of several trainings: their folders.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +85,85 @@ def find(name: str | ModelSpec, weights: str | os.PathLike | None = None) -> Fou
         return dataclasses.replace(read(weights, str(spec.of_model)), spec=spec)
     preset = choose(spec)
     return _of_preset(spec, preset)
+
+
+def members(name: str, weights: str | None = None) -> list[tuple[str, str | None]]:
+    """Returns the models that a name means together, and the weights of each.
+
+    Args:
+        name: Name of a model, or several joined by `+`. `resnet20.cifar10*3` are the
+            first three networks of the `ensemble` that is published as
+            `resnet20.cifar10`, or else the weights of that name and those of the next
+            two seeds.
+        weights: A file, folder or URL, or several joined by `+`, in place of published
+            ones. The folder of `zoo-train --members` means those of all its members.
+
+    Returns:
+        Pairs of a name, without `*`, and a place of weights or None.
+
+    Raises:
+        ValueError: If weights and names do not fit together, or there are not so many.
+    """
+    if {*"+*"} & {*name} and pathlib.Path(name).exists():  # A file.
+        return [(name, weights or None)]
+    if weights:
+        found = places(weights)
+        names = [model_name.split_number(one) for one in name.split("+")]
+        counts = [count for _, count in names if count > 1]
+        if len(names) == 1:
+            names = [(names[0][0], 1)] * len(found)
+        if len(names) != len(found) or counts not in ([], [len(found)]):
+            raise ValueError(
+                "An ensemble needs as many weights as models, or one model. Received: "
+                f"model={name}, weights={weights}"
+            )
+        pairs = zip(names, found, strict=True)
+        return [(own, place or None) for (own, _), place in pairs]
+    return [pair for one in name.split("+") for pair in _numbered(one)]
+
+
+def places(weights: str | os.PathLike) -> list[str]:
+    """Returns the weights that are meant together; see `members`."""
+    whole = os.fspath(weights)
+    parts = [whole] if pathlib.Path(whole).exists() else whole.split("+")
+    return [place for part in parts for place in _of_folder(part)]
+
+
+def _of_folder(place):
+    path = pathlib.Path(place) / ENSEMBLE_FILE
+    if not place or urls.is_url(place) or not path.is_file():
+        return [place]
+    names = json.loads(path.read_text(encoding="utf-8"))["members"]
+    return [str(pathlib.Path(place) / name) for name in names]
+
+
+def _numbered(name):
+    """Returns the pairs of one name, which may be that of several trainings."""
+    name, count = model_name.split_number(name)
+    if count == 1:
+        return [(name, None)]
+    spec, known = parse(name), index.read(results=False)
+    if spec.tag is None:
+        raise ValueError(
+            "Several trainings are meant by their tag, as in 'resnet20.cifar10*3'. "
+            f"Received: name={name}*{count}"
+        )
+    preset = known.get(name)
+    if preset is not None and "ensemble" in preset.posteriors:
+        paths = posterior_file.locate_members(preset, "ensemble")
+        pairs = [(name, None), *((name, str(path)) for path in paths)]
+        if len(pairs) >= count:
+            return pairs[:count]
+    stem, seed = split_seed(name)
+    names = [join_seed(stem, seed + number) for number in range(count)]
+    if missing := [own for own in names if own not in known]:
+        here = [own for own in known if split_seed(own)[0] == stem]
+        raise ValueError(
+            f"There are no weights '{missing[0]}', and so no {count} trainings of "
+            f"'{stem}'. Known: {', '.join(here) or 'none'}. Received: "
+            f"name={name}*{count}"
+        )
+    return [(own, None) for own in names]
 
 
 def find_any(weights: str) -> Found:

@@ -8,10 +8,12 @@ import keras
 
 from layers import keras_internals
 from zoo import finding
+from zoo.model_name import read_posterior
 from zoo.models.blocks import is_small
-from zoo.posterior import Posterior
+from zoo.posterior import POSTERIORS, Posterior
+from zoo.posterior.base import layer_name
 from zoo.presets import posterior_file, provenance, weight_file
-from zoo.registry import ModelSpec, build
+from zoo.registry import ModelSpec, build, split_posterior
 
 
 def load(
@@ -31,12 +33,15 @@ def load(
             that are here. Or the URL of a published folder: `hf://owner/name`,
             `gs://bucket/folder` or `https://...`, with the posterior behind it.
             Posteriors are those of `zoo.posterior.POSTERIORS`.
+            `resnet20.cifar10*3` is an ensemble of three trainings, those that
+            `zoo.finding.members` says.
         input_shape: `(height, width, channels)`, by default that of the training. The
             channels must be the same, and so must be the kind of the stem.
         num_classes: The number of logits. Another than in the training puts a new head
             on the pretrained body.
         weights: A safetensors file, or a folder that `zoo-train` or `zoo-publish`
-            wrote, in place of published weights; a published one may be a URL.
+            wrote, in place of published weights; a published one may be a URL. That of
+            `zoo-train --members` gives an ensemble.
         **settings: Arguments of the posterior, as in its name, such as `num_samples`,
             the forward passes of a model that draws.
 
@@ -52,9 +57,23 @@ def load(
         FileNotFoundError: If the weights file is not there.
         ConnectionError: If it cannot be downloaded.
     """
+    if "*" in str(name) or (weights and len(finding.places(weights)) > 1):
+        return _load_several(str(name), input_shape, num_classes, weights, settings)
     found = finding.find(name, weights)
     warn_unlike(found)
     return load_found(found, input_shape, num_classes, **settings)
+
+
+def _load_several(name, input_shape, num_classes, weights, settings):
+    """Returns a posterior of several networks; see `zoo.finding.members`."""
+    of_models, behind = split_posterior(name)
+    kind, pairs = read_posterior(behind or "ensemble")
+    models = [
+        load(own, input_shape, num_classes, place)
+        for own, place in finding.members(of_models, weights)
+    ]
+    settings = {**POSTERIORS[kind].parse_settings(pairs), **settings}
+    return POSTERIORS[kind].from_models(models, name=layer_name(name), **settings)
 
 
 def warn_unlike(found: finding.Found):

@@ -21,7 +21,8 @@ class ModelSpec:
 
     Attributes:
         architecture: A key of `zoo.registry.ARCHITECTURES`.
-        methods: Keys of `zoo.models.methods.METHODS`, in the order of the name.
+        methods: Keys of `zoo.models.methods.METHODS`, or of its `MEMBERS` with a number
+            behind, in the order of the name.
         tag: Names the weights, or None.
         posterior: A key of `zoo.posterior.POSTERIORS`, or None for the model itself.
         settings: Arguments of the posterior by name, as text, in the order of the name;
@@ -60,11 +61,13 @@ class Words:
         architectures: Keys of `zoo.registry.ARCHITECTURES`.
         methods: Keys of `zoo.models.methods.METHODS`.
         posteriors: Keys of `zoo.posterior.POSTERIORS`.
+        members: Keys of `zoo.models.methods.MEMBERS`, behind which stands a number.
     """
 
     architectures: Collection[str]
     methods: Collection[str]
     posteriors: Collection[str]
+    members: Collection[str] = ()
 
 
 def read(name: str | ModelSpec, words: Words) -> ModelSpec:
@@ -102,7 +105,7 @@ def read(name: str | ModelSpec, words: Words) -> ModelSpec:
     methods = tuple(stem.removeprefix(architecture).split("_")[1:])
     for method in methods:
         if method not in words.methods:
-            raise _unknown("method", method, words.methods, name)
+            _check_counted(method, words, name)
         if methods.count(method) > 1:
             raise ValueError(
                 f"The model name '{name}' has the method '{method}' twice; "
@@ -115,6 +118,53 @@ def read(name: str | ModelSpec, words: Words) -> ModelSpec:
             f"'a1_in1k'. Received: name={name}"
         )
     return ModelSpec(architecture, methods, tag or None, posterior or None, settings)
+
+
+def split_count(method: str) -> tuple[str, int | None]:
+    """Takes the number of members off a method.
+
+    Args:
+        method: A word of a model name.
+
+    Returns:
+        The word before the number; and the number, or None if there is none.
+
+    Example:
+
+    >>> split_count("film4"), split_count("smooth")
+    (('film', 4), ('smooth', None))
+    """
+    stem = method.rstrip("0123456789")
+    digits = method.removeprefix(stem)
+    return stem, int(digits) if digits else None
+
+
+def split_number(name: str) -> tuple[str, int]:
+    """Takes the number of trainings off a name.
+
+    Args:
+        name: Name of a model without a posterior.
+
+    Returns:
+        The name before the `*`; and the number behind it, 1 if there is none.
+
+    Raises:
+        ValueError: If another text is behind it.
+
+    Example:
+
+    >>> split_number("resnet20.cifar10*3")
+    ('resnet20.cifar10', 3)
+    """
+    of_model, star, digits = name.rpartition("*")
+    if not star:
+        return name, 1
+    if not of_model or not digits.isdecimal() or int(digits) < 2:
+        raise ValueError(
+            "Behind a * stands of how many trainings a model is an ensemble, two at "
+            f"least, as in 'resnet20.cifar10*3'. Received: name={name}"
+        )
+    return of_model, int(digits)
 
 
 def read_posterior(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -163,6 +213,18 @@ def split_posterior(name: str, posteriors: Collection[str]) -> tuple[str, str | 
         return name, None
     read_posterior(behind)  # For its errors.
     return of_model, behind
+
+
+def _check_counted(method: str, words: Words, name: str):
+    """Checks a word that is no method by itself."""
+    stem, count = split_count(method)
+    if stem not in words.members:
+        raise _unknown("method", method, words.methods, name)
+    if count == 0 or f"{stem}{count}" != method:
+        raise ValueError(
+            "The number behind a method is that of its members, a positive integer as "
+            f"in '{stem}4'. Received: name={name}"
+        )
 
 
 def _first_words(stem: str, architectures: Collection[str]) -> str:

@@ -1,5 +1,6 @@
 """From a name to a specification to a Keras model."""
 
+import functools
 import numbers
 import re
 from collections.abc import Iterable, Sequence
@@ -12,8 +13,8 @@ from zoo.classifier import Classifier, named
 from zoo.model_name import ModelSpec as ModelSpec
 from zoo.model_name import Words
 from zoo.models import alexnet, lenet, preresnet, resnet, vgg
-from zoo.models.methods import METHODS
-from zoo.models.parts import combine
+from zoo.models.methods import MEMBERS, METHODS
+from zoo.models.parts import Method, combine
 from zoo.posterior import POSTERIORS
 
 ARCHITECTURES = {
@@ -54,7 +55,7 @@ def parse(name: str | ModelSpec) -> ModelSpec:
     >>> parse("resnet20_smooth_mcdo.fashion_mnist").methods
     ('smooth', 'mcdo')
     """
-    return model_name.read(name, Words(ARCHITECTURES, METHODS, POSTERIORS))
+    return model_name.read(name, Words(ARCHITECTURES, METHODS, POSTERIORS, MEMBERS))
 
 
 def split_posterior(name: str) -> tuple[str, str | None]:
@@ -136,7 +137,7 @@ def build(
         )
     _check_sizes(input_shape, num_classes)
     layers.checks.check_channels_last({})
-    parts = combine({method: METHODS[method] for method in spec.methods})
+    parts = combine({method: _method(method) for method in spec.methods})
     if normalization is None:
         normalization = default_normalization(input_shape[-1])
     _check_normalization(normalization, input_shape[-1])
@@ -145,6 +146,14 @@ def build(
     )
     model.name = str(spec)
     return named(model, classes)
+
+
+def _method(word: str) -> Method:
+    """Returns the method of a key of `METHODS`, or of one of `MEMBERS` and a number."""
+    if word in METHODS:
+        return METHODS[word]
+    stem, count = model_name.split_count(word)
+    return functools.partial(MEMBERS[stem], num_members=count)
 
 
 def image_size(name: str) -> tuple[int, int] | None:

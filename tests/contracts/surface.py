@@ -8,7 +8,13 @@ COVERED = {
     "layers.blur": ["BlurPool2D"],
     "layers.centroids": ["ClassCentroids"],
     "layers.dropout": ["MCDropout", "Dropout"],
+    "layers.batch_ensemble": [
+        *("DenseBatchEnsemble", "Conv2DBatchEnsemble", "DenseRank1", "Conv2DRank1"),
+    ],
+    "layers.film": ["FiLMBatchNormalization"],
     "layers.gaussian_process": ["GaussianProcess"],
+    "layers.masks": ["Masksembles"],
+    "layers.packed": ["PackedDense"],
     "layers.pooling": ["AdaptiveAveragePooling2D"],
     "layers.smoothing": ["SpatialSmoothing"],
     "layers.spectral_norm": ["SpectralConv2D"],
@@ -92,6 +98,10 @@ REASONS = {
         *("layers.priors.gaussian_log_prob", "layers.priors.Prior"),
         *("layers.priors.get", "layers.variational.gaussian_layers"),
         "layers.variational.inverse_softplus",
+        *("layers.streams.number", "layers.members", "layers.masks.draw_masks"),
+        *("layers.packed.check_divides", "layers.packed.num_groups"),
+        *("layers.batch_ensemble.FastWeights", "layers.batch_ensemble.Rank1"),
+        "layers.variational.per_example",
         *(
             "layers.variational.GaussianKernel",
             "training.objective.Elbo",
@@ -296,6 +306,7 @@ REASONS = {
             "training.evaluation.sweep",
         ),
         *("training.trainer.train", "training.cli", "training.workers"),
+        "training.members",
         *("training.evaluation.slices", "training.parallel"),
     ],
     "It matches names of classes; tests/zoo/test_classifier.py has tables": [

@@ -86,6 +86,46 @@ CONSTRUCTORS = {
         {"weight": (0, 1, NAN, "1", None), "scales": ((1.0, 0.0), (1, NAN), 1.0, None)},
     ),
     "GaussianPrior": (layers.GaussianPrior, {}, {"scale": SCALES}),
+    "FiLMBatchNormalization": (
+        layers.FiLMBatchNormalization,
+        {},
+        {"num_members": COUNTS, "gain": SCALES, "seed": SEEDS},
+    ),
+    "DenseBatchEnsemble": (
+        layers.DenseBatchEnsemble,
+        {"units": 3},
+        {"num_members": COUNTS, "fast_scale": (-1, NAN, INF, "1")},
+    ),
+    "Conv2DBatchEnsemble": (
+        layers.Conv2DBatchEnsemble,
+        {"filters": 2, "kernel_size": 3},
+        {"num_members": COUNTS, "data_format": ("x", None)},
+    ),
+    "DenseRank1": (
+        layers.DenseRank1,
+        {"units": 3},
+        {"num_members": COUNTS, "prior_scale": SCALES},
+    ),
+    "Conv2DRank1": (
+        layers.Conv2DRank1,
+        {"filters": 2, "kernel_size": 3},
+        {
+            "num_members": COUNTS,
+            "prior_scale": SCALES,
+            "initial_scale": SCALES,
+            "data_format": ("x", None),
+        },
+    ),
+    "Masksembles": (
+        layers.Masksembles,
+        {},
+        {"num_members": COUNTS, "scale": (0, 0.9, 6.1, NAN, INF, "2", None)},
+    ),
+    "PackedDense": (
+        layers.PackedDense,
+        {"units": 3},
+        {"units": COUNTS, "num_members": COUNTS},
+    ),
     "SpectralConv2D": (
         layers.SpectralConv2D,
         {"filters": 2, "kernel_size": 3},

@@ -67,7 +67,19 @@ def outputs():
             3, 50, 2.0, kernel_initializer="ones", seed=3
         ),
     }
-    results = {}
+    members = {
+        "film": layers.FiLMBatchNormalization(3),
+        "ensemble": layers.Conv2DBatchEnsemble(2, 3, num_members=3),
+        "rank1": layers.DenseRank1(2, num_members=3, initial_scale=0.5, seed=3),
+        "masks": layers.Masksembles(2, seed=3),
+    }
+    for name, layer in members.items():
+        layer.build((*images().shape[:-1], 12 if name == "masks" else 3))
+        rng = np.random.default_rng(0)
+        for weight in layer.trainable_weights:
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+    results = {"masks": np.array(members.pop("masks").masks)}
+    cases |= members
     for name, layer in cases.items():
         kwargs = {"training": True} if name == "dropout_training" else {}
         results[name] = array([layer(images(), **kwargs) for _ in range(3)])

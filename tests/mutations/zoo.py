@@ -232,10 +232,26 @@ MUTATIONS = [
     (
         "shortcuts without weights put the zeros first",
         "zoo/models/blocks.py",
-        "(0, 0), (0, extra))",
-        "(0, 0), (extra, 0))",
+        "(0, (filters - x.shape[-1]) // count)]",
+        "((filters - x.shape[-1]) // count, 0)]",
         "tests/zoo/models/test_padding.py",
         "test_shortcuts_of_cifar_networks_have_no_weights",
+    ),
+    (
+        "shortcuts without weights put all zeros behind the last member",
+        "zoo/models/blocks.py",
+        "    if count == 1:\n",
+        "    if count:\n        widths[3] = (0, filters - x.shape[-1])\n",
+        "tests/zoo/models/test_implicit_ensembles.py",
+        "test_a_member_alone_is_the_member_in_the_ensemble",
+    ),
+    (
+        "several trainings are of one seed",
+        "zoo/finding.py",
+        "join_seed(stem, seed + number)",
+        "join_seed(stem, seed)",
+        "tests/zoo/test_ensembles.py",
+        "test_a_name_with_a_star_is_an_ensemble_of_seeds",
     ),
     (
         "an activation does not leak",

@@ -2,7 +2,6 @@
 
 import functools
 import logging as python_logging
-import pathlib
 import re
 import signal
 import sys
@@ -71,6 +70,7 @@ def load_model(
     import zoo  # Takes seconds, and nothing else here needs it.
     from training.data.readers import label_files
     from training.evaluation import adaptation, external_models, models
+    from zoo import finding
     from zoo.posterior.monte_carlo import as_posterior
     from zoo.registry import split_posterior
 
@@ -95,7 +95,7 @@ def load_model(
             return model
         return adapted(as_posterior(model, num_samples))
 
-    if kind or ("+" in name and not pathlib.Path(name).exists()):
+    if kind or len(finding.members(name, weights)) > 1:
         loaded = models.load(
             [name],
             [weights],

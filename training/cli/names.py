@@ -62,7 +62,7 @@ def _check_models(names):
         of_models, _ = model_name.split_posterior(name, words.posteriors)
         for part in () if is_elsewhere(name) else of_models.split("+"):
             if not is_elsewhere(part):
-                model_name.read(part, words)
+                model_name.read(model_name.split_number(part)[0], words)
 
 
 @contextlib.contextmanager

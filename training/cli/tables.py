@@ -20,6 +20,7 @@ def words() -> Words | None:
             Source("zoo.registry").ARCHITECTURES,
             Source("zoo.models.methods").METHODS,
             Source("zoo.posterior").POSTERIORS,
+            Source("zoo.models.methods").MEMBERS,
         )
     # No sources are installed, or a table is made of more than literals and others.
     except (OSError, SyntaxError, LookupError, TypeError, ValueError, AttributeError):

@@ -7,6 +7,8 @@ Examples:
     zoo-train --model=resnet20_smooth --weights=resnet20.fashion_mnist \
         --update_batch_statistics --recipe=finetune --dataset=path/to/folder \
         --workdir=runs/finetuned
+    zoo-train --model=resnet20 --recipe=fashion_mnist --members=3 \
+        --workdir=runs/three
     srun zoo-train --model=resnet50_smooth --recipe=imagenet \
         --distribution=multi_worker --workdir=/shared/resnet50_smooth
 """
@@ -69,6 +71,13 @@ _SEED = flags.DEFINE_integer(
     "Seed of the initialization, the data order and all random layers.",
     lower_bound=0,
 )
+_MEMBERS = flags.DEFINE_integer(
+    "members",
+    1,
+    "Number of networks to train, one after the other, with the seeds from --seed on; "
+    "several are an ensemble, e.g. 3.",
+    lower_bound=1,
+)
 _MIXED = flags.DEFINE_bool("mixed_precision", False, "Whether to compute in 16 bits.")
 _JIT = flags.DEFINE_enum(
     "jit_compile",
@@ -107,27 +116,37 @@ def main():
 
 
 def _train(is_chief=True):
+    from training import members
     from training.run import run_training
 
-    row = run_training(
-        _MODEL.value,
-        _RECIPE.value,
-        _WORKDIR.value,
-        data_dir=_DATA_DIR.value,
-        dataset=_DATASET.value,
-        weights=_WEIGHTS.value,
-        update_batch_statistics=_UPDATE_BATCH_STATISTICS.value,
-        distribution=_DISTRIBUTION.value,
-        epochs=_EPOCHS.value,
-        limit=_LIMIT.value,
-        changes=_SET.value,
-        seed=_SEED.value,
-        mixed_precision=_MIXED.value,
-        checkpoint_seconds=_SECONDS.value,
-        jit_compile={"true": True, "false": False}.get(_JIT.value, "auto"),
-    )
+    settings = {
+        "data_dir": _DATA_DIR.value,
+        "dataset": _DATASET.value,
+        "weights": _WEIGHTS.value,
+        "update_batch_statistics": _UPDATE_BATCH_STATISTICS.value,
+        "distribution": _DISTRIBUTION.value,
+        "epochs": _EPOCHS.value,
+        "limit": _LIMIT.value,
+        "changes": _SET.value,
+        "seed": _SEED.value,
+        "mixed_precision": _MIXED.value,
+        "checkpoint_seconds": _SECONDS.value,
+        "jit_compile": {"true": True, "false": False}.get(_JIT.value, "auto"),
+    }
+    of_all = _MODEL.value, _RECIPE.value, _WORKDIR.value
+    if _MEMBERS.value > 1:
+        rows = members.run_members(*of_all, _MEMBERS.value, **settings)
+    else:
+        rows = [run_training(*of_all, **settings)]
     if not is_chief:
         return
+    for number, row in enumerate(rows):
+        _show(row, f"Member {number + 1}: " if len(rows) > 1 else "")
+    print(f"Weights, metrics and TensorBoard lie in {_WORKDIR.value}")
+
+
+def _show(row, prefix):
+    """Prints the metrics of a training."""
     kinds = {"Validation": "averaged_val", "Test": "test"}
     if "averaged_val_loss" not in row:
         kinds["Validation"] = "val"
@@ -137,10 +156,9 @@ def _train(is_chief=True):
                 row[f"{kind}_{metric}"] for metric in ("nll", "accuracy", "loss")
             )
             print(
-                f"{name} NLL {nll:.4f}, accuracy {accuracy:.4f}, objective {loss:.4f} "
-                "with one forward pass"
+                f"{prefix}{name} NLL {nll:.4f}, accuracy {accuracy:.4f}, objective "
+                f"{loss:.4f} with one forward pass"
             )
-    print(f"Weights, metrics and TensorBoard lie in {_WORKDIR.value}")
 
 
 def run():

@@ -121,8 +121,8 @@ def trained_on(names: str, weights: str | None = None) -> str:
     Raises:
         ValueError: If that is not known.
     """
-    name, path = names.split("+")[0], (weights or "").split("+")[0]
-    found = seen.find(name, path or None)
+    name, path = finding.members(names, weights)[0]
+    found = seen.find(name, path)
     if not (found and found[0].base):
         raise ValueError(
             f"Which images '{name}' was trained on is not known; name a data set for "
@@ -137,7 +137,7 @@ def _load(name, weights, num_samples, load_external):
     kind, given = read_posterior(posterior) if posterior else (None, ())
     settings = {"num_samples": num_samples}
     settings |= POSTERIORS[kind].parse_settings(given) if kind else {}
-    pairs, loaded = _pairs(of_models, weights), []
+    pairs, loaded = finding.members(of_models, weights), []
     for of_model, path in pairs:
         if external_models.is_external(of_model):
             loaded.append(_external(of_model, path, load_external))
@@ -158,22 +158,6 @@ def _load(name, weights, num_samples, load_external):
         return own, model
     name = f"{own}@{posterior}"
     return name, POSTERIORS[kind].from_models(loaded, **settings, name=layer_name(name))
-
-
-def _pairs(name, weights) -> list[tuple[str, str | None]]:
-    """Returns the names of one or more models together, and weights or None of each."""
-    names = name.split("+")
-    of_names = weights.split("+") if weights else [None]
-    if len(names) > 1 and len(of_names) == 1:
-        of_names *= len(names) if weights is None else 1
-    elif len(names) == 1:
-        names *= len(of_names)
-    if len(names) != len(of_names):
-        raise ValueError(
-            "An ensemble needs as many weights as models, or one model. Received: "
-            f"model={name}, weights={weights}"
-        )
-    return [(one, of_one or None) for one, of_one in zip(names, of_names, strict=True)]
 
 
 def _external(name, weights, load_external):

@@ -59,11 +59,7 @@ def find(name: str, weights: str | None = None) -> list[Trained]:
     Returns:
         Those of which there is a record.
     """
-    of_names = weights.split("+") if weights else [None]
-    names = split_posterior(name)[0].split("+")
-    count = max(len(names), len(of_names))
-    names, of_names = (x * (count if len(x) == 1 else 1) for x in (names, of_names))
-    pairs = zip(names, of_names, strict=False)
+    pairs = finding.members(split_posterior(name)[0], weights)
     found = (
         _find(own, path) for own, path in pairs if not external_models.is_external(own)
     )

@@ -10,9 +10,11 @@ import json
 from collections.abc import Callable
 
 from training.objectives import (
+    adversarial,
     augmix,
     cross_entropy,
     duq,
+    every_member,
     logit_norm,
     maximum_a_posteriori,
 )
@@ -23,6 +25,8 @@ OBJECTIVES = {
     "duq": duq.duq,
     "logit_norm": logit_norm.logit_norm,
     "map": maximum_a_posteriori.maximum_a_posteriori,
+    "adversarial": adversarial.adversarial,
+    "every_member": every_member.every_member,
 }
 
 

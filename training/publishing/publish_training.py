@@ -9,8 +9,8 @@ from training import data, metrics, report
 from training.data import fingerprint
 from training.evaluation import adaptation
 from training.publishing import half_precision
-from zoo import presets
-from zoo.posterior import POSTERIORS
+from zoo import finding, presets
+from zoo.posterior import POSTERIORS, DeepEnsemble
 from zoo.presets import index, snapshots, training_images
 from zoo.publishing import publish, training_record
 from zoo.registry import split_posterior
@@ -58,16 +58,18 @@ def publish_training(
         FileExistsError: If there is something else in the folder.
     """
     of_models, posterior = split_posterior(name)
-    several = "+" in os.fspath(weights) and not os.path.exists(weights)
+    paths = finding.places(weights)
+    if posterior is None and len(paths) > 1 and os.path.exists(weights):
+        posterior, name = "ensemble", f"{name}@ensemble"
+    several = len(paths) > 1
     if "+" in of_models or (several and posterior is None):
         raise ValueError(
             "An ensemble has no training of its own: publish each member, and give the "
             "published names joined by `+` to `zoo-evaluate` or `zoo-export`. Or "
-            "publish a posterior that learns of all of them, by "
-            "--model=resnet20@mixture --weights=runs/a+runs/b. "
+            "publish all of them as one, by --model=resnet20@ensemble or "
+            "--model=resnet20@mixture, and --weights=runs/a+runs/b. "
             f"Received: model={name}, weights={os.fspath(weights)}"
         )
-    paths = os.fspath(weights).split("+") if several else [weights]
     records = [training_record.read(path) for path in paths]
     record, asked = records[0], zoo.parse(name)
     _check_alike(records, paths)
@@ -126,6 +128,9 @@ def _adapted(kind, models, settings, record, weights, data_dir):
     model, own = models[0], POSTERIORS[kind].from_models(models, **settings)
     if own.takes_snapshots and len(models) == 1:
         own.collect(snapshots.models(model, weights))
+    if not own.values() and isinstance(own, DeepEnsemble) and len(models) > 1:
+        whole = {"dataset": record["dataset"], "images": 0}
+        return own, {"settings": {}, **whole}
     if not own.values():
         raise ValueError(
             f"The posterior '{kind}' learns nothing that could be published with the "

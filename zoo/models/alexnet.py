@@ -50,8 +50,8 @@ def alexnet(
     for stage, (depth, sizes) in enumerate(zip(depths, SIZES, strict=True), 1):
         if stage > 1:
             x = parts.max_pool(x, 3, name=f"stage{stage}_pool")
-        for block, (filters, kernel_size) in enumerate(sizes[:depth], 1):
-            name = f"stage{stage}_block{block}"
+        for block, (width, kernel_size) in enumerate(sizes[:depth], 1):
+            name, filters = f"stage{stage}_block{block}", width * parts.widen
             if stage == 1:
                 x = _first(x, parts, filters, name, is_small(input_shape))
             else:

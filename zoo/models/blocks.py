@@ -96,12 +96,17 @@ def downsample(x, layer: Callable | None, strides: int, name: str):
 def zero_padded(x, parts: Parts, filters: int, strides: int, name: str):
     """Adds a shortcut without weights: subsampling, and channels of zeros.
 
-    It is option A of He et al. (2016), https://arxiv.org/abs/1512.03385.
+    It is option A of He et al. (2016), https://arxiv.org/abs/1512.03385. Where channels
+    have several parts, the zeros are behind each of them.
     """
     x = downsample(x, parts.skip_downsample, strides, name)
     inner = own_strides(parts.skip_downsample, strides)
-    extra = filters - x.shape[-1]
-    return ops.pad(x[:, ::inner, ::inner], ((0, 0), (0, 0), (0, 0), (0, extra)))
+    x, count = x[:, ::inner, ::inner], parts.num_parts
+    widths = [(0, 0), (0, 0), (0, 0), (0, (filters - x.shape[-1]) // count)]
+    if count == 1:
+        return ops.pad(x, widths)
+    parted = ops.split(x, count, axis=-1)
+    return ops.concatenate([ops.pad(part, widths) for part in parted], axis=-1)
 
 
 def residual_blocks(stage: int, depth: int) -> Iterator[tuple[int, str]]:

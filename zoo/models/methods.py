@@ -6,6 +6,7 @@ import functools
 import keras
 
 import layers
+from layers.packed import check_divides, num_groups
 from zoo.models.blocks import zero_padded
 from zoo.models.parts import Parts, average_pooled, averaging, max_pooled, pooled
 
@@ -216,6 +217,102 @@ def mlp(parts: Parts, units: int = 4096) -> Parts:
     return dataclasses.replace(parts, pool=functools.partial(_perceptron, units=units))
 
 
+def film(parts: Parts, num_members: int = 4, gain: float = 1.0) -> Parts:
+    """A batch normalization for each member (Turkoglu et al., 2022)."""
+    norm = functools.partial(
+        layers.FiLMBatchNormalization,
+        num_members,
+        momentum=0.9,
+        epsilon=1e-5,
+        gain=gain,
+    )
+    return dataclasses.replace(parts, norm=norm)
+
+
+def batch_ensemble(parts: Parts, num_members: int = 4) -> Parts:
+    """Kernels that differ by rank one between members (Wen et al., 2020)."""
+    return _of_rank_1(
+        parts,
+        layers.Conv2DBatchEnsemble,
+        layers.DenseBatchEnsemble,
+        num_members=num_members,
+    )
+
+
+def rank_1(parts: Parts, num_members: int = 4) -> Parts:
+    """The same with Gaussian factors (Dusenberry et al., 2020)."""
+    return _of_rank_1(
+        parts, layers.Conv2DRank1, layers.DenseRank1, num_members=num_members
+    )
+
+
+def _of_rank_1(parts, conv, head, **settings):
+    conv = functools.partial(
+        conv, use_bias=False, kernel_initializer="he_normal", **settings
+    )
+    head = functools.partial(head, **settings)
+    return dataclasses.replace(parts, conv=conv, inner_conv=conv, head=head)
+
+
+def masks(parts: Parts, num_members: int = 4, scale: float = 2.0) -> Parts:
+    """Masks of channels in place of dropout, saved (Durasov et al., 2021)."""
+    layer = functools.partial(layers.Masksembles, num_members, scale)
+    return dataclasses.replace(parts, dropout=layer)
+
+
+def packed(
+    parts: Parts,
+    num_members: int = 4,
+    alpha: int = 2,
+    gamma: int = 2,
+    min_channels: int = 64,
+) -> Parts:
+    """Narrow networks side by side in grouped convolutions (Laurent et al., 2023).
+
+    All feature maps have `alpha` times the channels, of which each member has its
+    share; and a member has up to `gamma` groups, of `min_channels` channels at least.
+    """
+
+    def conv(filters, kernel_size, strides=1, groups=1, **settings):
+        settings = {"use_bias": False, "kernel_initializer": "he_normal", **settings}
+        check_divides(num_members, filters)
+
+        def call(x):
+            count = num_groups(num_members, x.shape[-1], gamma, min_channels)
+            if groups > 1:
+                count = num_members * groups
+            layer = keras.layers.Conv2D(
+                filters, kernel_size, strides, groups=count, **settings
+            )
+            return layer(x)
+
+        return call
+
+    def first_conv(filters, *args, **settings):
+        check_divides(num_members, filters)
+        return parts.conv(filters, *args, **settings)
+
+    return dataclasses.replace(
+        parts,
+        first_conv=first_conv,
+        conv=conv,
+        inner_conv=conv,
+        # What mixes all features would mix the members.
+        pool=functools.partial(pooled),
+        head=functools.partial(layers.PackedDense, num_members=num_members),
+        widen=alpha,
+        num_parts=num_members,
+    )
+
+
+# By their name in a model name, where a number behind it is that of the members.
+MEMBERS = {
+    "film": film,
+    "batchensemble": batch_ensemble,
+    "rankone": rank_1,
+    "masks": masks,
+    "packed": packed,
+}
 # By their name in a model name.
 METHODS = {
     "smooth": smooth,
@@ -236,4 +333,5 @@ METHODS = {
     "sngp": sngp,
     "duq": duq,
     "ddu": ddu,
+    **MEMBERS,
 }

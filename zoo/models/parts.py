@@ -102,6 +102,10 @@ class Parts:
     pool: Callable = pooled
     # head(num_classes): from features to logits.
     head: Callable = keras.layers.Dense
+    # How many times as many channels all feature maps have.
+    widen: int = 1
+    # In how many parts of equal size, which do not see each other, these are.
+    num_parts: int = 1
 
 
 Method = Callable[[Parts], Parts]

@@ -101,6 +101,7 @@ def preresnet(
     """
     branch = _bottleneck_branch if bottleneck else _basic_branch
     images, x = preprocess(input_shape, normalization)
+    filters = filters * parts.widen
     x = _stem(x, parts, filters, small=cifar or is_small(input_shape))
     for stage, depth in enumerate(depths, 1):
         width = 2 ** (stage - 1) * filters * widen * (4 if bottleneck else 1)

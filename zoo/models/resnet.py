@@ -105,6 +105,7 @@ def resnet(
     shortcut = zero_padded if cifar else average if deep else _projection
     shortcut = parts.shortcut or shortcut
     images, x = preprocess(input_shape, normalization)
+    filters = filters * parts.widen
     x = _stem(x, parts, filters, cifar or is_small(input_shape), deep)
     for stage, depth in enumerate(depths, 1):
         width = 2 ** (stage - 1) * filters * (4 if bottleneck else 1)

@@ -45,7 +45,7 @@ def vgg(
             conv = parts.first_conv if is_first else parts.inner_conv
             if preactivation:
                 x = norm_activate(x, parts, name)
-            x = convolve(x, parts, filters, 3, 1, name, conv)
+            x = convolve(x, parts, filters * parts.widen, 3, 1, name, conv)
             if not preactivation:
                 x = norm_activate(x, parts, name)
             x = parts.dropout(name=f"{name}_dropout")(x)

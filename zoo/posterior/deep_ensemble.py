@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 import keras
 from keras import ops
 
+from layers.compilation import Compiled
 from layers.random import fold
 from zoo.classifier import match
-from zoo.posterior.base import Posterior, joined_splits
-from zoo.posterior.monte_carlo import as_posterior
+from zoo.posterior.base import Posterior, at_least_one, joined_splits
+from zoo.posterior.monte_carlo import MonteCarlo, as_posterior
 
 
 @keras.saving.register_keras_serializable(package="zoo")
@@ -57,6 +58,9 @@ class DeepEnsemble(Posterior):
         self.num_samples = sum(member.num_samples for member in self.members)
         self.takes_bytes = all(member.takes_bytes for member in self.members)
         _check_classes(self.members)
+        self._compiled = None
+        if all(type(member) is MonteCarlo for member in self.members):
+            self._compiled = Compiled(self._draw, self, pure=not self.unknown_layers)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -64,6 +68,16 @@ class DeepEnsemble(Posterior):
         return next(filter(None, (member.classes for member in self.members)), ())
 
     def sample(self, images, key, offset):
+        if self._compiled is None:
+            return self._draw(images, key, offset)
+        # One program for all members takes less time for few images than one each.
+        rows = at_least_one(images)
+        self.probe_once(rows)
+        version = tuple(member.noise_settings() for member in self.members)
+        samples = self._compiled((rows, key, offset), (), version)
+        return samples if rows is images else samples[:, : ops.shape(images)[0]]
+
+    def _draw(self, images, key, offset):
         samples = [
             member(images, seed=fold(key, number), offset=offset)
             for number, member in enumerate(self.members)

@@ -1,6 +1,7 @@
 """A model's graph, cut between what each pass repeats and what it draws anew."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -47,6 +48,8 @@ class Split:
         has_small_maps: Whether its convolutions are wide and of few points, which is
             where XLA's are the faster ones: 60 % of the time of oneDNN's for 512
             channels of 4x4 points, on AVX-512.
+        has_members: Whether layers behind the first draw have several members, and
+            compute that of each row.
         row_bytes: How much memory the suffix takes for each row, about; None if the
             sizes of its feature maps are not known.
     """
@@ -72,6 +75,11 @@ class Split:
         places = [*self._frontier, *(p for step in late for p in step.outputs)]
         self.by_row = all(step.by_row for step in late if step.draws) and all(
             self._tracer.tensors[place].shape[:1] == (None,) for place in places
+        )
+        inside = [graphs.layers_of(step.operation) for step in late if step.draws]
+        self.has_members = any(
+            isinstance(layer, layers.MemberLayer) and not layer.computes_all
+            for layer in itertools.chain(*inside)
         )
         self.row_bytes = self._live_bytes()
         self.has_small_maps = self._has_small_maps()

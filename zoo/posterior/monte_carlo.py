@@ -32,6 +32,9 @@ from zoo.posterior.sample_loop import (
 )
 
 MEMORY = 64 * 2**20
+# Images from which on a member by itself is faster than several in one batch: it has
+# the kernels of the plain network.
+_MANY = 32
 _NOISE_SETTINGS = "rate", "stddev", "estimator"  # Attributes of layers that draw.
 _NUM_PROBED = 8  # Number of images to probe layers that are not of this package.
 
@@ -139,7 +142,7 @@ class MonteCarlo(Posterior):
             num_samples = operator.index(num_samples)
         rows = at_least_one(images)
         self.probe_once(rows)
-        version = self._noise_settings()
+        version = self.noise_settings()
         samples, _ = self._compiled((rows, key, offset), (num_samples,), version)
         keras_internals.clear_losses(self)  # They are tensors of the compiled function.
         return samples if rows is images else samples[:, : ops.shape(images)[0]]
@@ -179,7 +182,7 @@ class MonteCarlo(Posterior):
         settings = self.num_samples, float(tolerance), min(step, self.num_samples)
         rows = at_least_one(images)
         self.probe_once(rows)
-        version = self._noise_settings()
+        version = self.noise_settings()
         samples, count = self._compiled((rows, key, offset), settings, version)
         keras_internals.clear_losses(self)
         return samples[: int(count), : ops.shape(images)[0]]
@@ -258,7 +261,7 @@ class MonteCarlo(Posterior):
         if not self._is_probed and tracing.current() is None:
             self.is_deterministic(images[:_NUM_PROBED])
 
-    def _noise_settings(self):
+    def noise_settings(self) -> tuple:
         """Returns what a user may set anew after the first call."""
         return tuple(
             (name, getattr(layer, name, None))
@@ -312,6 +315,8 @@ class MonteCarlo(Posterior):
         if not self._split.by_row or not self._split.row_bytes:
             return 1
         batch = images_that_count(batch)
+        if self._split.has_members and not (is_number(batch) and batch < _MANY):
+            return 1
         rows = max(self.memory // self._split.row_bytes, 1)
         if step is None and not is_number(batch) and keras.backend.backend() == "jax":
             return symbolic_chunk_size(num_samples, rows, batch)
