@@ -302,10 +302,18 @@ MUTATIONS = [
     (
         "bins of the ECE closed at the wrong end",
         "training/metrics/definitions.py",
-        "xp.searchsorted(_lower_edges(xp, num_bins), values)",
-        'xp.searchsorted(_lower_edges(xp, num_bins), values, "right")',
+        "(values <= edges[last])",
+        "(values < edges[last])",
         "tests/training/metrics/test_scores.py",
         "test_ece_puts_a_confidence_on_an_edge_in_the_bin_below",
+    ),
+    (
+        "sums of a chunk take the place of those before",
+        "training/metrics/sums.py",
+        "sums[found, start : start + width] += ",
+        "sums[found, start : start + width] = ",
+        "tests/training/metrics/test_together.py",
+        "test_sums_are_those_of_loops_over_chunks_whatever_is_computed_together",
     ),
     (
         "a confidence of 0.9 is certain",
