@@ -398,10 +398,19 @@ MUTATIONS = [
     (
         "two trainings write to one folder",
         "training/run.py",
-        "        files.claimed(folder),\n",
+        "        stack.enter_context(files.claimed(folder))\n",
         "",
         "tests/training/cli/test_train.py",
         "test_another_training_is_refused_and_touches_nothing",
+    ),
+    (
+        "a batch that no data fill is refused when the record is written",
+        "training/run.py",
+        "        batches.check_size(train, settings.batch_size, "
+        "distributions.num_replicas())\n",
+        "",
+        "tests/training/cli/test_train.py",
+        "test_the_record_is_that_of_the_training_that_begins",
     ),
     (
         "a training keeps the record of one that never began",
