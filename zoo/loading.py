@@ -12,6 +12,7 @@ from zoo.models.blocks import is_small
 from zoo.posterior import Posterior
 from zoo.presets import posterior_file, provenance, weight_file
 from zoo.registry import ModelSpec, build
+from zoo.storage import remote
 
 
 def load(
@@ -36,7 +37,8 @@ def load(
         num_classes: The number of logits. Another than in the training puts a new head
             on the pretrained body.
         weights: A safetensors file, or a folder that `zoo-train` or `zoo-publish`
-            wrote, in place of published weights; a published one may be a URL.
+            wrote, in place of published weights; a published one may be a URL, and
+            that of a training one that TensorFlow opens, such as `gs://bucket/run`.
         **settings: Arguments of the posterior, as in its name, such as `num_samples`,
             the forward passes of a model that draws.
 
@@ -66,8 +68,8 @@ def warn_unlike(found: finding.Found):
         provenance.warn_unlike(spec, found.trained_methods, preset.name)
         return
     warnings.warn(
-        f"'{found.path}' holds weights of '{preset.name}'. They load into "
-        f"'{spec.of_model}' by the names of the layers, but were not trained in "
+        f"'{remote.shown(found.path)}' holds weights of '{preset.name}'. They load "
+        f"into '{spec.of_model}' by the names of the layers, but were not trained in "
         "it: train or evaluate it before you rely on it.",
         stacklevel=3,
     )
@@ -140,8 +142,8 @@ def _build(found, input_shape, num_classes=None):
     spec, preset = found.spec.of_model, found.preset
     if input_shape is None and not preset.input_shape:
         raise ValueError(
-            f"The weights file '{found.path}' does not say for which images its "
-            "weights are; give `input_shape`. Received: input_shape=None"
+            f"The weights file '{remote.shown(found.path)}' does not say for which "
+            "images its weights are; give `input_shape`. Received: input_shape=None"
         )
     shape = tuple(preset.input_shape if input_shape is None else input_shape)
     if preset.input_shape and shape[-1] != preset.input_shape[-1]:

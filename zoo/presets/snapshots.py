@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import keras
 
 from zoo.presets import weight_file
+from zoo.storage import remote
 
 FOLDER = "snapshots"
 
@@ -28,11 +29,12 @@ def models(model: keras.Model, weights: str | os.PathLike) -> Iterator[keras.Mod
         ValueError: If one is damaged or of another model.
     """
     folder = pathlib.Path(weights)
-    folder = folder if folder.is_dir() else folder.parent
-    paths = sorted(folder.glob(f"{FOLDER}/*.safetensors"))
+    folder = (folder if folder.is_dir() else folder.parent) / FOLDER
+    remote.fetch(folder)
+    paths = sorted(folder.glob("*.safetensors"))
     if not paths:
         raise FileNotFoundError(
-            f"There are no snapshots in '{folder / FOLDER}'. Train with "
+            f"There are no snapshots in '{remote.shown(folder)}'. Train with "
             "`--set=snapshots=20`, which keeps the weights after each of the last 20 "
             "epochs, or give some weights joined by `+`."
         )
