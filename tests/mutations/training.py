@@ -501,6 +501,14 @@ MUTATIONS = [
         "test_the_tables_of_shot_noise_hold_the_poisson_distribution",
     ),
     (
+        "a whole number that is pushed below by rounding is truncated",
+        "training/corruptions/common.py",
+        "alpha=1, beta=_WHOLE[values.dtype] - 0.5",
+        "alpha=1, beta=-0.5",
+        "tests/training/corruptions/test_oracles.py",
+        "test_saturate_is_that_of_float64_for_colors_from_black_to_white",
+    ),
+    (
         "the random field of elastic is cut at four deviations",
         "training/corruptions/digital.py",
         "radius = int(3 * sigma + 0.5)",
