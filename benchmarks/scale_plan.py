@@ -57,7 +57,7 @@ class Plan:
     side: int = 224
     jpeg: float = 15_000.0
     efficiency: float = 0.9
-    metrics: float = 12.0
+    metrics: float = 3.4
     decode: float = 1500.0
     price: float = 2.5
 

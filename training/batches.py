@@ -19,13 +19,27 @@ def steps_per_epoch(data: ImageData, batch_size: int) -> int:
     Raises:
         ValueError: If there is none.
     """
+    check_size(data, batch_size)
+    return len(data) // batch_size
+
+
+def check_size(data: ImageData, batch_size: int, replicas: int = 1):
+    """Checks that there is a whole batch in a data set, which devices can share.
+
+    Raises:
+        ValueError: If there is none, or, on JAX, they cannot.
+    """
     if len(data) < batch_size:
         raise ValueError(
             f"`batch_size` is larger than data set '{data.name}'; "
             f"`--set=batch_size={max(len(data) // 2, 1)}` would fit. Received: "
             f"batch_size={batch_size}, {len(data)} images"
         )
-    return len(data) // batch_size
+    if keras.backend.backend() == "jax" and uneven(batch_size, replicas):
+        raise ValueError(
+            "On JAX, `batch_size` must be a multiple of the number of devices. "
+            f"Received: batch_size={batch_size}, {replicas} devices"
+        )
 
 
 def augment(images, keys, augmentations: Sequence[str]):

@@ -47,7 +47,8 @@ def find(weights: str) -> InitialWeights:
     Args:
         weights: The name of a pretrained model, a folder that `zoo-train`,
             `zoo-publish` or `zoo-convert` wrote, a safetensors file, or the URL of a
-            published folder. `zoo.finding.find_any` has the errors.
+            folder that was published or of a training. `zoo.finding.find_any` has the
+            errors.
     """
     found = finding.find_any(weights)
     preset, path = found.preset, found.path

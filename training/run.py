@@ -1,5 +1,6 @@
 """A training by names: model, recipe, data set, work folder."""
 
+import contextlib
 import dataclasses
 import importlib
 import json
@@ -14,7 +15,14 @@ from absl import logging
 
 import layers
 import zoo
-from training import batch_statistics, initial_weights, recipes, trainer, workers
+from training import (
+    batch_statistics,
+    batches,
+    initial_weights,
+    recipes,
+    trainer,
+    workers,
+)
 from training import data as datasets
 from training import distribution as distributions
 from training.data import fingerprint, identities, loading
@@ -274,11 +282,11 @@ def run_training(
     if mixed_precision:
         keras.config.set_dtype_policy(_half_precision())
     keras.utils.set_random_seed(seed)
-    with (
-        devices,
-        workers.folder(workdir, _RESUMED) as folder,
-        files.claimed(folder),
-    ):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(devices)
+        batches.check_size(train, settings.batch_size, distributions.num_replicas())
+        folder = stack.enter_context(workers.folder(workdir, _RESUMED))
+        stack.enter_context(files.claimed(folder))
         if workers.active() is not None:
             workers.agree(
                 {

@@ -221,13 +221,7 @@ def train(
     """
     _check_fit(model, data)
     data, validation, test = _matched(model, data, validation, test)
-    replicas = distribution.num_replicas()
-    is_jax = keras.backend.backend() == "jax"
-    if is_jax and batches.uneven(recipe.batch_size, replicas):
-        raise ValueError(
-            "On JAX, `batch_size` must be a multiple of the number of devices. "
-            f"Received: batch_size={recipe.batch_size}, {replicas} devices"
-        )
+    batches.check_size(data, recipe.batch_size, distribution.num_replicas())
     _prepare_replicas(model)
     settings = {
         "model": model.name,

@@ -18,7 +18,7 @@ from zoo.presets.preset import Preset
 from zoo.presets.provenance import CONVERTED
 from zoo.publishing import training_record
 from zoo.registry import ModelSpec, join_seed, parse, split_posterior, split_seed
-from zoo.storage import download, urls
+from zoo.storage import download, remote, urls
 
 ENSEMBLE_FILE = "ensemble.json"  # In the folder of several trainings: their folders.
 
@@ -202,7 +202,7 @@ def read(place: str | os.PathLike, name: str = "unknown") -> Found:
 
     Args:
         place: A safetensors file, a folder that `zoo-train`, `zoo-publish` or
-            `zoo-convert` wrote, or the URL of a published one.
+            `zoo-convert` wrote, or the URL of a published one or of a training.
         name: Name of the model of a file that does not say it.
 
     Raises:
@@ -210,11 +210,11 @@ def read(place: str | os.PathLike, name: str = "unknown") -> Found:
         ValueError: If it is damaged.
         ConnectionError: If it cannot be downloaded.
     """
-    if index.is_published(place):
-        preset = index.read_published(place)
+    preset, path = resolve(place)
+    if preset is not None:
         return Found(None, preset, locate(preset, place), place)
-    path = pathlib.Path(place)
     path = path / index.WEIGHTS_FILE if path.is_dir() else path
+    remote.fetch(path)
     metadata, shapes = weight_file.read_metadata(path), weight_file.read_shapes(path)
     preset = Preset(
         name=metadata.get("name", name),
@@ -228,6 +228,37 @@ def read(place: str | os.PathLike, name: str = "unknown") -> Found:
         classes=tuple(metadata.get("classes") or training_record.classes_beside(path)),
     )
     return Found(None, preset, path, place)
+
+
+def resolve(
+    place: str | os.PathLike,
+) -> tuple[Preset | None, pathlib.Path | None]:
+    """Returns the preset of a published folder, or else the path of what is there.
+
+    Args:
+        place: As `read` takes it.
+
+    Returns:
+        The preset, and None; or None and a path. Of the folder of a training behind a
+        URL that is a copy with its record, into which `zoo.storage.remote.fetch` reads
+        the other files when they are needed.
+
+    Raises:
+        FileNotFoundError: If neither is behind a URL.
+        ConnectionError: If it cannot be reached.
+    """
+    if not index.is_published(place):
+        return None, pathlib.Path(place)
+    try:
+        return index.read_published(place), None
+    except FileNotFoundError:
+        if not urls.is_url(place) or not urls.takes_files(place):
+            raise
+        folder = remote.reading(place)
+        remote.fetch(folder / training_record.FILE)
+        if not (folder / training_record.FILE).is_file():
+            raise
+        return None, folder
 
 
 def choose(spec: ModelSpec) -> Preset:

@@ -14,6 +14,7 @@ from zoo.posterior import POSTERIORS, Posterior
 from zoo.posterior.base import layer_name
 from zoo.presets import posterior_file, provenance, weight_file
 from zoo.registry import ModelSpec, build, split_posterior
+from zoo.storage import remote
 
 
 def load(
@@ -40,8 +41,9 @@ def load(
         num_classes: The number of logits. Another than in the training puts a new head
             on the pretrained body.
         weights: A safetensors file, or a folder that `zoo-train` or `zoo-publish`
-            wrote, in place of published weights; a published one may be a URL. That of
-            `zoo-train --members` gives an ensemble.
+            wrote, in place of published weights; a published one may be a URL, and
+            that of a training one that TensorFlow opens, such as `gs://bucket/run`.
+            That of `zoo-train --members` gives an ensemble.
         **settings: Arguments of the posterior, as in its name, such as `num_samples`,
             the forward passes of a model that draws.
 
@@ -85,8 +87,8 @@ def warn_unlike(found: finding.Found):
         provenance.warn_unlike(spec, found.trained_methods, preset.name)
         return
     warnings.warn(
-        f"'{found.path}' holds weights of '{preset.name}'. They load into "
-        f"'{spec.of_model}' by the names of the layers, but were not trained in "
+        f"'{remote.shown(found.path)}' holds weights of '{preset.name}'. They load "
+        f"into '{spec.of_model}' by the names of the layers, but were not trained in "
         "it: train or evaluate it before you rely on it.",
         stacklevel=3,
     )
@@ -159,8 +161,8 @@ def _build(found, input_shape, num_classes=None):
     spec, preset = found.spec.of_model, found.preset
     if input_shape is None and not preset.input_shape:
         raise ValueError(
-            f"The weights file '{found.path}' does not say for which images its "
-            "weights are; give `input_shape`. Received: input_shape=None"
+            f"The weights file '{remote.shown(found.path)}' does not say for which "
+            "images its weights are; give `input_shape`. Received: input_shape=None"
         )
     shape = tuple(preset.input_shape if input_shape is None else input_shape)
     if preset.input_shape and shape[-1] != preset.input_shape[-1]:

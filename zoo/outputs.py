@@ -185,19 +185,21 @@ def check_probs(rows: np.ndarray, place: str = "") -> None:
     Raises:
         ValueError: If one is NaN, infinite or negative, or a row does not sum to one.
     """
+    with np.errstate(invalid="ignore"):  # Sums of infinities.
+        sums = rows.sum(axis=1)
+    if rows.min() >= 0 and np.abs(sums - 1).max() <= 1e-3:
+        return
     if bad := np.count_nonzero(~np.isfinite(rows).all(axis=1)):
         raise ValueError(
             f"`probs` must be finite. Received: NaN or infinity in {bad} of "
             f"{len(rows)} examples{place}"
         )
-    sums = rows.sum(axis=1)
-    if rows.min() < 0 or np.abs(sums - 1).max() > 1e-3:
-        raise ValueError(
-            "`probs` must be probabilities, which are not negative and sum to one; "
-            "apply a softmax to logits. Received: values from "
-            f"{rows.min():.4g} to {rows.max():.4g}, sums from {sums.min():.4g} to "
-            f"{sums.max():.4g}{place}"
-        )
+    raise ValueError(
+        "`probs` must be probabilities, which are not negative and sum to one; "
+        "apply a softmax to logits. Received: values from "
+        f"{rows.min():.4g} to {rows.max():.4g}, sums from {sums.min():.4g} to "
+        f"{sums.max():.4g}{place}"
+    )
 
 
 def are_probabilities(rows) -> bool:

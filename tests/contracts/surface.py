@@ -45,6 +45,7 @@ COVERED = {
         *("brier_covariance", "entropy"),
     ],
     "training.metrics.sequences": ["consistency", "flip_rate", "cec"],
+    "training.metrics.together": ["compute"],
     "training.metrics.sets": [
         *("coverage", "class_coverage", "set_size", "answered", "risk"),
     ],

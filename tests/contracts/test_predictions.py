@@ -85,7 +85,14 @@ def threshold(decision, probs, labels):
     return float(keras.ops.convert_to_numpy(decision.threshold)[0])
 
 
+def computed(probs, labels):
+    """Returns two metrics that share a passage and one that is called."""
+    functions = {n: metrics.CLASSIFICATION[n] for n in ("nll", "iou", "aurc")}
+    return np.array([*metrics.compute(functions, probs, labels).values()])
+
+
 OF_LABELS = {
+    "compute": computed,
     **metrics.CLASSIFICATION,
     "top_k": lambda probs, labels: metrics.top_k(probs, labels, k=2),
     "reliability": metrics.reliability,

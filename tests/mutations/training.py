@@ -358,10 +358,18 @@ MUTATIONS = [
     (
         "bins of the ECE closed at the wrong end",
         "training/metrics/definitions.py",
-        "xp.searchsorted(_lower_edges(xp, num_bins), values)",
-        'xp.searchsorted(_lower_edges(xp, num_bins), values, "right")',
+        "(values <= edges[last])",
+        "(values < edges[last])",
         "tests/training/metrics/test_scores.py",
         "test_ece_puts_a_confidence_on_an_edge_in_the_bin_below",
+    ),
+    (
+        "sums of a chunk take the place of those before",
+        "training/metrics/sums.py",
+        "sums[found, start : start + width] += ",
+        "sums[found, start : start + width] = ",
+        "tests/training/metrics/test_together.py",
+        "test_sums_are_those_of_loops_over_chunks_whatever_is_computed_together",
     ),
     (
         "a confidence of 0.9 is certain",
@@ -446,10 +454,19 @@ MUTATIONS = [
     (
         "two trainings write to one folder",
         "training/run.py",
-        "        files.claimed(folder),\n",
+        "        stack.enter_context(files.claimed(folder))\n",
         "",
         "tests/training/cli/test_train.py",
         "test_another_training_is_refused_and_touches_nothing",
+    ),
+    (
+        "a batch that no data fill is refused when the record is written",
+        "training/run.py",
+        "        batches.check_size(train, settings.batch_size, "
+        "distributions.num_replicas())\n",
+        "",
+        "tests/training/cli/test_train.py",
+        "test_the_record_is_that_of_the_training_that_begins",
     ),
     (
         "a training keeps the record of one that never began",
@@ -538,6 +555,14 @@ MUTATIONS = [
         "mass[rows, high] -= mass[rows, low]",
         "tests/training/corruptions/test_oracles.py",
         "test_the_tables_of_shot_noise_hold_the_poisson_distribution",
+    ),
+    (
+        "a whole number that is pushed below by rounding is truncated",
+        "training/corruptions/common.py",
+        "alpha=1, beta=_WHOLE[values.dtype] - 0.5",
+        "alpha=1, beta=-0.5",
+        "tests/training/corruptions/test_oracles.py",
+        "test_saturate_is_that_of_float64_for_colors_from_black_to_white",
     ),
     (
         "the random field of elastic is cut at four deviations",

@@ -946,6 +946,14 @@ MUTATIONS = [
         "test_batch_statistics_are_those_of_a_pass_of_each_sample",
     ),
     (
+        "what a training behind a URL saw is not read",
+        "zoo/presets/training_images.py",
+        "    remote.fetch(path)\n",
+        "",
+        "tests/zoo/presets/test_snapshots.py",
+        "test_a_training_behind_a_url_is_read_as_a_local_one",
+    ),
+    (
         "two processes write to one folder behind a URL",
         "zoo/storage/remote.py",
         "        if not self._has_it():",

@@ -154,6 +154,13 @@ def test_only_the_chief_of_several_workers_writes(url, monkeypatch):
     assert not tf.io.gfile.exists(url)
 
 
+def test_says_in_a_line_that_memory_ends_with_the_command(caplog):
+    for output in ("runs/it", "gs://bucket/it", "ram://runs/it"):
+        names.check(output=output)
+    (record,) = caplog.records
+    assert "'ram://runs/it' is memory of this process" in record.getMessage()
+
+
 def test_refuses_urls_where_paths_are_needed():
     for place in ("gs://bucket/model.tflite", "s3://bucket/it", "gs:/bucket/it"):
         assert not common.is_local(place)

@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Iterable
 
+from absl import logging
+
 from training import recipes
 
 
@@ -40,6 +42,12 @@ def check(
             from zoo.storage import urls
 
             urls.check_writable(output)
+            if urls.is_in_memory(output):
+                logging.warning(
+                    "'%s' is memory of this process, so what is written there is gone "
+                    "when the command ends.",
+                    output,
+                )
         _check_models(models)
         if datasets := list(filter(None, datasets)):
             from training.data import expand, loading

@@ -9,6 +9,7 @@ from training.corruptions.common import (
     constants,
     lookup,
     nearest_side,
+    positive_to_bytes,
     to_bytes,
     truncate,
 )
@@ -48,17 +49,25 @@ def brightness(image, severity, rng=None):
     table, growth = _brightness_tables(added)
     if image.shape[2] == 1:
         return lookup(image, table)
-    planes = cv2.split(image)
+    planes = _planes(image)
     value = functools.reduce(cv2.max, planes)
     brighter, growth = cv2.LUT(value, table), cv2.LUT(value, growth)
     # The largest channel comes from the table, in float64 as published.
     results = [
         cv2.copyTo(
-            brighter, cv2.compare(plane, value, cv2.CMP_EQ), to_bytes(plane * growth)
+            brighter,
+            cv2.compare(plane, value, cv2.CMP_EQ),
+            positive_to_bytes(plane * growth),
         )
         for plane in planes
     ]
     return cv2.merge(results)
+
+
+def _planes(image):
+    """Returns the channels; arrays that OpenCV makes for them take longer to fill."""
+    empty = [np.empty(image.shape[:2], np.uint8) for _ in range(image.shape[2])]
+    return cv2.split(image, empty)
 
 
 @functools.lru_cache(maxsize=16)
@@ -78,26 +87,34 @@ def saturate(image, severity, rng=None):
     if image.shape[2] == 1:
         return image.copy()
     factor, offset = constants(_SATURATE, image, severity)
-    planes = cv2.split(image)
+    planes = _planes(image)
     value = functools.reduce(cv2.max, planes)
     spread = cv2.subtract(value, functools.reduce(cv2.min, planes))
     exact = value.astype("float32")
-    # One over the saturation, zero for gray.
-    growth = cv2.multiply(exact, cv2.LUT(spread, _INVERSE))
-    limit = offset * growth + np.float32(factor) if offset else factor
-    growth = cv2.min(growth, limit)
-    results = []
-    for plane in planes:
-        part = cv2.multiply(cv2.subtract(value, plane), growth, dtype=cv2.CV_32F)
-        results.append(to_bytes(cv2.subtract(exact, part, dst=part)))
+    # One over the saturation; of gray it is infinite, and of black no number.
+    growth = cv2.divide(exact, spread.astype("float32"))
+    limit = factor
     if offset:
-        gray = cv2.compare(spread, 0, cv2.CMP_EQ)
-        paler = cv2.LUT(value, truncate(np.arange(256) / 255 * (1 - offset)))
-        results[1:] = [cv2.copyTo(paler, gray, result) for result in results[1:]]
+        limit = offset * growth
+        limit += np.float32(factor)
+    growth = cv2.min(growth, limit)
+    results, part = [], np.empty_like(exact)
+    for plane in planes:
+        cv2.multiply(cv2.subtract(value, plane), growth, dst=part, dtype=cv2.CV_32F)
+        cv2.subtract(exact, part, dst=part)
+        results.append(positive_to_bytes(part))
+    if offset and cv2.countNonZero(spread) < spread.size:  # All of gray is replaced.
+        _, gray = cv2.threshold(spread, 0, 255, cv2.THRESH_BINARY_INV)
+        paler = cv2.LUT(value, _paler(offset))
+        for result, color in zip(results, (value, paler, paler), strict=True):
+            cv2.copyTo(color, gray, result)
     return cv2.merge(results)
 
 
-_INVERSE = np.float32([0, *(1 / np.arange(1, 256))])
+@functools.lru_cache(maxsize=16)
+def _paler(offset):
+    """Returns what is left of the other channels of gray by a saturation."""
+    return truncate(np.arange(256) / 255 * (1 - offset))
 
 
 def elastic_transform(image, severity, rng):

@@ -9,7 +9,7 @@ import numpy as np
 
 from training.evaluation import class_names, ood, predictions
 from training.evaluation.sampling import Passes
-from training.metrics import CLASSIFICATION, RANKING, SEQUENCES
+from training.metrics import CLASSIFICATION, RANKING, SEQUENCES, compute
 from training.progress import track
 from zoo import arrays
 from zoo.posterior import Posterior
@@ -127,7 +127,7 @@ def rows(
 
     def values(size):
         probs = stored.probs[stored.index(size)]
-        yield from ((name, of(probs, stored.labels)) for name, of in metrics.items())
+        yield from compute(metrics, probs, stored.labels).items()
         if (frames := meta.get("frames", 1)) > 1:
             sequences = probs.reshape(-1, frames, probs.shape[-1])
             yield from ((name, of(sequences)) for name, of in SEQUENCES.items())

@@ -73,10 +73,10 @@ def _find(name, weights) -> Trained | None:
             preset = finding.choose(parse(name))
         except ValueError:
             return None
-    elif index.is_published(folder):
-        preset = index.read_published(folder)
     else:
-        return _of_training(name, pathlib.Path(folder))
+        preset, path = finding.resolve(folder)
+        if preset is None:
+            return _of_training(name, path)
     base = dataset_name.base_dataset(preset.data or "")
     images = training_images.of_preset(preset, index.FOLDER, folder)
     return Trained(name, base, preset.seen, images, tuple(preset.input_shape))

@@ -7,7 +7,7 @@ examples at once, never over batches, and are computed in float64. For a model t
 samples, `probs` is the mean of the sampled probabilities. Those in `SETS` take
 `(sets, labels)`, those in `RANKING` `(probs, labels, scores)`, those in `DETECTION`
 `(scores_in, scores_out)`, those in `SEQUENCES` the probabilities of frames.
-`docs/metrics.md` has all formulas.
+`docs/metrics.md` has all formulas. `compute` takes several of the first ones at once.
 
 `keras_metrics` has the same for `compile`.
 """
@@ -69,3 +69,4 @@ from training.metrics.table import RANKING as RANKING
 from training.metrics.table import SEQUENCES as SEQUENCES
 from training.metrics.table import SETS as SETS
 from training.metrics.table import Metric as Metric
+from training.metrics.together import compute as compute

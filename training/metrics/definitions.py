@@ -13,19 +13,18 @@ CERTAIN = 0.9
 _TINY = float(np.finfo("float32").tiny)
 
 
-def _lower_edges(xp, num_bins):
-    edges = np.arange(num_bins) / num_bins
-    if xp is np:
-        return edges
-    # Rounded down, a float32 edge has the same float32 numbers above it.
-    single = edges.astype("float32")
-    return np.where(single > edges, np.nextafter(single, np.float32(0)), single)
-
-
 def _bins(xp, values, num_bins):
     """Returns the bins `(lower, upper]` of equal width; the first has 0 as well."""
-    below = xp.searchsorted(_lower_edges(xp, num_bins), values)
-    return xp.maximum(below, 1) - 1
+    edges = np.arange(num_bins) / num_bins
+    if xp is np:
+        # The last edge below a value, or one that it lies on or, where the product is
+        # rounded up, just under.
+        last = np.minimum((values * num_bins).astype("int64"), num_bins - 1)
+        return np.maximum(last - (values <= edges[last]), 0)
+    # Rounded down, a float32 edge has the same float32 numbers above it.
+    single = edges.astype("float32")
+    single = np.where(single > edges, np.nextafter(single, np.float32(0)), single)
+    return xp.maximum(xp.searchsorted(single, values), 1) - 1
 
 
 def _correct(xp, probs, labels):
@@ -42,10 +41,10 @@ def _one_hot(xp, probs, labels):
 
 def _entry(xp, cells, columns):
     """Returns one cell and some values for each example."""
-    return cells[:, None], xp.stack(columns, axis=1)[:, None]
+    return cells[:, None], [column[:, None, None] for column in columns]
 
 
-def _mean(function, *names) -> Definition:
+def _mean(function, **options) -> Definition:
     """The mean of `function(xp, probs, labels, **options)` over the examples."""
 
     def collect(xp, probs, labels, **options):
@@ -55,14 +54,14 @@ def _mean(function, *names) -> Definition:
     def value(xp, sums):
         return ratio(xp, sums[0, 1], sums[0, 0])
 
-    return Definition(lambda num_classes, **options: (1, 2), collect, value, names)
+    return Definition(lambda num_classes, **options: (1, 2), collect, value, options)
 
 
 def _top_k(xp, probs, labels, k):
     mine = _of_labels(xp, probs, labels)
     earlier = xp.arange(probs.shape[1]) < labels[:, None]
     before = (probs > mine) | ((probs == mine) & earlier)
-    return xp.where(xp.sum(xp.where(before, 1.0, 0.0), axis=1) < k, 1.0, 0.0)
+    return xp.where(xp.count_nonzero(before, axis=1) < k, 1.0, 0.0)
 
 
 def _nll(xp, probs, labels, smallest=_TINY):
@@ -89,7 +88,7 @@ def _class_bins(xp, probs, labels, num_bins):
     cells = xp.reshape(cells, (-1, probs.shape[1]))
     cells = cells + num_bins * xp.arange(probs.shape[1])
     columns = [xp.ones_like(probs), probs, _one_hot(xp, probs, labels)]
-    return cells, xp.stack(columns, axis=2)
+    return cells, [column[..., None] for column in columns]
 
 
 def _gap(xp, sums):
@@ -111,7 +110,7 @@ def _confusion(xp, probs, labels, threshold=-1.0):
 def _mean_iou(xp, sums):
     size = math.isqrt(sums.shape[0])
     confusion = xp.reshape(sums, (size, size))
-    hits = xp.sum(confusion * np.eye(size, dtype="float32"), axis=0)
+    hits = xp.diagonal(confusion)
     actual, predicted = xp.sum(confusion, axis=1), xp.sum(confusion, axis=0)
     occurs = actual > 0
     union = xp.where(occurs, actual + predicted - hits, 1.0)
@@ -127,7 +126,7 @@ def _groups(xp, probs, labels):
     squares = xp.sum(xp.square(probs), axis=1, keepdims=True)
     hits, one_hot = _of_labels(xp, probs, labels), _one_hot(xp, probs, labels)
     columns = [xp.ones_like(squares), squares, hits, one_hot, probs]
-    return xp.argmax(probs, axis=1)[:, None], xp.concatenate(columns, axis=1)[:, None]
+    return xp.argmax(probs, axis=1)[:, None], [column[:, None] for column in columns]
 
 
 def _ece(xp, sums):
@@ -206,12 +205,12 @@ def _confusion_shape(num_classes):
     return num_classes**2, 1
 
 
-_NUM_BINS = ("num_bins",)
+_NUM_BINS = {"num_bins": 15}
 _certain_confusion = functools.partial(_confusion, threshold=CERTAIN)
 
 DEFINITIONS = {
     "accuracy": _mean(_correct),
-    "top_k": _mean(_top_k, "k"),
+    "top_k": _mean(_top_k, k=5),
     "nll": _mean(_nll),
     "brier": _mean(_brier),
     "brier_uncertainty": _term(0),

@@ -133,7 +133,8 @@ class Classification(keras.metrics.Metric):
         cells, values = self._definition.collect(ops, probs, labels, **self._options)
         num_cells, columns = self._total.shape
         cells = ops.reshape(cells, (-1,))
-        values = ops.reshape(values * weights[:, None, None], (-1, columns))
+        values = ops.concatenate(values, axis=-1) * weights[:, None, None]
+        values = ops.reshape(values, (-1, columns))
         if num_cells * columns > _FEW_SUMS:
             return ops.segment_sum(values, cells, num_cells)
         inside = cells == ops.arange(num_cells)[:, None]

@@ -80,8 +80,9 @@ def read_published(folder: str | os.PathLike) -> Preset:
             text = download.read_text(path)
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"{str(error).rstrip('.')}. Models behind a URL are those that "
-                "zoo-publish wrote there; copy the folder of a training, and give that."
+                f"{str(error).rstrip('.')}. Behind a URL lies a folder of zoo-publish, "
+                "or of zoo-train where TensorFlow opens it, as gs://bucket/run; copy "
+                "that of a training from elsewhere."
             ) from error
     else:
         path = pathlib.Path(folder) / PRESET_FILE

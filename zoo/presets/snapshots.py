@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import keras
 
 from zoo.presets import weight_file
+from zoo.storage import remote
 
 FOLDER = "snapshots"
 
@@ -39,9 +40,10 @@ def models(
     paths, where = [], f"of the training of the published '{model.name}'"
     if weights is not None:
         folder = pathlib.Path(weights)
-        folder = folder if folder.is_dir() else folder.parent
-        paths = sorted(folder.glob(f"{FOLDER}/*.safetensors"))
-        where = f"in '{folder / FOLDER}'"
+        folder = (folder if folder.is_dir() else folder.parent) / FOLDER
+        remote.fetch(folder)
+        paths = sorted(folder.glob("*.safetensors"))
+        where = f"in '{remote.shown(folder)}'"
     if not paths:
         raise FileNotFoundError(
             f"There are no snapshots {where}. Train with `--set=snapshots=20`, which "

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from zoo.presets.preset import Preset
-from zoo.storage import download, files, urls
+from zoo.storage import download, files, remote, urls
 
 # Beside weights, in the folder of a training or a published one.
 FILE = "training_images.npy"
@@ -72,6 +72,7 @@ def beside(weights: str | os.PathLike) -> np.ndarray | None:
     """
     path = pathlib.Path(weights)
     path = (path if path.is_dir() else path.parent) / FILE
+    remote.fetch(path)
     return read(path) if path.is_file() else None
 
 

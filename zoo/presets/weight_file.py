@@ -18,7 +18,7 @@ from keras import ops
 
 from layers import keras_internals
 from zoo.presets.model_config import check_layers, model_metadata
-from zoo.storage import files
+from zoo.storage import files, remote
 
 _METADATA = "smoothzoo"  # One entry: a file with several has no order of its own.
 _MAX_HEADER = 100_000_000  # Bytes, the limit of the format.
@@ -210,8 +210,8 @@ def _read_header(path) -> dict[str, dict]:
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
         raise FileNotFoundError(
-            f"There is no weights file '{path}': expected a safetensors file, found "
-            f"{found}."
+            f"There is no weights file '{remote.shown(path)}': expected a safetensors "
+            f"file, found {found}."
         )
     size = path.stat().st_size
     with open(path, "rb") as file:

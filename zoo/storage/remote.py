@@ -10,9 +10,11 @@ which is looked at before anything is sent, and an earlier process ends with an 
 So what was killed leaves nothing behind that its next run would have to wait for.
 """
 
+import atexit
 import contextlib
 import os
 import pathlib
+import shutil
 import socket
 import tempfile
 import uuid
@@ -127,6 +129,18 @@ def local(
             del _copies[copy.path]
             with contextlib.suppress(OSError):  # What is left there holds nobody up.
                 copy.release()
+
+
+def reading(url: str) -> pathlib.Path:
+    """Returns a local folder for one behind a URL that is read alone.
+
+    It is empty until `fetch` is called for its files, and removed when the process
+    ends. Nothing is written behind the URL, and whoever writes there is not disturbed.
+    """
+    path = pathlib.Path(tempfile.mkdtemp(prefix="smoothzoo"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    _copies[path] = Copy(url, path)
+    return path
 
 
 def find(path: str | os.PathLike) -> Copy | None:

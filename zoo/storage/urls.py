@@ -25,6 +25,16 @@ def is_url(path: str | os.PathLike) -> bool:
     return bool(_URL.match(os.fspath(path)))
 
 
+def is_in_memory(path: str | os.PathLike) -> bool:
+    """Returns whether what is written to a path or URL ends with the process."""
+    return os.fspath(path).startswith("ram://")
+
+
+def takes_files(url: str) -> bool:
+    """Returns whether TensorFlow lists and writes files there: no web server or hub."""
+    return _scheme(url) not in (*_WEB, "hf")
+
+
 def join(folder: str, name: str) -> str:
     """Returns the URL of a file in a folder."""
     if hugging_face.is_hub(folder):
@@ -97,7 +107,7 @@ def check_writable(folder: str | os.PathLike):
             path that anybody would choose, such as `gs:/bucket`.
     """
     check_spelling(folder)
-    if is_url(folder) and _scheme(folder) in (*_WEB, "hf"):
+    if is_url(folder) and not takes_files(folder):
         raise ValueError(
             "Results are written to a folder or to gs://bucket/folder, s3://bucket/"
             "folder or another place that TensorFlow writes to, and not to web servers "

@@ -156,6 +156,9 @@ def test_the_record_is_that_of_the_training_that_begins(
 
     with pytest.raises(ValueError, match="batch_size=128, 100 images"):
         run.run_training("resnet20", limit=100, epochs=3, **same)
+    assert not workdir.exists()
+    workdir.mkdir()  # Of one that was killed before its first checkpoint.
+    (workdir / "recipe.json").write_text('{"settings": {}}')
     first = ["learning_rate=0.03", "batch_size=32"]
     run.run_training("resnet20", limit=100, epochs=2, changes=first, **same)
     assert (settings()["learning_rate"], settings()["batch_size"]) == (0.03, 32)

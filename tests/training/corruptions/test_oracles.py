@@ -33,6 +33,23 @@ def test_colors_are_those_of_scikit_image(side, severity):
     assert_same_bytes(corrupt(image, "saturate", severity), expected, share=0.3)
 
 
+def test_saturate_is_that_of_float64_for_colors_from_black_to_white():
+    levels = np.round(np.linspace(0, 255, 48)).astype("uint8")
+    colors = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 3)
+    value, low = colors.max(axis=1, keepdims=True), colors.min(axis=1, keepdims=True)
+    exact, spread = value.astype("float64"), (value - low).astype("float64")
+    gray = spread[:, 0] == 0
+    growth = exact / np.where(spread > 0, spread, 1)
+    for side, table in ((32, 32), (96, 224)):
+        image = colors.reshape(side, -1, 3)
+        for severity, (factor, offset) in enumerate(digital._SATURATE[table], 1):
+            scale = np.minimum(growth, offset * growth + factor)
+            expected = np.floor(exact - (exact - colors) * scale + 1e-4)
+            expected[gray, 1:] = (exact / 255 * (1 - offset) * 255)[gray] // 1
+            found = corrupt(image, "saturate", severity).reshape(-1, 3)
+            np.testing.assert_array_equal(found, np.maximum(expected, 0))
+
+
 def test_contrast_scales_around_the_mean_of_each_channel(monkeypatch):
     image = smooth_image((32, 32, 3))
     pixels = image / 255.0

@@ -1,13 +1,18 @@
 """Snapshots of a training become posteriors, which are published beside the weights."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 
 import zoo
 from tests.helpers.publications import RECORD
+from training import initial_weights
 from training.evaluation import models as candidates
+from training.evaluation import seen
 from zoo.posterior import SWA
-from zoo.presets import snapshots, weight_file
+from zoo.presets import snapshots, training_images, weight_file
 from zoo.publishing import publish
 
 NAME = "resnet20.toys"
@@ -76,3 +81,37 @@ def test_what_was_made_of_snapshots_is_published_with_the_weights(trained, tmp_p
     for name, value in posterior.values().items():
         np.testing.assert_array_equal(again.values()[name], value)
     assert np.abs(np.asarray(again.statistics)).max() > 0
+
+
+def test_a_training_behind_a_url_is_read_as_a_local_one(trained, tmp_path):
+    folder, model, kernels = trained
+    images = np.arange(3, dtype="uint64")
+    training_images.write(folder / training_images.FILE, images)
+    record = {**RECORD, "input_shape": [16, 16, 1], "seen": {"images": 3}}
+    (folder / "recipe.json").write_text(json.dumps(record))
+    url = f"file://{shutil.copytree(folder, tmp_path / 'bucket' / 'run')}"
+    before = sorted((tmp_path / "bucket").rglob("*"))
+
+    loaded = zoo.load("resnet20", weights=url)
+    for mine, theirs in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert loaded.classes == tuple(RECORD["classes"])
+    for weights in (url, f"{url}/"):
+        (swag,) = candidates.load(["resnet20@swag"], [weights]).values()
+        np.testing.assert_allclose(kernel_of(swag), np.mean(kernels, axis=0), 1e-5)
+    for found, local in (
+        (initial_weights.find(url), initial_weights.find(str(folder))),
+        (seen.find("resnet20", url)[0], seen.find("resnet20", str(folder))[0]),
+    ):
+        for field in ("sha256", "image_size", "base", "image_shape", "images"):
+            expected = getattr(local, field, None)
+            np.testing.assert_array_equal(getattr(found, field, None), expected)
+    assert initial_weights.find(url).weights == url
+    assert sorted((tmp_path / "bucket").rglob("*")) == before  # Nothing is written.
+
+    (tmp_path / "bucket" / "run" / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=f"'{url}/model.safetensors'"):
+        zoo.load("resnet20", weights=url)
+    (tmp_path / "bucket" / "run" / "recipe.json").unlink()
+    with pytest.raises(FileNotFoundError, match="or of zoo-train where"):
+        zoo.load("resnet20", weights=url)
