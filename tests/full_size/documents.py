@@ -14,7 +14,7 @@ FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
 # Commands that take no images, or need what a test has not, and why they are left out.
 LEFT_OUT = {
     r"pip |git |cd |export |ls |sudo ": "installs, or moves about",
-    r"make (setup|docs|(slow-)?test|lint|mutate|bench|clean|full-size|real-data)": (
+    r"make (setup|docs|((slow|torch)-)?test|lint|mutate|bench|clean|full-size|real-data)": (
         "of developers"
     ),
     r"(zoo-convert|.*\btimm:)": "weights of the zoo's own width, from a network",
@@ -22,7 +22,7 @@ LEFT_OUT = {
     r"docker|tensorflow_model_server|curl|python docs/serving": "needs a server",
     r"tensorboard": "does not end",
     r"python -m benchmarks(?!\.results)": "measures other libraries",
-    r".*--format=onnx": "needs packages that the tests have not",
+    r".*--format=(onnx|openvino)": "needs packages that the tests have not",
     r".*=\.\.\.|zoo-(?!.* --(model|package)=)": "is a part of a command",
 }
 # What stands for something of the reader's, and what it is here.
