@@ -126,11 +126,19 @@ def differences(name: str, count: int, flags) -> str:
 
 def kinds(step, shown: int = 8) -> str:
     """Returns the milliseconds of a step by kind of operation, largest first."""
+    step(), step()
+    used = rounds.clock(step, 3)[1]
+    found = own_times(step)
+    whole = sum(found.values())
+    parts = [f"{k} {1000 * used * v / whole:.1f}" for k, v in found.most_common(shown)]
+    return f"{1000 * used:.0f} ms: {', '.join(parts)}"
+
+
+def own_times(step) -> collections.Counter:
+    """Returns the picoseconds of kernels, and of what XLA has fused, by kind."""
     import tensorflow as tf
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-    step(), step()
-    used = rounds.clock(step, 3)[1]
     with tempfile.TemporaryDirectory() as folder:
         tf.profiler.experimental.start(folder)
         step()
@@ -144,10 +152,7 @@ def kinds(step, shown: int = 8) -> str:
     kernels = {k: v for k, v in times.items() if k[:1] in "_" or k[:1].isupper()}
     kernels = {k: v for k, v in kernels.items() if k not in _AROUND}
     fused = {k: v for k, v in times.items() if k.endswith("fusion")}
-    found = collections.Counter({**kernels, **fused})
-    whole = sum(found.values())
-    parts = [f"{k} {1000 * used * v / whole:.1f}" for k, v in found.most_common(shown)]
-    return f"{1000 * used:.0f} ms: {', '.join(parts)}"
+    return collections.Counter({**kernels, **fused})
 
 
 # Events of the profiler around kernels.

@@ -16,6 +16,9 @@ Keras the accuracy. The networks have the stem for small images.
 
 Prints Markdown; `--write` puts it between the marks of a file too. `--quick` is a small
 run that shows that everything works.
+
+`--where` prints something else: where the time of a step goes, by oneDNN's own log, in
+ours and in PyTorch's with channels last; see `benchmarks.train_where`.
 """
 
 import argparse
@@ -27,7 +30,7 @@ import sys
 import keras
 import numpy as np
 
-from benchmarks import rounds, train_ours
+from benchmarks import rounds, train_ours, train_where
 from benchmarks.results import benchmark_page, documents
 from training.versions import current_commit
 
@@ -159,6 +162,32 @@ def flipout(bench: Bench, shape: tuple, batch: int) -> None:
     bench.table(title, [*heading, "goal", "met"], body)
 
 
+def where(flags) -> None:
+    """Prints where the time of a step of each network goes, in both precisions."""
+    size = " x ".join(map(str, (flags.side, flags.side, 3)))
+    for network in flags.networks:
+        for bfloat16 in (False, True):
+            job = {
+                "network": network,
+                "shape": (flags.side, flags.side, 3),
+                "batch": flags.batch,
+                "bfloat16": bfloat16,
+                "threads": len(os.sched_getaffinity(0)),
+            }
+            ours = train_where.measure(sys.executable, "ours", flags.rounds, **job)
+            torch = None
+            if flags.peers:
+                torch = train_where.measure(flags.peers, "torch", flags.rounds, **job)
+            kind = "bfloat16" if bfloat16 else "float32"
+            print(f"\n### `{network}`, {size}, {flags.batch} images, {kind}\n")
+            print(benchmark_page.markdown(*train_where.table(ours, torch), 1))
+            for name, side in (("Ours", ours), ("PyTorch", torch)):
+                if side:
+                    print(f"\n* {name}, by {side.version}, ms of implementations: ")
+                    print(f"  {train_where.implementations(side)}.")
+                    print(f"  Not in oneDNN: {train_where.outside(side)}.")
+
+
 def conditions(flags) -> str:
     """Returns a line on commit, versions and machine."""
     import tensorflow as tf
@@ -166,6 +195,7 @@ def conditions(flags) -> str:
     cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
     versions = f"TensorFlow {tf.__version__}, Keras {keras.__version__}"
     rules = f"medians of {flags.rounds} rounds of at least {flags.seconds:g} s"
+    rules = f"means of {flags.rounds} steps" if flags.where else rules
     machine = f"{cores} cores ({platform.machine()}), load before it {load:.1f}"
     return f"Commit `{current_commit()[:10]}`; {machine}; {versions}; {rules}.\n"
 
@@ -181,6 +211,7 @@ def main() -> None:
     networks = {"nargs": "*", "default": ["resnet18", "resnet50"]}
     parser.add_argument("--networks", **networks, help="None for layers alone.")
     parser.add_argument("--quick", action="store_true", help="Two small rounds.")
+    parser.add_argument("--where", action="store_true", help="By oneDNN's log.")
     parser.add_argument("--write", type=pathlib.Path, help="A file with the marks.")
     flags = parser.parse_args()
     if flags.write:
@@ -189,6 +220,9 @@ def main() -> None:
         flags.rounds, flags.seconds, flags.batch, flags.side = 2, 0.1, 8, 16
     about = conditions(flags)
     print(about)
+    if flags.where:
+        where(flags)
+        return
     bench, shape = Bench(flags), (flags.side, flags.side, 3)
     for network in flags.networks:
         against_others(bench, network, shape, flags.batch)
