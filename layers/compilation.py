@@ -85,6 +85,26 @@ def compiled_map(function):
     return call
 
 
+def while_loop(goes_on, body, start: tuple, at_once: int):
+    """`ops.while_loop` whose rounds take so much memory that they are counted.
+
+    Other backends take one round after the other. TensorFlow begins those that need
+    nothing of earlier ones while these are computed, by default ten together, which
+    keeps more cores busy, and the memory of each.
+
+    Args:
+        goes_on: From what the loop changes to whether there is a further round.
+        body: From that to what it is after a round.
+        start: What it is at the beginning.
+        at_once: How many rounds TensorFlow may compute together.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return ops.while_loop(goes_on, body, start)
+    import tensorflow as tf
+
+    return tf.while_loop(goes_on, body, start, parallel_iterations=at_once)
+
+
 def program(
     function,
     owner: keras.layers.Layer | None = None,

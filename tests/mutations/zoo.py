@@ -768,6 +768,14 @@ MUTATIONS = [
         "test_masks_are_those_of_a_loop_bit_for_bit",
     ),
     (
+        "passes are in memory together, however large they are",
+        "zoo/posterior/monte_carlo.py",
+        "return min(max(fitting, 1), MOST_AT_ONCE)",
+        "return MOST_AT_ONCE",
+        "tests/zoo/posterior/test_sample_loop.py",
+        "test_passes_are_in_memory_together_while_there_is_room",
+    ),
+    (
         "a stop looks at the deviation of samples in place of their mean",
         "zoo/posterior/sample_loop.py",
         "return ops.sqrt(ops.max(variance) / ops.maximum(count, 1))",

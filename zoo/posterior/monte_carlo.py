@@ -25,6 +25,7 @@ from zoo.posterior.base import (
 from zoo.posterior.graph_split import Split
 from zoo.posterior.pixels import takes_bytes
 from zoo.posterior.sample_loop import (
+    MOST_AT_ONCE,
     chunk_size,
     is_number,
     run_all,
@@ -35,6 +36,7 @@ MEMORY = 64 * 2**20
 # Images from which on a member by itself is faster than several in one batch: it has
 # the kernels of the plain network.
 _MANY = 32
+_OVERLAP = 4  # What batches of passes that are computed together may take of it.
 _NOISE_SETTINGS = "rate", "stddev", "estimator"  # Attributes of layers that draw.
 _NUM_PROBED = 8  # Number of images to probe layers that are not of this package.
 
@@ -65,7 +67,9 @@ class MonteCarlo(Posterior):
         estimator: Overrides that of all layers with Gaussian weights: `"flipout"`,
             `"weight_sampling"` or `"local_reparameterization"`.
         memory: Approximate limit on the bytes of feature maps in memory at once; passes
-            are batched up to it. One pass of all images is the minimum.
+            are batched up to it. One pass of all images is the minimum. TensorFlow
+            computes several such batches together as long as they take no more than
+            four times that.
 
     Input shape: `(batch, height, width, channels)`.
 
@@ -308,7 +312,8 @@ class MonteCarlo(Posterior):
             samples = [run(ops.array([n], "int32")) for n in range(num_samples)]
             return ops.concatenate(samples), num_samples
         chunk = self._chunk(batch, num_samples, step)
-        return run_all(run, shape, chunk, tolerance, step)
+        at_once = self._at_once(batch, chunk)
+        return run_all(run, shape, chunk, tolerance, step, at_once)
 
     def _chunk(self, batch, num_samples, step):
         """Returns how many passes are a batch."""
@@ -323,6 +328,15 @@ class MonteCarlo(Posterior):
         maximum = max if is_number(batch) else ops.maximum
         limit = maximum(rows // maximum(batch, 1), 1)
         return chunk_size(num_samples, limit, batch, step)
+
+    def _at_once(self, batch, chunk):
+        """Returns how many chunks TensorFlow may compute together."""
+        row_bytes = self._split.row_bytes
+        if row_bytes and is_number(batch) and is_number(chunk):
+            fitting = _OVERLAP * self.memory // (chunk * max(batch, 1) * row_bytes)
+            return min(max(fitting, 1), MOST_AT_ONCE)
+        # Of a batch of any size, a chunk fills the memory where it can.
+        return 2 if row_bytes and self._split.by_row else MOST_AT_ONCE
 
     def get_config(self):
         config = {

@@ -5,6 +5,10 @@ from collections.abc import Callable
 import numpy as np
 from keras import ops
 
+from layers import compilation
+
+MOST_AT_ONCE = 10  # As many chunks TensorFlow computes together by default.
+
 
 def is_number(value) -> bool:
     """Returns whether a size is known, and no tensor."""
@@ -66,6 +70,7 @@ def run_all(
     chunk,
     tolerance: float | None = None,
     step: int = 1,
+    at_once: int = MOST_AT_ONCE,
 ):
     """Runs passes, all of them or until their mean is known well enough.
 
@@ -76,6 +81,7 @@ def run_all(
         chunk: The number of passes at a time.
         tolerance: The standard error of a mean probability at which to stop.
         step: How many passes lie between two looks at it, a multiple of the chunk.
+        at_once: How many chunks TensorFlow may have in memory together.
 
     Returns:
         The logits, of that shape, and how many of them were drawn, from the first on.
@@ -102,7 +108,7 @@ def run_all(
         return ops.logical_and(start < count, ops.logical_or(start == 0, unknown))
 
     start = ops.zeros((), "int32"), ops.zeros(shape, "float32")
-    end, samples = ops.while_loop(goes_on, body, start)
+    end, samples = compilation.while_loop(goes_on, body, start, at_once)
     return samples, ops.minimum(end, count)
 
 

@@ -33,6 +33,27 @@ def test_masks_are_those_of_a_loop_bit_for_bit(memory):
         np.testing.assert_array_equal(np.concatenate(parts, axis=1), expected)
 
 
+def test_passes_are_in_memory_together_while_there_is_room(monkeypatch):
+    tf = pytest.importorskip("tensorflow")
+    asked, run = [], tf.while_loop
+
+    def while_loop(*args, parallel_iterations, **kwargs):
+        asked.append(parallel_iterations)
+        return run(*args, parallel_iterations=parallel_iterations, **kwargs)
+
+    monkeypatch.setattr(tf, "while_loop", while_loop)
+    model, x = masks_only(), np.zeros((8, 64), "float32")
+    row = MonteCarlo(model)._split.row_bytes
+    # A pass takes 8 rows, so these are rounds of one pass, one, three and two.
+    for memory, expected in ((1, 1), (8 * row, 4), (24 * row, 4), (20 * row, 5)):
+        MonteCarlo(model, 12, memory=memory)(x)
+        assert asked.pop() == expected
+    posterior = MonteCarlo(model, 12, memory=1)
+    for count in (8, 7, 6):  # The last ones have a graph for any size.
+        posterior(x[:count])
+    assert asked == [1, 2]
+
+
 @functools.cache
 def passes_of_gaussian(estimator):
     """A model, and five passes of it."""
