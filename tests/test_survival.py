@@ -1,6 +1,7 @@
 """What is saved, loaded, copied, pickled or cloned is what it was."""
 
 import copy
+import functools
 import pickle
 
 import keras
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 import layers
 import zoo
+from tests.helpers import marks
 from training import objective as losses
 from training import optimizer
 from training.metrics import keras_metrics
@@ -25,6 +27,7 @@ from zoo.posterior import (
     MonteCarlo,
     Temperature,
     Vector,
+    WeightSamples,
 )
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 2)).astype("float32")
@@ -113,6 +116,23 @@ def laplace():
     return adapted(Laplace, "diagonal", "monte_carlo", 0.5, num_samples=2)
 
 
+# Linear layers, whose arguments are alike.
+LINEAR = [
+    *("DenseReparameterization", "Conv2DLocalReparameterization"),
+    *("DenseLocalReparameterization", "Conv2DReparameterization"),
+    *("DepthwiseConv2DFlipout", "DepthwiseConv2DReparameterization"),
+    "DepthwiseConv2DLocalReparameterization",
+    *("DenseBatchEnsemble", "Conv2DBatchEnsemble", "DenseRank1", "Conv2DRank1"),
+]
+
+
+def of_linear(name):
+    sizes = [size for kind, size in (("Conv2D", 3), ("Dense", 4)) if kind in name]
+    if name.startswith("Conv2D"):
+        sizes = [4, 3]
+    return around(getattr(layers, name)(*sizes, seed=5))
+
+
 OBJECTS = {
     "SpatialSmoothing": lambda: around(layers.SpatialSmoothing(2.0, (1, 2, 1))),
     "AdaptiveAveragePooling2D": lambda: around(layers.AdaptiveAveragePooling2D(3)),
@@ -123,6 +143,10 @@ OBJECTS = {
     "BatchNormalization": lambda: around(layers.BatchNormalization(momentum=0.5)),
     "DenseFlipout": lambda: around(layers.DenseFlipout(4, prior_scale=2.0)),
     "Conv2DFlipout": lambda: around(layers.Conv2DFlipout(4, 3, groups=2)),
+    **{name: functools.partial(of_linear, name) for name in LINEAR},
+    "FiLMBatchNormalization": lambda: around(layers.FiLMBatchNormalization(2)),
+    "Masksembles": lambda: around(layers.Masksembles(2), (4, 2, 16)),
+    "PackedDense": lambda: around(layers.PackedDense(4, 2), (128,)),
     "SpectralConv2D": lambda: around(layers.SpectralConv2D(4, 3, max_norm=0.1)),
     "GaussianProcess": lambda: around(layers.GaussianProcess(4, 32, seed=1)),
     "ClassCentroids": lambda: around(layers.ClassCentroids(4, 3), (128,)),
@@ -133,6 +157,7 @@ OBJECTS = {
     "Density": lambda: posterior(adapted(Density, ["mahalanobis"])),
     "SWA": lambda: posterior(adapted(SWA)),
     "SWAG": lambda: posterior(adapted(SWAG, num_samples=2)),
+    "WeightSamples": lambda: posterior(adapted(WeightSamples, num_samples=2)),
     "Mixture": lambda: posterior(Mixture([laplace(), laplace()])),
     "Vector": lambda: posterior(Vector(classifier())),
     "Dirichlet": lambda: posterior(Dirichlet(classifier(), 0.1)),
@@ -163,7 +188,7 @@ def eager():
     tf.config.run_functions_eagerly(False)
 
 
-@pytest.mark.parametrize("name", OBJECTS)
+@pytest.mark.parametrize("name", marks.few(OBJECTS, LINEAR[2:]))
 def test_every_public_object_survives(name, tmp_path, eager):
     keras.utils.set_random_seed(0)
     model = OBJECTS[name]()
@@ -192,7 +217,8 @@ def test_every_public_layer_and_posterior_is_here():
         for name, value in vars(package).items()
         if isinstance(value, type) and issubclass(value, keras.layers.Layer)
     }
-    assert public - {"RandomLayer", "Posterior", "Scaler"} <= set(OBJECTS)
+    bases = {"RandomLayer", "MemberLayer", "Posterior", "Scaler"}
+    assert public - bases <= set(OBJECTS)
 
 
 def test_penalties_of_other_layers_are_theirs_alone():

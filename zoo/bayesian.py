@@ -150,10 +150,10 @@ class _Copy:
     def _copied(self, layer):
         # A layer that is called in several models is one in their copies too.
         if id(layer) not in self._copies:
-            self._copies[id(layer)] = layer, self._changed(layer)
+            self._copies[id(layer)] = layer, self._replaced(layer)
         return self._copies[id(layer)][1]
 
-    def _changed(self, layer):
+    def _replaced(self, layer):
         if (inner := graphs.functional(layer)) is not None:
             return self.of(inner, layer.name)
         if id(layer) not in self._chosen:

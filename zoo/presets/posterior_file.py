@@ -18,7 +18,7 @@ from zoo.posterior.base import layer_name
 from zoo.presets import index, snapshots, weight_file
 from zoo.presets.preset import Preset
 from zoo.registry import ModelSpec
-from zoo.storage import download, files, urls
+from zoo.storage import download, files, remote, urls
 
 
 def file_name(name: str, member: int | None = None) -> str:
@@ -121,8 +121,9 @@ def restore(
     if published is None:
         posterior = kind.from_models([model], name=name, **settings)
         if kind.takes_snapshots:
-            is_local = where is not None and not urls.is_url(where)
-            posterior.collect(snapshots.models(model, path if is_local else None))
+            is_folder = where is not None and not urls.is_url(where)
+            is_training = is_folder or remote.find(path) is not None
+            posterior.collect(snapshots.models(model, path if is_training else None))
         return posterior
     adapted = published["settings"]
     if odd := _learned_otherwise(kind, adapted, settings):

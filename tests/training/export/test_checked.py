@@ -107,8 +107,8 @@ def test_what_cannot_be_exported_is_refused_with_the_reason(plain, tmp_path):
         export.export_saved_model(custom(draw), path)
     with pytest.raises(ValueError, match="no operator for tf.Erfinv"):
         export.export_tflite(custom(inverse), path)
-    with pytest.raises(ValueError, match="one of None, float16, dynamic.*=int4"):
-        export.export_tflite(plain, path, quantization="int4")
+    with pytest.raises(ValueError, match="one of None, float16, dynamic.*=int2"):
+        export.export_tflite(plain, path, quantization="int2")
     with pytest.raises(ValueError, match="a positive integer.*num_samples=0"):
         export.export_tflite(plain, path, num_samples=0)
     with pytest.raises(ValueError, match=r"two or more of shape.*\(1, 16, 16, 1\)"):
