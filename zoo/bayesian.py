@@ -134,7 +134,7 @@ class _Copy:
         # A plain one, for a subclass may have a constructor of its own.
         plain = keras.Model(graph.input, graph.output, name=name)
         return keras.models.clone_model(
-            plain, clone_function=self._copied, call_function=self._called
+            plain, clone_function=self._copied, call_function=self._call_again
         )
 
     def give_weights(self):
@@ -162,7 +162,7 @@ class _Copy:
         self._behind[id(copy)] = behind
         return copy
 
-    def _called(self, layer, *args, **kwargs):
+    def _call_again(self, layer, *args, **kwargs):
         if isinstance(layer, dropout.MCDropout):
             kwargs.pop("training", None)  # It draws anyway.
         outputs = layer(*args, **kwargs)

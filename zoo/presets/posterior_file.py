@@ -101,8 +101,8 @@ def restore(
         where: The published folder, a path or a URL; by default as of the weights.
         settings: Arguments of the posterior; by default those that it was adapted with.
             Another one must change nothing of what was learned.
-        path: Path of the weights; if `where` is no URL, snapshots of the training may
-            lie beside them.
+        path: Path of the weights; unless they are published behind a URL, snapshots of
+            the training may lie beside them.
 
     Raises:
         FileNotFoundError: If it is made of snapshots, and there are none.
@@ -121,9 +121,10 @@ def restore(
     if published is None:
         posterior = kind.from_models([model], name=name, **settings)
         if kind.takes_snapshots:
-            is_folder = where is not None and not urls.is_url(where)
-            is_training = is_folder or remote.find(path) is not None
-            posterior.collect(snapshots.models(model, path if is_training else None))
+            # Of a training behind a URL they lie in its copy.
+            is_url = where is None or urls.is_url(where)
+            beside = None if is_url and remote.find(path) is None else path
+            posterior.collect(snapshots.models(model, beside))
         return posterior
     adapted = published["settings"]
     if odd := _learned_otherwise(kind, adapted, settings):
