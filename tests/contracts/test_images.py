@@ -6,6 +6,7 @@ import pytest
 
 import layers
 from tests.contracts.cases import Case, Refused, Same, check_all
+from tests.helpers import marks
 from training import corruptions
 from training.corruptions import sequences
 from training.data import image_data as images
@@ -123,7 +124,7 @@ def fitted(kind):
     "kind",
     [
         *("MonteCarlo", "DeepEnsemble", "Temperature"),
-        *(Laplace, Mixture, Density, SWA, SWAG),
+        *(Laplace, Mixture, Density, SWA, *marks.few([SWAG], [SWAG])),
     ],
 )
 def test_posteriors_take_pixels_of_any_type(kind, model):

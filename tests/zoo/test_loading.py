@@ -8,7 +8,7 @@ from keras import ops
 
 import layers
 import zoo
-from tests.helpers import calls
+from tests.helpers import calls, marks
 from tests.helpers.publications import publish_preset
 from zoo import finding
 from zoo.catalog import COMBINATIONS
@@ -69,7 +69,7 @@ def test_loading_reads_top_to_bottom(models):
 
 
 @pytest.mark.parametrize("end", ["", ".second", "@temperature"])
-@pytest.mark.parametrize("source", ["name", "file", "url"])
+@pytest.mark.parametrize("source", marks.few(["name", "file", "url"], ["file"]))
 def test_a_name_is_parsed_once(models, tmp_path, end, source, monkeypatch):
     name, weights = f"resnet20_mcdo{end}", None
     if source != "name":

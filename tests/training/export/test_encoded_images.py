@@ -44,6 +44,9 @@ def expected(file, shape):
     return np.asarray(resize.to_image_shape(data, shape).images[0])
 
 
+MORE = (64, 96, 3), (300, 200, 3)
+
+
 def check_equal(files, shape):
     decoded = read(*files, shape=shape)
     assert decoded.dtype == np.uint8
@@ -52,7 +55,11 @@ def check_equal(files, shape):
 
 
 @pytest.mark.parametrize(
-    "shape", [(32, 32, 3), (28, 28, 1), (64, 96, 3), (90, 123, 3), (300, 200, 3)]
+    "shape",
+    [
+        *((32, 32, 3), (28, 28, 1), (90, 123, 3)),
+        *(pytest.param(shape, marks=pytest.mark.slow) for shape in MORE),
+    ],
 )
 def test_every_kind_of_file_is_resized_as_by_pillow(shape):
     noise = NOISE[..., :3]

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+from tests.helpers import marks
 from tests.helpers.exports import IMAGES, call, calls, dropout_model, invoke, softmax
 from tests.helpers.exports import tiny as network
 from tests.helpers.networks import MemberBias
@@ -46,7 +47,9 @@ def exported(kind, posterior, path):
     return session.run(None, {"images": IMAGES})[0]
 
 
-KINDS = pytest.mark.parametrize("kind", ["saved_model", "tflite", "onnx"])
+KINDS = pytest.mark.parametrize(
+    "kind", marks.few(["saved_model", "tflite", "onnx"], ["saved_model"])
+)
 
 
 @KINDS

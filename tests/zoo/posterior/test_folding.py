@@ -19,10 +19,10 @@ FAMILIES = [
     "resnet20_smooth_mcdo",
     "prevgg11",
     "alexnet_smooth",
-    "resnet20_flipout",
     *(
         pytest.param(name, marks=pytest.mark.slow)
         for name in (
+            "resnet20_flipout",
             *("resnet50d_aa", "resnet20_sngp", "resnet20_ddu", "vgg11_mlp_lldo"),
             *("preresnet20_smooth_mcdo", "vgg11_mcdo_blurpool"),
         )

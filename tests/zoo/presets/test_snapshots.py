@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import zoo
+from tests.helpers import marks
 from tests.helpers.publications import RECORD
 from training import initial_weights
 from training.evaluation import models as candidates
@@ -39,7 +40,7 @@ def kernel_of(posterior):
     return mean[-4 - 64 * 4 : -4].reshape(64, 4)  # The last weights, before the bias.
 
 
-@pytest.mark.parametrize("kind", ["swa", "swag"])
+@pytest.mark.parametrize("kind", marks.few(["swa", "swag"], ["swa"]))
 def test_a_posterior_by_name_is_that_of_the_snapshots(kind, trained, tmp_path):
     folder, _, kernels = trained
     name = f"resnet20@{kind}"
