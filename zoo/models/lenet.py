@@ -44,7 +44,8 @@ def lenet(
             x = keras.layers.AveragePooling2D(2, name=f"stage{stage}_pool")(x)
         for block in range(1, depth + 1):
             name, first = f"stage{stage}_block{block}", (stage, block) == (1, 1)
-            conv = parts.conv if first else parts.inner_conv
+            first_conv = parts.first_conv or parts.conv
+            conv = first_conv if first else parts.inner_conv
             padding = "same" if first else "valid"
             conv = functools.partial(conv, padding=padding, use_bias=True)
             x = activate(conv(filters, 5, 1, name=f"{name}_conv")(x), parts, name)
