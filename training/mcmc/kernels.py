@@ -21,21 +21,18 @@ _TARGETS = {"hmc": 0.75, "nuts": 0.8}
 
 
 class Step(typing.NamedTuple):
-    """What is known of a transition; scalar tensors.
+    """What is known of a transition; scalar tensors."""
 
-    Attributes:
-        acceptance: Probability with which the end of the trajectory was accepted, or
-            for NUTS its mean along the trajectory.
-        step_size: Of the leapfrog steps, in standardized weights.
-        leapfrog_steps: The number of these.
-        diverged: Whether the energy error was beyond `MAX_ENERGY_ERROR`, or no number.
-        log_density: Of where the chain is now, in nats, up to a constant.
-    """
-
+    # Probability with which the end of the trajectory was accepted, or for NUTS its mean
+    # along the trajectory.
     acceptance: object
+    # Of the leapfrog steps, in standardized weights.
     step_size: object
+    # The number of these.
     leapfrog_steps: object
+    # Whether the energy error was beyond `MAX_ENERGY_ERROR`, or no number.
     diverged: object
+    # Of where the chain is now, in nats, up to a constant.
     log_density: object
 
 
