@@ -23,7 +23,7 @@ _TARGETS = {"hmc": 0.75, "nuts": 0.8}
 class Step(typing.NamedTuple):
     """What is known of a transition; scalar tensors."""
 
-    # Probability with which the end of the trajectory was accepted, or for NUTS its mean
+    # Probability with which the end of the trajectory was accepted; for NUTS its mean
     # along the trajectory.
     acceptance: object
     # Of the leapfrog steps, in standardized weights.
