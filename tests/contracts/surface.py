@@ -142,7 +142,6 @@ REASONS = {
             "training.export.checked.check_decision",
             "training.export.checked.check_draws",
             "training.export.checked.posterior_of",
-            "training.export.checked.probabilities",
             "training.export.checked.scored",
             "training.export.checked.check_scores",
         ),

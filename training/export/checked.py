@@ -87,19 +87,14 @@ def check_draws(decision: Decision | None):
         )
 
 
-def probabilities(posterior: Posterior, images, seed=None):
-    """Returns the mean probabilities, in as few operators as it takes.
+def scored(posterior: Posterior, images, seed=None) -> tuple:
+    """Returns the mean probabilities, in few operators, and the scores by name.
 
     Args:
         posterior: What to export.
         images: Tensor of one image at least, of shape `(batch, *image_shape)`.
         seed: Scalar integer tensor, of a stochastic posterior.
     """
-    return scored(posterior, images, seed)[0]
-
-
-def scored(posterior: Posterior, images, seed=None) -> tuple:
-    """Returns what `probabilities` does, and the scores that a posterior gives."""
     # The mean of one sample would be two operators more.
     if seed is None and posterior.num_samples == 1 and not posterior.score_names:
         return ops.softmax(posterior.logits(images)), {}
