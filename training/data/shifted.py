@@ -101,5 +101,5 @@ def _translated(pixels, images, first):
     return translate(images, pixels)
 
 
-# By what follows the name of the clean data set; of modules, so that processes share it.
+# By what follows the name of the clean data set. Functions of a module can be pickled.
 _SHIFTS = {"rotation": _rotated, "translation": _translated}
