@@ -4,6 +4,9 @@ from layers import backends
 
 backends.check()
 
+from layers.alias_free import FilteredMaxPooling2D as FilteredMaxPooling2D
+from layers.alias_free import FilteredReLU as FilteredReLU
+from layers.alias_free import QuantileReLU as QuantileReLU
 from layers.batch_ensemble import Conv2DBatchEnsemble as Conv2DBatchEnsemble
 from layers.batch_ensemble import Conv2DRank1 as Conv2DRank1
 from layers.batch_ensemble import DenseBatchEnsemble as DenseBatchEnsemble
@@ -16,6 +19,8 @@ from layers.dropout import Dropout as Dropout
 from layers.dropout import MCDropout as MCDropout
 from layers.epochs import EpochEvents as EpochEvents
 from layers.film import FiLMBatchNormalization as FiLMBatchNormalization
+from layers.frequency import FLCPooling2D as FLCPooling2D
+from layers.frequency_dropout import FrequencyDropout as FrequencyDropout
 from layers.gaussian_process import GaussianProcess as GaussianProcess
 from layers.masks import Masksembles as Masksembles
 from layers.members import MemberLayer as MemberLayer

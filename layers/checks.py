@@ -97,6 +97,27 @@ def check_pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
     return tuple(np.broadcast_to(pair, 2).tolist())
 
 
+def check_filter(size: int, name: str, shape: Sequence[int | None]) -> None:
+    """Raises a ValueError if a filter is larger than its map.
+
+    Args:
+        size: Side of the filter, in points.
+        name: The argument's name, for the error.
+        shape: That of the maps, `(batch, height, width, channels)`; sides that are not
+            known are not checked.
+
+    Raises:
+        ValueError: If a side is smaller than the filter.
+    """
+    sides = [side for side in shape[1:3] if isinstance(side, int)]
+    if sides and size > min(sides):
+        raise ValueError(
+            f"A filter of {size} x {size} points is larger than its map; make it "
+            "smaller, or place it where maps are larger. Received: "
+            f"{name}={size}, maps of {shape[1]} x {shape[2]}"
+        )
+
+
 def check_channels_last(kwargs: Mapping) -> None:
     """Raises a ValueError where images would have their channels first.
 

@@ -157,6 +157,16 @@ def quantize(rate: float) -> float:
     return round(rate * 65536) / 65536
 
 
+def uniform(key, shape, dtype: str = "float32"):
+    """Samples odd multiples of `2**-17` in (0, 1); arguments as in `normal`."""
+    return _drawn(_fractions, key, shape, keras.backend.standardize_dtype(dtype))
+
+
+def _fractions(key, count, dtype):
+    halves = _uniform(key, count)
+    return [ops.cast((ops.cast(v, "float32") + 0.5) / 65536, dtype) for v in halves]
+
+
 def signs(key, shape, dtype: str = "float32"):
     """Samples -1 and +1 with equal probability; arguments as in `bernoulli`."""
     return _drawn(_signs, key, shape, keras.backend.standardize_dtype(dtype))

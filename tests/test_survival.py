@@ -127,7 +127,16 @@ LINEAR = [
 
 
 # What others of these are like in how they survive.
-ALIKE = [*LINEAR[2:], "Dropout", "SWA", "Vector", "Dirichlet", "SmoothedCrossEntropy"]
+ALIKE = [
+    *LINEAR[2:],
+    "QuantileReLU",
+    "FilteredMaxPooling2D",
+    "Dropout",
+    "SWA",
+    "Vector",
+    "Dirichlet",
+    "SmoothedCrossEntropy",
+]
 
 
 def of_linear(name):
@@ -142,6 +151,13 @@ OBJECTS = {
     "AdaptiveAveragePooling2D": lambda: around(layers.AdaptiveAveragePooling2D(3)),
     "FusedConv2D": lambda: around(layers.FusedConv2D(4, 3, activation="relu")),
     "BlurPool2D": lambda: around(layers.BlurPool2D((1, 2, 1), strides=2)),
+    "FLCPooling2D": lambda: around(layers.FLCPooling2D(3)),
+    "FrequencyDropout": lambda: around(
+        layers.FrequencyDropout(filters={"gabor": (0.1, 0.5, 1.0)})
+    ),
+    "QuantileReLU": lambda: around(layers.QuantileReLU(0.7)),
+    "FilteredReLU": lambda: around(layers.FilteredReLU(None)),
+    "FilteredMaxPooling2D": lambda: around(layers.FilteredMaxPooling2D(3)),
     "MCDropout": lambda: around(layers.MCDropout(0.4, channelwise=True)),
     "Dropout": lambda: around(layers.Dropout(0.4)),
     "BatchNormalization": lambda: around(layers.BatchNormalization(momentum=0.5)),

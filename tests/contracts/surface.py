@@ -5,6 +5,7 @@ import pathlib
 
 # What a test of this folder calls with its table of inputs.
 COVERED = {
+    "layers.alias_free": ["QuantileReLU", "FilteredReLU", "FilteredMaxPooling2D"],
     "layers.blur": ["BlurPool2D"],
     "layers.centroids": ["ClassCentroids"],
     "layers.dropout": ["MCDropout", "Dropout"],
@@ -12,6 +13,8 @@ COVERED = {
         *("DenseBatchEnsemble", "Conv2DBatchEnsemble", "DenseRank1", "Conv2DRank1"),
     ],
     "layers.film": ["FiLMBatchNormalization"],
+    "layers.frequency": ["FLCPooling2D"],
+    "layers.frequency_dropout": ["FrequencyDropout"],
     "layers.gaussian_process": ["GaussianProcess"],
     "layers.masks": ["Masksembles"],
     "layers.packed": ["PackedDense"],
@@ -91,6 +94,10 @@ REASONS = {
         *("zoo.registry.split_seed", "zoo.registry.join_seed"),
         *("layers.normalization", "layers.random", "layers.tracing", "zoo.outputs"),
         *("layers.replicas", "layers.epochs", "zoo.arrays"),
+        *("layers.alias_free.num_taps", "layers.alias_free.kaiser"),
+        *("layers.alias_free.upsampling", "layers.alias_free.downsampling"),
+        *("layers.alias_free.raised", "layers.frequency.resampled"),
+        "layers.frequency.low_cut",
         *("layers.gaussian_process.orthogonal_features", "training.feature_precision"),
         *("training.input_gradients", "training.objective.num_images"),
         *("layers.blur.check_taps", "layers.blur.blur", "layers.blur.sums"),

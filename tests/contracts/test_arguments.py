@@ -38,6 +38,27 @@ CONSTRUCTORS = {
             "padding": ("SAME", "", None, 3),
         },
     ),
+    "FLCPooling2D": (layers.FLCPooling2D, {}, {"strides": COUNTS}),
+    "FrequencyDropout": (
+        layers.FrequencyDropout,
+        {},
+        {
+            "kernel_size": (*COUNTS, 2, 5),
+            "filters": ({}, {"box": (0, 1, 2)}, {"gabor": (2, 0, 1)}, [0.4], "log"),
+            "seed": SEEDS,
+        },
+    ),
+    "QuantileReLU": (
+        layers.QuantileReLU,
+        {},
+        {"quantile": (0, 1, -1, NAN, INF, "1", None)},
+    ),
+    "FilteredReLU": (layers.FilteredReLU, {}, {"quantile": (0, 1, NAN, INF, "1")}),
+    "FilteredMaxPooling2D": (
+        layers.FilteredMaxPooling2D,
+        {},
+        {"pool_size": COUNTS},
+    ),
     "SpatialSmoothing": (
         layers.SpatialSmoothing,
         {},

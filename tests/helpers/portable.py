@@ -56,6 +56,11 @@ def outputs():
         "adaptive": layers.AdaptiveAveragePooling2D(7),
         "blur_pool": layers.BlurPool2D(),
         "blur_pool_any": layers.BlurPool2D((1, 5, 2), 3, "same"),
+        "low_cut": layers.FLCPooling2D(),
+        "frequency_training": layers.FrequencyDropout(seed=3),
+        "quantile": layers.QuantileReLU(),
+        "filtered": layers.FilteredReLU(),
+        "filtered_max": layers.FilteredMaxPooling2D(3),
         "smoothing": layers.SpatialSmoothing(),
         "smoothing_full": layers.SpatialSmoothing(2.0, (1, 2, 1), "full", "softmax"),
         "smoothing_norm": layers.SpatialSmoothing(batch_norm=True),
@@ -81,7 +86,7 @@ def outputs():
     results = {"masks": np.array(members.pop("masks").masks)}
     cases |= members
     for name, layer in cases.items():
-        kwargs = {"training": True} if name == "dropout_training" else {}
+        kwargs = {"training": True} if name.endswith("_training") else {}
         results[name] = array([layer(images(), **kwargs) for _ in range(3)])
         if layer.losses:
             results[f"{name}_kl"] = array(layer.losses)

@@ -15,6 +15,15 @@ CASES = {
         (2, 3, 3, 4),
         {},
     ),
+    "low_cut": (layers.FLCPooling2D, {}, IMAGES, (2, 4, 4, 4), {}),
+    "frequency": (
+        layers.FrequencyDropout,
+        {"filters": {"log": (0.5, 0.2, 3.0)}, "seed": 1},
+        IMAGES,
+        IMAGES,
+        {"non_trainable": 1},
+    ),
+    "filtered": (layers.FilteredReLU, {"quantile": None}, IMAGES, IMAGES, {}),
     "smoothing": (layers.SpatialSmoothing, {}, IMAGES, IMAGES, {}),
     "smoothing_norm": (
         layers.SpatialSmoothing,
