@@ -9,7 +9,14 @@ import functools
 
 import keras
 
-from zoo.models.blocks import activate, classify, convolve, is_small, preprocess
+from zoo.models.blocks import (
+    activate,
+    classify,
+    convolve,
+    convolved,
+    is_small,
+    preprocess,
+)
 from zoo.models.parts import Parts
 
 
@@ -18,10 +25,15 @@ def _first(x, parts, filters, name, small):
     conv = functools.partial(
         parts.first_conv or parts.conv, use_bias=True, name=f"{name}_conv"
     )
-    if small:
-        return conv(filters, 3, 1, padding="same")(x)
-    x = keras.layers.ZeroPadding2D(2, name=f"{name}_pad")(x)
-    return conv(filters, 11, 4, padding="valid")(x)
+    size, strides = (3, 1) if small else (11, 4)
+
+    def add(x, strides):
+        if strides == 1:
+            return conv(filters, size, 1, padding="same")(x)
+        x = keras.layers.ZeroPadding2D(2, name=f"{name}_pad")(x)
+        return conv(filters, size, strides, padding="valid")(x)
+
+    return convolved(x, parts, add, size, strides, name)
 
 
 def alexnet(

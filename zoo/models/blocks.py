@@ -1,5 +1,6 @@
 """Graph fragments that the families share."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 
@@ -46,15 +47,49 @@ def convolve(
     Returns:
         The feature map.
     """
-    padding = "same"
-    if strides > 1:
-        padding = "valid"
-        if kernel_size > 1:
-            pad = keras.layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")
-            x = pad(x)
     settings = {"groups": groups} if groups > 1 else {}
-    conv = functools.partial(conv or parts.conv, padding=padding, **settings)
-    return conv(filters, kernel_size, strides, name=f"{name}_conv")(x)
+    make = functools.partial(conv or parts.conv, **settings, name=f"{name}_conv")
+
+    def add(x, strides):
+        padding = "same"
+        if strides > 1:
+            padding = "valid"
+            if kernel_size > 1:
+                pad = keras.layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")
+                x = pad(x)
+        return make(filters, kernel_size, strides, padding=padding)(x)
+
+    return convolved(x, parts, add, kernel_size, strides, name)
+
+
+def convolved(
+    x, parts: Parts, conv: Callable, kernel_size: int, strides: int, name: str
+):
+    """Adds a convolution, with what parts have around one with a stride, and behind.
+
+    Args:
+        x: Feature map.
+        parts: The layers to build it from.
+        conv: From a feature map and strides to that behind the convolution.
+        kernel_size: Side of the kernel.
+        strides: How many times smaller the sides become.
+        name: Prefix of the names of layers.
+
+    Returns:
+        The feature map.
+    """
+    if strides == 1:
+        x = conv(x, 1)
+    else:
+        x = parts.strided(x, conv, kernel_size, strides, name=name)
+    if parts.conv_filter is None:
+        return x
+    return parts.conv_filter(name=f"{name}_filter")(x)
+
+
+def of_shortcuts(parts: Parts) -> Parts:
+    """Returns the parts that shortcuts are built from: no filters behind them."""
+    return dataclasses.replace(parts, conv_filter=None)
 
 
 def conv_norm(

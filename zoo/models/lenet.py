@@ -11,7 +11,7 @@ import functools
 
 import keras
 
-from zoo.models.blocks import activate, preprocess
+from zoo.models.blocks import activate, convolved, preprocess
 from zoo.models.parts import Parts
 
 
@@ -41,17 +41,19 @@ def lenet(
     images, x = preprocess(input_shape, normalization)
     for stage, (depth, filters) in enumerate(zip(depths, FILTERS, strict=False), 1):
         if stage > 1:
-            x = keras.layers.AveragePooling2D(2, name=f"stage{stage}_pool")(x)
+            x = parts.average_pool(x, 2, name=f"stage{stage}_pool")
         for block in range(1, depth + 1):
             name, first = f"stage{stage}_block{block}", (stage, block) == (1, 1)
             first_conv = parts.first_conv or parts.conv
             conv = first_conv if first else parts.inner_conv
             padding = "same" if first else "valid"
             conv = functools.partial(conv, padding=padding, use_bias=True)
-            x = activate(conv(filters, 5, 1, name=f"{name}_conv")(x), parts, name)
+            layer = conv(filters, 5, 1, name=f"{name}_conv")
+            x = convolved(x, parts, lambda x, _, layer=layer: layer(x), 5, 1, name)
+            x = activate(x, parts, name)
             x = parts.dropout(name=f"{name}_dropout")(x)
         x = parts.smooth(name=f"stage{stage}_smooth")(x)
-    x = keras.layers.AveragePooling2D(2, name="pool")(x)
+    x = parts.average_pool(x, 2, name="pool")
     x = _hidden(x, parts, LENET_UNITS)
     return keras.Model(images, parts.head(num_classes, name="head")(x))
 

@@ -6,9 +6,17 @@ import functools
 import keras
 
 import layers
+from layers.alias_free import kaiser, num_taps
 from layers.packed import check_divides, num_groups
 from zoo.models.blocks import zero_padded
-from zoo.models.parts import Parts, average_pooled, averaging, max_pooled, pooled
+from zoo.models.parts import (
+    Parts,
+    average_pooled,
+    averaging,
+    bordered,
+    max_pooled,
+    pooled,
+)
 
 
 def smooth(parts: Parts, temperature: float = 10.0, padding: str = "same") -> Parts:
@@ -186,6 +194,149 @@ def average(parts: Parts) -> Parts:
     return dataclasses.replace(parts, downsample=averaging, max_pool=average_pooled)
 
 
+def antialias(parts: Parts, taps: tuple[float, ...] = (1, 2, 1)) -> Parts:
+    """Anti-aliasing where nothing learns to filter (Vasconcelos et al., 2021).
+
+    Behind convolutions of 3x3 with a stride, in shortcuts and behind max poolings;
+    `antialias_conv`, `antialias_skip` and `antialias_pool` are each of these alone.
+    """
+    for place in (antialias_conv, antialias_skip, antialias_pool):
+        parts = place(parts, taps)
+    return parts
+
+
+def antialias_conv(parts: Parts, taps: tuple[float, ...] = (1, 2, 1)) -> Parts:
+    """Anti-aliasing directly behind convolutions of 3x3 that had a stride.
+
+    A larger kernel, that of a stem, can learn to filter, and one of 1x1 is in a
+    shortcut.
+    """
+
+    def strided(x, conv, kernel_size, strides, name):
+        if kernel_size != 3:
+            return conv(x, strides)
+        pool = layers.BlurPool2D(taps, strides, name=f"{name}_downsample")
+        return pool(conv(x, 1))
+
+    return dataclasses.replace(parts, strided=strided)
+
+
+def antialias_skip(parts: Parts, taps: tuple[float, ...] = (1, 2, 1)) -> Parts:
+    """Anti-aliasing in shortcuts.
+
+    Before the projection, which is linear in each point: it makes of a filtered map
+    what the filter makes of a projected one, on a quarter of the points.
+    """
+    layer = functools.partial(layers.BlurPool2D, taps)
+    return dataclasses.replace(parts, skip_downsample=layer)
+
+
+def antialias_pool(parts: Parts, taps: tuple[float, ...] = (1, 2, 1)) -> Parts:
+    """Anti-aliasing behind max poolings; a ResNet has one, in its stem."""
+    layer = functools.partial(layers.BlurPool2D, taps)
+    pool = functools.partial(max_pooled, downsample=layer)
+    return dataclasses.replace(parts, max_pool=pool)
+
+
+def gelu(parts: Parts) -> Parts:
+    """Smooth activations, which make fewer high frequencies (Vasconcelos et al.)."""
+    return _activated(parts, "gelu")
+
+
+def swish(parts: Parts) -> Parts:
+    """As `gelu`, `x * sigmoid(x)` (Ramachandran et al., 2017)."""
+    return _activated(parts, "swish")
+
+
+def _activated(parts, name):
+    activation = functools.partial(keras.layers.Activation, name)
+    return dataclasses.replace(parts, activation=activation)
+
+
+def flc(parts: Parts) -> Parts:
+    """Subsampling without aliasing: frequency low-cut pooling (Grabinski et al., 2022).
+
+    Before each convolution with a stride, which then has none, and in place of
+    poolings.
+    """
+
+    def strided(x, conv, kernel_size, strides, name):
+        pool = layers.FLCPooling2D(strides, name=f"{name}_downsample")
+        return conv(pool(x), 1)
+
+    def pool(x, pool_size, name, padding=0):
+        return layers.FLCPooling2D(2, name=name)(x)
+
+    return dataclasses.replace(
+        parts,
+        strided=strided,
+        skip_downsample=layers.FLCPooling2D,
+        max_pool=pool,
+        average_pool=pool,
+    )
+
+
+def frequency_dropout(parts: Parts, kernel_size: int = 3) -> Parts:
+    """Random filters of feature maps in training (Islam and Glocker, 2022).
+
+    Behind each convolution but those of shortcuts; maps that are smaller than the
+    filters have none.
+    """
+
+    def conv_filter(name):
+        def call(x):
+            sides = [side for side in x.shape[1:3] if side is not None]
+            if min(sides, default=kernel_size) < kernel_size:
+                return x
+            return layers.FrequencyDropout(kernel_size, name=name)(x)
+
+        return call
+
+    return dataclasses.replace(parts, conv_filter=conv_filter)
+
+
+def quantile_relu(parts: Parts, quantile: float = 0.4) -> Parts:
+    """Rectifiers that cut few points (Rodriguez-Munoz and Torralba, 2022)."""
+    layer = functools.partial(layers.QuantileReLU, quantile)
+    return dataclasses.replace(parts, activation=layer)
+
+
+def alias_free(parts: Parts, quantile: float | None = 0.4) -> Parts:
+    """Anti-aliasing from first principles (Rodriguez-Munoz and Torralba, 2022).
+
+    A low-pass filter before each convolution with a stride, which keeps it; rectifiers
+    and max poolings on a finer grid, between two filters.
+    """
+
+    def filtered(x, strides, name, keep):
+        lengths = [num_taps(side) for side in x.shape[1:3] if side is not None]
+        taps = kaiser(1 / (2 * strides), min(lengths, default=7))
+        return layers.BlurPool2D(taps, keep, name=name)(x)
+
+    def strided(x, conv, kernel_size, strides, name):
+        return conv(filtered(x, strides, f"{name}_filter", 1), strides)
+
+    def skip_downsample(strides, name):
+        return lambda x: filtered(x, strides, name, strides)
+
+    def pool(x, pool_size, name, padding=0):
+        layer = layers.FilteredMaxPooling2D(pool_size, name=name)
+        return layer(bordered(x, padding))
+
+    return dataclasses.replace(
+        parts,
+        strided=strided,
+        skip_downsample=skip_downsample,
+        activation=functools.partial(layers.FilteredReLU, quantile),
+        max_pool=pool,
+    )
+
+
+def low_pass(parts: Parts) -> Parts:
+    """As `alias_free`, but rectifiers do not raise maps."""
+    return alias_free(parts, quantile=None)
+
+
 def gap(parts: Parts) -> Parts:
     """Global average pooling, as by default (Lin et al., 2014)."""
     return _pooling(parts, keras.layers.GlobalAveragePooling2D)
@@ -327,6 +478,17 @@ METHODS = {
     "blurpool": blurpool,
     "blur": blur,
     "aa": average,
+    "antialias": antialias,
+    "antialiasconv": antialias_conv,
+    "antialiasskip": antialias_skip,
+    "antialiaspool": antialias_pool,
+    "gelu": gelu,
+    "swish": swish,
+    "flc": flc,
+    "freqdrop": frequency_dropout,
+    "qrelu": quantile_relu,
+    "aliasfree": alias_free,
+    "lowpass": low_pass,
     "gap": gap,
     "mlp": mlp,
     "gmp": gmp,

@@ -19,6 +19,25 @@ def pooled(x, layer: Callable = keras.layers.GlobalAveragePooling2D):
     return layer(name="pool")(x)
 
 
+def bordered(x, padding: int):
+    """Adds a border to maps that are pooled by their maxima.
+
+    It has values that are in the windows anyway: never the largest by themselves, as
+    zeros would be among negative features.
+
+    Args:
+        x: Feature map.
+        padding: Rows and columns on each side.
+
+    Returns:
+        The larger feature map.
+    """
+    if not padding:
+        return x
+    border = (padding, padding)
+    return ops.pad(x, ((0, 0), border, border, (0, 0)), "symmetric")
+
+
 def max_pooled(
     x, pool_size: int, name: str, padding: int = 0, downsample: Callable | None = None
 ):
@@ -34,14 +53,15 @@ def max_pooled(
     Returns:
         The smaller feature map.
     """
-    if padding:
-        # Values that are in the window anyway: never the largest by themselves, as
-        # zeros would be among negative features.
-        border = (padding, padding)
-        x = ops.pad(x, ((0, 0), border, border, (0, 0)), "symmetric")
+    x = bordered(x, padding)
     strides = 2 if downsample is None else 1
     x = keras.layers.MaxPooling2D(pool_size, strides, name=name)(x)
     return downsample(strides=2, name=f"{name}_downsample")(x) if downsample else x
+
+
+def strided(x, conv: Callable, kernel_size: int, strides: int, name: str):
+    """Adds a convolution with a stride, which subsamples by itself."""
+    return conv(x, strides)
 
 
 def average_pooled(x, pool_size: int, name: str, padding: int = 0):
@@ -73,6 +93,12 @@ class Parts:
     # every residual branch; in a chain of convolutions, all but the first. ResNeXt adds
     # the argument groups.
     inner_conv: Callable = _conv
+    # strided(feature_map, conv, kernel_size, strides): every convolution with a stride;
+    # a graph fragment, in which conv(feature_map, strides) adds the convolution.
+    strided: Callable = strided
+    # conv_filter(): behind every convolution but those of shortcuts, before its
+    # normalization; of maps as large as before. None adds nothing.
+    conv_filter: Callable | None = None
     # norm(): behind every convolution; before it in a pre-activation network.
     norm: Callable = functools.partial(
         layers.BatchNormalization, momentum=0.9, epsilon=1e-5
@@ -86,7 +112,8 @@ class Parts:
     # downsample(strides): behind each convolution that then has stride 1. None leaves
     # the strides where they are.
     downsample: Callable | None = None
-    # skip_downsample(strides): before the projection of a shortcut, likewise.
+    # skip_downsample(strides): before the projection of a shortcut, or before channels
+    # of zeros, likewise.
     skip_downsample: Callable | None = None
     # shortcut(feature_map, parts, filters, strides): past a block with other channels,
     # a graph fragment. None leaves it to the family.
@@ -94,6 +121,8 @@ class Parts:
     # max_pool(feature_map, pool_size, padding=0): to half the size, in stems and
     # between the stages of a chain; a graph fragment.
     max_pool: Callable = max_pooled
+    # average_pool(feature_map, pool_size): to half the size, in LeNet; likewise.
+    average_pool: Callable = average_pooled
     # smooth(): at the end of every stage, before the next one subsamples; in a
     # pre-activation ResNet, not of the last.
     smooth: Callable = keras.layers.Identity

@@ -16,6 +16,7 @@ from zoo.models.blocks import (
     downsample,
     is_small,
     norm_activate,
+    of_shortcuts,
     own_strides,
     preprocess,
     residual_blocks,
@@ -56,7 +57,8 @@ def _block(x, parts, branch, filters, strides, name):
         shortcut = parts.shortcut or _projection
         # That with weights is of the normalized features.
         start = skip if parts.shortcut else x
-        skip = shortcut(start, parts, filters, strides, f"{name}_skip")
+        skips = of_shortcuts(parts)
+        skip = shortcut(start, skips, filters, strides, f"{name}_skip")
     x = branch(x, parts, filters, strides, name)
     return keras.layers.Add(name=f"{name}_add")([skip, x])
 

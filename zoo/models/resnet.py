@@ -18,6 +18,7 @@ from zoo.models.blocks import (
     conv_norm,
     downsample,
     is_small,
+    of_shortcuts,
     own_strides,
     preprocess,
     residual_blocks,
@@ -105,14 +106,14 @@ def resnet(
     shortcut = zero_padded if cifar else average if deep else _projection
     shortcut = parts.shortcut or shortcut
     images, x = preprocess(input_shape, normalization)
-    filters = filters * parts.widen
+    filters, skips = filters * parts.widen, of_shortcuts(parts)
     x = _stem(x, parts, filters, cifar or is_small(input_shape), deep)
     for stage, depth in enumerate(depths, 1):
         width = 2 ** (stage - 1) * filters * (4 if bottleneck else 1)
         for strides, name in residual_blocks(stage, depth):
             skip = x
             if skip.shape[-1] != width:
-                skip = shortcut(x, parts, width, strides, f"{name}_skip")
+                skip = shortcut(x, skips, width, strides, f"{name}_skip")
             x = branch(x, parts, width, strides, name)
             x = keras.layers.Add(name=f"{name}_add")([skip, x])
             x = activate(x, parts, name)

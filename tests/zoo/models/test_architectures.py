@@ -192,6 +192,9 @@ NAMED = [
     if end != "_masks" or name in ("resnet18", *SMALLEST[:2])
 ]
 NINE_OF_TEN = [name for n, name in enumerate(NAMED[len(ENDS) :]) if n % 10]
+# What others are like, and what another test has.
+NINE_OF_TEN += [f"resnet18_antialias{place}" for place in ("conv", "skip", "pool")]
+NINE_OF_TEN += [f"resnet18_{name}" for name in ("gelu", "swish", "qrelu", "lowpass")]
 
 
 @pytest.mark.parametrize("name", marks.few(NAMED, NINE_OF_TEN))

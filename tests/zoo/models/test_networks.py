@@ -22,12 +22,20 @@ from zoo.presets import weight_file
 
 # Methods that are like `flipout` in what they could disturb.
 VARIATIONAL = {"reparam", "lrt"}
+# Methods against aliasing: alone, and with what could disturb them.
+ALIASING = [
+    *("antialias", "antialiasconv", "antialiasskip", "antialiaspool"),
+    *("gelu", "swish", "flc", "freqdrop", "qrelu", "aliasfree", "lowpass"),
+]
+OF_ALIASING = [(name,) for name in ALIASING]
+OF_ALIASING += [("smooth", "mcdo", "flc", "freqdrop", "swish")]
+OF_ALIASING += [("flipout", "antialias", "qrelu"), ("sngp", "flc"), ("flc", "blur")]
+OF_ALIASING += [("film", "flc"), ("packed", "antialias"), ("ddu", "gelu")]
+SINGLE = [name for name in METHODS if name not in {*VARIATIONAL, *MEMBERS, *ALIASING}]
 SUBSETS = [
     subset
-    for size in range(len(METHODS) + 1 - len(VARIATIONAL) - len(MEMBERS))
-    for subset in itertools.combinations(
-        [name for name in METHODS if name not in {*VARIATIONAL, *MEMBERS}], size
-    )
+    for size in range(len(SINGLE) + 1)
+    for subset in itertools.combinations(SINGLE, size)
 ]
 SUBSETS += [(name,) for name in sorted(VARIATIONAL)] + [tuple(METHODS)]
 SHAPE = (32, 32, 3)
@@ -158,12 +166,15 @@ SHORT = [("resnet20", subset) for subset in EACH]
 # With these, every method once.
 SHORT += [("vgg11", subset) for subset in [(), *FEW, ("blur", "gap"), tuple(METHODS)]]
 SHORT += MORE
-SHORT += [("resnet20", subset) for subset in OF_MEMBERS]
+SHORT += [("resnet20", subset) for subset in (*OF_MEMBERS, *OF_ALIASING)]
+SHORT += [("alexnet", subset) for subset in OF_ALIASING[:-7:2]]
 # What others are like, by themselves; and every other combination of more families.
 ALONE = "aa", "blur", "gap", "gmp", "mcdo10", "reparam", "lrt", "llsvi", "stf", "mlp"
 SLOW = [("resnet20", (name,)) for name in ALONE]
 SLOW += MORE[::2] + MORE[1:2] + [("vgg11", subset) for subset in FEW[1:]]
 SLOW += [("resnet20", subset) for subset in OF_MEMBERS[1:]]
+SLOW += [("resnet20", s) for s in OF_ALIASING if s != OF_ALIASING[-7]]
+SLOW += [("alexnet", subset) for subset in OF_ALIASING]
 
 
 def identify(value):
@@ -206,6 +217,7 @@ GRAPHS += [
     for name in (SMALLEST[:2] if "masks" in s else SMALLEST)
     if (name, "packed") not in {("lenet5", method) for method in s}  # 6 channels.
 ]
+GRAPHS += [(name, s) for s in OF_ALIASING for name in SMALLEST if "packed" not in s]
 MOST = [graph for n, graph in enumerate(GRAPHS) if n % 16]
 
 
