@@ -48,11 +48,16 @@ def assert_like_one_device(training, nll="val_loss"):
 def figures():
     # Two devices get 5 and 4 images of a batch, and the last validation image is on the
     # first of them alone.
-    return run([9, 19, 19, [2]])
+    return run([9, 19, 19, [2]], [9, 19, 19, [2], "dign", "plain", ["flip", "mixup"]])
 
 
 def test_odd_sizes_have_the_figures_of_one_device(figures):
-    (training,) = figures["trainings"]
+    training, _ = figures["trainings"]
+    assert_like_one_device(dict(training))
+
+
+def test_noise_and_mixtures_of_pairs_are_those_of_one_device(figures):
+    _, training = figures["trainings"]
     assert_like_one_device(dict(training))
 
 
