@@ -16,11 +16,6 @@ from layers import random
 from training import augment_operations as operations
 
 CHAINS, LONGEST, SEVERITY = 3, 3, 3
-_TONES = "autocontrast", "equalize", "posterize", "solarize"
-OPERATIONS = (
-    *_TONES,
-    *("rotate", "shear_x", "shear_y", "translate_x", "translate_y"),
-)
 
 
 def mix_chains(images, keys):
@@ -82,26 +77,11 @@ def apply(images, operation, level, sign):
     Returns:
         A tensor like `images`.
     """
-    toned = operations.look_up(images, _tables(images, operation, level))
-    maps = _affine_maps(images.shape[1:3], operation, level, sign)
-    is_moved = ops.greater_equal(operation, len(_TONES))[:, None, None, None]
-    return ops.where(is_moved, operations.moved(images, maps), toned)
-
-
-def _tables(images, operation, level):
-    """Returns the tables of the images, of shape `(batch, channels, 256)`."""
-    counts = operations.histograms(images)
-    operation, level = operation[:, None, None], level[:, None, None]
-    made = {
-        "autocontrast": operations.autocontrast(counts),
-        "equalize": operations.equalize(counts),
-        "posterize": operations.posterize(4 - _whole(level, 4)),
-        "solarize": operations.solarize(256 - _whole(level, 256)),
-    }
-    tables = ops.broadcast_to(operations.values(), ops.shape(counts))
-    for number, name in enumerate(_TONES):
-        tables = ops.where(ops.equal(operation, number), made[name], tables)
-    return tables
+    for number, function in enumerate(_TONES.values()):
+        chosen = ops.equal(operation, number)
+        images = operations.where(chosen, function, images, level[:, None, None, None])
+    is_moved = ops.greater_equal(operation, len(_TONES))
+    return operations.where(is_moved, _moved, images, operation, level, sign)
 
 
 def _whole(level, most):
@@ -109,19 +89,22 @@ def _whole(level, most):
     return ops.cast(level * (most / 10), "int32")
 
 
-def _affine_maps(size, operation, level, sign):
-    """Returns maps from the places of pixels to where they come from."""
-    height, width = size
+_TONES = {
+    "autocontrast": lambda images, level: operations.autocontrast(images),
+    "equalize": lambda images, level: operations.equalize(images),
+    "posterize": lambda images, level: operations.posterize(
+        images, 4 - _whole(level, 4)
+    ),
+    "solarize": lambda images, level: operations.solarize(
+        images, 256 - _whole(level, 256)
+    ),
+}
+OPERATIONS = *_TONES, *operations.MOVES
 
-    def amount(name, value):
-        value = sign * ops.cast(value, "float32")
-        return operations.signed_amount(operation, OPERATIONS.index(name), value)
 
-    return operations.affine_maps(
-        size,
-        angle=operations.radians(amount("rotate", _whole(level, 30))),
-        shear_x=amount("shear_x", level * 0.03),
-        shear_y=amount("shear_y", level * 0.03),
-        shift_x=amount("translate_x", _whole(level, width / 3)),
-        shift_y=amount("translate_y", _whole(level, height / 3)),
-    )
+def _moved(images, operation, level, sign):
+    height, width = images.shape[1:3]
+    shear, sides = level * 0.03, (width / 3, height / 3)
+    shifts = (_whole(level, most) for most in sides)
+    amounts = _whole(level, 30), shear, shear, *shifts
+    return operations.move(images, operation - len(_TONES), amounts, sign)

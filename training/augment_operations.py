@@ -1,168 +1,146 @@
-"""Operations that augmentations choose from, each of other images of one batch.
+"""Operations that augmentations choose from, each image another one.
 
-Those of tones are tables: which value a value of a channel becomes. All of a batch, one
-for each image, are looked up at once. Those of the plane are affine maps, of which the
-same is true. Images are int32 in [0, 255], and results those of Pillow.
+Images are int32 in [0, 255], and results those of Pillow.
 """
 
 import math
+from collections.abc import Callable, Sequence
 
+import keras
 from keras import ops
 
-VALUES = 256
+MOVES = "rotate", "shear_x", "shear_y", "translate_x", "translate_y"
+_VALUES = 256
 
 
-def histograms(images):
-    """Counts the values of each channel.
+def where(chosen, function: Callable, images, *others):
+    """Returns images of which the chosen ones are those of a function.
 
-    Args:
-        images: int32 tensor of shape `(batch, height, width, channels)`, in [0, 255].
-
-    Returns:
-        int32 tensor of shape `(batch, channels, 256)`.
-    """
-    batch, _, _, channels = ops.shape(images)
-    flat = ops.reshape(_places(images), (-1,))
-    size = batch * channels * VALUES
-    counts = ops.segment_sum(ops.ones_like(flat), flat, size)
-    return ops.reshape(counts, (batch, channels, VALUES))
-
-
-def _places(images):
-    """Returns where the value of each pixel is among those of all channels."""
-    batch, _, _, channels = ops.shape(images)
-    first = VALUES * ops.arange(batch * channels, dtype="int32")
-    return images + ops.reshape(first, (batch, 1, 1, channels))
-
-
-def look_up(images, tables):
-    """Returns images whose values are those of tables.
+    TensorFlow computes the function of these alone. Backends that know the number of
+    rows when they compile compute it of all, and choose.
 
     Args:
-        images: int32 tensor of shape `(batch, height, width, channels)`, in [0, 255].
-        tables: int32 tensor of shape `(batch, channels, 256)`.
+        chosen: Boolean tensor of shape `(batch,)`.
+        function: From images and others, of any batch, to a tensor like the images.
+        images: Tensor of shape `(batch, height, width, channels)`.
+        *others: Tensors of shape `(batch, ...)`.
 
     Returns:
         A tensor like `images`.
     """
-    return ops.take(ops.reshape(tables, (-1,)), _places(images))
+    if keras.backend.backend() != "tensorflow":
+        chosen = chosen[:, None, None, None]
+        return ops.where(chosen, function(images, *others), images)
+    import tensorflow as tf
+
+    rows = tf.where(chosen)
+    part = function(*(tf.gather(x, rows[:, 0]) for x in (images, *others)))
+    return tf.tensor_scatter_nd_update(images, rows, part)
 
 
-def values():
-    """Returns the table of an image as it is, of shape `(1, 1, 256)`."""
-    return ops.reshape(ops.arange(VALUES, dtype="int32"), (1, 1, VALUES))
-
-
-def autocontrast(counts):
-    """Returns tables that stretch the values of each channel to the whole range.
-
-    Args:
-        counts: From `histograms`.
-
-    Returns:
-        int32 tensor of the shape of `counts`; a channel of one value keeps it.
-    """
-    found = ops.greater(counts, 0)
-    low = ops.min(ops.where(found, values(), VALUES), axis=-1, keepdims=True)
-    high = ops.max(ops.where(found, values(), 0), axis=-1, keepdims=True)
-    width = high - low
-    stretched = (values() - low) * 255 // ops.maximum(width, 1)
-    stretched = ops.clip(stretched, 0, 255)
-    return ops.where(ops.greater(width, 0), stretched, values())
-
-
-def equalize(counts):
-    """Returns tables that make histograms flat, as far as equal values stay equal.
+def autocontrast(images):
+    """Stretches the values of each channel to the whole range.
 
     Args:
-        counts: From `histograms`.
-
-    Returns:
-        int32 tensor of the shape of `counts`.
+        images: int32 tensor of shape `(batch, height, width, channels)`, in [0, 255].
     """
-    below = ops.cumsum(counts, axis=-1) - counts
+    low = ops.min(images, axis=(1, 2), keepdims=True)
+    width = ops.max(images, axis=(1, 2), keepdims=True) - low
+    stretched = _quotient((images - low) * 255, ops.maximum(width, 1))
+    return ops.where(ops.greater(width, 0), stretched, images)
+
+
+def equalize(images):
+    """Makes the histogram of each channel flat, as far as equal values stay equal.
+
+    Args:
+        images: int32 tensor of shape `(batch, height, width, channels)`, in [0, 255].
+    """
+    batch, _, _, channels = ops.shape(images)
+    first = _VALUES * ops.arange(batch * channels, dtype="int32")
+    places = images + ops.reshape(first, (batch, 1, 1, channels))
+    counts = _histograms(images, places)
+    below = ops.cumsum(counts, axis=1) - counts
     present = ops.where(ops.greater(counts, 0), below, 0)
-    step = ops.max(present, axis=-1, keepdims=True) // 255
-    equal = ops.minimum((step // 2 + below) // ops.maximum(step, 1), 255)
-    return ops.where(ops.greater(step, 0), equal, values())
+    step = ops.max(present, axis=1, keepdims=True) // 255
+    equal = _quotient(step // 2 + below, ops.maximum(step, 1))
+    as_it_is = ops.arange(_VALUES, dtype="int32")
+    table = ops.where(ops.greater(step, 0), ops.minimum(equal, 255), as_it_is)
+    return ops.take(ops.reshape(table, (-1,)), places)
 
 
-def posterize(bits):
-    """Returns tables that keep the highest bits.
+def _histograms(images, places):
+    """Counts the values of each channel, in an array `(batch * channels, 256)`."""
+    batch, height, width, channels = ops.shape(images)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        rows = tf.reshape(tf.transpose(images, (0, 3, 1, 2)), (-1, height * width))
+        ones = tf.constant([], "int32")
+        return tf.raw_ops.DenseBincount(input=rows, size=_VALUES, weights=ones)
+    flat, size = ops.reshape(places, (-1,)), batch * channels * _VALUES
+    counts = ops.segment_sum(ops.ones_like(flat), flat, size)
+    return ops.reshape(counts, (-1, _VALUES))
+
+
+def _quotient(x, y):
+    """Returns `x // y` of integers below `2**24`, for which floats are exact and fast.
+
+    A quotient that is no integer is off the next one by `1 / y`, more than it rounds.
+    """
+    return ops.cast(ops.floor(ops.cast(x, "float32") / ops.cast(y, "float32")), "int32")
+
+
+def posterize(images, bits):
+    """Keeps the highest bits of each value.
 
     Args:
-        bits: int32 tensor in [0, 8] that broadcasts with tables.
+        images: int32 tensor in [0, 255].
+        bits: int32 tensor in [0, 8] that broadcasts with it.
     """
     unit = ops.left_shift(ops.ones_like(bits), 8 - bits)
-    return values() // unit * unit
+    return images // unit * unit
 
 
-def solarize(threshold):
-    """Returns tables that invert values from a threshold on.
+def solarize(images, threshold):
+    """Inverts values from a threshold on.
 
     Args:
-        threshold: int32 tensor that broadcasts with tables.
+        images: int32 tensor in [0, 255].
+        threshold: int32 tensor that broadcasts with it.
     """
-    return ops.where(ops.less(values(), threshold), values(), 255 - values())
+    return ops.where(ops.less(images, threshold), images, 255 - images)
 
 
-def affine_maps(size, angle=0.0, shear_x=0.0, shear_y=0.0, shift_x=0.0, shift_y=0.0):
-    """Returns maps from the places of pixels to where they come from.
-
-    One of them is to be other than zero for each image: they are not composed.
+def move(images, kind, amounts: Sequence, sign):
+    """Moves each image in one way, bilinear, and black where nothing comes from.
 
     Args:
-        size: Height and width of the images.
-        angle: Angles of rotations about the center, in radians.
-        shear_x: Shear along the rows; it fixes the corner of the image, which is half a
-            pixel before the first one.
-        shear_y: Shear along the columns, likewise.
-        shift_x: How far to the right the pixels come from.
-        shift_y: How far from below they come.
+        images: int32 tensor of shape `(batch, height, width, channels)`.
+        kind: int32 tensor of shape `(batch,)`, of places in `MOVES`.
+        amounts: For each of `MOVES` numbers or tensors of shape `(batch,)`: degrees of
+            a rotation about the center, shears, which fix the corner of the image that
+            is half a pixel before the first one, and pixels of shifts.
+        sign: Tensor of shape `(batch,)`, 1 or -1: the direction.
 
     Returns:
-        float32 tensor of shape `(batch, 8)`, for `keras.ops.image.affine_transform`.
+        A tensor like `images`, rounded.
     """
-    height, width = size
+    degrees, shear_x, shear_y, shift_x, shift_y = (
+        ops.where(ops.equal(kind, number), sign * ops.cast(amount, "float32"), 0.0)
+        for number, amount in enumerate(amounts)
+    )
+    height, width = images.shape[1:3]
     x, y = (width - 1) / 2, (height - 1) / 2
-    cosine, sine = ops.cos(angle), ops.sin(angle)
-    zero = ops.zeros_like(angle)
+    angle = degrees * (math.pi / 180)
+    cosine, sine, zero = ops.cos(angle), ops.sin(angle), ops.zeros_like(angle)
+    # From the places of pixels to where they come from.
     rows = (
         *(cosine, shear_x - sine, x - cosine * x + sine * y + shear_x / 2 + shift_x),
         *(shear_y + sine, cosine, y - sine * x - cosine * y + shear_y / 2 + shift_y),
         *(zero, zero),
     )
-    return ops.stack(rows, axis=1)
-
-
-def moved(images, maps):
-    """Returns images that are mapped, bilinear, and black where nothing comes from.
-
-    Args:
-        images: int32 tensor of shape `(batch, height, width, channels)`.
-        maps: From `affine_maps`.
-
-    Returns:
-        A tensor like `images`, rounded.
-    """
-    found = ops.image.affine_transform(ops.cast(images, "float32"), maps)
+    found = ops.image.affine_transform(
+        ops.cast(images, "float32"), ops.stack(rows, axis=1)
+    )
     return ops.cast(ops.round(found), "int32")
-
-
-def signed_amount(operation, number: int, amount):
-    """Returns amounts of the images that have an operation, and zero of others.
-
-    Args:
-        operation: int32 tensor of shape `(batch,)`.
-        number: Number of the operation.
-        amount: Tensor that broadcasts with it.
-
-    Returns:
-        float32 tensor of shape `(batch,)`.
-    """
-    return ops.where(ops.equal(operation, number), ops.cast(amount, "float32"), 0.0)
-
-
-def radians(degrees):
-    """Returns angles in radians."""
-    return ops.cast(degrees, "float32") * (math.pi / 180)

@@ -15,12 +15,11 @@ from training import augment_operations as operations
 OPERATIONS = (
     *("identity", "autocontrast", "equalize", "posterize", "solarize"),
     *("brightness", "contrast", "color", "sharpness"),
-    *("rotate", "shear_x", "shear_y", "translate_x", "translate_y"),
+    *operations.MOVES,
 )
 # Corruptions of the benchmark that operations are like; images of less than full
 # sharpness are blurred.
 OVERLAPS = "brightness", "contrast", "saturate", "gaussian_blur"
-_FIRST_MOVE = OPERATIONS.index("rotate")
 _GRAY = 0.299, 0.587, 0.114  # Of ITU-R BT.601, as Pillow has it.
 
 
@@ -78,38 +77,36 @@ def apply(images, operation, factor: float, sign):
     Returns:
         A tensor like `images`.
     """
-    is_one = {name: ops.equal(operation, n) for n, name in enumerate(OPERATIONS)}
-    strength = 1 + 0.9 * factor * sign
-    tables = _tables(images, is_one, factor, strength)
-    changed = operations.look_up(images, tables)
-    strength = strength[:, None, None, None]
-    for name, function in (("color", _color), ("sharpness", _sharpness)):
-        chosen = is_one[name][:, None, None, None]
-        changed = ops.where(chosen, function(images, strength), changed)
-    maps = _affine_maps(images.shape[1:3], operation, factor, sign)
-    is_moved = ops.greater_equal(operation, _FIRST_MOVE)[:, None, None, None]
-    return ops.where(is_moved, operations.moved(images, maps), changed)
+    strength = (1 + 0.9 * factor * sign)[:, None, None, None]
+    for name, function in _tones(factor).items():
+        chosen = ops.equal(operation, OPERATIONS.index(name))
+        images = operations.where(chosen, function, images, strength)
+
+    def moved(images, operation, sign):
+        height, width = images.shape[1:3]
+        shear, shifts = 0.3 * factor, (factor * side / 3 for side in (width, height))
+        amounts = 30 * factor, shear, shear, *map(int, shifts)
+        return operations.move(images, operation - first, amounts, sign)
+
+    first = OPERATIONS.index(operations.MOVES[0])
+    is_moved = ops.greater_equal(operation, first)
+    return operations.where(is_moved, moved, images, operation, sign)
 
 
-def _tables(images, is_one, factor, strength):
-    counts = operations.histograms(images)
-    strength = strength[:, None, None]
-    as_it_is = operations.values()
+def _tones(factor):
+    """Returns functions of images and strengths by the name of the operation."""
     bits = ops.convert_to_tensor(8 - round(4 * factor), "int32")
     threshold = ops.convert_to_tensor(round(256 * (1 - factor)), "int32")
-    gray = ops.floor(_mean_gray(counts) + 0.5)
-    made = {
-        "autocontrast": operations.autocontrast(counts),
-        "equalize": operations.equalize(counts),
-        "posterize": operations.posterize(bits),
-        "solarize": operations.solarize(threshold),
-        "brightness": _blended(0.0, as_it_is, strength),
-        "contrast": _blended(gray, as_it_is, strength),
+    return {
+        "autocontrast": lambda images, strength: operations.autocontrast(images),
+        "equalize": lambda images, strength: operations.equalize(images),
+        "posterize": lambda images, strength: operations.posterize(images, bits),
+        "solarize": lambda images, strength: operations.solarize(images, threshold),
+        "brightness": _brightness,
+        "contrast": _contrast,
+        "color": _color,
+        "sharpness": _sharpness,
     }
-    tables = ops.broadcast_to(as_it_is, ops.shape(counts))
-    for name, table in made.items():
-        tables = ops.where(is_one[name][:, None, None], table, tables)
-    return tables
 
 
 def _blended(degenerate, images, strength):
@@ -119,28 +116,32 @@ def _blended(degenerate, images, strength):
     return ops.cast(ops.round(ops.clip(found, 0, 255)), "int32")
 
 
-def _gray_weights(channels):
-    return _GRAY if channels == len(_GRAY) else (1 / channels,) * channels
+def _brightness(images, strength):
+    return _blended(0.0, images, strength)
 
 
-def _mean_gray(counts):
-    """Returns the mean of the gray image, of shape `(batch, 1, 1)`."""
-    weights = ops.convert_to_tensor(_gray_weights(counts.shape[1]), "float32")
-    counts = ops.cast(counts, "float32")
-    sums = ops.sum(counts * ops.cast(operations.values(), "float32"), axis=-1)
-    means = sums / ops.sum(counts, axis=-1)
-    return ops.sum(means * weights, axis=-1)[:, None, None]
+def _gray(images):
+    """Returns the gray image, of one channel."""
+    channels = images.shape[-1]
+    weights = _GRAY if channels == len(_GRAY) else [1 / channels] * channels
+    weights = ops.convert_to_tensor(weights, "float32")
+    weighted = ops.cast(images, "float32") * weights
+    return ops.round(ops.sum(weighted, axis=-1, keepdims=True))
+
+
+def _contrast(images, strength):
+    """Changes the distance from the mean of the gray image."""
+    mean = ops.mean(_gray(images), axis=(1, 2, 3), keepdims=True)
+    return _blended(ops.floor(mean + 0.5), images, strength)
 
 
 def _color(images, strength):
-    """Changes the saturation."""
-    weights = ops.convert_to_tensor(_gray_weights(images.shape[-1]), "float32")
-    gray = ops.sum(ops.cast(images, "float32") * weights, axis=-1, keepdims=True)
-    return _blended(ops.round(gray), images, strength)
+    """Changes the distance from the gray image."""
+    return _blended(_gray(images), images, strength)
 
 
 def _sharpness(images, strength):
-    """Sharpens or smooths all but the border, as Pillow does."""
+    """Changes the distance from the smooth image, which has the border as it is."""
     if min(images.shape[1:3]) < 3:
         return images
     x = ops.cast(images, "float32")
@@ -150,20 +151,3 @@ def _sharpness(images, strength):
     change = ops.round((box + 4 * inner) / 13) - inner
     smooth = x + ops.pad(change, ((0, 0), (1, 1), (1, 1), (0, 0)))
     return _blended(smooth, images, strength)
-
-
-def _affine_maps(size, operation, factor, sign):
-    height, width = size
-
-    def amount(name, value):
-        number = OPERATIONS.index(name)
-        return operations.signed_amount(operation, number, sign * value)
-
-    return operations.affine_maps(
-        size,
-        angle=operations.radians(amount("rotate", 30 * factor)),
-        shear_x=amount("shear_x", 0.3 * factor),
-        shear_y=amount("shear_y", 0.3 * factor),
-        shift_x=amount("translate_x", float(int(factor * width / 3))),
-        shift_y=amount("translate_y", float(int(factor * height / 3))),
-    )

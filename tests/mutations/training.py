@@ -1327,8 +1327,8 @@ MUTATIONS = [
     (
         "an equalized image has the values of its histogram before the last",
         "training/augment_operations.py",
-        "(step // 2 + below)",
-        "(step + below)",
+        "_quotient(step // 2 + below,",
+        "_quotient(step + below,",
         "tests/training/test_augment_chains.py",
         "test_an_operation_is_that_of_pillow",
     ),

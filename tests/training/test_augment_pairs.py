@@ -8,6 +8,7 @@ from scipy import stats
 from layers import random
 from tests.helpers.checks import assert_mean_close
 from tests.helpers.data_sets import stripes
+from tests.helpers.marks import few
 from training import augment, augment_pairs, batches
 
 RNG = np.random.default_rng(0)
@@ -23,10 +24,10 @@ def mixed(text, images=IMAGES, labels=LABELS, keys=KEYS):
     return [np.asarray(x) for x in found]
 
 
-def weights_of(text, count=40_000):
+def weights_of(text, count=10_000, side=32):
     """Returns the weights of the other label, read from labels of two classes."""
     labels = np.eye(2, dtype="float32")[np.arange(count) % 2]
-    images = np.zeros((count, 32, 32, 1), "uint8")
+    images = np.zeros((count, side, side, 1), "uint8")
     found = mixed(text, images, labels, random.fold(7, np.arange(count)))[1]
     return 1 - np.sum(found * labels, axis=1)
 
@@ -50,9 +51,9 @@ def test_mixup_is_a_convex_combination_and_that_of_keras():
     assert np.abs(whole - images).max() <= 1.001
 
 
-@pytest.mark.parametrize("alpha", [0.2, 1.0, 3.0])
+@pytest.mark.parametrize("alpha", few([0.2, 1.0, 3.0], slow=[3.0]))
 def test_weights_are_from_the_beta_distribution(alpha):
-    shares = weights_of(f"mixup:alpha={alpha}").astype("float64")
+    shares = weights_of(f"mixup:alpha={alpha}", 40_000, 1).astype("float64")
     moments = [stats.beta(alpha, alpha).moment(n) for n in (1, 2, 3, 4)]
     for n, moment in enumerate(moments, 1):
         assert_mean_close(shares**n, moment)
@@ -89,7 +90,7 @@ def test_the_area_of_a_part_is_exactly_the_weight_of_its_label():
 
 def test_parts_have_the_sizes_and_places_of_the_paper():
     """Those of the published loop, which draws for each image here."""
-    count, side = 40_000, 32
+    count, side = 10_000, 32
     rng = np.random.default_rng(1)
     shares = rng.beta(2.0, 2.0, count)
     cuts = np.floor(side * np.sqrt(shares)).astype(int) // 2
@@ -143,7 +144,10 @@ def test_an_image_is_mixed_with_the_one_before_it_and_labels_follow():
     assert np.any(np.asarray(other[1]) != np.asarray(found[0][1]))
 
 
-@pytest.mark.parametrize("batch_size, replicas", [(8, 2), (7, 2), (10, 3), (2, 3)])
+@pytest.mark.parametrize(
+    "batch_size, replicas",
+    few([(7, 2), (8, 2), (10, 3), (2, 3)], slow=[(8, 2), (10, 3), (2, 3)]),
+)
 def test_mixtures_are_the_same_on_any_number_of_devices(batch_size, replicas):
     data = numbered(41)
     make = lambda **own: list(  # noqa: E731

@@ -59,7 +59,11 @@ def test_operations_are_those_of_pillow():
         pairs = zip(SOURCE, SIGNS.tolist(), strict=True)
         expected = np.stack([pillow(name, *pair) for pair in pairs]).astype("int32")
         # Pillow cuts decimals off, and repeats a border of half a pixel before black.
-        inner = np.s_[:, 6:-6, 6:-6] if name in NAMES[9:12] else np.s_[:]
+        inner = (
+            np.s_[:, 6:-6, 6:-6]
+            if name in ("rotate", "shear_x", "shear_y")
+            else np.s_[:]
+        )
         error = np.abs(found[inner] - expected[inner])
         assert error.max() <= (0 if name in exact else 1), name
         if name != "identity":
