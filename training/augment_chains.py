@@ -41,7 +41,7 @@ def mix_chains(images, keys):
     rows = ops.reshape(
         random.fold(keys[:, None], 16 + ops.arange(CHAINS, dtype="int32")), (-1,)
     )
-    draws = random.uniform(rows, 2 + 3 * LONGEST)
+    draws = operations.uniform(rows, 2 + 3 * LONGEST)
     plain = ops.cast(images, "float32")
     chains = ops.cast(ops.round(plain), "int32")
     chains = ops.repeat(chains, CHAINS, axis=0)  # Those of an image lie together.
@@ -57,7 +57,7 @@ def mix_chains(images, keys):
     weights = weights / ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1e-12)
     weights = ops.reshape(weights, (-1, CHAINS, 1, 1, 1))
     chains = ops.reshape(ops.cast(chains, "float32"), (-1, CHAINS, *shape[1:]))
-    share = ops.reshape(random.uniform(random.fold(keys, 3), 1), (-1, 1, 1, 1))
+    share = ops.reshape(operations.uniform(random.fold(keys, 3), 1), (-1, 1, 1, 1))
     mixed = (1 - share) * plain + share * ops.sum(weights * chains, axis=1)
     if not keras.backend.is_float_dtype(images.dtype):
         mixed = ops.round(mixed)

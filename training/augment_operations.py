@@ -7,10 +7,27 @@ import math
 from collections.abc import Callable, Sequence
 
 import keras
+import numpy as np
 from keras import ops
+
+from layers import random
 
 MOVES = "rotate", "shear_x", "shear_y", "translate_x", "translate_y"
 _VALUES = 256
+
+
+def uniform(keys, count: int):
+    """Returns numbers in [0, 1), multiples of `2**-24`.
+
+    Args:
+        keys: uint32 tensor of any shape.
+        count: How many for each key.
+
+    Returns:
+        float32 tensor of shape `(*keys.shape, count)`.
+    """
+    bits = ops.right_shift(random.bits(keys, count), np.uint32(8))
+    return ops.cast(bits, "float32") / 2**24
 
 
 def where(chosen, function: Callable, images, *others):

@@ -13,7 +13,8 @@ def read(
     """Returns a name, and the settings behind it.
 
     Args:
-        text: A name, and arguments of its function behind a colon each, in JSON.
+        text: A name, and arguments of its function behind a colon each: values in JSON,
+            or fractions of two numbers, such as `8/255`.
         functions: By name, what takes the settings.
         kind: What the names are of, for messages.
         skip: How many of the first parameters of the functions are no settings.
@@ -41,10 +42,15 @@ def read(
                 f"once. Received: {kind}={text}"
             )
         try:
-            settings[key] = json.loads(value)
-        except ValueError:
+            settings[key] = _parse(value)
+        except (ValueError, ZeroDivisionError):
             raise ValueError(
                 f"The setting '{key}' of the {kind} '{name}' is no number. Received: "
                 f"{kind}={text}"
             ) from None
     return name, settings
+
+
+def _parse(text):
+    above, line, below = text.partition("/")
+    return float(above) / float(below) if line else json.loads(above)

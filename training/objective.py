@@ -115,8 +115,6 @@ class Objective:
             num_classes)`. Metrics are those of their mean prediction.
         integer_labels: Whether labels must be numbers of classes; others may be
             probabilities of them too, of the shape of the logits.
-        set_seed: A function of the seed of a training that is called before its first
-            step, and before the state in a checkpoint is restored.
     """
 
     loss: keras.losses.Loss
@@ -127,7 +125,6 @@ class Objective:
     adapt: Callable[[object], None] | None = None
     num_members: int = 1
     integer_labels: bool = False
-    set_seed: Callable[[int], None] | None = None
 
 
 def num_images():
@@ -160,6 +157,8 @@ class Elbo(Classifier):
     objective: Objective | None = None
     # The weight of the KL divergences; None is 1.
     kl_weight: KLWeight | None = None
+    # Of what an objective draws.
+    seed = 0
 
     @property
     def num_examples(self) -> int:

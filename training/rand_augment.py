@@ -54,7 +54,7 @@ def randaugment(num_ops: int = 2, factor: float = 0.3) -> Callable:
         )
 
     def augmented(images, keys):
-        draws = random.uniform(random.fold(keys, 6), 2 * num_ops)
+        draws = operations.uniform(random.fold(keys, 6), 2 * num_ops)
         changed = ops.cast(ops.round(ops.cast(images, "float32")), "int32")
         for place in range(num_ops):
             operation = ops.cast(draws[:, 2 * place] * len(OPERATIONS), "int32")

@@ -1,10 +1,11 @@
 """Random keys of the steps of a training, alike on one device and on several."""
 
 import keras
-import numpy as np
 from keras import ops
 
 from layers import random
+
+_NOISE = 0x2015E  # Apart from what others fold into the seed of a training.
 
 
 class StepKeys:
@@ -18,33 +19,26 @@ class StepKeys:
         batch_size: How many images a batch of all devices has.
 
     Attributes:
-        state: Variable of the seed and the number of steps, for `Objective.variables`.
+        step: Variable of the number of steps, for `Objective.variables`.
     """
 
     def __init__(self, batch_size: int):
         self.batch_size = batch_size
-        self.state = keras.Variable(
-            np.zeros(2, "uint32"), dtype="uint32", trainable=False, name="step_keys"
-        )
+        self.step = keras.Variable(0, dtype="int32", trainable=False, name="noise_step")
 
-    def set_seed(self, seed: int):
-        """Starts anew from a seed, an integer in `[0, 2**32)`."""
-        self.state.assign(np.array([seed, 0], "uint32"))
-
-    def next_keys(self, num_rows):
+    def next_keys(self, seed: int, num_rows):
         """Returns the keys of a step, and counts it.
 
         Args:
+            seed: Seed of the training.
             num_rows: How many rows this device has of the batch, an integer or a scalar
                 tensor.
 
         Returns:
             uint32 tensor of shape `(num_rows,)`.
         """
-        # The sum is a tensor; in TensorFlow the variable would be read again.
-        state = self.state + random.uint32(np.array([0, 1], "uint32"))
-        self.state.assign(state)
-        key = random.fold(state[0], state[1])
+        key = random.fold(random.fold(seed, _NOISE), self.step.value)
+        self.step.assign(self.step + 1)
         rows = _first_row(self.batch_size) + ops.arange(num_rows, dtype="int32")
         return random.fold(key, rows)
 
@@ -59,6 +53,7 @@ def _first_row(batch_size):
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return 0
-    count, number = context.num_replicas_in_sync, context.replica_id_in_sync_group
+    count = context.num_replicas_in_sync
+    number = tf.cast(context.replica_id_in_sync_group, "int32")
     # The first devices have one image more where their number does not divide.
-    return number * (batch_size // count) + ops.minimum(number, batch_size % count)
+    return number * (batch_size // count) + tf.minimum(number, batch_size % count)

@@ -281,7 +281,7 @@ def _train(
     is_resident = resident.fits(data)
     size = resident.STEPS if is_resident else 1
     trained = compile_model(model, recipe, len(data), jit_compile, size)
-    trained.filled_up = replicas > 1
+    trained.filled_up, trained.seed = replicas > 1, seed
     if trained.objective.adapt is not None:
         trained.objective.adapt(data.images)
     load = functools.partial(
@@ -297,8 +297,6 @@ def _train(
         _build_metrics(trained, data, recipe.batch_size)
         load = resident.numbers
     layers.set_seed(model, seed)
-    if trained.objective.set_seed is not None:
-        trained.objective.set_seed(seed)
     keeper = _resume(trained, model, workdir, settings, data, recipe)
     keeper.steps, keeper.timer = steps, workers.Timer(checkpoint_seconds)
     bar = progress.Bar(

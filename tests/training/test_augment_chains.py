@@ -8,7 +8,7 @@ from scipy import ndimage
 from layers import random
 from tests.helpers.augment_sources import smooth_images
 from tests.helpers.checks import assert_mean_close
-from training import augment_chains
+from training import augment_chains, augment_operations
 
 SHAPE = (24, 20, 26, 3)
 LEVELS = np.linspace(0.11, 2.99, SHAPE[0]).astype("float32")
@@ -171,7 +171,9 @@ def test_a_mixture_is_that_of_numpy_for_the_same_draws():
     for image, key, mixed in zip(source, keys, found, strict=True):
         chains, weights = [], []
         for chain in range(3):
-            draws = np.asarray(random.uniform(random.fold(key, 16 + chain), 11))
+            draws = np.asarray(
+                augment_operations.uniform(random.fold(key, 16 + chain), 11)
+            )
             current = image.astype("int64")
             for place in range(1 + int(draws[0] * 3)):
                 choice, level, side = draws[2 + place :: 3]
@@ -182,7 +184,7 @@ def test_a_mixture_is_that_of_numpy_for_the_same_draws():
             chains.append(current)
             weights.append(-np.log1p(-np.float64(draws[1])))
         weights = np.array(weights) / np.sum(weights)
-        share = float(np.asarray(random.uniform(random.fold(key, 3), 1))[0])
+        share = float(np.asarray(augment_operations.uniform(random.fold(key, 3), 1))[0])
         mean = np.tensordot(weights, np.array(chains, "float64"), 1)
         errors.append(np.abs((1 - share) * image + share * mean - mixed))
     assert set(names) == set(augment_chains.OPERATIONS)

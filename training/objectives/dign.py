@@ -6,6 +6,7 @@ from keras import ops
 
 from layers import checks, random
 from training import objective
+from training.augment_operations import uniform
 from training.input_gradients import pixel_deviations
 from training.objectives import augmix as consistency
 from training.step_keys import StepKeys
@@ -79,7 +80,7 @@ def dign(
         if augmix:
             added = augmix * consistency.divergence(logits)
             images, logits = images[:, 0], logits[:, 0]
-        each = keys.next_keys(ops.shape(images)[0])
+        each = keys.next_keys(model.seed, ops.shape(images)[0])
         total = 0.0
         for draw in range(draws):
             noise = gaussian_noise(random.fold(each, draw), images, sigma, rate)
@@ -88,9 +89,7 @@ def dign(
         return loss.call(labels, logits) + added + weight / draws * total
 
     views = ((), ("augmix",), ("augmix",)) if augmix else ((),)
-    return objective.Objective(
-        loss, training_loss, views, variables=(keys.state,), set_seed=keys.set_seed
-    )
+    return objective.Objective(loss, training_loss, views, variables=(keys.step,))
 
 
 def _check(weight, sigma, rate, augmix):
@@ -126,7 +125,7 @@ def gaussian_noise(keys, images, sigma: float, rate: float):
         float32 tensor of the shape of the images.
     """
     shape = ops.shape(images)
-    scale = sigma * random.uniform(random.fold(keys, 0), 1)[:, :, None, None]
+    scale = sigma * uniform(random.fold(keys, 0), 1)[:, :, None, None]
     noise = random.normal(random.fold(keys, 1), shape)
     if rate < 1:
         chosen = random.bernoulli(random.fold(keys, 2), shape, rate)
