@@ -41,9 +41,9 @@ def mix_chains(images, keys):
     rows = ops.reshape(
         random.fold(keys[:, None], 16 + ops.arange(CHAINS, dtype="int32")), (-1,)
     )
-    draws = operations.uniform(rows, 2 + 3 * LONGEST)
+    draws = random.fractions(rows, 2 + 3 * LONGEST)
     plain = ops.cast(images, "float32")
-    chains = ops.cast(ops.round(plain), "int32")
+    chains = ops.cast(ops.round(plain), "uint8")
     chains = ops.repeat(chains, CHAINS, axis=0)  # Those of an image lie together.
     depth = 1 + ops.cast(draws[:, 0] * LONGEST, "int32")
     for place in range(LONGEST):
@@ -57,7 +57,7 @@ def mix_chains(images, keys):
     weights = weights / ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1e-12)
     weights = ops.reshape(weights, (-1, CHAINS, 1, 1, 1))
     chains = ops.reshape(ops.cast(chains, "float32"), (-1, CHAINS, *shape[1:]))
-    share = ops.reshape(operations.uniform(random.fold(keys, 3), 1), (-1, 1, 1, 1))
+    share = ops.reshape(random.fractions(random.fold(keys, 3), 1), (-1, 1, 1, 1))
     mixed = (1 - share) * plain + share * ops.sum(weights * chains, axis=1)
     if not keras.backend.is_float_dtype(images.dtype):
         mixed = ops.round(mixed)
@@ -68,7 +68,7 @@ def apply(images, operation, level, sign):
     """Applies one operation to each image.
 
     Args:
-        images: int32 tensor of shape `(batch, height, width, channels)`, in [0, 255].
+        images: uint8 tensor of shape `(batch, height, width, channels)`.
         operation: int32 tensor of shape `(batch,)`, of places in `OPERATIONS`; others
             leave an image as it is.
         level: Tensor of shape `(batch,)`, in [0, 3]; 10 would be the most of each.

@@ -1,33 +1,17 @@
 """Operations that augmentations choose from, each image another one.
 
-Images are int32 in [0, 255], and results those of Pillow.
+Images are int32 in [0, 255], and results those of Pillow. Between operations they are
+bytes, since to copy takes as long as to compute.
 """
 
 import math
 from collections.abc import Callable, Sequence
 
 import keras
-import numpy as np
 from keras import ops
-
-from layers import random
 
 MOVES = "rotate", "shear_x", "shear_y", "translate_x", "translate_y"
 _VALUES = 256
-
-
-def uniform(keys, count: int):
-    """Returns numbers in [0, 1), multiples of `2**-24`.
-
-    Args:
-        keys: uint32 tensor of any shape.
-        count: How many for each key.
-
-    Returns:
-        float32 tensor of shape `(*keys.shape, count)`.
-    """
-    bits = ops.right_shift(random.bits(keys, count), np.uint32(8))
-    return ops.cast(bits, "float32") / 2**24
 
 
 def where(chosen, function: Callable, images, *others):
@@ -38,20 +22,25 @@ def where(chosen, function: Callable, images, *others):
 
     Args:
         chosen: Boolean tensor of shape `(batch,)`.
-        function: From images and others, of any batch, to a tensor like the images.
-        images: Tensor of shape `(batch, height, width, channels)`.
+        function: From images, as int32, and others, of any batch, to int32 images.
+        images: uint8 tensor of shape `(batch, height, width, channels)`.
         *others: Tensors of shape `(batch, ...)`.
 
     Returns:
         A tensor like `images`.
     """
+
+    def computed(images, *others):
+        found = function(ops.cast(images, "int32"), *others)
+        return ops.cast(found, images.dtype)
+
     if keras.backend.backend() != "tensorflow":
         chosen = chosen[:, None, None, None]
-        return ops.where(chosen, function(images, *others), images)
+        return ops.where(chosen, computed(images, *others), images)
     import tensorflow as tf
 
     rows = tf.where(chosen)
-    part = function(*(tf.gather(x, rows[:, 0]) for x in (images, *others)))
+    part = computed(*(tf.gather(x, rows[:, 0]) for x in (images, *others)))
     return tf.tensor_scatter_nd_update(images, rows, part)
 
 
@@ -61,8 +50,9 @@ def autocontrast(images):
     Args:
         images: int32 tensor of shape `(batch, height, width, channels)`, in [0, 255].
     """
-    low = ops.min(images, axis=(1, 2), keepdims=True)
-    width = ops.max(images, axis=(1, 2), keepdims=True) - low
+    # Without an initial value Keras would refuse a batch of no image.
+    low = ops.min(images, axis=(1, 2), keepdims=True, initial=255)
+    width = ops.max(images, axis=(1, 2), keepdims=True, initial=0) - low
     stretched = _quotient((images - low) * 255, ops.maximum(width, 1))
     return ops.where(ops.greater(width, 0), stretched, images)
 
@@ -79,7 +69,7 @@ def equalize(images):
     counts = _histograms(images, places)
     below = ops.cumsum(counts, axis=1) - counts
     present = ops.where(ops.greater(counts, 0), below, 0)
-    step = ops.max(present, axis=1, keepdims=True) // 255
+    step = ops.max(present, axis=1, keepdims=True, initial=0) // 255
     equal = _quotient(step // 2 + below, ops.maximum(step, 1))
     as_it_is = ops.arange(_VALUES, dtype="int32")
     table = ops.where(ops.greater(step, 0), ops.minimum(equal, 255), as_it_is)

@@ -7,6 +7,7 @@ Reference:
 
 from collections.abc import Callable
 
+import keras
 from keras import ops
 
 from layers import checks, random
@@ -54,8 +55,11 @@ def randaugment(num_ops: int = 2, factor: float = 0.3) -> Callable:
         )
 
     def augmented(images, keys):
-        draws = operations.uniform(random.fold(keys, 6), 2 * num_ops)
-        changed = ops.cast(ops.round(ops.cast(images, "float32")), "int32")
+        draws = random.fractions(random.fold(keys, 6), 2 * num_ops)
+        changed = images
+        if keras.backend.is_float_dtype(images.dtype):
+            changed = ops.round(images)
+        changed = ops.cast(changed, "uint8")
         for place in range(num_ops):
             operation = ops.cast(draws[:, 2 * place] * len(OPERATIONS), "int32")
             sign = ops.where(draws[:, 2 * place + 1] < 0.5, -1.0, 1.0)
@@ -69,7 +73,7 @@ def apply(images, operation, factor: float, sign):
     """Applies one operation to each image.
 
     Args:
-        images: int32 tensor of shape `(batch, height, width, channels)`, in [0, 255].
+        images: uint8 tensor of shape `(batch, height, width, channels)`.
         operation: int32 tensor of shape `(batch,)`, of places in `OPERATIONS`.
         factor: The strength, in [0, 1].
         sign: Tensor of shape `(batch,)`, 1 or -1: the direction of what has one.

@@ -94,8 +94,8 @@ MUTATIONS = [
     (
         "one operation for all images of a batch",
         "training/rand_augment.py",
-        "draws = operations.uniform(random.fold(keys, 6), 2 * num_ops)",
-        "draws = operations.uniform(random.fold(keys[:1], 6), 2 * num_ops)",
+        "draws = random.fractions(random.fold(keys, 6), 2 * num_ops)",
+        "draws = random.fractions(random.fold(keys[:1], 6), 2 * num_ops)",
         "tests/training/test_rand_augment.py",
         "test_an_image_has_operations_of_its_own_with_equal_odds",
     ),

@@ -8,7 +8,7 @@ from scipy import ndimage
 from layers import random
 from tests.helpers.augment_sources import smooth_images
 from tests.helpers.checks import assert_mean_close
-from training import augment_chains, augment_operations
+from training import augment_chains
 
 SHAPE = (24, 20, 26, 3)
 LEVELS = np.linspace(0.11, 2.99, SHAPE[0]).astype("float32")
@@ -48,8 +48,8 @@ def applied(name, source=None):
     number = augment_chains.OPERATIONS.index(name)
     operation = np.full(SHAPE[0], number, "int32")
     source = images() if source is None else source
-    found = augment_chains.apply(source.astype("int32"), operation, LEVELS, SIGNS)
-    return np.asarray(found)
+    found = augment_chains.apply(source.astype("uint8"), operation, LEVELS, SIGNS)
+    return np.asarray(found, "int32")
 
 
 @pytest.mark.parametrize("name", augment_chains.OPERATIONS)
@@ -82,7 +82,7 @@ def test_a_mixture_is_the_loop_of_the_paper(monkeypatch):
 
     def note(images, operation, level, sign):
         applications.append([np.asarray(x) for x in (operation, level, sign)])
-        return images + (np.asarray(operation)[:, None, None, None] + 1)
+        return images + np.uint8(np.asarray(operation)[:, None, None, None] + 1)
 
     monkeypatch.setattr(augment_chains, "apply", note)
     count = 3000
@@ -171,9 +171,7 @@ def test_a_mixture_is_that_of_numpy_for_the_same_draws():
     for image, key, mixed in zip(source, keys, found, strict=True):
         chains, weights = [], []
         for chain in range(3):
-            draws = np.asarray(
-                augment_operations.uniform(random.fold(key, 16 + chain), 11)
-            )
+            draws = np.asarray(random.fractions(random.fold(key, 16 + chain), 11))
             current = image.astype("int64")
             for place in range(1 + int(draws[0] * 3)):
                 choice, level, side = draws[2 + place :: 3]
@@ -184,7 +182,7 @@ def test_a_mixture_is_that_of_numpy_for_the_same_draws():
             chains.append(current)
             weights.append(-np.log1p(-np.float64(draws[1])))
         weights = np.array(weights) / np.sum(weights)
-        share = float(np.asarray(augment_operations.uniform(random.fold(key, 3), 1))[0])
+        share = float(np.asarray(random.fractions(random.fold(key, 3), 1))[0])
         mean = np.tensordot(weights, np.array(chains, "float64"), 1)
         errors.append(np.abs((1 - share) * image + share * mean - mixed))
     assert set(names) == set(augment_chains.OPERATIONS)

@@ -29,7 +29,7 @@ def weights_of(text, count=10_000, side=32):
     labels = np.eye(2, dtype="float32")[np.arange(count) % 2]
     images = np.zeros((count, side, side, 1), "uint8")
     found = mixed(text, images, labels, random.fold(7, np.arange(count)))[1]
-    return 1 - np.sum(found * labels, axis=1)
+    return np.sum(found * (1 - labels), axis=1)
 
 
 def test_mixup_is_a_convex_combination_and_that_of_keras():
@@ -57,8 +57,9 @@ def test_weights_are_from_the_beta_distribution(alpha):
     moments = [stats.beta(alpha, alpha).moment(n) for n in (1, 2, 3, 4)]
     for n, moment in enumerate(moments, 1):
         assert_mean_close(shares**n, moment)
-    # A correct sampler fails with probability 1e-6.
-    assert stats.kstest(shares, stats.beta(alpha, alpha).cdf).pvalue > 1e-6
+    # A correct sampler fails with probability 1e-6; near 1 there are few floats.
+    lower, cdf = shares[shares < 0.5], stats.beta(alpha, alpha).cdf
+    assert stats.kstest(lower, lambda x: 2 * cdf(x)).pvalue > 1e-6
     quantiles = augment_pairs.beta_quantiles(alpha).astype("float64")
     assert quantiles.mean() == pytest.approx(0.5, abs=1e-7)
     assert quantiles.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=1e-3)
@@ -84,7 +85,7 @@ def test_the_area_of_a_part_is_exactly_the_weight_of_its_label():
     layer = keras.layers.CutMix(dtype="float32")
     how = {"batch_masks": is_other[..., None], "permutation_order": np.roll(rows, 1)}
     np.testing.assert_array_equal(found, layer.transform_images(images, how))
-    how["mix_weight"] = 1 - share
+    how["mix_weight"] = 1 - share.astype("float32")
     np.testing.assert_allclose(probs, layer.transform_labels(labels, how), atol=1e-7)
 
 

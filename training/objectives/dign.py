@@ -6,7 +6,6 @@ from keras import ops
 
 from layers import checks, random
 from training import objective
-from training.augment_operations import uniform
 from training.input_gradients import pixel_deviations
 from training.objectives import augmix as consistency
 from training.step_keys import StepKeys
@@ -125,7 +124,7 @@ def gaussian_noise(keys, images, sigma: float, rate: float):
         float32 tensor of the shape of the images.
     """
     shape = ops.shape(images)
-    scale = sigma * uniform(random.fold(keys, 0), 1)[:, :, None, None]
+    scale = sigma * random.fractions(random.fold(keys, 0), 1)[:, :, None, None]
     noise = random.normal(random.fold(keys, 1), shape)
     if rate < 1:
         chosen = random.bernoulli(random.fold(keys, 2), shape, rate)
