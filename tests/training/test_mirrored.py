@@ -48,17 +48,20 @@ def assert_like_one_device(training, nll="val_loss"):
 def figures():
     # Two devices get 5 and 4 images of a batch, and the last validation image is on the
     # first of them alone.
-    return run([9, 19, 19, [2]], [9, 19, 19, [2], "dign", "plain", ["flip", "mixup"]])
+    return run([9, 19, 19, [2]])
 
 
 def test_odd_sizes_have_the_figures_of_one_device(figures):
-    training, _ = figures["trainings"]
+    (training,) = figures["trainings"]
     assert_like_one_device(dict(training))
 
 
-def test_noise_and_mixtures_of_pairs_are_those_of_one_device(figures):
-    _, training = figures["trainings"]
-    assert_like_one_device(dict(training))
+@pytest.mark.slow
+def test_noise_and_mixtures_of_pairs_are_those_of_one_device():
+    mixed = "plain", ["flip", "mixup"]
+    cases = [9, 19, 19, [2], "dign", *mixed], [10, 21, 31, [3], "cross_entropy", *mixed]
+    for training in run(*cases)["trainings"]:
+        assert_like_one_device(training)
 
 
 @pytest.mark.slow

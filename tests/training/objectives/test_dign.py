@@ -9,6 +9,7 @@ from keras import ops
 
 from layers import random
 from tests.helpers.checks import assert_mean_close
+from tests.helpers.marks import few
 from tests.helpers.trainings import RECIPE, dense_model, stripes
 from training import objective, step_keys, trainer
 from training.objectives import OBJECTIVES, dign
@@ -58,7 +59,7 @@ def test_noise_has_a_deviation_of_each_image_and_the_share_of_numbers():
     assert np.all(whole != 0)
 
 
-@pytest.mark.parametrize("augmix", [0, 12])
+@pytest.mark.parametrize("augmix", few([0, 12], slow=[12]))
 def test_a_step_minimizes_the_loss_and_the_divergence_of_each_noise(augmix):
     """The same for pixels in other units: noise is in those of the network."""
     losses = []
