@@ -78,8 +78,8 @@ MUTATIONS = [
     (
         "noise is in units of pixels",
         "training/objectives/dign.py",
-        "model(images + noise * deviations, training=True)",
-        "model(images + noise, training=True)",
+        "model(images + noise[:, draw] * deviations, training=True)",
+        "model(images + noise[:, draw], training=True)",
         "tests/training/objectives/test_dign.py",
         "test_a_step_minimizes_the_loss_and_the_divergence_of_each_noise",
     ),

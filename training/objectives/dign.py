@@ -80,10 +80,10 @@ def dign(
             added = augmix * consistency.divergence(logits)
             images, logits = images[:, 0], logits[:, 0]
         each = keys.next_keys(model.seed, ops.shape(images)[0])
+        noise = gaussian_noise(each, images, sigma, rate, draws)
         total = 0.0
         for draw in range(draws):
-            noise = gaussian_noise(random.fold(each, draw), images, sigma, rate)
-            noisy = model(images + noise * deviations, training=True)
+            noisy = model(images + noise[:, draw] * deviations, training=True)
             total = total + divergence(logits, ops.cast(noisy, "float32"))
         return loss.call(labels, logits) + added + weight / draws * total
 
@@ -111,25 +111,27 @@ def _check(weight, sigma, rate, augmix):
         )
 
 
-def gaussian_noise(keys, images, sigma: float, rate: float):
-    """Returns noise, of a standard deviation of its own for each image.
+def gaussian_noise(keys, images, sigma: float, rate: float, draws: int):
+    """Returns noises, of a standard deviation of its own for each image and draw.
 
     Args:
         keys: uint32 tensor of shape `(batch,)`.
         images: Tensor of shape `(batch, height, width, channels)`.
         sigma: The largest standard deviation.
         rate: Probability with which a number gets noise.
+        draws: How many noises an image gets.
 
     Returns:
-        float32 tensor of the shape of the images.
+        float32 tensor of shape `(batch, draws, height, width, channels)`.
     """
-    shape = ops.shape(images)
-    scale = sigma * random.fractions(random.fold(keys, 0), 1)[:, :, None, None]
+    # All at once, which is worth compiling.
+    shape = ops.shape(images)[0], draws, *ops.shape(images)[1:]
+    scale = sigma * random.fractions(random.fold(keys, 0), draws)
     noise = random.normal(random.fold(keys, 1), shape)
     if rate < 1:
         chosen = random.bernoulli(random.fold(keys, 2), shape, rate)
         noise = ops.where(chosen, noise, 0.0)
-    return scale * noise
+    return scale[:, :, None, None, None] * noise
 
 
 def divergence(logits, others):

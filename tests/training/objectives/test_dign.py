@@ -47,7 +47,10 @@ def test_the_divergence_is_that_of_the_formula():
 def test_noise_has_a_deviation_of_each_image_and_the_share_of_numbers():
     shape = 400, 8, 8, 3
     keys = random.fold(3, np.arange(400))
-    noise = np.asarray(dign.gaussian_noise(keys, np.zeros(shape), 1.5, 0.25))
+    noise = np.asarray(dign.gaussian_noise(keys, np.zeros(shape), 1.5, 0.25, 2))
+    assert noise.shape == (400, 2, 8, 8, 3)
+    assert np.all(noise[:, 0] != noise[:, 1], where=noise[:, 0] != 0)
+    noise = noise[:, 1]
     found = noise != 0
     assert_mean_close(found.mean(axis=(1, 2, 3)), 0.25)
     squares = np.sum(noise**2, (1, 2, 3)) / found.sum((1, 2, 3))
@@ -55,7 +58,7 @@ def test_noise_has_a_deviation_of_each_image_and_the_share_of_numbers():
     assert_mean_close(squares**2, 1.5**4 / 5 * (1 + 2 / 48), z=20)
     assert squares.max() < 1.5**2 * 2
     assert_mean_close(noise.mean(axis=(1, 2, 3)), 0)
-    whole = np.asarray(dign.gaussian_noise(keys, np.zeros(shape), 1.5, 1.0))
+    whole = np.asarray(dign.gaussian_noise(keys, np.zeros(shape), 1.5, 1.0, 1))
     assert np.all(whole != 0)
 
 
@@ -84,9 +87,9 @@ def test_a_step_minimizes_the_loss_and_the_divergence_of_each_noise(augmix):
             terms = np.sum(probs * (np.log(probs) - mean), axis=2)
             expected = expected + 12 * terms.mean(axis=1)
         each = step_keys.StepKeys(8).next_keys(5, 8)
+        noise = np.asarray(dign.gaussian_noise(each, first, 1.2, 0.2, 2))
         for draw in range(2):
-            noise = dign.gaussian_noise(random.fold(each, draw), first, 1.2, 0.2)
-            noisy = first + np.asarray(noise) * 64 * unit
+            noisy = first + noise[:, draw] * 64 * unit
             other = np.asarray(twin(noisy, training=True))
             expected = expected + 0.5 / 2 * kl(logits[:, 0], other)
         logs = trained.train_on_batch(images, labels, return_dict=True)
@@ -111,7 +114,8 @@ def test_little_noise_costs_half_its_variance_times_the_trace_of_fisher():
     fisher = np.diag(p) - np.outer(p, p)
     sigma, rate, count = 0.02, 0.5, 40_000
     images = np.zeros((count, 4, 4, 1), "float32")
-    noise = dign.gaussian_noise(random.fold(2, np.arange(count)), images, sigma, rate)
+    keys = random.fold(2, np.arange(count))
+    noise = dign.gaussian_noise(keys, images, sigma, rate, 1)
     noisy = logits + np.asarray(noise).reshape(count, 16) @ kernel
     variance = rate * sigma**2 / 3
     expected = variance / 2 * np.trace(kernel @ fisher @ kernel.T)
