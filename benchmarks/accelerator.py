@@ -252,7 +252,7 @@ def bare_rate(flags):
 
     model = built(flags.small, 32)
     images, labels = map(jax.device_put, images_of(flags.images, 32))
-    prepare = batches.preparation(("flip", "crop4"), ((),))
+    prepare = batches.preparation(("flip", "crop4"), ((),), 10)
     steps = flags.images // flags.batch
     order = np.random.default_rng(0).permutation(flags.images)
     order = order[: steps * flags.batch].reshape(steps, -1).astype("uint32")
@@ -261,8 +261,9 @@ def bare_rate(flags):
     def epoch(state, images, labels, order):
         def step(number, state):
             index = order[number]
-            examples = prepare(np.uint32(0), images[index], index)
-            return update(model, state, examples, labels[index])
+            key = np.uint32(0)
+            examples = prepare(key, images[index], labels[index], index)
+            return update(model, state, *examples)
 
         return jax.lax.fori_loop(0, steps, step, state)
 

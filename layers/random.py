@@ -118,6 +118,20 @@ def bits(key, count):
     return _hash(counter, _hash(wrapped(key + _GOLDEN)))
 
 
+def fractions(key, count):
+    """Returns `count` numbers in [0, 1), multiples of `2**-24`, for each key.
+
+    Args:
+        key: uint32 tensor of any shape.
+        count: Integer or integer tensor.
+
+    Returns:
+        float32 tensor of shape `(*key.shape, count)`.
+    """
+    upper = ops.right_shift(bits(key, count), np.uint32(8))
+    return ops.cast(upper, "float32") / 2**24
+
+
 def _split(x):
     """Returns the upper and the lower 16 bits as int32 tensors."""
     # LiteRT has no bitwise and, but its products of uint32 wrap.

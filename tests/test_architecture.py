@@ -168,6 +168,7 @@ KNOWS = {
     "training.metrics": {"training.corruptions"},
     "training.objectives": {
         *("training.input_gradients", "training.objective", "training.priors"),
+        *("training.named_settings", "training.step_keys"),
     },
     "training.parallel": {"training.versions"},
     "training.recipes": {

@@ -1,12 +1,15 @@
 """Augmentation: pure functions of images and one random key for each."""
 
+import dataclasses
 import functools
 import math
+from collections.abc import Callable, Sequence
 
 import keras
 from keras import ops
 
 from layers import random
+from training import augment_pairs, named_settings, rand_augment
 from training.augment_chains import mix_chains
 
 
@@ -87,12 +90,97 @@ def resized_crop(images, keys, smallest: float, ratio: float = 4 / 3):
     return ops.cast(parts, images.dtype)
 
 
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """What recipes know of an augmentation.
+
+    Attributes:
+        make: A function of its settings to what augments: a function of images and one
+            key for each to images or, if it `mixes_pairs`, one like that of
+            `training.augment_pairs.mixup`.
+        mixes_pairs: Whether it mixes images with others of the batch, so that labels
+            become probabilities of the classes.
+        overlaps: The corruptions of the benchmark that it is like. A model that was
+            trained with it has seen the like of them, and its card says so.
+    """
+
+    make: Callable
+    mixes_pairs: bool = False
+    overlaps: tuple[str, ...] = ()
+
+
+def _fixed(function, **settings) -> Augmentation:
+    return Augmentation(lambda: functools.partial(function, **settings))
+
+
 # By their name in a recipe.
 AUGMENTATIONS = {
-    "flip": flip,
-    "crop2": functools.partial(crop, padding=2),
-    "crop4": functools.partial(crop, padding=4),
-    "crop8": functools.partial(crop, padding=8),
-    "resized_crop": functools.partial(resized_crop, smallest=0.25),
-    "augmix": mix_chains,
+    "flip": _fixed(flip),
+    "crop2": _fixed(crop, padding=2),
+    "crop4": _fixed(crop, padding=4),
+    "crop8": _fixed(crop, padding=8),
+    "resized_crop": _fixed(resized_crop, smallest=0.25),
+    "augmix": _fixed(mix_chains),
+    "randaugment": Augmentation(
+        rand_augment.randaugment, overlaps=rand_augment.OVERLAPS
+    ),
+    "mixup": Augmentation(augment_pairs.mixup, mixes_pairs=True),
+    "cutmix": Augmentation(augment_pairs.cutmix, mixes_pairs=True),
 }
+
+
+def read(text: str) -> tuple[Augmentation, Callable]:
+    """Returns an augmentation that a recipe names, and what augments.
+
+    Args:
+        text: A key of `AUGMENTATIONS`, and settings behind a colon each.
+
+    Raises:
+        ValueError: If there is no such augmentation, or it has no such settings.
+
+    Example:
+
+    >>> read("mixup:alpha=0.2")[0].mixes_pairs
+    True
+    """
+    makers = {name: known.make for name, known in AUGMENTATIONS.items()}
+    name, settings = named_settings.read(text, makers, "augmentation")
+    return AUGMENTATIONS[name], makers[name](**settings)
+
+
+def read_all(names: Sequence[str]) -> tuple[list[Callable], Callable | None]:
+    """Returns what augments images alone, in order, and then what mixes pairs.
+
+    Args:
+        names: Of augmentations, as `read` takes them.
+
+    Returns:
+        The functions of images and keys, and that of pairs, or None.
+
+    Raises:
+        ValueError: If one of them is not known or has no such settings, or one that
+            mixes pairs is not the last.
+    """
+    found = [read(name) for name in names]
+    for known, _ in found[:-1]:
+        if known.mixes_pairs:
+            mixing = ", ".join(n for n in names if read(n)[0].mixes_pairs)
+            raise ValueError(
+                "What mixes pairs of images comes last, and there is one at most, here "
+                f"of {mixing}. Received: augmentations={list(names)}"
+            )
+    functions = [function for _, function in found]
+    if found and found[-1][0].mixes_pairs:
+        return functions[:-1], functions[-1]
+    return functions, None
+
+
+def mixes_pairs(names: Sequence[str]) -> bool:
+    """Returns whether augmentations make labels probabilities of the classes."""
+    return any(read(name)[0].mixes_pairs for name in names)
+
+
+def overlaps(names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the corruptions of the benchmark that augmentations are like."""
+    found = (corruption for name in names for corruption in read(name)[0].overlaps)
+    return tuple(dict.fromkeys(found))

@@ -1,14 +1,14 @@
 """Batches: the data order and the augmentation, pure functions of seed and step."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 from keras import ops
 
 from layers import compilation, random
-from training.augment import AUGMENTATIONS
+from training import augment
 from training.data import ImageData
 from zoo import arrays
 
@@ -42,27 +42,27 @@ def check_size(data: ImageData, batch_size: int, replicas: int = 1):
         )
 
 
-def augment(images, keys, augmentations: Sequence[str]):
+def augmented(images, keys, functions: Sequence[Callable]):
     """Applies augmentations in order.
 
     Args:
         images: Tensor of shape `(batch, height, width, channels)`.
         keys: uint32 tensor of shape `(batch,)`.
-        augmentations: Keys of `training.augment.AUGMENTATIONS`.
+        functions: Functions of both, as from `training.augment.read_all`.
 
     Returns:
         A tensor like `images`.
     """
-    for name in augmentations:
-        images = AUGMENTATIONS[name](images, keys)
+    for function in functions:
+        images = function(images, keys)
     return images
 
 
 def _views(images, keys, views):
     """Returns an axis of views behind that of the images, if there are several."""
     each = [
-        augment(images, random.fold(keys, _VIEW + number), names)
-        for number, names in enumerate(views)
+        augmented(images, random.fold(keys, _VIEW + number), functions)
+        for number, functions in enumerate(views)
     ]
     return each[0] if len(each) == 1 else ops.stack(each, axis=1)
 
@@ -112,8 +112,18 @@ def spread(index: np.ndarray, share: int, replicas: int):
     return rows, weights
 
 
-def _examples(data, index, batch_size, replicas, weight, own=None):
-    """Returns images, labels, their numbers and, of uneven batches, their weights."""
+def _places(values, wanted):
+    """Returns where, among values, the first one that equals each wanted one is."""
+    order = np.argsort(values, kind="stable")
+    return order[np.searchsorted(values, wanted, sorter=order)]
+
+
+def _examples(data, index, batch_size, replicas, weight, own=None, pairs=False):
+    """Returns images, labels, their numbers, and what else a batch needs.
+
+    That is, for mixtures of pairs, where the other image of each row is; and, of uneven
+    batches, the weights.
+    """
     rows, weights = index, ()
     if weight is not None:
         rows, counts = spread(index, -(-batch_size // replicas), replicas)
@@ -122,7 +132,13 @@ def _examples(data, index, batch_size, replicas, weight, own=None):
         rows, *weights = (
             x.reshape(replicas, -1)[own].ravel() for x in (rows, *weights)
         )
-    return *take(data, rows), *weights
+    if not pairs:
+        return *take(data, rows), *weights
+    # The image before it in the batch, whose order is random.
+    others = index[_places(index, rows) - 1]
+    # A process has all images of the batch, or also reads those of its pairs.
+    loaded = rows if own is None else np.concatenate([rows, others])
+    return *take(data, loaded), _places(loaded, others).astype("int32"), *weights
 
 
 def train_batches(
@@ -144,7 +160,7 @@ def train_batches(
     Args:
         data: The training set.
         batch_size: Examples per batch; a last smaller batch is left out.
-        augmentations: Keys of `training.augment.AUGMENTATIONS`.
+        augmentations: Names of augmentations; see `training.augment.read`.
         seed: Seed of the order and the augmentation.
         epoch: The number of the epoch, from 0.
         start: The number of the first batch.
@@ -157,16 +173,24 @@ def train_batches(
         On the TensorFlow backend a `tf.data.Dataset`, else an iterator, of images and
         labels, with several views of images of shape `(batch, views, height, width,
         channels)`; and, if `uneven`, of weights: zero for what fills up, and for images
-        what makes the mean over the rows that over the images.
+        what makes the mean over the rows that over the images. Labels are int32 of
+        shape `(batch,)`; where pairs of images are mixed, each with the image before it
+        in the batch, they are float32 probabilities of shape `(batch, num_classes)`.
 
     Raises:
         ValueError: If an augmentation is unknown or the batch is larger than the set,
-            or labels of pixels would stay where they are while the pixels move.
+            or labels of pixels would stay where they are while the pixels move, or
+            there is no pair of images to mix.
     """
+    prepare = preparation(
+        tuple(augmentations), tuple(map(tuple, views)), len(data.classes)
+    )
+    pairs = augment.mixes_pairs(augmentations)
     together = {*augmentations}.union(*views)
-    if unknown := together - set(AUGMENTATIONS):
+    if pairs and batch_size < 2:
         raise ValueError(
-            f"Unknown augmentations {sorted(unknown)}. Known: {sorted(AUGMENTATIONS)}."
+            "To mix pairs of images takes batches of two and more. Received: "
+            f"batch_size={batch_size}, augmentations={list(augmentations)}"
         )
     if together and data.labels.ndim > 1:
         raise ValueError(
@@ -180,23 +204,28 @@ def train_batches(
     order = order_of(data, batch_size, seed, epoch)[start:]
 
     def batch(number):
-        return _examples(data, order[number], batch_size, replicas, weight, own)
+        return _examples(data, order[number], batch_size, replicas, weight, own, pairs)
 
     key = key_of(seed, epoch)
-    prepare = preparation(tuple(augmentations), tuple(map(tuple, views)))
+
+    def prepared(images, labels, index, *others):
+        images, labels = prepare(key, images, labels, index, *others[:pairs])
+        return images, labels, *others[pairs:]
+
     if keras.backend.backend() != "tensorflow":
-        return (
-            (prepare(key, images, index), labels, *weights)
-            for images, labels, index, *weights in map(batch, range(len(order)))
-        )
+        return (prepared(*batch(number)) for number in range(len(order)))
     import tensorflow as tf
 
-    @tf.autograph.experimental.do_not_convert
-    def prepared(images, labels, index, *weights):
-        return prepare(key, images, index), labels, *weights
-
     rows = _own_rows(rows, replicas, own)
-    dataset = _dataset(batch, len(order), data, rows, weight is not None)
+    loaded = rows if own is None or not pairs else 2 * rows
+    dataset = _dataset(
+        batch,
+        len(order),
+        *_signature(data, loaded),
+        *([tf.TensorSpec((rows,), tf.int32)] if pairs else []),
+        *([] if weight is None else [tf.TensorSpec((rows,), tf.float32)]),
+    )
+    prepared = tf.autograph.experimental.do_not_convert(prepared)
     dataset = dataset.map(prepared, tf.data.AUTOTUNE, deterministic=True)
     return dataset.prefetch(tf.data.AUTOTUNE)
 
@@ -218,20 +247,45 @@ def _own_rows(rows, replicas, own):
 
 
 @functools.cache
-def preparation(augmentations: tuple[str, ...], views: tuple[tuple[str, ...], ...]):
+def preparation(
+    augmentations: tuple[str, ...],
+    views: tuple[tuple[str, ...], ...],
+    num_classes: int,
+):
     """Returns the augmentation of a batch, compiled once for all epochs.
 
     Args:
-        augmentations: Keys of `training.augment.AUGMENTATIONS`.
+        augmentations: Names of augmentations; see `training.augment.read`.
         views: For each view of an image, the augmentations that follow the others.
+        num_classes: The number of classes, for mixtures of pairs.
 
     Returns:
-        A function of a key of `key_of`, images and their numbers.
-    """
+        A function of a key of `key_of`, images, labels, their numbers and, where pairs
+        are mixed, an int32 tensor of shape `(rows,)`: which image each of the first
+        rows is mixed with. It returns images and labels, of these rows.
 
-    def prepare(key, images, index):
+    Raises:
+        ValueError: If an augmentation is unknown, or mixes pairs and is not the last.
+    """
+    alone, mix = augment.read_all(augmentations)
+    of_views = [augment.read_all(names) for names in views]
+    if any(mixes for _, mixes in of_views):
+        raise ValueError(
+            "The views of an image have one label, so none of them is mixed with "
+            f"another image. Received: views={views}"
+        )
+    of_views = [functions for functions, _ in of_views]
+
+    def prepare(key, images, labels, index, partners=None):
         keys = random.fold(key, index)
-        return _views(augment(images, keys, augmentations), keys, views)
+        images = augmented(images, keys, alone)
+        if mix is not None:
+            count = partners.shape[0]
+            labels = ops.one_hot(labels, num_classes, dtype="float32")
+            others = (ops.take(x, partners, axis=0) for x in (images, labels))
+            keys = keys[:count]
+            images, labels = mix(images[:count], labels[:count], *others, keys)
+        return _views(images, keys, of_views), labels
 
     return compilation.program(prepare)
 
@@ -299,11 +353,23 @@ def test_batches(
         return images, labels, *weights
 
     rows = _own_rows(rows, replicas, own) if fill else None
-    dataset = _dataset(batch, len(indices), data, rows, fill)
+    weights = [tf.TensorSpec((rows,), tf.float32)] if fill else []
+    dataset = _dataset(batch, len(indices), *_signature(data, rows), *weights)
     return dataset.map(without_numbers).prefetch(tf.data.AUTOTUNE)
 
 
-def _dataset(batch, count, data, batch_size, weighted):
+def _signature(data, rows):
+    """Returns the specs of images, labels and numbers of a number of rows."""
+    import tensorflow as tf
+
+    return (
+        tf.TensorSpec((rows, *data.input_shape), tf.uint8),
+        tf.TensorSpec((rows, *data.labels.shape[1:]), tf.int32),
+        tf.TensorSpec((rows,), tf.uint32),
+    )
+
+
+def _dataset(batch, count, *signature):
     """Returns `count` batches as a `tf.data.Dataset`, each made by its number.
 
     `tf.data.Dataset.from_generator` would do, but TensorFlow 2.21 lowers thresholds of
@@ -311,13 +377,6 @@ def _dataset(batch, count, data, batch_size, weighted):
     and cleared anew, which can be half of the processor time of a training on a CPU.
     """
     import tensorflow as tf
-
-    signature = (
-        tf.TensorSpec((batch_size, *data.input_shape), tf.uint8),
-        tf.TensorSpec((batch_size, *data.labels.shape[1:]), tf.int32),
-        tf.TensorSpec((batch_size,), tf.uint32),
-        *([tf.TensorSpec((batch_size,), tf.float32)] if weighted else []),
-    )
 
     @tf.autograph.experimental.do_not_convert
     def example(number):

@@ -17,12 +17,25 @@ from zoo.classifier import Classifier, classes_of
 _IMAGES = contextvars.ContextVar("images", default=None)
 
 
-@keras.saving.register_keras_serializable(package="training")
-class SmoothedCrossEntropy(keras.losses.Loss):
-    """The cross-entropy of integer labels with label smoothing and logits, in nats.
+def are_probabilities(labels, logits) -> bool:
+    """Returns whether labels are probabilities of the classes, not their numbers.
 
     Args:
-        label_smoothing: Probability spread over all classes.
+        labels: Tensor of the shape of the logits, or without their last axis.
+        logits: Tensor of shape `(batch, ..., num_classes)`.
+    """
+    same_rank = len(labels.shape) == len(logits.shape)
+    return same_rank and labels.shape[-1] == logits.shape[-1] > 1
+
+
+@keras.saving.register_keras_serializable(package="training")
+class SmoothedCrossEntropy(keras.losses.Loss):
+    """The cross-entropy of labels and logits, in nats, with label smoothing.
+
+    Labels are integers, or probabilities of the classes, of the shape of the logits.
+
+    Args:
+        label_smoothing: Probability spread over all classes; 0 is without.
         num_classes: The number of classes.
     """
 
@@ -31,7 +44,13 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         self.label_smoothing, self.num_classes = label_smoothing, num_classes
 
     def call(self, y_true, y_pred):
-        labels = keras.ops.one_hot(y_true, self.num_classes)
+        labels, is_soft = y_true, are_probabilities(y_true, y_pred)
+        if not (is_soft or self.label_smoothing):
+            return keras.losses.sparse_categorical_crossentropy(
+                labels, y_pred, from_logits=True
+            )
+        if not is_soft:
+            labels = ops.one_hot(labels, self.num_classes)
         return keras.losses.categorical_crossentropy(
             labels, y_pred, from_logits=True, label_smoothing=self.label_smoothing
         )
@@ -42,11 +61,12 @@ class SmoothedCrossEntropy(keras.losses.Loss):
 
 
 def cross_entropy(label_smoothing: float = 0.0, num_classes: int | None = None):
-    """Returns the cross-entropy of integer labels and logits, in nats.
+    """Returns the cross-entropy of labels and logits, in nats.
 
     Args:
         label_smoothing: Probability spread over all classes.
-        num_classes: The number of classes; needed for label smoothing only.
+        num_classes: The number of classes; needed for label smoothing, and for labels
+            that are probabilities of the classes, as mixtures of images have them.
 
     Returns:
         A loss for `compile`.
@@ -56,7 +76,7 @@ def cross_entropy(label_smoothing: float = 0.0, num_classes: int | None = None):
             "`label_smoothing` is a probability, in [0, 1]. Received: "
             f"label_smoothing={label_smoothing}"
         )
-    if not label_smoothing:
+    if not (label_smoothing or num_classes):
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     return SmoothedCrossEntropy(label_smoothing, num_classes)
 
@@ -93,6 +113,8 @@ class Objective:
         num_members: Of how many members of an implicit ensemble each image gets the
             logits in training, which then have the shape `(batch, num_members,
             num_classes)`. Metrics are those of their mean prediction.
+        integer_labels: Whether labels must be numbers of classes; others may be
+            probabilities of them too, of the shape of the logits.
     """
 
     loss: keras.losses.Loss
@@ -102,6 +124,7 @@ class Objective:
     variables: tuple[keras.Variable, ...] = ()
     adapt: Callable[[object], None] | None = None
     num_members: int = 1
+    integer_labels: bool = False
 
 
 def num_images():
@@ -134,6 +157,8 @@ class Elbo(Classifier):
     objective: Objective | None = None
     # The weight of the KL divergences; None is 1.
     kl_weight: KLWeight | None = None
+    # Of what an objective draws.
+    seed = 0
 
     @property
     def num_examples(self) -> int:
@@ -257,12 +282,13 @@ class Elbo(Classifier):
         return total + sum(mean(y, ops.reshape(loss, (1,))) for loss in penalties)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        y_pred = self._one_prediction(y_pred)
+        if are_probabilities(y, y_pred):  # Metrics are of the most probable class.
+            y = ops.argmax(y, axis=-1)
         if self.filled_up and sample_weight is not None:
             # Every image is one: sums of ones are exact.
             sample_weight = ops.cast(sample_weight > 0, "float32")
-        return super().compute_metrics(
-            x, y, self._one_prediction(y_pred), sample_weight
-        )
+        return super().compute_metrics(x, y, y_pred, sample_weight)
 
 
 def elbo(model: keras.Model, num_examples: int) -> keras.Model:

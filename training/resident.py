@@ -33,7 +33,8 @@ class Resident:
     Attributes:
         images: uint8 array of JAX, of shape `(images, height, width, channels)`.
         labels: int32 array of JAX, of shape `(images, ...)`.
-        prepare: Augmentation: a function of a key, images and their numbers.
+        prepare: Augmentation: a function of a key, images, labels, their numbers and
+            which image of the batch each is mixed with, if any is.
     """
 
     images: object
@@ -55,8 +56,12 @@ class Resident:
 
             def step(number, state):
                 index = rows[number]
-                examples = self.prepare(key, images[index], index)
-                return train_step(state, (examples, labels[index]))
+                # That before it, as in `training.batches`.
+                partners = np.roll(np.arange(len(index)), 1)
+                examples = self.prepare(
+                    key, images[index], labels[index], index, partners
+                )
+                return train_step(state, examples)
 
             logs = jax.eval_shape(step, 0, state)[0]
             logs = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), logs)
@@ -113,7 +118,7 @@ def put(
 
     Args:
         data: The training set.
-        augmentations: Keys of `training.augment.AUGMENTATIONS`.
+        augmentations: Names of augmentations; see `training.augment.read`.
         views: For each view of an image, the augmentations that follow the others.
     """
     import jax
@@ -125,7 +130,9 @@ def put(
             images[index] = batches.take(data, index)[0]
             count(len(index))
     labels = np.asarray(data.labels, "int32")
-    prepare = batches.preparation(tuple(augmentations), tuple(map(tuple, views)))
+    prepare = batches.preparation(
+        tuple(augmentations), tuple(map(tuple, views)), len(data.classes)
+    )
     logging.info(
         "The device holds the %d images, %.2f GB.", len(images), images.nbytes / 1e9
     )

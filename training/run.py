@@ -328,6 +328,7 @@ def run_training(
                 normalization=normalization,
                 initial_weights=provenance,
                 seen={"images": len(train), "held_out": train.held_out},
+                overlaps=settings.overlaps,
             )
         # What is decoded is hashed when the training reads it.
         images = identities.Recorded(train.images)

@@ -14,6 +14,7 @@ import layers
 from layers.batch_statistics import batch_normalizations
 from layers.variational import gaussian_layers
 from training import (
+    augment,
     batches,
     checkpoint,
     device_memory,
@@ -146,16 +147,21 @@ def compile_model(
         A compiled model with the same layers.
 
     Raises:
-        ValueError: If the model does not return logits.
+        ValueError: If the model does not return logits, or the objective takes no
+            labels as the augmentations make them.
     """
     outputs.check_model(model)
     freeze_others(model, recipe.trained_layers)
     steps = num_examples // recipe.batch_size
     trained = objective.elbo(model, num_examples)
-    trained.minimize(
-        objectives.read(recipe.objective)(model, recipe),
-        KLWeight(recipe, steps, model),
-    )
+    minimized = objectives.read(recipe.objective)(model, recipe)
+    if minimized.integer_labels and augment.mixes_pairs(recipe.augmentations):
+        raise ValueError(
+            f"The objective '{recipe.objective}' compares images with one class each, "
+            "and these augmentations mix images of several. Leave out the last of "
+            f"them. Received: augmentations={list(recipe.augmentations)}"
+        )
+    trained.minimize(minimized, KLWeight(recipe, steps, model))
     trained.compile(
         optimizer=optimizer.optimizer(recipe, steps, model),
         loss=trained.objective.loss,
@@ -198,7 +204,8 @@ def train(
             asks for; a path, or a URL that TensorFlow writes to. It is made if it is
             not there. Of several workers, only the chief reads it and writes to it.
             `loss` is what is minimized, with label smoothing and KL divergences; the
-            mean `nll` of the labels and the `accuracy` are beside it, and with Gaussian
+            mean `nll` of the labels and the `accuracy` are beside it, for mixtures of
+            images those of the class with the larger share, and with Gaussian
             weights the `kl` of them, in nats per example, and its next `kl_weight`.
         validation: A set on which the three are measured after each epoch, with one
             forward pass; with an `ema_momentum`, also of the averaged weights.
@@ -274,7 +281,7 @@ def _train(
     is_resident = resident.fits(data)
     size = resident.STEPS if is_resident else 1
     trained = compile_model(model, recipe, len(data), jit_compile, size)
-    trained.filled_up = replicas > 1
+    trained.filled_up, trained.seed = replicas > 1, seed
     if trained.objective.adapt is not None:
         trained.objective.adapt(data.images)
     load = functools.partial(

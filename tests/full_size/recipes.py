@@ -17,6 +17,8 @@ SOME = {"tensorflow": 3, "jax": 8}
 LIKE = {
     "cifar100": "cifar10",
     "cifar10_30": "cifar10",
+    "cifar10_augmix": "cifar10",
+    "cifar10_dign": "cifar10",
     "cifar10_finetune": "cifar10",
     "stf_finetune": "cifar10",
     "fashion_mnist_64": "fashion_mnist",

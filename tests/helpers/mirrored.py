@@ -3,7 +3,7 @@
     python -m tests.helpers.mirrored '[[10, 21, 33, [2, 3, 4]]]'
 
 trains in batches of 10 of 21 images, with 33 for validation, on 1, 2, 3 and 4 devices;
-the name of an objective may follow, and a network of `NETWORKS`.
+the name of an objective may follow, a network of `NETWORKS`, and augmentations.
 Names of models in place of numbers are trained by Keras' own `fit` on two.
 Logical devices can only be made before TensorFlow runs anything.
 """
@@ -101,12 +101,18 @@ def nll(model, data):
     return float(np.mean(norm - logits[np.arange(len(logits)), data.labels]))
 
 
-def trained(devices, batch_size, count, validation_count, objective, name):
+def trained(devices, sizes, objective, name, augmentations):
     # One device is the slow version of the others, and these are too few steps to
     # compile them.
     tf.config.run_functions_eagerly(devices == 1)
-    recipe = dataclasses.replace(RECIPE, batch_size=batch_size, objective=objective)
-    data, validation = map(data_sets.stripes, (count, validation_count))
+    batch_size, *counts = sizes
+    recipe = dataclasses.replace(
+        RECIPE,
+        batch_size=batch_size,
+        objective=objective,
+        augmentations=tuple(augmentations),
+    )
+    data, validation = map(data_sets.stripes, counts)
     with scope(devices), tempfile.TemporaryDirectory() as folder:
         model = NETWORKS[name]()
         rows = trainer.train(model, recipe, data, folder, validation)
@@ -185,12 +191,13 @@ def main(text):
         prepare(2)
         print(json.dumps(survivors(cases)))
         return
-    defaults = None, None, None, None, "cross_entropy", "plain"
+    defaults = None, None, None, None, "cross_entropy", "plain", ["flip"]
     cases = [(*case, *defaults[len(case) :]) for case in cases]
-    prepare(max(max(devices) for *_, devices, _, _ in cases))
+    prepare(max(max(devices) for _, _, _, devices, *_ in cases))
     found = [
-        {n: trained(n, *sizes, objective, name) for n in [1, *devices]}
-        for *sizes, devices, objective, name in cases
+        {n: trained(n, sizes, *settings) for n in [1, *devices]}
+        for *sizes, devices, objective, name, augmentations in cases
+        for settings in [(objective, name, augmentations)]
     ]
     print(json.dumps({"trainings": found, "left over": left_over()}))
 

@@ -57,6 +57,14 @@ def test_odd_sizes_have_the_figures_of_one_device(figures):
 
 
 @pytest.mark.slow
+def test_noise_and_mixtures_of_pairs_are_those_of_one_device():
+    mixed = "plain", ["flip", "mixup"]
+    cases = [9, 19, 19, [2], "dign", *mixed], [10, 21, 31, [3], "cross_entropy", *mixed]
+    for training in run(*cases)["trainings"]:
+        assert_like_one_device(training)
+
+
+@pytest.mark.slow
 def test_three_views_of_images_have_the_figures_of_one_device():
     for training in run([9, 19, 19, [2], "augmix"])["trainings"]:
         assert_like_one_device(training)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 
 import keras
 import numpy as np
@@ -184,6 +185,32 @@ def test_a_training_with_augmix_goes_on_bit_for_bit(data_dir, tmp_path, monkeypa
     assert one.keys() == other.keys()
     for name, value in one.items():
         np.testing.assert_array_equal(value, other[name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_training_with_noise_and_mixtures_goes_on_bit_for_bit(
+    data_dir, tmp_path, monkeypatch
+):
+    changes = ["objective=dign", 'augmentations=["randaugment", "cutmix"]']
+    changes += ["batch_size=32", "learning_rate=0.01"]
+    one = trained_whole_and_stopped(data_dir, tmp_path, monkeypatch, changes)
+    (steps,) = (value for name, value in one.items() if name.endswith("noise_step"))
+    assert steps == 8
+    record = json.loads((tmp_path / "whole" / "recipe.json").read_text())
+    assert record["overlaps"][-1] == "gaussian_noise"
+    assert len(record["overlaps"]) == 5
+
+
+def test_an_objective_of_whole_classes_refuses_mixtures():
+    images = keras.Input((12, 12, 1))
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 64)(images))
+    model = keras.Model(images, layers.ClassCentroids(2, length_scale=1.0)(x))
+    names = "flip", "mixup:alpha=0.2"
+    recipe = dataclasses.replace(RECIPE, objective="duq", augmentations=names)
+    with pytest.raises(
+        ValueError, match="'duq' compares images with one class each.*mix"
+    ):
+        trainer.compile_model(model, recipe, 80)
 
 
 def test_views_are_augmented_apart_and_alike_again():

@@ -84,3 +84,11 @@ def test_convolutions_and_objectives_with_views_take_the_loop(tmp_path):
     found = run(tmp_path, "small_model", **changes)
     assert_equal(found["resident"], found["single"])
     assert found["stopped"] == found["resident"]
+
+
+@pytest.mark.slow
+def test_noise_and_mixtures_of_pairs_take_the_loop(tmp_path):
+    changes = {"objective": "dign", "augmentations": ("flip", "cutmix")}
+    found = run(tmp_path, "dense_model", **changes)
+    assert_equal(found["resident"], found["single"])
+    assert found["stopped"] == found["resident"]

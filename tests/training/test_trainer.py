@@ -411,6 +411,15 @@ def test_others_train_with_three_views_and_adamw(backend, tmp_path):
     assert rows[-1]["averaged_val_loss"] != rows[-1]["val_loss"]
 
 
+@marks.on_others
+def test_others_train_with_noise_and_mixtures_of_pairs(backend, tmp_path):
+    pytest.importorskip(backend)
+    changes = {"objective": "dign", "augmentations": ("randaugment", "mixup")}
+    rows, _ = run_script(tmp_path, WITHOUT_TENSORFLOW, "one", backend, **changes)
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert np.isfinite(rows[-1]["val_loss"])
+
+
 def zoo_train(workdir):
     command = [sys.executable, "-m", "training.cli.train", "--model=resnet20_mcdo"]
     command += ["--recipe=fashion_mnist", f"--data_dir={workdir.parent}"]

@@ -5,14 +5,14 @@ is called where the model was built, so that variables lie on its devices.
 """
 
 import functools
-import inspect
-import json
 from collections.abc import Callable
 
+from training import named_settings
 from training.objectives import (
     adversarial,
     augmix,
     cross_entropy,
+    dign,
     duq,
     every_member,
     logit_norm,
@@ -22,12 +22,25 @@ from training.objectives import (
 OBJECTIVES = {
     "cross_entropy": cross_entropy.cross_entropy,
     "augmix": augmix.augmix,
+    "dign": dign.dign,
     "duq": duq.duq,
     "logit_norm": logit_norm.logit_norm,
     "map": maximum_a_posteriori.maximum_a_posteriori,
     "adversarial": adversarial.adversarial,
     "every_member": every_member.every_member,
 }
+
+# The corruptions of the benchmark that an objective makes images like.
+OVERLAPS = {"dign": dign.OVERLAPS}
+
+
+def overlaps(text: str) -> tuple[str, ...]:
+    """Returns the corruptions of the benchmark whose like an objective trains on.
+
+    Args:
+        text: As for `read`.
+    """
+    return OVERLAPS.get(text.partition(":")[0], ())
 
 
 def read(text: str) -> Callable:
@@ -44,18 +57,7 @@ def read(text: str) -> Callable:
     >>> read("duq:penalty=0.05").keywords
     {'penalty': 0.05}
     """
-    name, *parts = text.split(":")
-    known = ", ".join(OBJECTIVES)
-    if name not in OBJECTIVES:
-        raise ValueError(f"Known objectives: {known}. Received: objective={text}")
-    function, settings = OBJECTIVES[name], {}
-    taken = list(inspect.signature(function).parameters)[2:]  # Behind the recipe.
-    for part in parts:
-        key, _, value = part.partition("=")
-        if key not in taken or key in settings:
-            raise ValueError(
-                f"Settings of the objective '{name}': {', '.join(taken) or 'none'}, "
-                f"each once. Received: objective={text}"
-            )
-        settings[key] = json.loads(value)
+    # Behind the model and the recipe.
+    name, settings = named_settings.read(text, OBJECTIVES, "objective", skip=2)
+    function = OBJECTIVES[name]
     return functools.partial(function, **settings)

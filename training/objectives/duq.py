@@ -95,7 +95,7 @@ def duq(model: keras.Model, recipe, penalty: float = PENALTY) -> objective.Objec
         head.update(body(images[:count], training=False), labels[:count])
         return losses
 
-    return objective.Objective(loss, training_loss)
+    return objective.Objective(loss, training_loss, integer_labels=True)
 
 
 def gradient_norms(model: keras.Model, images, deviations):

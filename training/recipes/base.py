@@ -5,7 +5,7 @@ import itertools
 import math
 from collections.abc import Callable
 
-from training import objectives
+from training import augment, objectives
 from training.augment import AUGMENTATIONS
 from training.kl_weight import SCHEDULES
 from training.optimizer import OPTIMIZERS
@@ -59,7 +59,8 @@ class Recipe:
             The learning rate should not fall to zero there, as it does not with
             `"step"`.
         label_smoothing: Probability spread over all classes.
-        augmentations: Keys of `training.augment.AUGMENTATIONS`.
+        augmentations: Keys of `training.augment.AUGMENTATIONS`, in order, with settings
+            behind them if these are not their own, such as `"mixup:alpha=0.2"`.
         normalization: Mean and variance of the pixels per channel, in units of
             `[0, 255]`, or None for those of the training set's first 10,000 images.
         image_size: Height and width for data sets that are resized. None for those of
@@ -116,6 +117,13 @@ class Recipe:
         if wrong:
             raise ValueError(" ".join(wrong))
         parse(self.prior)
+        augment.read_all(self.augmentations)
+
+    @property
+    def overlaps(self) -> tuple[str, ...]:
+        """The corruptions of the benchmark whose like the training has seen."""
+        found = augment.overlaps(self.augmentations)
+        return tuple(dict.fromkeys((*found, *objectives.overlaps(self.objective))))
 
 
 def _fits(is_in, value) -> bool:
@@ -145,6 +153,11 @@ def _are_sides(value) -> bool:
 
 def _is_objective(text) -> bool:
     return isinstance(text, str) and bool(objectives.read(text))
+
+
+def _are_augmentations(names) -> bool:
+    # Of their settings, `training.augment` says what is wrong.
+    return {name.partition(":")[0] for name in names} <= set(AUGMENTATIONS)
 
 
 def _are_rates(values) -> bool:
@@ -179,8 +192,9 @@ _RANGES: dict[str, tuple[str, Callable[..., bool]]] = {
     "snapshots": ("a number of epochs, 0 for none", lambda n: n >= 0),
     "label_smoothing": ("in [0, 1)", lambda x: 0 <= x < 1),
     "augmentations": (
-        f"some of {', '.join(AUGMENTATIONS)}",
-        lambda names: set(names) <= set(AUGMENTATIONS),
+        f"some of {', '.join(AUGMENTATIONS)}, maybe with settings of them, such as "
+        "'mixup:alpha=0.2'",
+        _are_augmentations,
     ),
     "normalization": ("a mean and a positive variance per channel", _normalizes),
     "image_size": ("a height and a width like [224, 224]", _are_sides),

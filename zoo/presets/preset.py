@@ -44,6 +44,8 @@ class Preset:
             `held_out`, as its record has it; empty if that is not known. With the
             `sha256` and the `bytes` of a file that says which ones; see
             `zoo.presets.training_images`.
+        overlaps: The corruptions of the benchmark that its augmentations or its
+            objective are like, so that what is measured under them was seen in part.
         seed: Seed of the training.
         epochs: Number of epochs of the training.
         command: That trained the model.
@@ -83,6 +85,7 @@ class Preset:
     settings: Mapping = dataclasses.field(default_factory=dict)
     initial_weights: Mapping[str, str] = dataclasses.field(default_factory=dict)
     seen: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    overlaps: tuple[str, ...] = ()
     seed: int | None = None
     epochs: int | None = None
     command: str | None = None
@@ -111,7 +114,7 @@ class Preset:
         """
         entry = dataclasses.asdict(self)
         del entry["name"]
-        for field in ("others", "of_posteriors", "data_is_own"):
+        for field in ("others", "of_posteriors", "data_is_own", "overlaps"):
             if not entry[field]:
                 del entry[field]
         if not results:

@@ -122,6 +122,7 @@ def describe(
         "settings": record["settings"],
         "initial_weights": record.get("initial_weights") or {},
         "seen": record.get("seen") or {},
+        "overlaps": tuple(record.get("overlaps") or ()),
         "epochs": record["settings"].get("epochs"),
         "seed": record["seed"],
         "command": command,

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from training import objectives, optimizer, recipes
+from training import augment, objectives, optimizer, recipes
 from training.objectives import logit_norm
 from training.recipes.base import Recipe
 from training.run import load_recipe
@@ -107,6 +107,17 @@ def test_settings_of_an_objective_stand_behind_it():
     for text in ("dug", "duq:penal=1", "augmix:weight=1", "duq:penalty=x", "duq:", 3):
         with pytest.raises(ValueError, match=f"one of .*duq:pen.*objective={text}"):
             Recipe("x", objective=text)
+
+
+def test_a_recipe_knows_the_corruptions_that_it_trains_on_the_like_of():
+    assert Recipe("x").overlaps == ()
+    assert Recipe("x", objective="augmix").overlaps == ()
+    both = Recipe("x", objective="dign:sigma=1", augmentations=("randaugment",))
+    assert both.overlaps == (*augment.overlaps(["randaugment"]), "gaussian_noise")
+    with pytest.raises(ValueError, match="`factor` is the strength.*factor=2"):
+        Recipe("x", augmentations=("randaugment:factor=2",))
+    with pytest.raises(ValueError, match="some of .*such as 'mixup:alpha=0.2'"):
+        Recipe("x", augmentations=("mixupp:alpha=1",))
 
 
 def test_the_ends_of_the_ranges_are_in_them():

@@ -4,9 +4,11 @@ import re
 
 import pytest
 
+from tests.helpers.publications import RECORD
 from zoo import presets
 from zoo.presets import index as index_module
-from zoo.publishing import model_card, results
+from zoo.presets import preset as preset_module
+from zoo.publishing import model_card, results, training_record
 
 NAME = "resnet20_smooth_mcdo.toys"
 ROW = {"dataset": "toys", "num_examples": 9, "seed": 0}
@@ -176,6 +178,21 @@ def test_a_card_says_which_images_the_training_saw():
     assert "The training saw all 60,000 training images" in text
     assert "and the like to other images" in text
     assert "no record, so take it that it saw all" in of()
+
+
+def test_a_card_says_which_corruptions_the_training_has_seen_the_like_of():
+    record = {**RECORD, "overlaps": ["brightness", "contrast", "saturate"]}
+    fields = training_record.describe(record, "mit", "mit")
+    preset = dataclasses.replace(PRESET, overlaps=fields["overlaps"])
+    text = " ".join(model_card.card(preset, "it", saved_model=False).split())
+    assert "the like of `brightness`, `contrast` and `saturate`, which are" in text
+    assert preset_module.from_json(NAME, preset.to_json(), "a file") == preset
+    one = dataclasses.replace(PRESET, overlaps=("gaussian_noise",))
+    text = " ".join(model_card.card(one, "it", saved_model=False).split())
+    assert "the like of `gaussian_noise`, which are" in text
+    assert training_record.describe(RECORD, "mit", "mit")["overlaps"] == ()
+    assert "the like of" not in CARD
+    assert "overlaps" not in PRESET.to_json()
 
 
 def test_the_packaged_weights_saw_all_training_images_of_fashion_mnist():
