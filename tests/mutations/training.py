@@ -6,8 +6,8 @@ MUTATIONS = [
     (
         "all batches of a file have the same noise",
         "training/evaluation/artifacts.py",
-        "seed + first + start)",
-        "seed)",
+        "int(key) + int(offset)",
+        "int(key)",
         "tests/training/evaluation/test_artifacts.py",
         "test_files_of_means_have_the_draws_of_keras",
     ),
@@ -20,12 +20,12 @@ MUTATIONS = [
         "test_predictions_stay_with_the_file_and_not_with_its_name",
     ),
     (
-        "a server is asked until it answers",
+        "a request that a server refuses is sent again",
         "training/runtimes/servers.py",
-        "            left -= 1\n",
-        "            left -= left > 1\n",
+        "error.code >= 500",
+        "error.code >= 400",
         "tests/training/runtimes/test_servers.py",
-        "test_a_server_without_answers_is_named_after_some_attempts",
+        "test_answers_of_another_kind_are_errors",
     ),
     (
         "whole numbers are given as they are to what has a scale",

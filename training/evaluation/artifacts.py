@@ -11,7 +11,6 @@ from training.runtimes import places
 from zoo.posterior import Posterior
 from zoo.posterior.base import layer_name
 
-_NUM_PROBED = 8  # Images that are passed before anything else.
 _STEP = 0x9E3779B9  # Between the seeds of two calls for the same images.
 
 
@@ -31,7 +30,7 @@ class Artifact(Posterior):
     Args:
         place: What `training.runtimes.places.open_network` opens.
         num_samples: Forward passes, if it draws; where a call averages several, as many
-            calls as there must be.
+            calls as have no more of them, but one at least.
         outputs: What outputs are that have no name of `external_outputs.NAMES`:
             `"logits"` or `"probs"`.
         input_range: What it takes in place of pixels from 0 to 255.
@@ -81,43 +80,51 @@ class Artifact(Posterior):
                 f"'{self.own_name}' is run outside of Keras, so no function that is "
                 "compiled or exported can call it."
             )
-        values = map(ops.convert_to_numpy, (images, key, offset))
-        pixels, seed, first = self._scaled(next(values)), *map(int, values)
-        size = self._network.batch or max(len(pixels), 1)
-        parts = [
-            self._predict(pixels[start : start + size], seed + first + start)
-            for start in range(0, max(len(pixels), 1), size)
-        ]
-        return ops.convert_to_tensor(np.concatenate(parts, axis=1))
+        images, key, offset = map(ops.convert_to_numpy, (images, key, offset))
+        seed, network = int(key) + int(offset), self._network
 
-    def _predict(self, pixels, seed):
-        """Returns the samples of a batch that the network takes, or of fewer images."""
-        count, network = len(pixels), self._network
-        if network.batch and count < network.batch:
-            padding = [(0, network.batch - count)] + [(0, 0)] * (pixels.ndim - 1)
-            pixels = np.pad(pixels, padding)
-        if network.sample is not None:
-            found = network.sample(pixels, _as_int32(seed), self.num_samples)
-        else:
-            found = np.stack(
-                [
-                    network.run(pixels, _as_int32(seed + _STEP * call))[self._key]
-                    for call in range(self.num_samples)
-                ]
-            )
-        return self._checked(found, len(pixels))[:, :count]
+        def passed(pixels, start):
+            if network.sample is not None:
+                own = _as_int32(seed + start)
+                return network.sample(pixels, own, self.num_samples)
+            calls = [seed + start + _STEP * call for call in range(self.num_samples)]
+            found = [network.run(pixels, _as_int32(own)) for own in calls]
+            return np.stack([outputs[self._key] for outputs in found])
 
-    def _checked(self, found, count):
-        """Returns outputs as logits, if they are of the shape of the first ones."""
-        shape = self.num_samples, count, *self.map_shape, self.num_classes
-        if found.shape != shape:
+        found = self._in_batches(self._scaled(images), passed)
+        shape = *self.map_shape, self.num_classes
+        if found.shape[2:] != shape:
             raise ValueError(
-                f"'{self.place}' gives predictions of shape {found.shape}, and must "
-                f"give {shape}. Has it been replaced by another model?"
+                f"'{self.place}' gives predictions of shape {found.shape[2:]}, and gave "
+                f"{shape} before. Has another model come in its place?"
             )
-        return external_outputs.as_logits(
-            found, self._kind, rounded=self._network.is_rounded
+        return ops.convert_to_tensor(
+            external_outputs.as_logits(found, self._kind, network.is_rounded)
         )
+
+    def _in_batches(self, pixels, passed):
+        """Returns predictions of any number of images, of shape `(calls, images, ...)`.
+
+        Args:
+            pixels: Array of shape `(images, *image_shape)`.
+            passed: From as many of them as the network takes, and the number of the
+                first one, to their predictions.
+        """
+        size, parts = self._network.batch or max(len(pixels), 1), []
+        for start in range(0, max(len(pixels), 1), size):
+            part = pixels[start : start + size]
+            count = len(part)
+            if self._network.batch:  # Of a last one there may be too few.
+                padding = [(0, size - count)] + [(0, 0)] * (pixels.ndim - 1)
+                part = np.pad(part, padding)
+            found = np.asarray(passed(part, start))
+            if found.ndim < 3 or found.shape[1] != len(part):
+                raise ValueError(
+                    f"'{self.place}' must give a prediction for each image. Received: "
+                    f"{found.shape[1:]} of {len(part)} images"
+                )
+            parts.append(found[:, :count])
+        return np.concatenate(parts, axis=1)
 
     def _scaled(self, images):
         low, high = self.input_range
@@ -157,30 +164,30 @@ class Artifact(Posterior):
     def _probe(self):
         """Learns from two calls what it gives, and whether it draws."""
         network = self._network
-        size = network.batch or _NUM_PROBED
-        images = external_outputs.noise(self.image_shape)[:size]
-        pixels = self._scaled(np.resize(images, (size, *images.shape[1:])))
-        calls = [network.run(pixels, seed)[self._key] for seed in (0, 1)]
-        found = np.asarray(calls[0])
-        shape = found.shape
-        if len(shape) not in (2, 4) or shape[0] != size or shape[-1] < 2:
+        images = self._scaled(external_outputs.noise(self.image_shape))
+
+        def passed(seed):
+            def run(part, _):
+                return network.run(part, seed)[self._key][None]
+
+            return self._in_batches(images, run)[0]
+
+        found = passed(0)
+        if found.ndim not in (2, 4) or found.shape[-1] < 2:
             raise ValueError(
                 f"'{self.place}' must give (batch, num_classes), or (batch, height, "
-                f"width, num_classes), with two classes at least. Received: {shape} of "
-                f"{size} images"
+                f"width, num_classes), with two classes at least. Received: "
+                f"{found.shape}"
             )
-        self.num_classes, self.map_shape = shape[-1], tuple(shape[1:-1])
+        self.num_classes, self.map_shape = found.shape[-1], found.shape[1:-1]
         self._check_classes()
-        distinct = min(size, len(images))
-        external_outputs.check(
-            found[:distinct], self._kind, self.own_name, network.is_rounded
-        )
-        self.repeats_itself = np.array_equal(*calls)
+        external_outputs.check(found, self._kind, self.own_name, network.is_rounded)
+        self.repeats_itself = np.array_equal(found, passed(1))
         averaged = network.num_samples or 1
         self.passes_per_sample = 1 if self.repeats_itself else averaged
         self.num_samples = 1
         if not self.repeats_itself:
-            self.num_samples = -(-self._asked // averaged)
+            self.num_samples = max(1, self._asked // averaged)
         unknown = ["energy", "max_logit"] if self._kind == "probs" else []
         unknown += ["mutual_information"] if self.passes_per_sample > 1 else []
         self.unknown_scores = tuple(unknown)
@@ -226,7 +233,7 @@ def load(place: str, num_samples: int, **settings) -> Artifact:
         **settings: As `Artifact` has them.
     """
     name = places.name_of(place)
-    artifact = Artifact(place, num_samples, **settings, name=layer_name(name))
+    artifact = Artifact(place, num_samples, **settings, seed=0, name=layer_name(name))
     if (averaged := artifact.passes_per_sample) > 1:
         logging.info(
             "A call of '%s' is the mean of %d forward passes, so its rows are of "

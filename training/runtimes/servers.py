@@ -132,7 +132,7 @@ def _plain(place, client, version, signature, num_samples):
 
     def run(images, seed):
         if is_encoded:
-            value = np.array([_png(image) for image in images], object)
+            value = np.array([_png(image) for image in images.astype(dtype)], object)
         else:
             value = images.astype(dtype)
         given = {name: value, **network.scalars(signature.inputs, seed, num_samples)}
