@@ -95,8 +95,8 @@ class Artifact(Posterior):
         shape = *self.map_shape, self.num_classes
         if found.shape[2:] != shape:
             raise ValueError(
-                f"'{self.place}' gives predictions of shape {found.shape[2:]}, and gave "
-                f"{shape} before. Has another model come in its place?"
+                f"'{self.place}' gives predictions of shape {found.shape[2:]}, and "
+                f"gave {shape} before. Has another model come in its place?"
             )
         return ops.convert_to_tensor(
             external_outputs.as_logits(found, self._kind, network.is_rounded)

@@ -14,12 +14,16 @@ FILE = "saved_model.pb"
 
 
 def has_samples(folder: str | os.PathLike) -> bool:
-    """Returns whether a SavedModel has the signature `sample`."""
+    """Returns whether a SavedModel has the signature `sample` of `training.export`."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     content = pathlib.Path(folder, FILE).read_bytes()
     found = saved_model_pb2.SavedModel.FromString(content)
-    return any(SIGNATURE in graph.signature_def for graph in found.meta_graphs)
+    return any(
+        set(graph.signature_def[SIGNATURE].inputs) == {"images", *network.SCALARS}
+        for graph in found.meta_graphs
+        if SIGNATURE in graph.signature_def
+    )
 
 
 def open_network(

@@ -79,7 +79,7 @@ def open_network(
     parts = places.address(place)
     client = _CLIENTS[parts["scheme"]](place, parts)
     version, signatures = _again(place, client.describe)
-    if _SAMPLE in signatures:
+    if _is_of_samples(signatures.get(_SAMPLE)):
         found = _sampled(place, client, version, signatures[_SAMPLE])
     elif _DEFAULT in signatures:
         found = _plain(place, client, version, signatures[_DEFAULT], num_samples)
@@ -92,6 +92,14 @@ def open_network(
     text = f"{parts['name']} {version} {sorted(map(str, signatures.items()))}"
     digest = hashlib.sha256(text.encode())
     return dataclasses.replace(found, content=digest.hexdigest, is_served=True)
+
+
+def _is_of_samples(signature):
+    """Returns whether a signature is that of `training.export`."""
+    takes = "images", *network.SCALARS
+    return signature is not None and (
+        set(signature.inputs) == {*takes} and "samples" in signature.outputs
+    )
 
 
 def _sampled(place, client, version, signature):
