@@ -1,11 +1,12 @@
-"""Which places hold a network that a runtime or a server runs."""
+"""Which places hold a network that a runtime or a server runs.
+
+Commands look at names by this module, so it imports nothing that takes time.
+"""
 
 import importlib
 import os
 import pathlib
 import re
-
-from training.runtimes.network import Network
 
 # The module that opens what has a suffix or a scheme, or is a folder with a file.
 OPENERS = {
@@ -58,9 +59,7 @@ def name_of(place: str) -> str:
     return path.name
 
 
-def open_network(
-    place: str, num_samples: int = 1, num_threads: int | None = None
-) -> Network:
+def open_network(place: str, num_samples: int = 1, num_threads: int | None = None):
     """Opens a network.
 
     Args:
@@ -70,6 +69,9 @@ def open_network(
         num_samples: Forward passes to average, for what takes that as an input.
         num_threads: Threads of the runtime, where that can be said; by default its own
             choice.
+
+    Returns:
+        A `training.runtimes.network.Network`.
 
     Raises:
         FileNotFoundError: If there is no such file.
