@@ -8,6 +8,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import (
+    convert_variables_to_constants_v2,
+)
 
 from tests.helpers import model_server
 from tests.helpers.data_sets import Data
@@ -22,7 +25,7 @@ from training.runtimes import litert, places
 from zoo.posterior import MonteCarlo, Temperature
 
 PASSES, SEED, BATCH = 3, 11, 2  # The passes that the stochastic files average.
-DATA = Data(IMAGES, np.array([0, 1, 2, 3, 0]), tuple("abcd"))
+DATA = Data(IMAGES.astype("uint8"), np.array([0, 1, 2, 3, 0]), tuple("abcd"))
 NETWORKS = {"plain": tiny, "dropout": dropout_model}
 network = functools.cache(lambda name: NETWORKS[name]())
 
@@ -182,6 +185,7 @@ def test_names_are_those_of_files_and_scalers_stand_behind_them(place_of, tmp_pa
     assert isinstance(scaled, Temperature)
     assert scaled.runs_elsewhere
     images, labels = IMAGES[[0, 1, 2, 3, 4] * 4], np.arange(20) % 4
+    labels[3:] = np.argmax(network("plain")(images[3:]), axis=-1)
     scaled.adapt(images, labels)
     expected = Temperature(tiny())
     expected.adapt(images, labels)
@@ -216,7 +220,8 @@ def of_whole_numbers(path):
     model.layers[-1].set_weights([kernel, np.zeros(4)])
     spec = tf.TensorSpec((1, 4, 4, 1), tf.float32)
     function = tf.function(model).get_concrete_function(spec)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+    constant = convert_variables_to_constants_v2(function)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([constant])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     images = np.random.default_rng(1).integers(0, 256, (40, 1, 4, 4, 1))
     images = images.astype("float32")
