@@ -92,6 +92,10 @@ class Scaler(Posterior):
         return self.posterior.runs_elsewhere
 
     @property
+    def unknown_scores(self) -> tuple[str, ...]:
+        return self.posterior.unknown_scores
+
+    @property
     def unknown_layers(self) -> list[str]:
         return self.posterior.unknown_layers
 

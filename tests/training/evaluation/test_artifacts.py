@@ -17,7 +17,14 @@ from tests.helpers.data_sets import Data
 from tests.helpers.exports import IMAGES, dropout_model, softmax, tiny
 from training import export
 from training.data import fingerprint
-from training.evaluation import external_models, models, ood, predictions, sampling
+from training.evaluation import (
+    external_models,
+    models,
+    ood,
+    predictions,
+    sampling,
+    scaling,
+)
 from training.evaluation.evaluate import evaluate
 from training.evaluation.sampling import Passes
 from training.export import onnx, openvino, saved_model
@@ -184,6 +191,7 @@ def test_names_are_those_of_files_and_scalers_stand_behind_them(place_of, tmp_pa
     *_, scaled = loaded.values()
     assert isinstance(scaled, Temperature)
     assert scaled.runs_elsewhere
+    assert scaled.unknown_scores == ("energy", "max_logit")
     images, labels = IMAGES[[0, 1, 2, 3, 4] * 4], np.arange(20) % 4
     labels[3:] = np.argmax(network("plain")(images[3:]), axis=-1)
     scaled.adapt(images, labels)
@@ -196,7 +204,9 @@ def test_names_are_those_of_files_and_scalers_stand_behind_them(place_of, tmp_pa
     )
 
 
-def test_scores_of_logits_are_left_out_where_only_probabilities_are_known(place_of):
+def test_scores_of_logits_are_left_out_where_only_probabilities_are_known(
+    place_of, tmp_path
+):
     def stored(posterior):
         passes = Passes(posterior, (1,), SEED, BATCH)
         meta = predictions.describe(passes, DATA)
@@ -207,7 +217,16 @@ def test_scores_of_logits_are_left_out_where_only_probabilities_are_known(place_
     mine = stored(external_models.load(place_of("tflite", "plain"), 1))
     theirs = stored(MonteCarlo(network("plain"), 1))
     for of, known in ((mine, set()), (theirs, {"energy", "max_logit"})):
-        assert set(ood.scores(of, 1)) == {"max_probability", "entropy"} | known
+        names = {"max_probability", "entropy"} | known
+        assert set(ood.scores(of, 1)) == names
+        scaled = scaling.scale(
+            Temperature(network("plain")),
+            of,
+            {1: {"temperature": 2.0}},
+            "scaled",
+            tmp_path / str(len(known)),
+        )
+        assert set(ood.scores(scaled, 1)) == names
 
 
 def of_whole_numbers(path):
