@@ -160,8 +160,8 @@ def test_a_worker_opens_it_anew(place_of):
 
 def test_predictions_stay_with_the_file_and_not_with_its_name(place_of, tmp_path):
     def store(path):
-        posterior = external_models.load(str(path), PASSES)
-        passes = Passes(posterior, (PASSES,), SEED, BATCH, name=posterior.own_name)
+        posterior = external_models.load(str(path))
+        passes = Passes(posterior, (1,), SEED, BATCH, name=posterior.own_name)
         folder = predictions.folder_of(tmp_path / "stored", passes.name, DATA.name)
         new = []
         predictions.store(passes, DATA, folder, lambda _, is_new: new.append(is_new))
@@ -170,12 +170,12 @@ def test_predictions_stay_with_the_file_and_not_with_its_name(place_of, tmp_path
     for number in (1, 2):
         (tmp_path / str(number)).mkdir()
     first, second = (tmp_path / str(number) / "a.tflite" for number in (1, 2))
-    shutil.copy(place_of("tflite", "dropout"), first)
+    shutil.copy(place_of("tflite", "plain"), first)
     shutil.copy(first, second)
     assert store(first) == ("a.tflite", True)
     assert store(first) == ("a.tflite", False)
     assert store(second) == ("a.tflite", False)  # On another machine.
-    shutil.copy(place_of("tflite", "plain"), first)
+    first.write_bytes(first.read_bytes() + b"\0")  # Its predictions may be others.
     assert store(first) == ("a.tflite", True)
 
 
@@ -230,9 +230,9 @@ def test_scores_of_logits_are_left_out_where_only_probabilities_are_known(
 
 
 def of_whole_numbers(path):
-    """Writes a file for one image, in 8 bits throughout and without a signature."""
+    """Writes a file for one image in [0, 1], in 8 bits and without a signature."""
     inputs = keras.Input((4, 4, 1), batch_size=1)
-    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
+    x = keras.layers.Flatten()(inputs)
     outputs = keras.layers.Dense(4, activation="softmax")(x)
     model = keras.Model(inputs, outputs)
     kernel = np.random.default_rng(0).normal(0, 2, (16, 4))
@@ -243,7 +243,7 @@ def of_whole_numbers(path):
     converter = tf.lite.TFLiteConverter.from_concrete_functions([constant])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     images = np.random.default_rng(1).integers(0, 256, (40, 1, 4, 4, 1))
-    images = images.astype("float32")
+    images = images.astype("float32") / 255
     converter.representative_dataset = lambda: ([image] for image in images)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
@@ -256,12 +256,13 @@ def test_a_file_of_whole_numbers_for_one_image_is_right(tmp_path):
     model, images = of_whole_numbers(tmp_path / "integers.tflite")
     opened = litert.open_network(tmp_path / "integers.tflite")
     assert (opened.batch, opened.dtype, opened.is_rounded) == (1, "float32", True)
-    posterior = external_models.load(str(tmp_path / "integers.tflite"), 5, "probs")
-    found = keras.ops.softmax(posterior(images[:7], seed=0)[0])
+    given = str(tmp_path / "integers.tflite"), 5, "probs", (0, 1)
+    posterior = external_models.load(*given)
+    found = keras.ops.softmax(posterior(255 * images[:7], seed=0)[0])
     expected = np.concatenate([model(images[i : i + 1]) for i in range(7)])
     np.testing.assert_allclose(found, expected, atol=0.03)
     with pytest.raises(ValueError, match="returns probs.*outputs=logits"):
-        external_models.load(str(tmp_path / "integers.tflite"), 5)
+        external_models.load(given[0], 5, input_range=(0, 1))
 
 
 def test_bytes_are_given_to_what_takes_bytes(tmp_path):
