@@ -8,6 +8,8 @@
 #     make real-data DATA=folder WEIGHTS=folder PUBLISHED=file   the tests on CIFAR
 #                      itself, which are skipped elsewhere; docs/data.md says what
 #                      lies in the folders and what the file is
+#     make runtimes    one network in eight forms, each in its runtime: installs these in
+#                      .runtimes and prints the table of docs/device.md
 #     make lint        ruff
 #     make bench       measurements against other libraries
 #     make mutate      puts deliberate bugs in and checks that the tests see them
@@ -15,7 +17,7 @@
 #     make docs        the documentation as a site, build/docs/index.html
 #     make setup       the environment .venv, which all of these make by themselves;
 #                      `make clean setup PYTHON=python3.12` takes that interpreter
-#     make clean       removes .venv and what else was made here, except runs/
+#     make clean       removes .venv, .runtimes and what else was made here, except runs/
 
 PYTHON ?= python3
 ARGS =
@@ -26,8 +28,8 @@ JOBS = 2
 VENV = .venv
 BIN = $(VENV)/bin
 
-.PHONY: setup test slow-test torch-test full-size real-data lint bench mutate results demo docs \
-  clean
+.PHONY: setup test slow-test torch-test full-size real-data runtimes lint bench mutate results \
+  demo docs clean
 
 setup: $(VENV)/complete
 
@@ -61,6 +63,18 @@ real-data: setup
 	SMOOTHZOO_REAL_DATA="$(DATA)" SMOOTHZOO_REAL_WEIGHTS="$(WEIGHTS)" \
 	  SMOOTHZOO_REAL_PUBLISHED="$(PUBLISHED)" \
 	  $(BIN)/python -m pytest -m "" -rs tests/real_data $(ARGS)
+
+# They need other versions of some packages than .venv may have, and are large.
+RUNTIMES = .runtimes
+
+runtimes: $(RUNTIMES)/complete
+	$(RUNTIMES)/bin/python -m benchmarks.runtimes $(ARGS)
+
+$(RUNTIMES)/complete: setup.cfg constraints.txt
+	$(PYTHON) -m venv --clear $(RUNTIMES)
+	$(RUNTIMES)/bin/python -m pip install --constraint constraints.txt \
+	  --editable '.[runtimes]'
+	@touch $@
 
 lint: setup
 	$(BIN)/ruff check .
@@ -97,5 +111,5 @@ $(VENV)/torch: $(VENV)/complete
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist demo docs/examples docs/reference .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(RUNTIMES) build dist demo docs/examples docs/reference .pytest_cache .ruff_cache *.egg-info
 	find layers zoo training tests -name __pycache__ -prune -exec rm -rf {} +

@@ -71,9 +71,9 @@ def export_all(name: str, num_samples: int, folder: pathlib.Path) -> dict:
 def quality(path: pathlib.Path, images, labels) -> list[float]:
     """Returns accuracy, NLL and ECE; every batch has a seed of its own."""
     from training import metrics
-    from training.export import parity
+    from training.runtimes import litert
 
-    run = parity.tflite_runner(path, max(THREADS))
+    run = litert.open_network(path, num_threads=max(THREADS)).run
     parts = [run(images[i : i + BATCH], i) for i in range(0, len(images), BATCH)]
     probs = np.concatenate([part["probabilities"] for part in parts])
     return [f(probs, labels) for f in (metrics.accuracy, metrics.nll, metrics.ece)]
@@ -90,11 +90,14 @@ def latencies(paths: dict, image, count: int) -> dict:
     Returns:
         By format, a list of seconds and speed-up for each number of threads.
     """
-    from training.export import parity
+    from training.runtimes import litert
+
+    def opened(path, threads):
+        return litert.open_network(path, num_threads=threads).run
 
     found = {label: [] for label in paths}
     for threads in THREADS:
-        runs = {k: parity.tflite_runner(path, threads) for k, path in paths.items()}
+        runs = {k: opened(path, threads) for k, path in paths.items()}
         steps = {
             k: rounds.local(functools.partial(r, image, 0)) for k, r in runs.items()
         }

@@ -23,7 +23,7 @@ SMALL = {
 }
 OPTIONAL = {
     *("ai_edge_litert", "huggingface_hub", "jax", "keras_hub", "mlxtend", "onnx"),
-    *("onnxruntime", "ray", "sklearn", "tf2onnx"),
+    *("grpc", "onnxruntime", "openvino", "ray", "sklearn", "tf2onnx"),
     *("tensorflow_datasets", "tensorflow_probability", "tensorflow_serving"),
     *("timm", "torch", "torchvision"),
 }
@@ -164,13 +164,14 @@ KNOWS = {
     "training.corruptions": set(),
     "training.data": {"training.corruptions"},
     "training.data.readers": {"training.data.fingerprint", "training.data.image_data"},
-    "training.export": {"training.corruptions", "training.data"},
+    "training.export": {"training.corruptions", "training.data", "training.runtimes"},
     "training.metrics": {"training.corruptions"},
     "training.objectives": {
         *("training.input_gradients", "training.objective", "training.priors"),
         *("training.named_settings", "training.step_keys"),
     },
     "training.parallel": {"training.versions"},
+    "training.runtimes": {"training.data"},
     "training.recipes": {
         *("training.augment", "training.objectives", "training.optimizer"),
         *("training.kl_weight", "training.trained_layers"),

@@ -258,6 +258,9 @@ REASONS = {
         *("zoo.storage.unpickling", "zoo.presets.training_images"),
         *(
             "training.evaluation.external_models.is_external",
+            "training.evaluation.external_outputs",
+            "training.evaluation.artifacts",
+            "training.runtimes",
             "training.data.fingerprint.of_images",
         ),
         *("training.publishing.publish_training", "training.export.serving.versions"),

@@ -18,8 +18,12 @@ from http import server
 import grpc
 import numpy as np
 import tensorflow as tf
-from google.protobuf import text_format
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from google.protobuf import json_format, text_format
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
 from tensorflow_serving.config import model_server_config_pb2
 
 from training.export import warmup
@@ -52,10 +56,18 @@ class RefusedError(Exception):
 
 
 class Models:
-    """What the server has loaded: SavedModels by name and version."""
+    """What the server has loaded: SavedModels by name and version.
 
-    def __init__(self, root: pathlib.Path):
+    Args:
+        root: Folder with `models.config`; without one, nothing is loaded.
+    """
+
+    def __init__(self, root: pathlib.Path | None = None):
         self.loaded = {}
+        if root is not None:
+            self._load(root)
+
+    def _load(self, root):
         for model in read_config(root / "models.config"):
             folder = root / model.base_path.removeprefix(MOUNT)
             numbers = sorted(
@@ -87,6 +99,21 @@ class Models:
             message = f'Serving signature name: "{name}" not found in signature def'
             raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, message)
         return signature
+
+    def describe(self, name, version=None):
+        """Returns a version, and what its signatures take and give, as messages."""
+        version, model = self.find(name, version)
+        found = get_model_metadata_pb2.SignatureDefMap()
+        for key, signature in model.signatures.items():
+            entry = found.signature_def[key]
+            for side, tensors in (
+                (entry.inputs, signature.structured_input_signature[1]),
+                (entry.outputs, signature.structured_outputs),
+            ):
+                for of, tensor in tensors.items():
+                    side[of].dtype = tensor.dtype.as_datatype_enum
+                    side[of].tensor_shape.CopyFrom(tensor.shape.as_proto())
+        return version, found
 
     def predict(self, signature, inputs):
         """Runs a signature for arrays by name."""
@@ -131,6 +158,23 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             response.outputs[name].CopyFrom(tf.make_tensor_proto(outputs[name]))
         return response
 
+    def GetModelMetadata(self, request, context):  # noqa: N802
+        spec, response = (
+            request.model_spec,
+            get_model_metadata_pb2.GetModelMetadataResponse(),
+        )
+        has_version = spec.WhichOneof("version_choice") == "version"
+        try:
+            version, found = self.models.describe(
+                spec.name, spec.version.value if has_version else None
+            )
+        except RefusedError as error:
+            context.abort(error.status, str(error))
+        response.model_spec.name = spec.name
+        response.model_spec.version.value = version
+        response.metadata["signature_def"].Pack(found)
+        return response
+
 
 def _handler(models):
     class Handler(server.BaseHTTPRequestHandler):
@@ -139,6 +183,10 @@ def _handler(models):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):  # noqa: N802
+            path = r"/v1/models/([^/:]+)(?:/versions/(\d+))?/metadata"
+            if match := re.fullmatch(path, self.path):
+                self._describe(match[1], match[2] and int(match[2]))
+                return
             match = re.fullmatch(r"/v1/models/([^/:]+)", self.path)
             states = [
                 {
@@ -149,6 +197,21 @@ def _handler(models):
                 for version in models.loaded.get(match and match[1], {})
             ]
             self._answer(200 if states else 404, {"model_version_status": states})
+
+        def _describe(self, name, version):
+            try:
+                version, found = models.describe(name, version)
+            except RefusedError as error:
+                self._answer(404, {"error": str(error)})
+                return
+            signatures = json_format.MessageToDict(
+                found,
+                preserving_proto_field_name=True,
+                always_print_fields_with_no_presence=True,
+            )
+            spec = {"name": name, "signature_name": "", "version": str(version)}
+            metadata = {"signature_def": signatures}
+            self._answer(200, {"model_spec": spec, "metadata": metadata})
 
         def do_POST(self):  # noqa: N802
             body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -230,7 +293,13 @@ def _tensor(value, dtype):
 @contextlib.contextmanager
 def serving(root: pathlib.Path):
     """Serves a folder; gives the addresses for gRPC and for REST."""
-    models = Models(root)
+    with serving_models(Models(root)) as addresses:
+        yield addresses
+
+
+@contextlib.contextmanager
+def serving_models(models: Models):
+    """Serves what is loaded; gives the addresses for gRPC and for REST."""
     limits = [("grpc.max_receive_message_length", -1)]
     remote = grpc.server(futures.ThreadPoolExecutor(8), options=limits)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(

@@ -6,6 +6,7 @@ import pathlib
 import re
 
 import zoo
+from training.runtimes import places
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Commands of others, which are taken as they stand.
@@ -71,7 +72,8 @@ def check_flags(module, arguments, whole):
         if whole and any(keyword.arg == "required" for keyword in call.keywords):
             assert name in given, f"{module} needs --{name}"
     for name in re.split("[,+]", given.get("model", "")):
-        if name and not re.search(r"/|\.keras$|\.\.\.", name):
+        is_file = re.search(r"/|\.keras$|\.\.\.", name) or places.is_place(name)
+        if name and not is_file:
             zoo.parse(name)
     recipe = given.get("recipe", "base")
     assert (ROOT / "training" / "recipes" / f"{recipe}.py").exists(), recipe

@@ -4,6 +4,46 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "all batches of a file have the same noise",
+        "training/evaluation/artifacts.py",
+        "int(key) + int(offset)",
+        "int(key)",
+        "tests/training/evaluation/test_artifacts.py",
+        "test_files_of_means_have_the_draws_of_keras",
+    ),
+    (
+        "stored predictions are of a name, whatever the file",
+        "training/evaluation/artifacts.py",
+        'f"{network.content()} {self._key}',
+        'f"{self._key}',
+        "tests/training/evaluation/test_artifacts.py",
+        "test_predictions_stay_with_the_file_and_not_with_its_name",
+    ),
+    (
+        "a request that a server refuses is sent again",
+        "training/runtimes/servers.py",
+        "error.code >= 500",
+        "error.code >= 400",
+        "tests/training/runtimes/test_servers.py",
+        "test_answers_of_another_kind_are_errors",
+    ),
+    (
+        "whole numbers are given as they are to what has a scale",
+        "training/runtimes/litert.py",
+        "np.rint(values / scale + zero)",
+        "np.rint(values + zero)",
+        "tests/training/evaluation/test_artifacts.py",
+        "test_a_file_of_whole_numbers_for_one_image_is_right",
+    ),
+    (
+        "the logarithms of probabilities have an energy",
+        "training/evaluation/sampling.py",
+        "for name in unknown}",
+        "for name in ()}",
+        "tests/training/evaluation/test_artifacts.py",
+        "test_scores_of_logits_are_left_out_where_only_probabilities_are_known",
+    ),
+    (
         "layers that are not of the kind are trained",
         "training/trained_layers.py",
         "            layer.trainable = False\n",
@@ -887,7 +927,7 @@ MUTATIONS = [
     (
         "a random model of others runs once",
         "training/evaluation/external_models.py",
-        "posterior.is_deterministic(_noise(model.input_shape[1:]))",
+        "posterior.is_deterministic(images)",
         "True",
         "tests/training/evaluation/test_external_models.py",
         "test_a_stochastic_one_runs_as_often_as_it_is_asked",

@@ -70,6 +70,7 @@ def load_model(
     import zoo  # Takes seconds, and nothing else here needs it.
     from training.data.readers import label_files
     from training.evaluation import adaptation, external_models, models
+    from training.runtimes import places
     from zoo import finding
     from zoo.posterior.monte_carlo import as_posterior
     from zoo.registry import split_posterior
@@ -103,6 +104,7 @@ def load_model(
             outputs=outputs,
             input_range=input_range,
             classes=label_files.given(classes),
+            in_keras=True,
         )
         (posterior,) = loaded.values()
         return adapted(posterior)
@@ -110,6 +112,11 @@ def load_model(
         raise ValueError(
             "`--adapt` is for decisions and for posteriors that learn from data, such "
             f"as '{name}@temperature'. Received: adapt={adapt}"
+        )
+    if places.is_place(name):
+        raise ValueError(
+            f"'{name}' was exported already; export the model that it was made of. "
+            f"Received: model={name}"
         )
     if not name.endswith(".keras"):
         if classes:

@@ -19,7 +19,8 @@ from training.parallel import workers
 flags.DEFINE_list(
     "model",
     None,
-    "Models to evaluate: names, .keras files or SavedModels, e.g. resnet20,my.keras; "
+    "Models to evaluate: names, .keras files, SavedModels, .tflite, .onnx and OpenVINO "
+    "files, or models on servers, e.g. resnet20,my.keras,grpc://localhost:8500/mine; "
     "a+b is an ensemble, and a@laplace:subset=all a posterior with a setting.",
     required=True,
 )

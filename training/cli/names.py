@@ -58,12 +58,13 @@ def check(
 
 def _check_models(names):
     from training.cli import tables
+    from training.runtimes import places
     from zoo import model_name
     from zoo.storage import urls
 
     def is_elsewhere(name):
         is_file = name.endswith(".keras") or os.path.exists(name)
-        return is_file or urls.is_url(name)
+        return is_file or urls.is_url(name) or places.is_place(name)
 
     words = tables.words()
     for name in names if words else ():

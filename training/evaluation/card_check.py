@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from training import metrics
 from training.data import image_data
 from training.evaluation import TOLERANCE
+from training.runtimes import places
 from zoo.presets import index
 from zoo.publishing import results
 from zoo.registry import split_posterior
@@ -59,12 +60,13 @@ def folders(
     """Returns where the cards of models are: folders, URLs, or None for the package.
 
     Args:
-        names: Names of the models, or their URLs.
+        names: Names of the models, or their URLs; exported files and models on
+            servers have no card beside them.
         weights: A published folder or nothing for each of them.
     """
     weights = weights or [None] * len(names)
     return [
-        folder or (name if urls.is_url(name) else None)
+        folder or (name if urls.is_url(name) and not places.is_place(name) else None)
         for name, folder in zip(names, weights, strict=True)
     ]
 
@@ -164,6 +166,7 @@ def check(
     rows: Iterable[Mapping],
     weights: Mapping[str, str | None],
     tolerance: float = TOLERANCE,
+    cards: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Compares rows with the cards of several models.
 
@@ -173,6 +176,8 @@ def check(
         weights: A published folder, or None for `presets.json`, by the model's name.
         tolerance: The largest deviation of a value; shares of few examples may deviate
             more, as in `deviations`.
+        cards: Names of the models that a card is of, by those in the rows; of others
+            they are the same.
 
     Returns:
         One line for each value that deviates.
@@ -185,5 +190,6 @@ def check(
     for model, folder in weights.items():
         own = [row for row in rows if row["model"] == model]
         made = [{"model": model, **row} for row in results.means(own, metrics.CARD)]
-        lines += deviations(own + made, published(model, folder), tolerance)
+        card = published((cards or {}).get(model, model), folder)
+        lines += deviations(own + made, card, tolerance)
     return lines

@@ -39,8 +39,7 @@ class Settings:
     """What to evaluate; the flags of `zoo-evaluate`.
 
     Attributes:
-        model: Names, `.keras` files or SavedModel folders; see
-            `training.evaluation.models`.
+        model: Names, files, folders or servers; see `training.evaluation.models`.
         weights: A path or nothing for each of them.
         ensemble: Names, or weights of the first model, that make an ensemble.
         dataset: Names or patterns of test sets; see `training.data.expand`.
@@ -161,7 +160,7 @@ def _run(settings, workers, folder):
         )
     models, names, ood, adapt, missing, ranked = _choose(settings)
 
-    image_size, selection = _image_size(models), _selection(settings)
+    image_size, selection = _image_size(models), _selection(settings, models)
 
     def take(found):
         by = found.take if selection == "first" else found.sample
@@ -379,12 +378,14 @@ def aggregates(rows: Sequence[dict], reference: str | None) -> list[dict]:
     return metrics.aggregate(kept, reference) if whole else []
 
 
-def _selection(settings):
+def _selection(settings, models):
     if settings.selection or not (settings.check and settings.limit):
         return settings.selection
-    cards = card_check.folders(settings.model, settings.weights)
-    pairs = zip(settings.model, cards, strict=False)
-    return card_check.selection(pairs, settings.limit)
+    folders = card_check.folders(settings.model, settings.weights)
+    # The first models are those that were named.
+    own = [getattr(model, "card", None) for model in models.values()]
+    names = [card or name for name, card in zip(settings.model, own, strict=False)]
+    return card_check.selection(zip(names, folders, strict=False), settings.limit)
 
 
 def _mixed(rows) -> list[str]:
@@ -408,7 +409,8 @@ def _mixed(rows) -> list[str]:
 def _check(settings, models, rows):
     cards = card_check.folders(settings.model, settings.weights)
     known = dict(zip(models, cards, strict=False))  # The first ones were named.
-    return card_check.check(rows, known, settings.tolerance)
+    made_of = {name: m.card for name, m in models.items() if hasattr(m, "card")}
+    return card_check.check(rows, known, settings.tolerance, made_of)
 
 
 def check_folder(folder: str | os.PathLike):

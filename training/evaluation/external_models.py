@@ -1,4 +1,4 @@
-"""Models that are not of the zoo: `.keras` files and SavedModel folders."""
+"""Models that are not of the zoo: files of Keras and of runtimes, and servers."""
 
 import hashlib
 import pathlib
@@ -10,19 +10,17 @@ from keras import ops
 
 import layers
 from training.data.readers import label_files
-from zoo import outputs as model_outputs
+from training.evaluation import artifacts, external_outputs
+from training.runtimes import places, saved_model
 from zoo.classifier import classes_of, named
-from zoo.posterior import MonteCarlo
+from zoo.posterior import MonteCarlo, Posterior
 from zoo.posterior.graph_split import Split
 from zoo.storage import files
 
-OUTPUTS = ("logits", "probs")
-_NAMES = {"probs": ("probabilities", "probs"), "logits": ("logits",)}
-
 
 def is_external(name: str) -> bool:
-    """Returns whether a name is that of a file or folder of a model, not of the zoo."""
-    return name.endswith(".keras") or (pathlib.Path(name) / "saved_model.pb").exists()
+    """Returns whether a name is that of a file, a folder or a server of a model."""
+    return name.endswith(".keras") or places.is_place(name)
 
 
 def load(
@@ -31,21 +29,25 @@ def load(
     outputs: str = "logits",
     input_range: Sequence[float] = (0.0, 255.0),
     classes: Sequence[str] = (),
-) -> MonteCarlo:
+    in_keras: bool = False,
+) -> Posterior:
     """Loads a model that is not of the zoo.
 
     A model whose predictions for the same images are equal is taken to be
-    deterministic, and runs once. The draws of a SavedModel do not follow a seed.
+    deterministic, and runs once.
 
     Args:
-        path: Path of a `.keras` file, or of a folder of a SavedModel with the signature
-            `serving_default` of one input.
+        path: Path of a `.keras` file, of a folder of a SavedModel with the signature
+            `serving_default` of one input, or what `training.runtimes.places` opens,
+            which includes SavedModels of `training.export` that draw.
         num_samples: Forward passes, if it draws.
         outputs: `"logits"` or `"probs"`, what it returns.
         input_range: What it takes in place of pixels from 0 to 255, for example
             `(0, 1)` or `(-1, 1)`.
         classes: Names of the classes in the order of its outputs, if it does not know
             them itself.
+        in_keras: Whether it is to be a part of what Keras computes. The draws of a
+            SavedModel do not follow a seed then, and files of runtimes are refused.
 
     Returns:
         A posterior from images in `[0, 255]` to sampled logits, of each image or of
@@ -56,10 +58,29 @@ def load(
             of numbers for each image or each pixel of a map of known size, or these are
             not what `outputs` says.
     """
-    model, name = read(path, outputs, input_range, classes)
+    given = {"outputs": outputs, "input_range": input_range, "classes": classes}
+    if not _is_of_keras(path, in_keras):
+        return artifacts.load(path, num_samples, **given)
+    model, name = read(path, **given)
     posterior = MonteCarlo(model, num_samples, seed=0, name=name)
-    posterior.repeats_itself = posterior.is_deterministic(_noise(model.input_shape[1:]))
+    images = external_outputs.noise(model.input_shape[1:])
+    posterior.repeats_itself = posterior.is_deterministic(images)
     return posterior
+
+
+def _is_of_keras(path, in_keras):
+    """Returns whether a model is made one of Keras, and not run by its runtime."""
+    if path.endswith(".keras"):
+        return True
+    if (pathlib.Path(path) / saved_model.FILE).is_file():
+        return in_keras or not saved_model.has_samples(path)
+    if in_keras:
+        raise ValueError(
+            f"'{path}' is run outside of Keras, so it is evaluated alone or with a "
+            "scaler such as '@temperature': ensembles, posteriors that look into the "
+            "network and exports need the model that it was made of."
+        )
+    return False
 
 
 def read(
@@ -85,7 +106,7 @@ def read(
     Raises:
         ValueError: If it has other shapes or returns something else; `load` has more.
     """
-    low, high = _checked(outputs, input_range)
+    low, high = external_outputs.checked(outputs, input_range)
     is_file = path.endswith(".keras")
     model = keras.saving.load_model(path) if is_file else _read(path, outputs)
     _check_shapes(model, path)
@@ -111,25 +132,6 @@ def read(
     return named(keras.Model(images, logits, name="external"), known), name
 
 
-def _checked(outputs, input_range):
-    if outputs not in OUTPUTS:
-        raise ValueError(
-            f"`outputs` must be one of {', '.join(OUTPUTS)}. Received: "
-            f"outputs={outputs}"
-        )
-    try:
-        values = tuple(map(float, input_range))
-    except ValueError:
-        values = tuple(input_range)
-    numbers = all(isinstance(value, float) for value in values)
-    if not numbers or len(values) != 2 or not values[0] < values[1]:
-        raise ValueError(
-            "`input_range` must be two numbers, the smaller one first, as 0,1. "
-            f"Received: input_range={values}"
-        )
-    return values
-
-
 def _check_shapes(model, path):
     inputs, outputs = model.input_shape, model.output_shape
     takes_images = isinstance(inputs, tuple) and len(inputs) == 4
@@ -143,27 +145,12 @@ def _check_shapes(model, path):
         )
 
 
-def _noise(image_shape):
-    shape = [side or 64 for side in image_shape]
-    return np.random.default_rng(0).integers(0, 256, (8, *shape)).astype("uint8")
-
-
 def _check_outputs(model, outputs, name):
     """Checks that the outputs are what they are said to be, in inference mode."""
-    split, images = Split(model), _noise(model.input_shape[1:])
+    split, images = Split(model), external_outputs.noise(model.input_shape[1:])
     with layers.stream(0):
         found = split.suffix(split.prefix(ops.convert_to_tensor(images)))
-    found = ops.convert_to_numpy(found).astype("float64")
-    if found.ndim > 2:  # Pixels that are equal say no more than one of them.
-        found = np.unique(found.reshape(-1, found.shape[-1]), axis=0)
-    are_probs = model_outputs.are_probabilities(found)
-    if are_probs != (outputs == "probs"):
-        seems, sums = "probs" if are_probs else "logits", found.sum(axis=1)
-        raise ValueError(
-            f"Model '{name}' returns {seems}: on random images, values from "
-            f"{found.min():.3g} to {found.max():.3g} with sums from "
-            f"{sums.min():.3g} to {sums.max():.3g}. Received: outputs={outputs}"
-        )
+    external_outputs.check(ops.convert_to_numpy(found), outputs, name)
 
 
 @keras.saving.register_keras_serializable(package="training")
@@ -205,12 +192,12 @@ class _Served(keras.layers.Layer):
         self.image_shape = tuple(self._spec.shape[1:])
 
     def _choose(self, given):
-        found = [n for n in _NAMES[self.outputs] if n in given]
+        found = [n for n in external_outputs.NAMES[self.outputs] if n in given]
         found = found or (list(given) if len(given) == 1 else [])
         if not found:
             raise ValueError(
                 f"The SavedModel '{self.folder}' has no output of the name "
-                f"{' or '.join(_NAMES[self.outputs])}. Received: "
+                f"{' or '.join(external_outputs.NAMES[self.outputs])}. Received: "
                 f"outputs={self.outputs}, and it has {sorted(given)}"
             )
         return found[0]

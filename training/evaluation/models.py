@@ -10,7 +10,7 @@ import zoo
 from training.evaluation import external_models, seen
 from zoo import finding, loading
 from zoo.model_name import read_posterior
-from zoo.posterior import POSTERIORS, DeepEnsemble, Posterior
+from zoo.posterior import POSTERIORS, DeepEnsemble, Posterior, Scaler
 from zoo.posterior.base import layer_name
 from zoo.presets import posterior_file
 from zoo.registry import split_posterior
@@ -23,13 +23,15 @@ def load(
     outputs: str = "logits",
     input_range: Sequence[float] = (0.0, 255.0),
     classes: Sequence[str] = (),
+    in_keras: bool = False,
 ) -> dict[str, keras.Model | Posterior]:
     """Loads models and ensembles.
 
     Args:
-        names: Names of the zoo, `.keras` files or folders of SavedModels. Several ones
-            joined by `+` are an ensemble of one pass each. A posterior of them all may
-            follow, with settings: `a@laplace:subset=all`, `a+b@temperature`.
+        names: Names of the zoo, `.keras` files, folders of SavedModels, or what
+            `training.runtimes.places` opens. Several ones joined by `+` are an ensemble
+            of one pass each. A posterior of them all may follow, with settings:
+            `a@laplace:subset=all`, `a+b@temperature`.
         weights: A file or folder, or nothing, for each name, if any. Several ones
             joined by `+` are an ensemble of a name.
         num_samples: Forward passes of posteriors and of models that are not of the
@@ -38,6 +40,7 @@ def load(
             `training.evaluation.external_models`.
         input_range: Range of pixel values that these models take.
         classes: Class names of these models.
+        in_keras: Whether all of them are to be computed by Keras, as for an export.
 
     Returns:
         Models and posteriors by name; of equal names, the second one gets a `#2`.
@@ -60,7 +63,7 @@ def load(
     )
     loaded = {}
     for name, of_name in zip(names, weights, strict=True):
-        own, model = _load(name, of_name, num_samples, load_external)
+        own, model = _load(name, of_name, num_samples, load_external, in_keras)
         add(loaded, own, model)
     return loaded
 
@@ -131,16 +134,18 @@ def trained_on(names: str, weights: str | None = None) -> str:
     return found[0].base
 
 
-def _load(name, weights, num_samples, load_external):
+def _load(name, weights, num_samples, load_external, in_keras):
     """Returns the name of a model, an ensemble or a posterior of either, and that."""
     of_models, posterior = split_posterior(name)
     kind, given = read_posterior(posterior) if posterior else (None, ())
     settings = {"num_samples": num_samples}
     settings |= POSTERIORS[kind].parse_settings(given) if kind else {}
     pairs, loaded = finding.members(of_models, weights), []
+    looks_inside = kind is not None and not issubclass(POSTERIORS[kind], Scaler)
+    in_keras = in_keras or looks_inside or len(pairs) > 1
     for of_model, path in pairs:
         if external_models.is_external(of_model):
-            loaded.append(_external(of_model, path, load_external))
+            loaded.append(_external(of_model, path, load_external, in_keras))
             continue
         found = finding.find(of_model, path)
         loading.warn_unlike(found)
@@ -153,14 +158,19 @@ def _load(name, weights, num_samples, load_external):
             more = {} if is_published else settings
             return str(spec), loading.load_found(found, **more)
         loaded.append(loading.load_found(found))
-    own, model = ensemble(loaded) if len(loaded) > 1 else (loaded[0].name, loaded[0])
+    own, model = ensemble(loaded) if len(loaded) > 1 else (_name(loaded[0]), loaded[0])
     if kind is None:
         return own, model
     name = f"{own}@{posterior}"
     return name, POSTERIORS[kind].from_models(loaded, **settings, name=layer_name(name))
 
 
-def _external(name, weights, load_external):
+def _external(name, weights, load_external, in_keras):
     if weights:
         raise ValueError(f"'{name}' has its own weights. Received: weights={weights}")
-    return load_external(name)
+    return load_external(name, in_keras=in_keras)
+
+
+def _name(model):
+    """Returns the name of a model in rows, which the layer cannot always have."""
+    return getattr(model, "own_name", model.name)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from training.evaluation.predictions import Predictions
+from training.evaluation.sampling import SCORES
 from training.metrics import DETECTION, ood_scores
 
 
@@ -17,8 +18,9 @@ def rows(inside: Predictions, outside: Predictions, sizes=None) -> list[dict]:
     Returns:
         Rows as those of `training.evaluation.evaluate.evaluate`, of the data set `"a vs
         b"` and metrics such as `"auroc/entropy"`. Mutual information is left out where
-        it is zero throughout, as it is of a single sample. Scores that the posterior
-        gives itself are under their names.
+        it is zero throughout, as it is of a single sample; so are the energy and the
+        largest logit where logits are not known. Scores that the posterior gives itself
+        are under their names.
     """
     found = []
     for size in sizes or inside.meta["sizes"]:
@@ -58,15 +60,13 @@ def scores(stored: Predictions, size: int) -> dict[str, np.ndarray]:
         size: An ensemble size.
 
     Returns:
-        Arrays with a number for each example; see `training.metrics.ood_scores`. Mutual
-        information is left out where it is zero throughout.
+        Arrays with a number for each example; see `training.metrics.ood_scores`. Those
+        of samples and logits are left out where they are zero throughout.
     """
     index = stored.index(size)
-    information = np.ravel(stored.mutual_information[index])
+    of_samples = {name: np.ravel(getattr(stored, name)[index]) for name in SCORES}
     return ood_scores(
         stored.probs[index],
-        mutual_information=information if np.any(information > 0) else None,
-        energy=np.ravel(stored.energy[index]),
-        max_logit=np.ravel(stored.max_logit[index]),
+        **{name: x for name, x in of_samples.items() if np.any(x)},
         **{name: values[index] for name, values in stored.scores.items()},
     )

@@ -60,7 +60,8 @@ class Passes:
         once = self.posterior.repeats_itself
         self.per_image = 1 if once else self.sizes[-1]
         # Means of equal samples would differ in their last digits.
-        self._distinct = (1,) if once else self.sizes
+        averaged = self.posterior.passes_per_sample
+        self._distinct = (1,) if once else tuple(n // averaged for n in self.sizes)
         self._step = None  # Compiled when it is needed.
 
     def batches(
@@ -154,11 +155,17 @@ def check_precision(model: keras.Model | Posterior, name: str, precision: str):
         precision: `"float32"` or `"bfloat16"`.
 
     Raises:
-        ValueError: If it computes gradients, or a network of it cannot be rewritten.
+        ValueError: If it computes gradients or outside of Keras, or a network of it
+            cannot be rewritten.
     """
     layers.checks.check_choice(precision, "precision", folding.PRECISIONS)
     if precision == "float32":
         return
+    if getattr(model, "runs_elsewhere", False):
+        raise ValueError(
+            f"'{name}' computes as its file says, outside of Keras. Received: "
+            f"precision={precision}"
+        )
     if getattr(model, "takes_gradients", False):
         raise ValueError(
             f"'{name}' computes gradients of its networks, which takes float32. "
@@ -219,17 +226,23 @@ def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
 def _as_posterior(model, sizes):
     if not isinstance(model, Posterior):
         return MonteCarlo(model, sizes[-1], seed=0, name=layer_name(model.name))
-    if sizes[-1] > model.num_samples and not model.repeats_itself:
+    limit = model.num_samples * model.passes_per_sample
+    if sizes[-1] > limit and not model.repeats_itself:
         raise ValueError(
-            f"The posterior '{model.name}' draws {model.num_samples} samples, so no "
+            f"The posterior '{model.name}' draws {limit} samples, so no "
             f"larger ensemble can be evaluated. Received: num_samples={sizes}"
+        )
+    if any(n % model.passes_per_sample for n in sizes) and not model.repeats_itself:
+        raise ValueError(
+            f"'{model.name}' gives means of {model.passes_per_sample} forward passes, "
+            f"and no smaller parts of them. Received: num_samples={sizes}"
         )
     return model
 
 
 def _compile(posterior, sizes):
-    """Returns a function of `(images, seed, offset)`, compiled once."""
-    summary = _summary(sizes)
+    """Returns a function of `(images, seed, offset)`, compiled once if it can be."""
+    summary = _summary(sizes, posterior.unknown_scores)
 
     def predict(images, seed, offset):
         # Convolutions are faster without XLA: 1,225 passes of resnet20 in a second of
@@ -239,7 +252,9 @@ def _compile(posterior, sizes):
             own = {name: score[None] for name, score in scores.items()}
             return {**summary(logits), **own}
 
-    compiled = compilation.program(predict, owner=posterior, autograph=True)
+    compiled = predict
+    if not posterior.runs_elsewhere:
+        compiled = compilation.program(predict, owner=posterior, autograph=True)
 
     def step(images, seed, offset):
         numbers = np.uint32(seed & 0xFFFFFFFF), np.int32(offset)
@@ -251,8 +266,13 @@ def _compile(posterior, sizes):
     return step
 
 
-def _summary(sizes):
-    """Returns a function from sampled logits to what is kept of them."""
+def _summary(sizes, unknown=()):
+    """Returns a function from sampled logits to what is kept of them.
+
+    Args:
+        sizes: Numbers of samples.
+        unknown: Names of what samples do not tell, which is zero.
+    """
     last = np.asarray(sizes, "int32") - 1
     counts = np.asarray(sizes, "float32")
 
@@ -268,12 +288,13 @@ def _summary(sizes):
         samples = ops.softmax(logits, axis=-1)
         probs = means(samples)
         information = entropy(probs) - means(entropy(samples))
-        return {
+        found = {
             "probs": probs,
             # Not negative, but the difference of float32 numbers may be.
             "mutual_information": ops.relu(information),
             "energy": -means(ops.logsumexp(logits, axis=-1)),
             "max_logit": means(ops.max(logits, axis=-1)),
         }
+        return found | {name: ops.zeros_like(found[name]) for name in unknown}
 
     return summary

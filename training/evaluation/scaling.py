@@ -45,7 +45,8 @@ def scale(
     """Writes the predictions of a scaler of what is stored.
 
     The logits are known from the probabilities and the energy, up to rounding; where a
-    probability was zero in float32, its logarithm is taken to be -87.3.
+    probability was zero in float32, its logarithm is taken to be -87.3. Where the
+    energy is not known, neither it nor the largest logit is of what comes out.
 
     Args:
         scaler: Scaler of the model.
@@ -76,6 +77,7 @@ def scale(
         "learned": learned,
     }
     places = [stored.index(size) for size in by]
+    has_logits = np.any(stored.energy)
 
     def batches(start):
         for first in range(start, meta["count"], _CHUNK):
@@ -86,7 +88,11 @@ def scale(
             largest = logits.max(axis=-1)
             exps = np.exp(logits - largest[..., None])
             sums = exps.sum(axis=-1)
-            scores = np.zeros_like(sums), -largest - np.log(sums), largest
+            none = np.zeros_like(sums)
+            of_logits = (
+                (-largest - np.log(sums), largest) if has_logits else (none, none)
+            )
+            scores = none, *of_logits
             yield (
                 first,
                 {

@@ -80,12 +80,12 @@ def group(
             continue
         asked = _sizes_for(model, sizes)
         more = [
-            s.posterior.num_samples
+            _limit(s.posterior)
             for n, s in models.items()
             if isinstance(s, Scaler) and unscaled(n) == name and s.is_adapted
         ]
         is_limited = isinstance(model, Posterior) and not model.repeats_itself
-        limit = model.num_samples if is_limited else float("inf")
+        limit = _limit(model) if is_limited else float("inf")
         every = {*asked, *(n for n in more if n <= limit)}
         passes = Passes(model, sorted(every), name=name, **settings)
         found[name] = Candidate(passes, asked)
@@ -109,7 +109,7 @@ def _of_scaler(name, scaler, found, sizes, **settings):
     inner, base = scaler.posterior, unscaled(name)
     asked = _sizes_for(inner, sizes)
     if scaler.is_adapted and not inner.repeats_itself:
-        asked = (inner.num_samples,)
+        asked = (_limit(inner),)
     same = found.get(base)
     if same is not None and not _is_same(same.passes, inner, asked):
         base, same = f"{name} without", None
@@ -136,6 +136,13 @@ def _sizes_for(model, sizes):
     """Returns the sizes that a posterior has samples for, and that of all of them."""
     if not isinstance(model, Posterior) or model.repeats_itself:
         return tuple(sizes)
-    if model.num_samples >= sizes[-1]:
-        return tuple(sizes)
-    return (*(n for n in sizes if n < model.num_samples), model.num_samples)
+    limit, averaged = _limit(model), model.passes_per_sample
+    found = [n for n in sizes if n <= limit and n % averaged == 0]
+    if found and sizes[-1] <= limit:
+        return tuple(found)
+    return (*(n for n in found if n < limit), limit)
+
+
+def _limit(posterior) -> int:
+    """Returns how many forward passes there are."""
+    return posterior.num_samples * posterior.passes_per_sample

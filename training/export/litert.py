@@ -18,6 +18,7 @@ from training import data
 from training.data import loading
 from training.data.readers import label_files
 from training.export import checked, flatbuffer, parity, saved_model
+from training.runtimes import litert as runtime
 from zoo.conformal import Decision
 from zoo.posterior import Posterior
 
@@ -52,8 +53,9 @@ def export_tflite(
     `probabilities` in float32. For a stochastic model it also takes a `seed`, an int32
     scalar; the probabilities are then the mean over `num_samples` passes, and another
     seed draws other noise. If the model knows the names of its `classes`, the file ends
-    with `labels.txt`, which has them; see `training.data.readers.label_files`. Scores
-    of a posterior are further outputs, in float32 alone.
+    with `labels.txt`, which has them; see `training.data.readers.label_files`. That of
+    a stochastic model has `num_samples.txt` there, too. Scores of a posterior are
+    further outputs, in float32 alone.
 
     Args:
         model: From images to logits, or a posterior.
@@ -119,7 +121,9 @@ def export_tflite(
         else:
             target.write_bytes(_convert(folder, quantization, inputs))
         label_files.attach(target, posterior.classes)
-        return parity.tflite_runner(target)
+        if posterior.draws:
+            runtime.attach_num_samples(target, posterior.num_samples)
+        return runtime.open_network(target).run
 
     tolerance = parity.TOLERANCES[quantization]
     return checked.write_checked(

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from training.export import checked, litert, parity
+from training.runtimes import onnx as runtime
 from zoo.conformal import Decision
 from zoo.posterior import Posterior
 from zoo.posterior.base import passes_of_one_image
@@ -37,7 +38,8 @@ def export_onnx(
     that ONNX Runtime optimizes and quantizes them. Such a file has opset 18; without
     noise it is the lowest in which the graph is valid. Scores of a posterior
     are further outputs. If the model knows the names of its `classes`, they are in the
-    metadata of the file under that name, as a list in JSON.
+    metadata of the file under that name, as a list in JSON; so is `num_samples` of a
+    stochastic one.
 
     Args:
         model: From images to logits, or a posterior.
@@ -68,7 +70,7 @@ def export_onnx(
         # Both fail with exceptions of many types, and log what they do not know.
         try:
             found["opset"] = _convert(posterior, target, decision)
-            return _runner(target)
+            return runtime.open_network(target).run
         except ImportError as error:
             raise ImportError(
                 f"{error}. Exports to ONNX need `pip install smoothzoo[onnx]`."
@@ -101,8 +103,12 @@ def _convert(posterior, target, decision) -> int:
             if (tried := _valid(function, lower)) is not None:
                 file, opset = tried, lower
                 break
-    if classes := posterior.classes:
-        onnx.helper.set_model_props(file, {"classes": json.dumps(classes)})
+    classes, facts = posterior.classes, {}
+    if classes:
+        facts["classes"] = json.dumps(classes)
+    if posterior.draws:
+        facts[runtime.PASSES] = str(posterior.num_samples)
+    onnx.helper.set_model_props(file, facts)
     onnx.save(file, os.fspath(target))
     return opset
 
@@ -145,20 +151,3 @@ def _clone(layer):
     mean, variance = (ops.convert_to_numpy(x) for x in (layer.mean, layer.variance))
     scale = 1 / np.maximum(np.sqrt(variance), keras.config.epsilon())
     return keras.layers.Rescaling(scale, -mean * scale, name=layer.name)
-
-
-def _runner(path) -> parity.Runner:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(os.fspath(path))
-    names = {value.name for value in session.get_inputs()}
-    outputs = [value.name for value in session.get_outputs()]
-    if more := names - {"images", "seed"}:
-        raise ValueError(f"its graph takes more than images: {', '.join(sorted(more))}")
-
-    def run(images, seed):
-        inputs = {"images": images, "seed": np.array(seed, "int32")}
-        found = session.run(outputs, {name: inputs[name] for name in names})
-        return dict(zip(outputs, found, strict=True))
-
-    return run

@@ -4,13 +4,13 @@ import json
 import os
 
 import keras
-import numpy as np
 
 from training.export import checked, litert, parity, saved_model
+from training.runtimes import openvino as runtime
 from zoo.conformal import Decision
 from zoo.posterior import Posterior
 
-FILE = "model.xml"  # Its weights are beside it, in `model.bin`.
+FILE = runtime.FILE  # Its weights are beside it, in `model.bin`.
 
 
 def export_openvino(
@@ -57,7 +57,7 @@ def export_openvino(
         try:
             target.mkdir()
             _convert(posterior, target / FILE, decision)
-            return _runner(target / FILE)
+            return runtime.open_network(target / FILE).run
         except ImportError as error:
             raise ImportError(
                 f"{error}. Exports to OpenVINO need `pip install smoothzoo[openvino]`."
@@ -98,16 +98,3 @@ def _convert(posterior, target, decision):
     if classes := posterior.classes:
         network.set_rt_info(json.dumps(classes), "classes")
     openvino.save_model(network, target, compress_to_fp16=False)
-
-
-def _runner(path) -> parity.Runner:
-    import openvino
-
-    precise = {"INFERENCE_PRECISION_HINT": "f32"}
-    network = openvino.Core().compile_model(path, "CPU", precise)
-
-    def run(images, seed):
-        found = network({"images": images.astype("float32")})
-        return {output.any_name: np.array(found[output]) for output in network.outputs}
-
-    return run

@@ -202,27 +202,3 @@ def saved_model_runner(path: str | os.PathLike, num_samples: int) -> Runner:
         return {name: value.numpy() for name, value in outputs.items()}
 
     return run
-
-
-def tflite_runner(path: str | os.PathLike, num_threads: int | None = None) -> Runner:
-    """Returns a function that runs a LiteRT file in an interpreter of its own.
-
-    The function raises a ValueError where the interpreter fails.
-    """
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
-        Interpreter = tf.lite.Interpreter  # noqa: N806
-    interpreter = Interpreter(os.fspath(path), num_threads=num_threads)
-    signature = interpreter.get_signature_runner()
-    details = signature.get_input_details()
-
-    def run(images, seed):
-        inputs = {"seed": np.array(seed, "int32")} if "seed" in details else {}
-        images = images.astype(details["images"]["dtype"])
-        try:
-            return signature(images=images, **inputs)
-        except RuntimeError as error:  # A kernel that was given what it cannot do.
-            raise ValueError(f"LiteRT cannot run the model: {error}") from error
-
-    return run

@@ -54,6 +54,10 @@ class Posterior(layers.RandomLayer):
     takes_bytes = False  # Whether it is known to take pixels in [0, 255].
     repeats_itself = False  # Whether all samples are known to be equal.
     takes_gradients = False  # Whether a prediction computes gradients.
+    runs_elsewhere = False  # Whether something else than Keras computes it.
+    passes_per_sample = 1  # Forward passes that a sample is the mean prediction of.
+    # Of `mutual_information`, `energy` and `max_logit`, what the samples do not tell.
+    unknown_scores: tuple[str, ...] = ()
     # Names of attributes: the weights that `adapt` sets.
     adapted_weights: tuple[str, ...] = ()
     # The splits that `adapt` learns from, in the order of `SPLITS`: images that the

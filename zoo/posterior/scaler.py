@@ -88,6 +88,14 @@ class Scaler(Posterior):
         return self.posterior.takes_gradients
 
     @property
+    def runs_elsewhere(self) -> bool:
+        return self.posterior.runs_elsewhere
+
+    @property
+    def unknown_scores(self) -> tuple[str, ...]:
+        return self.posterior.unknown_scores
+
+    @property
     def unknown_layers(self) -> list[str]:
         return self.posterior.unknown_layers
 

@@ -3,6 +3,8 @@ import math
 
 import pytest
 
+import zoo
+from training import export
 from training.data import loading
 from training.evaluation import TOLERANCE, card_check, command
 from training.report.terminal import main_rows
@@ -75,6 +77,36 @@ def test_an_evaluation_of_something_else_cannot_be_compared(change):
     known = r"on fashion_mnist with 10000 images, .*\(95 sets\) .* images, seeds \[0\]"
     with pytest.raises(ValueError, match=known):
         card_check.check(rows_of_the_card(**change), {NAME: None})
+
+
+def test_a_file_is_compared_with_the_card_that_its_name_says():
+    file = f"{NAME}.tflite"
+    rows = rows_of_the_card(model=file)
+    assert card_check.check(rows, {file: None}, cards={file: NAME}) == []
+    with pytest.raises(ValueError, match=f"no published results of '{file}'"):
+        card_check.check(rows, {file: None})
+    served, folder = "http://host:1/v1/models/a", "https://host/published/a"
+    assert card_check.folders([served, folder], None) == [None, folder]
+
+
+@pytest.mark.slow
+def test_a_file_in_float32_has_the_results_on_the_card(tmp_path):
+    path = tmp_path / f"{NAME}.tflite"
+    export.export_tflite(zoo.load(NAME), path)
+    settings = command.Settings(
+        model=[str(path)],
+        num_samples=(1,),
+        check=True,
+        output=str(tmp_path / "out"),
+    )
+    outcome = command.run(settings)
+    assert not outcome.deviations
+    assert {row["model"] for row in outcome.rows} == {path.name}
+    assert {row["num_examples"] for row in outcome.rows} == {10_000}
+    assert (tmp_path / "out" / "predictions" / path.name / "fashion_mnist").is_dir()
+    again = dataclasses.replace(settings, check=False)  # Takes what is stored.
+    first, second = (sorted(map(str, x.rows)) for x in (outcome, command.run(again)))
+    assert first == second
 
 
 def test_a_model_without_a_card_is_named():
