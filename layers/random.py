@@ -157,6 +157,23 @@ def quantize(rate: float) -> float:
     return round(rate * 65536) / 65536
 
 
+def uniform(key, shape):
+    """Samples numbers between 0 and 1; arguments as in `bernoulli`.
+
+    Args:
+        key: uint32 tensor whose shape is a prefix of `shape`.
+        shape: Tuple of integers or integer tensors.
+
+    Returns:
+        float32 tensor of that shape, of the middles of 65,536 intervals.
+    """
+    return _drawn(_middles, key, shape)
+
+
+def _middles(key, count):
+    return [(ops.cast(v, "float32") + 0.5) / 65536 for v in _uniform(key, count)]
+
+
 def signs(key, shape, dtype: str = "float32"):
     """Samples -1 and +1 with equal probability; arguments as in `bernoulli`."""
     return _drawn(_signs, key, shape, keras.backend.standardize_dtype(dtype))
