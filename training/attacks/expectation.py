@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Callable
 
 import keras
+import numpy as np
 from keras import ops
 
 import layers
@@ -109,6 +110,36 @@ def _check_inference(training):
             "Batch statistics of training are those of a Keras model; a posterior is "
             "for inference. Received: training=True"
         )
+
+
+def check_differentiable(model: keras.Model | Posterior):
+    """Checks that a model has gradients by its images, as one of noise tells.
+
+    Args:
+        model: From images to logits; or a posterior, which has adapted.
+
+    Raises:
+        ValueError: If there are none, as of a model that another runtime computes.
+    """
+    is_posterior = isinstance(model, Posterior)
+    shape = model.image_shape if is_posterior else model.input_shape[1:]
+    maps = model.map_shape if is_posterior else model.output_shape[1:-1]
+    noise = np.random.default_rng(0).uniform(0, 255, [1, *(n or 32 for n in shape)])
+    expected, labels = expected_loss(model, 1), ops.zeros((1, *maps), "int32")
+    text = (
+        f"The model '{model.name}' has no gradients by its images, by which it could "
+        "be attacked: another runtime may compute it. Attack the Keras model that it "
+        "was made of."
+    )
+    try:
+        gradient = gradients.by_input(
+            lambda x: ops.sum(expected.prediction(x, labels, 0, 0)[0]),
+            ops.convert_to_tensor(noise, "float32"),
+        )
+    except (LookupError, NotImplementedError, TypeError, ValueError) as error:
+        raise ValueError(f"{text} The reason: {error}") from error
+    if gradient is None:
+        raise ValueError(text)
 
 
 def wrong(labels, probs):

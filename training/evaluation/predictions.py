@@ -206,7 +206,14 @@ def metadata(passes: Passes, dataset) -> dict[str, object]:
         "source": getattr(dataset, "source", ""),
         "selection": getattr(dataset, "selection", ""),
         "excluded": getattr(dataset, "excluded", 0),
+        **_attack(dataset),
     }
+
+
+def _attack(dataset):
+    """Returns the settings of the attack that made the images, if one did."""
+    attack = getattr(dataset.images, "attack", None)
+    return {"attack": attack.settings} if attack else {}
 
 
 def describe(passes: Passes, dataset, model: str | None = None) -> dict[str, object]:
