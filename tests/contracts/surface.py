@@ -302,6 +302,7 @@ REASONS = {
             "training.evaluation.adaptation",
             "training.evaluation.adapted_posteriors",
             "training.evaluation.decisions",
+            "training.evaluation.masking_check",
             "training.evaluation.suites",
             "training.evaluation.sweep",
         ),
@@ -335,7 +336,7 @@ REASONS = {
         ),
     ],
     "Its own tests have tables of its inputs": [
-        *("layers.priors", "training.priors", "training.mcmc"),
+        *("layers.priors", "training.priors", "training.mcmc", "training.attacks"),
         "zoo.posterior.weight_samples",
     ],
     "tests/zoo has tables of its inputs": [

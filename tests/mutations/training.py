@@ -4,6 +4,38 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "all draws of an attack are the first one",
+        "training/attacks/expectation.py",
+        "more = of_chunk(start + numbers)",
+        "more = of_chunk(0 * start + numbers)",
+        "tests/training/attacks/test_pgd.py",
+        "test_gradients_are_means_over_the_draws",
+    ),
+    (
+        "a later restart replaces a worse image",
+        "training/attacks/pgd.py",
+        "worse = ops.logical_or(new_errors > errors, same)",
+        "worse = new_errors >= errors",
+        "tests/training/attacks/test_pgd.py",
+        "test_restarts_are_never_weaker_and_larger_balls_never_better",
+    ),
+    (
+        "an attack that goes on begins at other points",
+        "training/attacks/attacked.py",
+        "offset=first,",
+        "offset=0,",
+        "tests/training/attacks/test_attacked.py",
+        "test_an_evaluation_attacks_each_model_and_goes_on_where_it_was_killed",
+    ),
+    (
+        "a loss that is not finite is passed over",
+        "training/attacks/pgd.py",
+        "ops.where(finite, found, np.float32(\"nan\"))",
+        "ops.where(finite, found, found)",
+        "tests/training/attacks/test_pgd.py",
+        "test_a_loss_that_is_not_finite_ends_it",
+    ),
+    (
         "layers that are not of the kind are trained",
         "training/trained_layers.py",
         "            layer.trainable = False\n",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import reports
-from tests.helpers.data_sets import Interrupting, stripes
+from tests.helpers.data_sets import Data, Interrupting, stripes
 from tests.helpers.networks import as_numpy
 from tests.helpers.trainings import dense_model, without_time
 from training.attacks import attacked, pgd
@@ -52,9 +52,16 @@ def test_flags_are_radii_of_gray_levels():
 def test_an_evaluation_attacks_each_model_and_goes_on_where_it_was_killed(tmp_path):
     models = {"random": dense_model(), "plain": dense_model(rate=0.0)}
     arguments = (1, 3), 5, 8
-    whole = sweep.evaluate_all(
-        models, [DATA], tmp_path / "whole", *arguments, attacks=ATTACKS
-    )
+
+    def run(folder, reads=100):
+        images = Interrupting(DATA.images, reads)
+        data = dataclasses.replace(DATA, images=images)
+        rows = sweep.evaluate_all(
+            models, [data], tmp_path / folder, *arguments, attacks=ATTACKS
+        )
+        return rows, reads - images.reads
+
+    whole, all_reads = run("whole")
     names = ["stripes", "stripes_pgd/linf/2", "stripes_pgd/linf/60"]
     assert list(dict.fromkeys(row["dataset"] for row in whole)) == names
     accuracies = {
@@ -81,26 +88,16 @@ def test_an_evaluation_attacks_each_model_and_goes_on_where_it_was_killed(tmp_pa
         draws=2,
         seed=ATTACKS[1].seed ^ attacked._SEED,
     )
-    byhand = dataclasses.replace(DATA, images=np.rint(as_numpy(of_model)).astype("u1"))
+    byhand = Data(as_numpy(of_model), DATA.labels, DATA.classes)
     rows = evaluate.evaluate(models["random"], byhand, (1, 3), progress=False, seed=5)
-    (value,) = (
-        r["value"] for r in rows if (r["num_samples"], r["metric"]) == (3, "accuracy")
-    )
-    assert accuracies["random", names[2]] == pytest.approx(value, abs=0.06)
-    # Clean images are read once, those of each attack once more.
-    images = Interrupting(DATA.images, 6)
+    value = next(r["value"] for r in rows[::-1] if r["metric"] == "accuracy")
+    assert accuracies["random", names[2]] == pytest.approx(value, abs=0.051)
     with pytest.raises(KeyboardInterrupt):
-        sweep.evaluate_all(
-            models,
-            [dataclasses.replace(DATA, images=images)],
-            tmp_path / "killed",
-            *arguments,
-            attacks=ATTACKS,
-        )
-    again = sweep.evaluate_all(
-        models, [DATA], tmp_path / "killed", *arguments, attacks=ATTACKS
-    )
+        run("killed", reads=all_reads // 2)
+    again, reads = run("killed")
+    assert 0 < reads < all_reads - 3
     assert str(without_time(again)) == str(without_time(whole))
+    assert run("killed")[1] == 0
 
 
 def test_models_without_gradients_are_refused_before_they_are_passed(tmp_path):
