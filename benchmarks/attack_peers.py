@@ -34,8 +34,13 @@ def ours(name: str, images, labels, settings: dict):
     import zoo
     from training.attacks.pgd import Program
 
-    steps = settings["steps"]
-    program = Program(zoo.load(name), settings["norm"], 1, False, 1, None, False, steps)
+    program = Program(
+        zoo.load(name),
+        settings["steps"],
+        norm=settings["norm"],
+        draws=1,
+        random_start=False,
+    )
     sizes, batch = (settings["epsilon"], settings["step_size"]), settings["batch"]
     found = [
         np.asarray(program(images[i : i + batch], labels[i : i + batch], *sizes))

@@ -37,13 +37,10 @@ def ours(name: str, settings: dict):
     labels = rng.integers(0, 10, settings["batch"]).astype("int32")
     program = Program(
         model,
-        settings["norm"],
-        1,
-        False,
-        settings["draws"],
-        None,
-        False,
         settings["steps"],
+        norm=settings["norm"],
+        draws=settings["draws"],
+        random_start=False,
     )
     sizes = settings["epsilon"], settings["step_size"]
     return lambda: np.asarray(program(images, labels, *sizes))

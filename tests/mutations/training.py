@@ -30,7 +30,7 @@ MUTATIONS = [
     (
         "a loss that is not finite is passed over",
         "training/attacks/pgd.py",
-        "ops.where(finite, found, np.float32(\"nan\"))",
+        'ops.where(finite, found, np.float32("nan"))',
         "ops.where(finite, found, found)",
         "tests/training/attacks/test_pgd.py",
         "test_a_loss_that_is_not_finite_ends_it",

@@ -73,9 +73,13 @@ class Attack:
 
     def program(self, model) -> Program:
         """Returns the attack of any radius on a model, not compiled yet."""
-        starts = self.name == "pgd"
         return Program(
-            model, self.norm, self.restarts, starts, self.draws, None, False, self.steps
+            model,
+            self.steps,
+            norm=self.norm,
+            restarts=self.restarts,
+            random_start=self.name == "pgd",
+            draws=self.draws,
         )
 
 

@@ -102,9 +102,9 @@ def gradient_masking(
         return np.concatenate(of_batch)
 
     judge = _Judge(model, draws, seed ^ _OTHER_DRAWS, size)
-    one_step = Program(model, norm, 1, False, draws, None, False, 1)
-    many_steps = Program(model, norm, 1, True, draws, None, False, steps)
-    start = Program(model, norm, 1, True, 1, None, False, 1)
+    one_step = Program(model, 1, norm=norm, draws=draws, random_start=False)
+    many_steps = Program(model, steps, norm=norm, draws=draws)
+    start = Program(model, 1, norm=norm, draws=1)
     clean, clean_errors = judge(*data)
     short = attacked(one_step, epsilon, _SHORT * epsilon)
     flat = np.mean(np.all(short == images, axis=(1, 2, 3)))
@@ -115,14 +115,14 @@ def gradient_masking(
     errors["fgsm"] = judge(attacked(one_step, epsilon, epsilon), data[1])[1]
     errors["pgd"] = judge(attacked(many_steps, epsilon, step_size), data[1])[1]
     if judge.count > 1:
-        single = Program(model, norm, 1, True, 1, None, False, steps)
+        single = Program(model, steps, norm=norm, draws=1)
         found = attacked(single, epsilon, step_size)
         errors["pgd, one draw"] = judge(found, data[1])[1]
     half = ball.largest(math.prod(images.shape[1:])) / 2
     found = attacked(many_steps, half, 2.5 * half / steps)
     errors["pgd, half of the range"] = judge(found, data[1])[1]
     for name, other in (surrogates or {}).items():
-        program = Program(other, norm, 1, True, draws, None, False, steps)
+        program = Program(other, steps, norm=norm, draws=draws)
         found = attacked(program, epsilon, step_size)
         errors[f"pgd on {name}"] = judge(found, data[1])[1]
     accuracies = {name: float(1 - np.mean(e)) for name, e in errors.items()}

@@ -15,6 +15,7 @@ from training.attacks.expectation import expected_loss, wrong
 from zoo import arrays
 from zoo.posterior import Posterior
 from zoo.posterior.base import as_array, check_images
+from zoo.posterior.monte_carlo import noise_settings
 
 RANGE = 255.0
 # Keys of what an attack draws, beside those of its steps.
@@ -99,11 +100,19 @@ def pgd(
     _check_restarts(restarts, random_start)
     images = as_array(images)
     check_sizes(ball, epsilon, step_size, steps, images.shape[1:])
-    settings = (norm, restarts, random_start, draws, loss, training, steps)
+    settings = {
+        "steps": steps,
+        "norm": norm,
+        "restarts": restarts,
+        "random_start": random_start,
+        "draws": draws,
+        "loss": loss,
+        "training": training,
+    }
     if tracing.current() is not None:
-        perturb = _perturbing(model, *settings)[0]
+        perturb = _perturbing(model, **settings)[0]
         return perturb(images, labels, epsilon, step_size, seed, offset)
-    program = _program(model, *settings)
+    program = _program(model, noise_settings(model), tuple(settings.items()))
     return program(images, labels, epsilon, step_size, seed, offset)
 
 
@@ -159,13 +168,14 @@ class Program:
 
     Args:
         model: From images to logits; or a posterior.
-        *settings: `norm`, `restarts`, `random_start`, `draws`, `loss`, `training` and
-            `steps`; see `pgd`.
+        steps: The number of steps.
+        **settings: `norm`, `restarts`, `random_start`, `draws`, `loss` and `training`,
+            as `pgd` has them.
     """
 
-    def __init__(self, model: keras.Model | Posterior, *settings):
+    def __init__(self, model: keras.Model | Posterior, steps: int, **settings):
         self._model = model
-        perturb, owner = _perturbing(model, *settings)
+        perturb, owner = _perturbing(model, steps, **settings)
 
         def fused(*tensors):
             with compilation.fused():
@@ -194,15 +204,25 @@ class Program:
             uint32(seed),
             uint32(offset),
         )
-        keras_internals.clear_losses(model)  # They are tensors of the program.
         _check_finite(found, model)
         return found
 
 
-_program = functools.lru_cache(maxsize=_NUM_PROGRAMS)(Program)
+@functools.lru_cache(maxsize=_NUM_PROGRAMS)
+def _program(model, version, settings):
+    return Program(model, **dict(settings))
 
 
-def _perturbing(model, norm, restarts, random_start, draws, loss, training, steps):
+def _perturbing(
+    model,
+    steps,
+    norm="linf",
+    restarts=1,
+    random_start=True,
+    draws=None,
+    loss=None,
+    training=False,
+):
     """Returns the function of tensors that an attack is, and whose variables it reads.
 
     The function takes images, labels, epsilon, the size of a step, a seed and the
@@ -281,7 +301,12 @@ def _perturbing(model, norm, restarts, random_start, draws, loss, training, step
         finite = ops.reshape(finite, (-1, *[1] * (len(images.shape) - 1)))
         return ops.stop_gradient(ops.where(finite, found, np.float32("nan")))
 
-    return perturb, expected.owner
+    def kept(*tensors):
+        # Those of the passes are tensors of loops, and others may wait to be read.
+        with keras_internals.kept_losses(expected.owner):
+            return perturb(*tensors)
+
+    return kept, expected.owner
 
 
 def check_sizes(ball: balls.Ball, epsilon, step_size, steps: int, image_shape: tuple):

@@ -111,11 +111,7 @@ class MonteCarlo(Posterior):
             self._split = Split(model)
         self.repeats_itself = not self._split.draws
         self._compiled = Compiled(self._draw, self, self._split.is_known)
-        self._drawing = [
-            layer
-            for layer in keras_internals.flat_layers(model)
-            if any(hasattr(layer, name) for name in _NOISE_SETTINGS)
-        ]
+        self._drawing = _drawing(model)
         self.takes_bytes = takes_bytes(model)
         self.ranks_by = ranking_of(model)
         self._is_known = not self.unknown_layers and outputs.ends_with_logits(model)
@@ -273,11 +269,7 @@ class MonteCarlo(Posterior):
 
     def noise_settings(self) -> tuple:
         """Returns what a user may set anew after the first call."""
-        return tuple(
-            (name, getattr(layer, name, None))
-            for layer in self._drawing
-            for name in _NOISE_SETTINGS
-        )
+        return _noise_settings(self._drawing)
 
     def _draw(self, images, key, offset, num_samples, tolerance=None, step=None):
         """Returns samples, and how many of them were drawn; see `sample_until`."""
@@ -355,6 +347,27 @@ def as_posterior(model: keras.Model | Posterior, num_samples: int = 1) -> Poster
     if posterior.repeats_itself:
         posterior.num_samples = 1
     return posterior
+
+
+def noise_settings(model: keras.Model | Posterior) -> tuple:
+    """Returns what a user may set anew of random layers, after what is compiled."""
+    return _noise_settings(_drawing(model))
+
+
+def _drawing(model):
+    return [
+        layer
+        for layer in keras_internals.flat_layers(model)
+        if any(hasattr(layer, name) for name in _NOISE_SETTINGS)
+    ]
+
+
+def _noise_settings(drawing):
+    return tuple(
+        (name, getattr(layer, name, None))
+        for layer in drawing
+        for name in _NOISE_SETTINGS
+    )
 
 
 def passes_of(

@@ -139,7 +139,7 @@ def test_restarts_are_never_weaker_and_larger_balls_never_better():
             beaten += (losses > before[0] + 1e-3).sum()
         before = losses, wrong
     assert beaten > 0
-    program, errors = Program(linear(), "linf", 1, True, None, None, False, 8), []
+    program, errors = Program(linear(), 8), []
     for epsilon in (0.0, 2.0, 8.0, 32.0, 128.0, 255.0):
         found = program(IMAGES, LABELS, epsilon, epsilon / 3)
         errors.append(judged(linear(), found)[1].mean())
