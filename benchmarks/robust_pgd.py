@@ -5,8 +5,7 @@ r"""Time of PGD in expectation over draws, against the loops of ART and foolbox.
         adversarial-robustness-toolbox foolbox
     python -m benchmarks.robust_pgd --peers=peers/bin/python
 
-All take the same number of gradients, of the same network and batch, and begin at the
-images: ART averages the gradients of single draws, and foolbox has a wrapper that
+All take the same number of gradients, of the same network and batch: ART averages the gradients of single draws, and foolbox has a wrapper that
 averages the logits of several. A round measures all of them one after the other; a
 ratio is the median over the rounds of a round's time over that of `ours`, and in
 brackets of processor time, which other programs disturb less. The libraries, which are
@@ -29,19 +28,15 @@ TARGET = 2.0
 def ours(name: str, settings: dict):
     """Returns a function that attacks a batch of noise."""
     import zoo
-    from training.attacks.pgd import Program
+    from training.attacks.attacked import Attack
+    from zoo.posterior import MonteCarlo
 
     model = zoo.load(name) if "." in name else zoo.build(name, (32, 32, 3), 10)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (settings["batch"], 32, 32, 3)).astype("float32")
     labels = rng.integers(0, 10, settings["batch"]).astype("int32")
-    program = Program(
-        model,
-        settings["steps"],
-        norm=settings["norm"],
-        draws=settings["draws"],
-        random_start=False,
-    )
+    own = {k: settings[k] for k in ("norm", "epsilon", "step_size", "steps", "draws")}
+    program = Attack("pgd", **own).program(MonteCarlo(model, settings["draws"]))
     sizes = settings["epsilon"], settings["step_size"]
     return lambda: np.asarray(program(images, labels, *sizes))
 

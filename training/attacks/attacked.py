@@ -1,5 +1,6 @@
 """Attacks of an evaluation: data sets that are made of others for one model."""
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from training.attacks import balls
 from training.attacks.expectation import DRAWS
 from training.attacks.pgd import RANGE, Program, check_sizes
 from training.data import fingerprint
-from zoo.posterior import Posterior
+from zoo.posterior import Posterior, folding
 
 NAMES = ("fgsm", "pgd")
 _EDITION = 1  # Counts the changes of the images.
@@ -71,10 +72,15 @@ class Attack:
         """How many gradients of one draw it takes for an image."""
         return self.steps * self.restarts * self.draws
 
-    def program(self, model) -> Program:
-        """Returns the attack of any radius on a model, not compiled yet."""
+    def program(self, posterior: Posterior) -> Program:
+        """Returns the attack of any radius on a posterior, not compiled yet.
+
+        Its weights are those of now: normalizations become a part of convolutions.
+        """
+        with contextlib.suppress(ValueError):  # Of networks that are no graphs.
+            posterior = posterior.with_models(folding.folded)
         return Program(
-            model,
+            posterior,
             self.steps,
             norm=self.norm,
             restarts=self.restarts,
