@@ -5,12 +5,13 @@ r"""Time of PGD in expectation over draws, against the loops of ART and foolbox.
         adversarial-robustness-toolbox foolbox
     python -m benchmarks.robust_pgd --peers=peers/bin/python
 
-All take the same number of gradients, of the same network and batch: ART averages the gradients of single draws, and foolbox has a wrapper that
-averages the logits of several. A round measures all of them one after the other; a
-ratio is the median over the rounds of a round's time over that of `ours`, and in
-brackets of processor time, which other programs disturb less. The libraries, which are
-no dependencies of this project, run in the Python of `--peers`. `--steps=2` has the
-ratios of 20 steps, for what each step takes is the same.
+All take the same number of gradients, of the same network and batch: ART averages the
+gradients of single draws, and foolbox has a wrapper that averages the logits of
+several. A round measures all of them one after the other; a ratio is the median over
+the rounds of a round's time over that of `ours`, and in brackets of processor time,
+which other programs disturb less. The libraries, which are no dependencies of this
+project, run in the Python of `--peers`. `--steps=2` has the ratios of 20 steps, for
+what each step takes is the same.
 """
 
 import argparse
