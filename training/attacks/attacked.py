@@ -156,7 +156,8 @@ def named(
 def _levels(text, name, norm):
     """Returns gray levels of a part of the range of pixels, as text."""
     match = _FRACTION.fullmatch(str(text).strip())
-    value = float(match[1]) / float(match[2] or 1) if match else np.nan
+    whole, part = (float(n or 1) for n in match.groups()) if match else (np.nan, 1.0)
+    value = whole / part if part else np.nan
     if norm == "linf" and value > 1:
         raise ValueError(
             f"`{name}` is a part of the range of pixels, [0, 1]; write "
@@ -169,8 +170,9 @@ def _levels(text, name, norm):
             f"Received: {name}={text}"
         )
     levels = RANGE * value
-    # Text such as 0.0314 stands for a whole number of levels, and 8/255 is none.
-    return float(round(levels)) if abs(levels - round(levels)) < 0.01 else levels
+    # Text such as 0.0314 stands for a whole number of levels.
+    near = float(round(levels))
+    return near if near and abs(levels - near) < 0.01 else levels
 
 
 def _number(value):

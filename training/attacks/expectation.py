@@ -99,7 +99,8 @@ def cross_entropy(labels, logits):
     Returns:
         Tensor of shape `(batch, ...)`, in nats.
     """
-    own = ops.arange(logits.shape[-1], dtype="int32") == labels[..., None]
+    classes = ops.arange(logits.shape[-1], dtype="int32")
+    own = classes == ops.cast(labels, "int32")[..., None]
     others = ops.logsumexp(ops.where(own, _LOWEST, logits), axis=-1)
     return ops.softplus(others - ops.sum(ops.where(own, logits, 0.0), axis=-1))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import reports
-from tests.helpers.data_sets import Data, Interrupting, stripes
+from tests.helpers.data_sets import Data, Interrupting, Slices, stripes
 from tests.helpers.networks import as_numpy
 from tests.helpers.trainings import dense_model, without_time
 from training.attacks import attacked, pgd
@@ -88,7 +88,7 @@ def test_an_evaluation_attacks_each_model_and_goes_on_where_it_was_killed(tmp_pa
         draws=2,
         seed=ATTACKS[1].seed ^ attacked._SEED,
     )
-    byhand = Data(as_numpy(of_model), DATA.labels, DATA.classes)
+    byhand = Data(Slices(as_numpy(of_model)), DATA.labels, DATA.classes)
     rows = evaluate.evaluate(models["random"], byhand, (1, 3), progress=False, seed=5)
     value = next(r["value"] for r in rows[::-1] if r["metric"] == "accuracy")
     assert accuracies["random", names[2]] == pytest.approx(value, abs=0.051)
