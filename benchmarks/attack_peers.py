@@ -54,7 +54,8 @@ def theirs(python: str, library: str, name: str, images, labels, settings: dict)
     with tempfile.TemporaryDirectory() as folder:
         path, output = (str(pathlib.Path(folder, n)) for n in ("in.npz", "out.npy"))
         np.savez(path, images=images, labels=labels)
-        arguments = str(os.cpu_count()), path, output, library, name
+        threads = str(len(os.sched_getaffinity(0)))
+        arguments = threads, path, output, library, name
         command = [python, "-m", "benchmarks.attacks_of_peers", *arguments]
         command.append(json.dumps(settings))
         subprocess.run(command, check=True, cwd=rounds.ROOT)
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--network", default="resnet20.cifar10")
     parser.add_argument("--count", type=int, default=1000, help="Number of images.")
     parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--libraries", nargs="+", default=list(LIBRARIES))
     flags = parser.parse_args()
     import zoo
     from training import data
@@ -93,8 +95,8 @@ def main() -> None:
         }
         own = accuracy(ours(flags.network, images, labels, settings))
         texts = [f"ours {own:.2f} %"]
-        for library, package in LIBRARIES.items():
-            if version := rounds.version(flags.peers, package):
+        for library in flags.libraries:
+            if version := rounds.version(flags.peers, LIBRARIES[library]):
                 made = theirs(
                     flags.peers, library, flags.network, images, labels, settings
                 )
