@@ -65,6 +65,8 @@ def art(name: str, settings: dict):
 
 def foolbox(name: str, settings: dict):
     """Returns foolbox' PGD as a function of images and labels to images."""
+    # Which its tensors use, and NumPy 2 has no more.
+    np.find_common_type = lambda types, scalars: np.result_type(*types)
     import foolbox as library
     import tensorflow as tf
 

@@ -62,8 +62,8 @@ MUTATIONS = [
     (
         "predictions in bfloat16 are taken for those in float32",
         "training/evaluation/predictions.py",
-        '    "precision",\n)',
-        ")",
+        '*("precision", "attack"),',
+        '*("attack",),',
         "tests/training/evaluation/test_predictions.py",
         "test_predictions_of_another_precision_do_not_count",
     ),

@@ -37,7 +37,6 @@ class Attack:
         steps: The number of steps.
         restarts: How often it begins anew.
         draws: Over how many draws of a model that draws its loss is a mean.
-        seed: Seed of the attack.
     """
 
     name: str
@@ -47,7 +46,6 @@ class Attack:
     steps: int
     restarts: int = 1
     draws: int = DRAWS
-    seed: int = 0
 
     @property
     def dataset(self) -> str:
@@ -97,7 +95,6 @@ def named(
     step_size: str | None = None,
     restarts: int = 1,
     draws: int | None = None,
-    seed: int = 0,
 ) -> list[Attack]:
     """Returns the attacks that flags describe, one for each radius, the least first.
 
@@ -111,7 +108,6 @@ def named(
         restarts: How often it begins anew.
         draws: Over how many draws of a model that draws its loss is a mean; 10 by
             default.
-        seed: Seed of the evaluation.
 
     Raises:
         ValueError: If a radius is no such part, or the settings do not fit together.
@@ -147,9 +143,7 @@ def named(
         if step_size is not None:
             size = _levels(step_size, "step_size", norm)
         check_sizes(ball, radius, size, count, (None,))
-        found.append(
-            Attack(name, norm, radius, size, count, restarts, draws or DRAWS, seed)
-        )
+        found.append(Attack(name, norm, radius, size, count, restarts, draws or DRAWS))
     return found
 
 
@@ -192,6 +186,7 @@ class AttackedImages:
         posterior: What is attacked.
         attack: The attack.
         batch_size: Images per step.
+        seed: Seed of the evaluation, whose draws the attack does not know.
         program: That of another radius on the same posterior, to compile once.
     """
 
@@ -202,10 +197,13 @@ class AttackedImages:
         posterior: Posterior,
         attack: Attack,
         batch_size: int,
+        seed: int = 0,
         program: Program | None = None,
     ):
         self.shape = tuple(images.shape)
-        self.attack = attack
+        once = posterior.repeats_itself
+        self.attack = dataclasses.replace(attack, draws=1) if once else attack
+        self._asked, self._seed = attack, seed
         self._images, self._labels = images, np.asarray(labels, "int32")
         self._posterior, self._size = posterior, max(min(batch_size, len(images)), 1)
         self._program = program
@@ -240,9 +238,9 @@ class AttackedImages:
         return {**self.__dict__, "_program": None}
 
     def fingerprint(self) -> str:
-        """Returns what changes when the images do, but for the model."""
-        settings = self.attack.settings, self.attack.seed, _EDITION
-        return f"{settings} {fingerprint.of_images(self._images)}"
+        """Returns what changes when the images do, but for the model and the seed."""
+        text = f"{self._asked.settings} {_EDITION}"
+        return f"{text} {fingerprint.of_images(self._images)}"
 
     def _attacked(self, images, labels, first):
         if self._program is None:
@@ -256,14 +254,18 @@ class AttackedImages:
             padded_labels,
             self.attack.epsilon,
             self.attack.step_size,
-            seed=self.attack.seed ^ _SEED,
+            seed=self._seed ^ _SEED,
             offset=first,
         )
         return ops.convert_to_numpy(found)[: len(images)]
 
 
 def attacked(
-    dataset, posterior: Posterior, attacks: Sequence[Attack], batch_size: int
+    dataset,
+    posterior: Posterior,
+    attacks: Sequence[Attack],
+    batch_size: int,
+    seed: int = 0,
 ) -> list:
     """Returns the data sets that attacks on a model make of one.
 
@@ -273,16 +275,21 @@ def attacked(
         posterior: What is attacked.
         attacks: One or more attacks, which differ in radius and size of steps alone.
         batch_size: Images per step.
+        seed: Seed of the evaluation.
     """
-    if posterior.repeats_itself:
-        attacks = [dataclasses.replace(attack, draws=1) for attack in attacks]
     program = attacks[0].program(posterior)
     made = []
     for attack in attacks:
         sizes = attack.epsilon, attack.step_size, attack.steps
         check_sizes(balls.named(attack.norm), *sizes, dataset.images.shape[1:])
         images = AttackedImages(
-            dataset.images, dataset.labels, posterior, attack, batch_size, program
+            dataset.images,
+            dataset.labels,
+            posterior,
+            attack,
+            batch_size,
+            seed,
+            program,
         )
         name = f"{dataset.name}{attack.dataset}"
         made.append(dataclasses.replace(dataset, name=name, images=images))

@@ -262,8 +262,8 @@ def _run(settings, workers, folder):
     paths = [*write(rows, folder, Lazy(clean, load)), *leaks.write(folder)]
     warnings = ()
     if settings.check_masking:
-        batch_size = settings.batch_size
-        masked = masking_check.check(models, load(clean[0]), attacks[-1], batch_size)
+        sizes = {"batch_size": settings.batch_size, "seed": settings.seed}
+        masked = masking_check.check(models, load(clean[0]), attacks[-1], **sizes)
         warnings = masking_check.texts(masked)
         paths.append(folder / "masking.md")
         masking_check.write(masked, paths[-1])
@@ -288,7 +288,6 @@ def _attacks(settings):
         settings.step_size,
         settings.restarts,
         settings.draws,
-        settings.seed,
     )
 
 

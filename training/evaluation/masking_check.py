@@ -21,6 +21,7 @@ def check(
     dataset,
     attack: Attack,
     batch_size: int,
+    seed: int = 0,
 ) -> dict[str, Masking]:
     """Looks for masked gradients of each model; each is a surrogate for the others.
 
@@ -32,6 +33,7 @@ def check(
             200 images is taken.
         attack: The attack of the evaluation, with its largest radius.
         batch_size: Images per step.
+        seed: Seed of the evaluation.
 
     Returns:
         What was found, by the names of the models.
@@ -41,7 +43,7 @@ def check(
     found = {}
     for name, model in models.items():
         # Labels in the order of the classes of the model.
-        own = check_dataset(Passes(model, [1], attack.seed, name=name), dataset)
+        own = check_dataset(Passes(model, [1], seed, name=name), dataset)
         others = {n: m for n, m in models.items() if n != name}
         found[name] = gradient_masking(
             model,
@@ -52,7 +54,7 @@ def check(
             attack.steps,
             attack.draws,
             others,
-            attack.seed,
+            seed,
             batch_size,
         )
         for text in found[name].warnings:

@@ -184,7 +184,8 @@ def _adapted(models, given, adapted):
 
 def _attacked(member, dataset, attacks):
     passes = member.passes
-    return attacked.attacked(dataset, passes.posterior, attacks, passes.batch_size)
+    settings = {"batch_size": passes.batch_size, "seed": passes.seed}
+    return attacked.attacked(dataset, passes.posterior, attacks, **settings)
 
 
 def _check_attacks(attacks, models):
