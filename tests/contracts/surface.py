@@ -88,6 +88,8 @@ REASONS = {
         *("zoo.loading.load_found", "zoo.loading.load_shared"),
         *("zoo.loading.warn_unlike",),
         *("zoo.posterior.monte_carlo.as_posterior", "zoo.presets.posterior_file"),
+        "zoo.posterior.monte_carlo.noise_settings",
+        "zoo.posterior.monte_carlo.passes_of",
         *("zoo.registry.split_seed", "zoo.registry.join_seed"),
         *("layers.normalization", "layers.random", "layers.tracing", "zoo.outputs"),
         *("layers.replicas", "layers.epochs", "zoo.arrays"),

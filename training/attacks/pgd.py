@@ -110,7 +110,7 @@ def pgd(
         "training": training,
     }
     if tracing.current() is not None:
-        perturb = _perturbing(model, **settings)[0]
+        perturb = compilation.unconverted(_perturbing(model, **settings)[0])
         return perturb(images, labels, epsilon, step_size, seed, offset)
     program = _program(model, noise_settings(model), tuple(settings.items()))
     return program(images, labels, epsilon, step_size, seed, offset)

@@ -7,13 +7,14 @@ import re
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from tests.helpers import reports
-from tests.helpers.data_sets import Data, Interrupting, Slices, stripes
+from tests.helpers.data_sets import Interrupting, stripes
 from tests.helpers.networks import as_numpy
 from tests.helpers.trainings import dense_model, without_time
 from training.attacks import attacked, pgd
-from training.evaluation import command, evaluate, sweep
+from training.evaluation import command, sweep
 from training.report import curves, figures, page, result_set
 from zoo.posterior import MonteCarlo
 
@@ -49,57 +50,54 @@ def test_flags_are_radii_of_gray_levels():
         command._check_attacked(ATTACKS, ["d_c/fog/3"])
 
 
-def test_an_evaluation_attacks_each_model_and_goes_on_where_it_was_killed(tmp_path):
-    models = {"random": dense_model(), "plain": dense_model(rate=0.0)}
-    arguments = (1, 3), 5, 8  # Ensemble sizes, seed and batch size.
+def run(folder, reads=100):
+    """Returns rows of an evaluation, and how often images were read."""
+    images = Interrupting(DATA.images, reads)
+    data = dataclasses.replace(DATA, images=images)
+    models = {"random": dense_model()}
+    rows = sweep.evaluate_all(models, [data], folder, (3,), 5, 8, attacks=ATTACKS)
+    return rows, reads - images.reads
 
-    def run(folder, reads=100):
-        images = Interrupting(DATA.images, reads)
-        data = dataclasses.replace(DATA, images=images)
-        rows = sweep.evaluate_all(
-            models, [data], tmp_path / folder, *arguments, attacks=ATTACKS
-        )
-        return rows, reads - images.reads
 
-    whole, all_reads = run("whole")
+def test_an_evaluation_attacks_each_model(tmp_path):
+    rows, _ = run(tmp_path)
     names = ["stripes", "stripes_pgd/linf/2", "stripes_pgd/linf/60"]
-    assert list(dict.fromkeys(row["dataset"] for row in whole)) == names
-    accuracies = {
-        (row["model"], row["dataset"]): row["value"]
-        for row in whole
-        if row["metric"] == "accuracy"
-    }
-    for model in models:
-        values = [accuracies[model, name] for name in names]
-        assert values[0] > values[2]
-    row = next(r for r in whole if r["dataset"] == names[1] and r["model"] == "random")
+    assert list(dict.fromkeys(row["dataset"] for row in rows)) == names
+    accuracies = [row["value"] for row in rows if row["metric"] == "accuracy"]
+    assert accuracies[0] > accuracies[2]
+    row = next(r for r in rows if r["dataset"] == names[1])
     expected = {"attack": "pgd", "attack_norm": "linf", "epsilon": 2, "steps": 3}
-    expected |= {"restarts": 1, "draws": 2}
-    assert row.items() >= expected.items()
-    assert "attack" not in whole[0]
-    # What is the same but for the draws of each model has one name in tables.
-    assert len({row["data"] for row in whole}) == 3
+    assert row.items() >= {**expected, "restarts": 1, "draws": 2}.items()
+    assert "attack" not in rows[0]
     # By hand: the attack does not know the draws that it is judged by.
-    of_model = pgd(
-        MonteCarlo(models["random"], 3),
-        DATA.images,
-        DATA.labels,
-        ATTACKS[1].epsilon,
-        ATTACKS[1].step_size,
-        3,
-        draws=2,
-        seed=5 ^ attacked._SEED,
-    )
-    byhand = Data(Slices(as_numpy(of_model)), DATA.labels, DATA.classes)
-    rows = evaluate.evaluate(models["random"], byhand, (1, 3), progress=False, seed=5)
-    value = next(r["value"] for r in rows[::-1] if r["metric"] == "accuracy")
-    assert accuracies["random", names[2]] == pytest.approx(value, abs=0.051)
+    posterior = MonteCarlo(dense_model(), 3)
+    sizes = ATTACKS[1].epsilon, ATTACKS[1].step_size, 3
+    seed = 5 ^ attacked._SEED
+    images = pgd(posterior, DATA.images, DATA.labels, *sizes, draws=2, seed=seed)
+    probs = ops.mean(ops.softmax(posterior(images, seed=5)), axis=0)
+    right = as_numpy(ops.argmax(probs, axis=-1)) == DATA.labels
+    assert accuracies[2] == pytest.approx(right.mean(), abs=0.051)
+    # In whatever slices they are read.
+    (made,) = attacked.attacked(DATA, posterior, ATTACKS[1:], 8, seed=5)
+    np.testing.assert_allclose(made.images[:20], as_numpy(images), atol=1e-3)
+    np.testing.assert_array_equal(made.images[3:9], made.images[:20][3:9])
+    # What is the same but for the draws of each model has one name in tables.
+    plain = MonteCarlo(dense_model(rate=0.0), 1)
+    plain.repeats_itself = True
+    (other,) = attacked.attacked(DATA, plain, ATTACKS[1:], 8)
+    assert [m.images.attack.draws for m in (made, other)] == [2, 1]
+    assert made.images.fingerprint() == other.images.fingerprint()
+
+
+@pytest.mark.slow
+def test_an_evaluation_that_was_killed_goes_on_where_it_was(tmp_path):
+    whole, all_reads = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run("killed", reads=all_reads // 2)
-    again, reads = run("killed")
-    assert 0 < reads < all_reads - 3
+        run(tmp_path / "killed", reads=all_reads // 2)
+    again, reads = run(tmp_path / "killed")
+    assert 0 < reads < all_reads - 2
     assert str(without_time(again)) == str(without_time(whole))
-    assert run("killed")[1] == 0
+    assert run(tmp_path / "killed")[1] == 0
 
 
 def test_models_without_gradients_are_refused_before_they_are_passed(tmp_path):

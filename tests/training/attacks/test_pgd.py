@@ -113,9 +113,8 @@ def test_of_two_linear_classes_the_worst_point_has_a_closed_form():
 
 
 def test_a_ball_of_no_size_gives_the_images_to_the_bit():
-    for norm in balls.BALLS:
-        found = pgd(linear(), IMAGES, LABELS, 0.0, 1.0, 3, norm=norm, restarts=2)
-        np.testing.assert_array_equal(as_numpy(found), IMAGES)
+    found = pgd(linear(), IMAGES, LABELS, 0.0, 1.0, 3, norm="l2")
+    np.testing.assert_array_equal(as_numpy(found), IMAGES)
 
 
 def judged(model, images, labels=LABELS):
@@ -128,7 +127,7 @@ def judged(model, images, labels=LABELS):
 def test_restarts_are_never_weaker_and_larger_balls_never_better():
     model, (clean, _) = linear(hidden=16), judged(linear(hidden=16), IMAGES)
     before, beaten = None, 0
-    for restarts in (1, 2, 6):
+    for restarts in (1, 4):
         found = pgd(model, IMAGES, LABELS, 25.0, 20.0, 2, restarts=restarts, seed=1)
         losses, wrong = judged(model, found)
         assert np.mean(losses) > np.mean(clean)
@@ -142,6 +141,7 @@ def test_restarts_are_never_weaker_and_larger_balls_never_better():
     program, errors = Program(linear(), 8), []
     for epsilon in (0.0, 2.0, 8.0, 32.0, 128.0, 255.0):
         found = program(IMAGES, LABELS, epsilon, epsilon / 3)
+        assert epsilon or (as_numpy(found) == IMAGES).all()
         errors.append(judged(linear(), found)[1].mean())
     assert errors == sorted(errors)
     assert errors[0] < errors[-1] == 1
@@ -150,7 +150,7 @@ def test_restarts_are_never_weaker_and_larger_balls_never_better():
 def test_an_image_does_not_depend_on_its_batch():
     model = dense_model()  # It draws.
     images = np.random.default_rng(0).integers(0, 256, (5, 12, 12, 1))
-    labels, settings = np.arange(5) % 2, {"draws": 2, "restarts": 2, "seed": 7}
+    labels, settings = np.arange(5) % 2, {"draws": 2, "seed": 7}
     whole = as_numpy(pgd(model, images, labels, 8.0, 4.0, 2, **settings))
     part = pgd(model, images[3:], labels[3:], 8.0, 4.0, 2, offset=3, **settings)
     np.testing.assert_array_equal(as_numpy(part), whole[3:])
@@ -244,15 +244,15 @@ def sparse():
 
 def test_one_draw_flatters_a_random_network():
     model = sparse()
-    images = np.random.default_rng(0).integers(60, 200, (16, 12, 12, 1))
-    labels = np.arange(16) % 2
-    judge = expectation.expected_loss(model, 100)
+    images = np.random.default_rng(0).integers(60, 200, (2, 12, 12, 1))
+    labels = np.arange(2)
+    judge = expectation.expected_loss(model, 128)
     clean, *attacked = (
         as_numpy(judge.prediction(ops.cast(x, "float32"), labels, 99, 0)[0]).mean()
         for x in (
             ops.convert_to_tensor(images),
             fgsm(model, images, labels, 30.0, draws=1),
-            fgsm(model, images, labels, 30.0, draws=40),
+            fgsm(model, images, labels, 30.0, draws=30),
         )
     )
     assert attacked[1] - clean > 3 * (attacked[0] - clean) > 0
@@ -264,15 +264,15 @@ def test_inside_of_a_compiled_function_it_is_the_same():
         pytest.skip("of TensorFlow")
     model = dense_model()
     images = np.random.default_rng(0).integers(0, 256, (4, 12, 12, 1))
-    labels, settings = np.array([0, 1, 1, 0]), {"draws": 2, "restarts": 2}
+    labels, settings = np.array([0, 1, 1, 0]), {"draws": 2}
     counters = [np.asarray(w) for w in model.non_trainable_variables]
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(images, labels, epsilon, seed):
-        return pgd(model, images, labels, epsilon, 4.0, 3, seed=seed, **settings)
+        return pgd(model, images, labels, epsilon, 4.0, 2, seed=seed, **settings)
 
     found = step(tf.constant(images), tf.constant(labels), tf.constant(8.0), 7)
-    eager = pgd(model, images, labels, 8.0, 4.0, 3, seed=7, **settings)
+    eager = pgd(model, images, labels, 8.0, 4.0, 2, seed=7, **settings)
     np.testing.assert_allclose(as_numpy(found), as_numpy(eager), atol=1e-3)
     for weight, before in zip(model.non_trainable_variables, counters, strict=True):
         np.testing.assert_array_equal(np.asarray(weight), before)
