@@ -97,15 +97,15 @@ def foolbox(name: str, settings: dict):
     return run
 
 
-def make(library: str, name: str, settings: dict):
+def make(library: str, model: str, settings: dict):
     """Returns a function that attacks a batch of noise.
 
     Args:
         library: A key of `LIBRARIES`.
-        name: Name of the network.
+        model: Name of the network.
         settings: `norm`, `epsilon`, `step_size`, `steps`, `draws` and `batch`.
     """
-    attack = {"art": art, "foolbox": foolbox}[library](name, settings)
+    attack = {"art": art, "foolbox": foolbox}[library](model, settings)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (settings["batch"], 32, 32, 3)).astype("float32")
     labels = rng.integers(0, 10, settings["batch"]).astype("int32")

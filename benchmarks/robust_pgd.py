@@ -73,7 +73,7 @@ def main() -> None:
                     flags.peers, "benchmarks.attacks_of_peers", (str(flags.threads),)
                 )
             )
-            job = {"library": library, "name": flags.network, "settings": settings}
+            job = {"library": library, "model": flags.network, "settings": settings}
             steps[f"{library} {found}"] = remotes[-1].step(library, **job)
     times = rounds.measure(steps, flags.rounds, 0)
     print(
