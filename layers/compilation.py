@@ -151,6 +151,15 @@ def program(
     return stateful
 
 
+def unconverted(function):
+    """Returns a function as AutoGraph takes it, which converts others slowly."""
+    if keras.backend.backend() != "tensorflow":
+        return function
+    import tensorflow as tf
+
+    return tf.autograph.experimental.do_not_convert(function)
+
+
 class Compiled:
     """A function that is compiled when it is called with values.
 
@@ -199,12 +208,7 @@ class Compiled:
             return self._function(*tensors, *settings)
 
     def _converted(self):
-        """Returns the function as AutoGraph takes it, which converts others slowly."""
-        if keras.backend.backend() != "tensorflow" or not self._pure:
-            return self._function
-        import tensorflow as tf
-
-        return tf.autograph.experimental.do_not_convert(self._function)
+        return unconverted(self._function) if self._pure else self._function
 
     def _compile(self, settings):
         run = functools.partial(_with_settings, self._function, settings)

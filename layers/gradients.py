@@ -51,6 +51,21 @@ def by_input(function: Callable, x):
     )
 
 
+def vjp(function: Callable, values: list):
+    """Returns what a function gives, and how gradients by that are some by its values.
+
+    Args:
+        function: From a list of tensors to one.
+        values: The tensors, of floating numbers.
+
+    Returns:
+        The tensors that it gives; and a function, to be called once, from a tensor of
+        the shape of each of them, the gradients of something by them, to the list of
+        those by `values`. These are zeros where nothing depends on a value.
+    """
+    return _of_backend(_vjp_on_tensorflow, _vjp_on_jax, _vjp_on_torch)(function, values)
+
+
 def _of_backend(on_tensorflow, on_jax, on_torch):
     functions = {"tensorflow": on_tensorflow, "jax": on_jax, "torch": on_torch}
     return functions[keras.backend.backend()]
@@ -78,6 +93,40 @@ def _by_input_on_torch(function, x):
     with torch.enable_grad():
         x = _leaf(keras.ops.convert_to_tensor(x))
         return torch.autograd.grad(function(x), x, create_graph=True)[0]
+
+
+def _vjp_on_tensorflow(function, values):
+    import tensorflow as tf
+
+    # Copies, for in the body of a loop values may be those of the graph around.
+    values = [tf.identity(value) for value in values]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(values)
+        outputs = function(values)
+    zero = tf.UnconnectedGradients.ZERO
+    return outputs, lambda by_outputs: tape.gradient(
+        outputs, values, by_outputs, unconnected_gradients=zero
+    )
+
+
+def _vjp_on_jax(function, values):
+    import jax
+
+    outputs, pull = jax.vjp(function, values)
+    return outputs, lambda by_outputs: pull(by_outputs)[0]
+
+
+def _vjp_on_torch(function, values):
+    import torch
+
+    with torch.enable_grad():
+        values = [_leaf(keras.ops.convert_to_tensor(value)) for value in values]
+        outputs = function(values)
+    return [output.detach() for output in outputs], lambda by_outputs: [
+        *torch.autograd.grad(
+            outputs, values, by_outputs, allow_unused=True, materialize_grads=True
+        )
+    ]
 
 
 def _leaf(x):

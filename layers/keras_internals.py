@@ -25,6 +25,21 @@ def clear_losses(layer: keras.Layer):
     layer._clear_losses()
 
 
+@contextlib.contextmanager
+def kept_losses(layer: keras.Layer) -> Iterator[None]:
+    """Gives a layer and those inside of it the losses back that they had before."""
+    before = [
+        (inner, list(inner._losses), set(inner._loss_ids))
+        for inner in flat_layers(layer)
+    ]
+    yield
+    for inner, losses, numbers in before:
+        inner._losses.clear()
+        inner._losses.extend(losses)
+        inner._loss_ids.clear()
+        inner._loss_ids.update(numbers)
+
+
 def functional_graph(model: keras.Model):
     """Returns the graph of a functional or sequential model, of others None."""
     graph = model._functional if isinstance(model, keras.Sequential) else model

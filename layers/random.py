@@ -172,11 +172,11 @@ def quantize(rate: float) -> float:
 
 
 def uniform(key, shape, dtype: str = "float32"):
-    """Samples odd multiples of `2**-17` in (0, 1); arguments as in `normal`."""
-    return _drawn(_fractions, key, shape, keras.backend.standardize_dtype(dtype))
+    """Samples the middles of 65,536 intervals of (0, 1); arguments as in `normal`."""
+    return _drawn(_middles, key, shape, keras.backend.standardize_dtype(dtype))
 
 
-def _fractions(key, count, dtype):
+def _middles(key, count, dtype):
     halves = _uniform(key, count)
     return [ops.cast((ops.cast(v, "float32") + 0.5) / 65536, dtype) for v in halves]
 

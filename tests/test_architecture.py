@@ -161,6 +161,9 @@ KNOWS = {
         "zoo.storage",
     },
     "zoo.storage": set(),
+    "training.attacks": {
+        *("training.data", "training.device_memory", "training.input_gradients"),
+    },
     "training.corruptions": set(),
     "training.data": {"training.corruptions"},
     "training.data.readers": {"training.data.fingerprint", "training.data.image_data"},

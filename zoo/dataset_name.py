@@ -6,6 +6,9 @@ of means a value is `*`, and the number of sets follows: `cifar10_c/fog/* (5 set
 The means over all corruptions of the benchmark, mCE and others, have no value at all:
 `cifar10_c`.
 
+Images that were made of others to mislead a model end in the attack, the norm and the
+radius in gray levels: `cifar10_pgd/linf/8`. They are of that model alone.
+
 The images that something is fitted to are a part of the training images of a set:
 `cifar10_validation`, `cifar10_train/500`.
 """
@@ -22,7 +25,10 @@ KINDS = {
     "translation": "translation",
     "p": "sequence",
     "size": "size",
+    "fgsm": "attack",
+    "pgd": "attack",
 }
+_ATTACK = r"(?:linf|l2)/\d+(?:\.\d+)?"
 _VALUES = {
     "c": r"(?:\w+|\*)/(?:\d+|\*)",
     "corrupted": r"\w+_\d+",  # As TensorFlow Datasets writes it: fog_3.
@@ -30,6 +36,8 @@ _VALUES = {
     "translation": r"-?\d+(?:\.\d+)?|\*",
     "p": r"\w+|\*",
     "size": r"\d+|\*",
+    "fgsm": _ATTACK,
+    "pgd": _ATTACK,
 }
 _CHANGES = "|".join(f"{kind}/(?:{value})" for kind, value in _VALUES.items())
 # Names of folders may hold slashes and any of these words, so the last ones count.
@@ -80,8 +88,8 @@ class DatasetName:
         """What results on this set are about.
 
         `"clean"`, `"corruption"`, `"rotation"`, `"translation"`, `"sequence"`,
-        `"aggregate"` (over all corruptions), or `"detection"` (a pair). A size changes
-        nothing about it.
+        `"attack"`, `"aggregate"` (over all corruptions), or `"detection"` (a pair). A
+        size changes nothing about it.
         """
         if self.other is not None:
             return "detection"
@@ -92,17 +100,19 @@ class DatasetName:
 
     @property
     def change(self) -> str:
-        """The corruption, the perturbation, or the other set of a detection."""
+        """The corruption, perturbation or attack, or the other set of a detection."""
         if self.other is not None:
             return self.other
         kind, value = self.shift
+        if KINDS.get(kind) == "attack":
+            return f"{kind} {value.partition('/')[0]}"
         if kind == "corrupted":
             return value.rpartition("_")[0]
         return value.partition("/")[0] if kind in ("c", "p") else ""
 
     @property
     def amount(self) -> float:
-        """The severity, the degrees or the pixels; zero where there are none."""
+        """The severity, degrees, pixels or gray levels; zero where there are none."""
         kind, value = self.shift
         number = re.search(r"-?[\d.]+$", value) if kind != "p" else None
         return float(number[0]) if number else 0.0
@@ -183,10 +193,9 @@ def split(name: str) -> tuple[str, str, str] | None:
 
 
 # `corrupted` is the name of a set of TensorFlow Datasets, of which nothing is made
-# here.
-_LAST = re.compile(
-    rf"(.+)_({'|'.join(kind for kind in KINDS if kind != 'corrupted')})/(.*)", re.DOTALL
-)
+# here, and images of attacks are made of a model.
+_MADE = [k for k, what in KINDS.items() if k != "corrupted" and what != "attack"]
+_LAST = re.compile(rf"(.+)_({'|'.join(_MADE)})/(.*)", re.DOTALL)
 
 
 def base_dataset(name: str) -> str:

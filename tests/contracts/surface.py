@@ -91,6 +91,8 @@ REASONS = {
         *("zoo.loading.load_found", "zoo.loading.load_shared"),
         *("zoo.loading.warn_unlike",),
         *("zoo.posterior.monte_carlo.as_posterior", "zoo.presets.posterior_file"),
+        "zoo.posterior.monte_carlo.noise_settings",
+        "zoo.posterior.monte_carlo.passes_of",
         *("zoo.registry.split_seed", "zoo.registry.join_seed"),
         *("layers.normalization", "layers.random", "layers.tracing", "zoo.outputs"),
         *("layers.replicas", "layers.epochs", "zoo.arrays"),
@@ -316,6 +318,7 @@ REASONS = {
             "training.evaluation.adaptation",
             "training.evaluation.adapted_posteriors",
             "training.evaluation.decisions",
+            "training.evaluation.masking_check",
             "training.evaluation.suites",
             "training.evaluation.sweep",
         ),
@@ -349,7 +352,7 @@ REASONS = {
         ),
     ],
     "Its own tests have tables of its inputs": [
-        *("layers.priors", "training.priors", "training.mcmc"),
+        *("layers.priors", "training.priors", "training.mcmc", "training.attacks"),
         "zoo.posterior.weight_samples",
     ],
     "tests/zoo has tables of its inputs": [

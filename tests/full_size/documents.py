@@ -73,7 +73,7 @@ BEFORE = {
 ON_JAX = "zoo-train", "zoo-evaluate"
 MAKE = {"demo": "training.cli.demo", "results": "benchmarks.results"}
 # Sets whose number of images a command takes many times over.
-MANY = re.compile(r"_c/\*/\*|--suite=")
+MANY = re.compile(r"_c/\*/\*|--suite=|--attack=")
 FEW = "--limit=100"
 SHORT = "--burnin=5", "--num_results=100"
 

@@ -48,6 +48,15 @@ def test_losses_of_the_last_call_are_forgotten(model):
     assert model.losses == []
 
 
+def test_losses_from_before_come_back(model):
+    model(np.ones((1, 3), "float32"))
+    before = [float(loss) for loss in model.losses]
+    with keras_internals.kept_losses(model):
+        model(3 * np.ones((1, 3), "float32"))
+        assert [float(loss) for loss in model.losses] != before
+    assert [float(loss) for loss in model.losses] == before
+
+
 def test_the_calls_of_a_graph_come_in_their_order(model):
     graph = keras_internals.functional_graph(model)
     assert graph is model

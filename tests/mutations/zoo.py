@@ -86,8 +86,8 @@ MUTATIONS = [
     (
         "a rate that is set after the first call does not count",
         "zoo/posterior/monte_carlo.py",
-        "for layer in self._drawing",
-        "for layer in ()",
+        "return _noise_settings(self._drawing)",
+        "return ()",
         "tests/zoo/posterior/test_inputs.py",
         "test_a_rate_that_is_set_after_the_first_call_counts",
     ),

@@ -52,6 +52,9 @@ NAMES = [
     ("path/photos (2 set)", "clean", "path/photos (2 set)", "", 0),
     ("path/to_c/folder", "clean", "path/to_c/folder", "", 0),
     ("d_p/brightness", "sequence", "d", "brightness", 0),
+    ("d_pgd/linf/8", "attack", "d", "pgd linf", 8),
+    ("d_c/fog/3_fgsm/l2/127.5", "attack", "d_c/fog/3", "fgsm l2", 127.5),
+    ("d_pgd/linf", "clean", "d_pgd/linf", "", 0),
 ]
 
 

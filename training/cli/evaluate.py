@@ -147,6 +147,47 @@ flags.DEFINE_float(
     TOLERANCE,
     "Largest difference from a model card that --check accepts, e.g. 0.001.",
 )
+flags.DEFINE_enum(
+    "attack",
+    None,
+    ["fgsm", "pgd"],
+    "Attack on each model, of the images of data sets that are not shifted.",
+)
+flags.DEFINE_list(
+    "epsilon",
+    "",
+    "Radii of the attack as parts of the range of pixels, e.g. 2/255,8/255.",
+)
+flags.DEFINE_enum(
+    "attack_norm",
+    "linf",
+    ["linf", "l2"],
+    "Norm of the attack: largest change of a pixel, or root of the sum of squares.",
+)
+flags.DEFINE_integer(
+    "steps", None, "Number of steps of PGD; default: 20.", lower_bound=1
+)
+flags.DEFINE_string(
+    "step_size",
+    None,
+    "Size of a step of the attack, e.g. 2/255; default: 2.5 times the radius by the "
+    "number of steps.",
+)
+flags.DEFINE_integer(
+    "restarts", 1, "Number of random starts of PGD, e.g. 5.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "draws",
+    None,
+    "Number of draws of a random model that each step of the attack averages over; "
+    "default: 10.",
+    lower_bound=1,
+)
+flags.DEFINE_bool(
+    "check_masking",
+    False,
+    "Whether to look for signs that gradients lead the attack astray, on 200 images.",
+)
 flags.DEFINE_integer(
     "jobs",
     None,

@@ -20,7 +20,7 @@ from training.data.image_data import ImageData
 from training.data.readers import cifar_files, folders, tfds
 from training.data.readers.fashion_mnist import load_fashion_mnist
 from training.data.resize import to_image_shape
-from zoo import spelling
+from zoo import dataset_name, spelling
 from zoo.storage import urls
 
 SPLITS = ("train", "validation", "test")
@@ -118,6 +118,11 @@ def _load_published(name, split, data_dir, image_size):
 
 def _check_name(name):
     """Tells a folder that is not there from a set of TensorFlow Datasets."""
+    if dataset_name.parse(name).kind == "attack":
+        raise ValueError(
+            "Images of an attack are made of those of a set, for a model: name the set "
+            f"and give zoo-evaluate --attack and --epsilon. Received: dataset={name}"
+        )
     if ("/" in name or "\\" in name) and not tfds.is_known(name):
         raise FileNotFoundError(
             f"There is no folder '{name}' to take images from. Derived data sets are "
@@ -292,7 +297,8 @@ def check_names(datasets: Sequence[str], data_dir: str | None = None):
             )
         base = base_of(name)
         known = base in KNOWN or pathlib.Path(base).is_dir()
-        if known or tfds.may_be(base, data_dir):
+        is_attack = dataset_name.parse(base).kind == "attack"
+        if known or (not is_attack and tfds.may_be(base, data_dir)):
             continue
         _check_name(base)
         if close := spelling.nearest(base, KNOWN, cutoff=0.8):

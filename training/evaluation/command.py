@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from absl import logging
 
 from training import corruptions, data, metrics, processor, report
+from training.attacks import attacked
 from training.corruptions import table
 from training.data import ImageData, image_data, loading, shown_names
 from training.data.readers import label_files
@@ -18,6 +19,7 @@ from training.evaluation import (
     adaptation,
     card_check,
     class_names,
+    masking_check,
     seen,
     suites,
     sweep,
@@ -79,6 +81,18 @@ class Settings:
         check: Whether to compare with the model cards.
         tolerance: Largest accepted difference from a model card; see
             `training.evaluation.card_check`.
+        attack: `"fgsm"` or `"pgd"`, or None for no attack; see
+            `training.attacks.attacked`.
+        epsilon: Radii of the attack, as parts of the range of pixels: `"8/255"`.
+        attack_norm: `"linf"` or `"l2"`.
+        steps: The number of steps of PGD; None is 20.
+        step_size: Size of a step, in the unit of the radii; None is 2.5 times the
+            radius by the number of steps.
+        restarts: How often PGD begins anew.
+        draws: Over how many draws of a model that draws the loss of the attack is a
+            mean; None is 10.
+        check_masking: Whether to look for masked gradients; see
+            `training.attacks.gradient_masking`.
         jobs: Number of workers; see `training.parallel.workers.of_command`.
         cluster: Where they are: `"ray"` or `"ray:<address>"`, or None for this machine.
     """
@@ -109,6 +123,14 @@ class Settings:
     reference: str | None = None
     check: bool = False
     tolerance: float = TOLERANCE
+    attack: str | None = None
+    epsilon: Sequence[str] = ()
+    attack_norm: str = "linf"
+    steps: int | None = None
+    step_size: str | None = None
+    restarts: int = 1
+    draws: int | None = None
+    check_masking: bool = False
     jobs: int | None = None
     cluster: str | None = None
 
@@ -158,7 +180,9 @@ def _run(settings, workers, folder):
             "This processor has no instructions for bfloat16, in which an evaluation "
             "without a GPU may take longer than in float32."
         )
+    attacks = _attacks(settings)
     models, names, ood, adapt, missing, ranked = _choose(settings)
+    _check_attacked(attacks, names)
 
     image_size, selection = _image_size(models), _selection(settings, models)
 
@@ -228,13 +252,50 @@ def _run(settings, workers, folder):
         workers=workers,
         ranked=ranked,
         precision=settings.precision,
+        attacks=attacks,
     )
     missing = [*missing, *left_out, *_mixed(rows)]
     rows += aggregates(rows, settings.reference)
     deviations = _check(settings, models, rows) if settings.check else ()
     clean = [name for name in names if str(dataset_name.parse(name).clean) == name]
     paths = [*write(rows, folder, Lazy(clean, load)), *leaks.write(folder)]
-    return Outcome(rows, paths, missing, deviations)
+    warnings = ()
+    if settings.check_masking:
+        sizes = {"batch_size": settings.batch_size, "seed": settings.seed}
+        masked = masking_check.check(models, load(clean[0]), attacks[-1], **sizes)
+        warnings = masking_check.texts(masked)
+        paths.append(folder / "masking.md")
+        masking_check.write(masked, paths[-1])
+    return Outcome(rows, paths, missing, deviations, warnings)
+
+
+def _attacks(settings):
+    """Returns the attacks that the settings ask for, the largest radius last."""
+    if settings.attack is None:
+        given = settings.epsilon or settings.steps or settings.check_masking
+        if given or settings.draws or settings.step_size or settings.restarts != 1:
+            raise ValueError(
+                "Radius, steps, restarts, draws and the check for masked gradients are "
+                "for an attack; name one, fgsm or pgd. Received: attack=None"
+            )
+        return []
+    return attacked.named(
+        settings.attack,
+        settings.epsilon,
+        settings.attack_norm,
+        settings.steps,
+        settings.step_size,
+        settings.restarts,
+        settings.draws,
+    )
+
+
+def _check_attacked(attacks, names):
+    if attacks and all(dataset_name.parse(name).is_shifted for name in names):
+        raise ValueError(
+            "Images are attacked as they are, not corrupted or shifted; name a clean "
+            f"data set. Received: dataset={','.join(names[:3])}"
+        )
 
 
 def _trainings(settings):

@@ -50,7 +50,9 @@ def evaluate(
         images come from, `selection`, which of them were taken, and `excluded`, how
         many were left out, are there if the data set says so; rows of stored
         predictions have `data`, which is another of other images or labels, and
-        `precision`, unless it is float32.
+        `precision`, unless it is float32. Those of an attack have its settings, which
+        are `attack`, `attack_norm`, `epsilon`, `steps`, `step_size`, `restarts` and
+        `draws`.
 
     Raises:
         ValueError: If data set and model do not fit together, sizes are not positive
@@ -123,6 +125,7 @@ def rows(
         "seconds": meta["seconds"],
         **({"precision": meta["precision"]} if _is_reduced(meta) else {}),
         **{k: meta[k] for k in _FACTS if meta.get(k)},
+        **meta.get("attack", {}),
     }
 
     def values(size):

@@ -41,7 +41,7 @@ _EDITION = 1  # Counts the changes of what is written.
 # What must be the same for stored predictions to be those that are asked for.
 _SAME = (
     *("model", "dataset", "classes", "count", "seed", "batch_size", "fingerprint"),
-    "precision",
+    *("precision", "attack"),
 )
 _PERIOD = 2.0  # Seconds between two chunks, at least.
 _SENDING_PERIOD = 300.0  # Seconds until what is not whole is sent again, at least.
@@ -206,7 +206,14 @@ def metadata(passes: Passes, dataset) -> dict[str, object]:
         "source": getattr(dataset, "source", ""),
         "selection": getattr(dataset, "selection", ""),
         "excluded": getattr(dataset, "excluded", 0),
+        **_attack(dataset),
     }
+
+
+def _attack(dataset):
+    """Returns the settings of the attack that made the images, if one did."""
+    attack = getattr(dataset.images, "attack", None)
+    return {"attack": attack.settings} if attack else {}
 
 
 def describe(passes: Passes, dataset, model: str | None = None) -> dict[str, object]:

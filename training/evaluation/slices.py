@@ -21,6 +21,7 @@ from training.parallel.workers import Workers
 # What a slice has at most: passes of images, a second or so for a small model; and
 # bytes of images, which travel to the worker.
 _PASSES, _BYTES = 500, 2**24
+_OF_A_GRADIENT = 3  # Passes that take the time of one.
 _AHEAD = 4  # Slices for each worker that wait, are passed, or wait to be written.
 
 
@@ -44,6 +45,13 @@ class Job:
     labeled: bool = True
     owner: object = None
 
+    @property
+    def per_image(self) -> int:
+        """The work for each image, in passes."""
+        attack = getattr(self.dataset.images, "attack", None)
+        gradients = attack.num_gradients if attack else 0
+        return self.passes.per_image + _OF_A_GRADIENT * gradients
+
     @functools.cached_property
     def meta(self) -> dict:
         """What its predictions say of it; see `training.evaluation.predictions`."""
@@ -52,7 +60,7 @@ class Job:
     def slices(self, start: int) -> Iterator[tuple[int, int]]:
         """Yields where slices begin and end, of whole batches each."""
         images, size = self.dataset.images, self.passes.batch_size
-        by_passes = _PASSES // (size * self.passes.per_image)
+        by_passes = _PASSES // (size * self.per_image)
         by_bytes = _BYTES // (size * int(np.prod(images.shape[1:])))
         step = size * max(1, min(by_passes, by_bytes))
         for first in range(start, len(images), step):

@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 import keras
 from absl import logging
 
+from training.attacks import attacked
+from training.attacks.attacked import Attack
+from training.attacks.expectation import check_differentiable
 from training.data import fingerprint
 from training.evaluation import (
     adaptation,
@@ -24,6 +27,7 @@ from training.evaluation import ood as detect
 from training.evaluation.sampling import check_precision, check_sizes
 from training.parallel.workers import Workers
 from training.progress import track
+from zoo import dataset_name
 from zoo.posterior import Posterior, Scaler
 from zoo.posterior.base import joined_splits
 from zoo.posterior.scaler import NoBestFitError
@@ -44,6 +48,7 @@ def evaluate_all(
     workers: Workers | None = None,
     ranked: bool = False,
     precision: str = "float32",
+    attacks: Sequence[Attack] = (),
 ) -> list[dict]:
     """Evaluates any number of models on any number of data sets, and can be resumed.
 
@@ -79,6 +84,8 @@ def evaluate_all(
             that each model itself ranks by; see `zoo.posterior.Posterior.ranks_by`.
         precision: `"float32"` or `"bfloat16"`, for the passes of images; see
             `training.evaluation.sampling.Passes`. Posteriors adapt in float32.
+        attacks: Attacks on each model, of the images of data sets that are not shifted.
+            A scaler gets the images of an attack on what it scales.
 
     Returns:
         Rows as those of `evaluate` and of the decisions, data set by data set, then
@@ -97,6 +104,7 @@ def evaluate_all(
         )
     to_decide = calibration
     unfitted = [m for m in models.values() if not getattr(m, "is_adapted", True)]
+    _check_attacks(attacks, models)
     if decide and "validation" in joined_splits(unfitted):
         calibration, to_decide = adaptation.halves(calibration)
     given = {"train": train, "validation": calibration}
@@ -113,6 +121,9 @@ def evaluate_all(
     with track("evaluate", 0, unit="passes") as progress:
         count = len(datasets) + len(ood)
         store = _Store(members, folder, progress, count, workers or Workers(None))
+        if attacks:
+            for member in members:
+                check_differentiable(member.passes.posterior)
         if any(member.unfitted for member in members):
             failed += store.fit(calibration)
         if decide:
@@ -121,7 +132,7 @@ def evaluate_all(
             ((dataset, True) for dataset in datasets),
             ((dataset, False) for dataset in ood),
         )
-        for labeled, name, of, stored in store(all_sets):
+        for labeled, name, of, stored in store(all_sets, attacks):
             own = learned_of[name]
             if not labeled:
                 found += _with_samples(detect.rows(inside[name], stored, of), own)
@@ -169,6 +180,25 @@ def _adapted(models, given, adapted):
                     continue
         kept[name] = model
     return kept, failed
+
+
+def _attacked(member, dataset, attacks):
+    passes = member.passes
+    settings = {"batch_size": passes.batch_size, "seed": passes.seed}
+    return attacked.attacked(dataset, passes.posterior, attacks, **settings)
+
+
+def _check_attacks(attacks, models):
+    """Checks that every model is one that attacks are made for."""
+    if not attacks:
+        return
+    for name, model in models.items():
+        if getattr(model, "takes_gradients", False):
+            raise ValueError(
+                f"'{name}' computes gradients of its networks for every prediction, so "
+                "an attack would take second derivatives, which is not supported. "
+                f"Received: attack={attacks[0].name}"
+            )
 
 
 _ARGUMENTS = {"train": "train", "validation": "calibration"}
@@ -220,17 +250,18 @@ class _Store:
                     left_out.append(_said(f"{name} of {model}", error))
         return left_out
 
-    def __call__(self, datasets):
+    def __call__(self, datasets, attacks=()):
         """Yields what is known of each data set and model.
 
         Args:
             datasets: Pairs of a data set and whether its labels mean something to the
                 models.
+            attacks: Attacks on the models, of the images that are not shifted.
 
         Yields:
             That, and name, ensemble sizes and predictions of a model.
         """
-        for job, stored in self._predictions(datasets, self.members):
+        for job, stored in self._predictions(datasets, self.members, attacks):
             member = job.owner
             if member.sizes:
                 yield job.labeled, member.passes.name, member.sizes, stored
@@ -248,11 +279,12 @@ class _Store:
             name = f"{dataset.name}#{count}"
         return class_names.renamed(dataset, name)
 
-    def _predictions(self, datasets, members):
+    def _predictions(self, datasets, members, attacks=()):
         """Yields jobs, in the order of the data sets, and what is stored of each."""
-        jobs = slices.Ahead(self._jobs(datasets, members), self.workers, self.progress)
+        found = self._jobs(datasets, members, attacks)
+        jobs = slices.Ahead(found, self.workers, self.progress)
         for job in jobs:
-            passes, weight = job.passes, job.passes.per_image
+            passes, weight = job.passes, job.per_image
             self.progress.describe(f"{passes.name} on {job.dataset.name}")
             yield (
                 job,
@@ -267,31 +299,45 @@ class _Store:
                 ),
             )
 
-    def _jobs(self, datasets, members):
-        """Loads data sets one by one, and yields a job for each of the models."""
+    def _jobs(self, datasets, members, attacks):
+        """Loads data sets one by one, and yields a job for each of the models.
+
+        Those of the images as they are come first, then those of each attack.
+        """
         for loaded, labeled in datasets:
             dataset = self._distinct(loaded)
             matched = [
                 evaluate.check_dataset(member.passes, dataset, labeled)
                 for member in members
             ]
-            per_image = sum(member.passes.per_image for member in members)
-            passes = len(dataset.labels) * per_image
+            named = list(zip(members, matched, strict=True))
+            if labeled and attacks and not dataset_name.parse(dataset.name).is_shifted:
+                sets = [
+                    [(member, made) for made in _attacked(member, own, attacks)]
+                    for member, own in named
+                ]
+                named += [
+                    pair for of_attack in zip(*sets, strict=True) for pair in of_attack
+                ]
+            jobs = [self._job(member, own, labeled) for member, own in named]
+            passes = len(dataset.labels) * sum(job.per_image for job in jobs)
             # The data sets that are not loaded yet are taken to be like this one.
             self.left -= 1
             self.passes += passes
             total = self.passes + passes * self.left
             self.progress.expect(total - self.progress.done)
-            for member, own in zip(members, matched, strict=True):
-                name = member.passes.name
-                yield slices.Job(
-                    member.passes,
-                    own,
-                    predictions.folder_of(self.folder, name, own.name),
-                    model=self._fingerprint(member.passes),
-                    labeled=labeled,
-                    owner=member,
-                )
+            yield from jobs
+
+    def _job(self, member, dataset, labeled):
+        name = member.passes.name
+        return slices.Job(
+            member.passes,
+            dataset,
+            predictions.folder_of(self.folder, name, dataset.name),
+            model=self._fingerprint(member.passes),
+            labeled=labeled,
+            owner=member,
+        )
 
     def _fingerprint(self, passes):
         if passes.name not in self.fingerprints:

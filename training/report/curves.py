@@ -45,10 +45,16 @@ def shift(results: Results, kind: str, base: str) -> list[Chart]:
         base: Name of the clean data set, which stands at zero.
     """
     amounts = {str(s): s.amount for s in results.of_kind(kind, base)}
+    unit = {"rotation": "degrees", "translation": "pixels"}[kind]
+    words = f"{kind.capitalize()} ({unit})"
+    return _by_amount(results, base, amounts, words, kind, f"{unit} ")
+
+
+def _by_amount(results, base, amounts, words, kind, unit):
+    """Draws each metric against amounts, by data set; the clean one stands at zero."""
     if base in results.datasets:
         amounts = {base: 0.0, **amounts}
     names = sorted(amounts, key=amounts.get)
-    unit = {"rotation": "degrees", "translation": "pixels"}[kind]
     charts = []
     for metric in drawn(results):
         lines = {
@@ -58,10 +64,28 @@ def shift(results: Results, kind: str, base: str) -> list[Chart]:
         lines = {label: _present(line) for label, line in lines.items()}
         if max(map(len, lines.values())) > 1:
             figure, axis = _lines(lines, metric)
-            axis.set_xlabel(f"{kind.capitalize()} ({unit})")
+            axis.set_xlabel(words)
             title = f"{display.heading(metric)} on {base} by {kind}"
-            charts.append(_finish(figure, axis, title, lines, metric, f"{unit} "))
+            charts.append(_finish(figure, axis, title, lines, metric, unit))
     return charts
+
+
+def attack(results: Results, change: str, base: str) -> list[Chart]:
+    """Draws each metric against the radius of an attack.
+
+    Args:
+        results: The values.
+        change: The attack and its norm, `"pgd linf"`.
+        base: Name of the clean data set, which stands at zero.
+    """
+    found = [d for d in results.of_kind("attack", base) if d.change == change]
+    amounts = {str(data): data.amount for data in found}
+    name, norm = change.split()
+    words = f"{name.upper()} radius ({_NORMS[norm]}, gray levels of 255)"
+    return _by_amount(results, base, amounts, words, "radius", "radius ")
+
+
+_NORMS = {"linf": "largest change", "l2": "Euclidean"}
 
 
 def _lines(lines, metric):

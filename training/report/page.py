@@ -66,6 +66,7 @@ def html(
         "corruptions": _corruptions(results),
         "boxes": _boxes(results),
         "shifts": _shifts(results),
+        "attacks": _attacks(results),
         "detection": html_tables.values(results, results.of_kind("detection")),
         "tables": _tables(results),
         **_predicted(results, predictions, images),
@@ -131,6 +132,31 @@ def _shifts(results):
     return [group for group in groups if group.charts]
 
 
+def _attacks(results):
+    groups = [
+        Group(
+            f"{base}, {_settings(results, change)}",
+            curves.attack(results, change, base),
+        )
+        for base in results.bases("attack")
+        for change in dict.fromkeys(d.change for d in results.of_kind("attack", base))
+    ]
+    return [group for group in groups if group.charts]
+
+
+def _settings(results, change):
+    """Returns an attack and its settings in words."""
+    name, norm = change.split()
+    words = {f"{name.upper()} in {norm}": None}
+    for row in results.rows:
+        if row.get("attack") == name and row.get("attack_norm") == norm:
+            counts = (("steps", "step"), ("restarts", "start"), ("draws", "draw"))
+            words |= {
+                f"{row[key]} {word}{'s' * (row[key] > 1)}": None for key, word in counts
+            }
+    return ", ".join(words)
+
+
 def _predicted(results, folder, images):
     """Returns the sections that need the predictions; without them, empty ones."""
     sections = {"reliability": [], "thresholds": [], "entropies": [], "mistakes": {}}
@@ -167,5 +193,6 @@ def _tables(results):
 _TABLES = {
     "Summaries of all corruptions": ("aggregate",),
     "Sequences of perturbations": ("sequence",),
+    "Attacks": ("attack",),
     "Each test set": ("clean", "corruption", "rotation", "translation"),
 }

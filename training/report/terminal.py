@@ -133,12 +133,14 @@ class Outcome:
         files: Paths or URLs of the files that were written.
         missing: Data sets that a suite left out.
         deviations: Deviations from the model cards, one line each.
+        warnings: What makes results doubtful, one line each.
     """
 
     rows: list[dict]
     files: Sequence[pathlib.Path | str]
     missing: Sequence[str] = ()
     deviations: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
     def show(self):
         """Prints the main numbers, what was left out, and where the files lie."""
@@ -158,6 +160,8 @@ class Outcome:
             terminal.print(_table("Decisions", *decided[:1], decided[1:]))
         for text in self.missing:
             print(f"Left out: {text}{'' if text.endswith(('.', '?')) else '.'}")
+        for text in self.warnings:
+            print(f"Warning: {text}")
         for text in self.deviations:
             print(text, file=sys.stderr)
         print(*self.files)

@@ -52,6 +52,8 @@ class Split:
             compute that of each row.
         row_bytes: How much memory the suffix takes for each row, about; None if the
             sizes of its feature maps are not known.
+        kept_bytes: How much it takes for each row, about, where gradients are asked:
+            that of all feature maps together; None as above.
     """
 
     def __init__(self, model: keras.Model):
@@ -82,6 +84,7 @@ class Split:
             for layer in itertools.chain(*inside)
         )
         self.row_bytes = self._live_bytes()
+        self.kept_bytes = self._all_bytes()
         self.has_small_maps = self._has_small_maps()
 
     def prefix(self, images) -> list:
@@ -103,6 +106,14 @@ class Split:
         maps = [shape for shape in shapes if len(shape) == 4 and None not in shape[1:]]
         side = max((max(shape[1:3]) for shape in maps), default=0)
         return 0 < side <= 8 and max(shape[3] for shape in maps) >= 256
+
+    def _all_bytes(self):
+        """Returns the sum of what the suffix computes, for each row."""
+        places = [*self._frontier, *(p for step in self._suffix for p in step.outputs)]
+        tensors = [self._tracer.tensors[place] for place in places]
+        if any(None in tensor.shape[1:] for tensor in tensors):
+            return None
+        return sum(map(_bytes, tensors))
 
     def _live_bytes(self):
         """Returns the largest sum of what is in memory at once, for each row."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import operator
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -110,11 +111,7 @@ class MonteCarlo(Posterior):
             self._split = Split(model)
         self.repeats_itself = not self._split.draws
         self._compiled = Compiled(self._draw, self, self._split.is_known)
-        self._drawing = [
-            layer
-            for layer in keras_internals.flat_layers(model)
-            if any(hasattr(layer, name) for name in _NOISE_SETTINGS)
-        ]
+        self._drawing = _drawing(model)
         self.takes_bytes = takes_bytes(model)
         self.ranks_by = ranking_of(model)
         self._is_known = not self.unknown_layers and outputs.ends_with_logits(model)
@@ -196,6 +193,11 @@ class MonteCarlo(Posterior):
         """There is no end of passes."""
 
     @property
+    def split(self) -> Split:
+        """The graph of the model, cut at its first draw."""
+        return self._split
+
+    @property
     def unknown_layers(self) -> list[str]:
         """The names of layers that may draw, but not by a seed."""
         return self._split.unknown
@@ -267,11 +269,7 @@ class MonteCarlo(Posterior):
 
     def noise_settings(self) -> tuple:
         """Returns what a user may set anew after the first call."""
-        return tuple(
-            (name, getattr(layer, name, None))
-            for layer in self._drawing
-            for name in _NOISE_SETTINGS
-        )
+        return _noise_settings(self._drawing)
 
     def _draw(self, images, key, offset, num_samples, tolerance=None, step=None):
         """Returns samples, and how many of them were drawn; see `sample_until`."""
@@ -282,30 +280,10 @@ class MonteCarlo(Posterior):
             logits = ops.cast(self._split.suffix(values), "float32")
             count = num_samples if tolerance is None else 1
             return ops.broadcast_to(logits, shape), count
-        prepared = _prepare(self.model)
-
-        def passes(keys, values, numbers):
-            with layers.stream(
-                keys,
-                offset=offset,
-                estimator=self.estimator,
-                prepared=prepared,
-                number=numbers,
-            ):
-                return ops.cast(self._split.suffix(values), "float32")
-
-        if self._split.has_small_maps and self._split.is_known:
-            passes = layers.compilation.fuse(passes)
+        passes = passes_of(self.model, self._split, key, offset, batch, self.estimator)
 
         def run(numbers):
-            # A loop traces this once, so each pass opens a stream of its own.
-            keys, tiled, of = layers.random.fold(key, numbers), values, numbers
-            if self._split.by_row:
-                tiled = [_tile(value, ops.shape(numbers)[0]) for value in values]
-            else:
-                keys, of = keys[0], numbers[0]
-            logits = passes(keys, tiled, of)
-            return ops.reshape(logits, (numbers.shape[0] or -1, *shape[1:]))
+            return passes(values, numbers)
 
         if keras.backend.backend() == "jax" and not self._split.is_known:
             # In a traced loop these would draw once, and lose their state.
@@ -369,6 +347,80 @@ def as_posterior(model: keras.Model | Posterior, num_samples: int = 1) -> Poster
     if posterior.repeats_itself:
         posterior.num_samples = 1
     return posterior
+
+
+def noise_settings(model: keras.Model | Posterior) -> tuple:
+    """Returns what a user may set anew of random layers, after what is compiled."""
+    return _noise_settings(_drawing(model))
+
+
+def _drawing(model):
+    return [
+        layer
+        for layer in keras_internals.flat_layers(model)
+        if any(hasattr(layer, name) for name in _NOISE_SETTINGS)
+    ]
+
+
+def _noise_settings(drawing):
+    return tuple(
+        (name, getattr(layer, name, None))
+        for layer in drawing
+        for name in _NOISE_SETTINGS
+    )
+
+
+def passes_of(
+    model: keras.Model,
+    split: Split,
+    key,
+    offset,
+    batch,
+    estimator: str | None = None,
+) -> Callable:
+    """Returns a function from what passes share, and their numbers, to their logits.
+
+    Args:
+        model: From images to logits.
+        split: Its graph.
+        key: Integer or scalar integer tensor.
+        offset: The number of the first image.
+        batch: The number of images.
+        estimator: Overrides that of all layers with Gaussian weights, if any.
+
+    Returns:
+        A function of what `split.prefix` gives, and of an int32 tensor of shape
+        `(passes,)`, to float32 logits of shape `(passes, batch, ..., num_classes)`.
+        Several passes are one batch if `split.by_row`; else there is one.
+    """
+    prepared = _prepare(model)
+
+    def together(keys, values, numbers):
+        with layers.stream(
+            keys,
+            offset=offset,
+            estimator=estimator,
+            prepared=prepared,
+            number=numbers,
+        ):
+            return ops.cast(split.suffix(values), "float32")
+
+    if split.has_small_maps and split.is_known:
+        together = layers.compilation.fuse(together)
+
+    def run(values, numbers):
+        # A loop traces this once, so each pass opens a stream of its own.
+        keys, tiled, of = layers.random.fold(key, numbers), values, numbers
+        if split.by_row:
+            tiled = [_tile(value, ops.shape(numbers)[0]) for value in values]
+        else:
+            keys, of = keys[0], numbers[0]
+        logits = together(keys, tiled, of)
+        return ops.reshape(
+            logits, (numbers.shape[0] or -1, batch, *model.output_shape[1:])
+        )
+
+    return run
 
 
 def _prepare(model):

@@ -13,9 +13,13 @@ from zoo.presets import posterior_file
 from zoo.registry import join_seed, parse, split_posterior, split_seed
 
 FIELDS = ("dataset", "num_samples", "metric", "value", "num_examples", "seed")
-# Which images of a set were taken, if not all or the first, and how many left out; and
-# what a posterior or decision has adapted to, if not to all.
-_OPTIONAL = ("selection", "excluded", "adapted_to")
+# Which images of a set were taken, if not all or the first, and how many left out;
+# what a posterior or decision has adapted to, if not to all; and the settings of an
+# attack, which its name does not tell.
+_OPTIONAL = (
+    *("selection", "excluded", "adapted_to"),
+    *("steps", "step_size", "restarts", "draws"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
