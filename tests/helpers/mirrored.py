@@ -3,7 +3,8 @@
     python -m tests.helpers.mirrored '[[10, 21, 33, [2, 3, 4]]]'
 
 trains in batches of 10 of 21 images, with 33 for validation, on 1, 2, 3 and 4 devices;
-the name of an objective may follow, and a network of `NETWORKS`.
+the name of an objective, or changes of the recipe, may follow, and a network of
+`NETWORKS`.
 Names of models in place of numbers are trained by Keras' own `fit` on two.
 Logical devices can only be made before TensorFlow runs anything.
 """
@@ -105,7 +106,8 @@ def trained(devices, batch_size, count, validation_count, objective, name):
     # One device is the slow version of the others, and these are too few steps to
     # compile them.
     tf.config.run_functions_eagerly(devices == 1)
-    recipe = dataclasses.replace(RECIPE, batch_size=batch_size, objective=objective)
+    changes = objective if isinstance(objective, dict) else {"objective": objective}
+    recipe = dataclasses.replace(RECIPE, batch_size=batch_size, **changes)
     data, validation = map(data_sets.stripes, (count, validation_count))
     with scope(devices), tempfile.TemporaryDirectory() as folder:
         model = NETWORKS[name]()
