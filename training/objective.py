@@ -211,7 +211,7 @@ class Elbo(Classifier):
             kl_weight: The weight of the KL divergences in each step; None is 1.
         """
         self.objective, self.kl_weight = objective, kl_weight
-        if self._num_views > 1:
+        if self._num_views > 1 or objective.takes_unlabeled:
             self.input_spec = None
 
     def begin_epoch(self, epoch: int):
@@ -260,6 +260,8 @@ class Elbo(Classifier):
         return ops.sum(ops.cast(weights > 0, "int32"))
 
     def call(self, inputs, training=None, mask=None):
+        # Keras passes a whole batch once, to see the shapes of its logits.
+        inputs = inputs[0] if isinstance(inputs, tuple) else inputs
         step = _STEP.get()
         if training and self._repeats and step is not None and step.before is None:
             step.before = state_of(self)

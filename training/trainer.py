@@ -315,9 +315,6 @@ def _train(
             len(unlabeled),
             "without" if together else "not used",
         )
-    if together:
-        # Here, for the pairs of images are for steps alone.
-        _build_metrics(trained, data, recipe.batch_size)
     if is_resident:
         views = trained.objective.views
         trained.resident = resident.put(data, recipe.augmentations, views)

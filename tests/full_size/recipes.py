@@ -18,7 +18,6 @@ LIKE = {
     "cifar100": "cifar10",
     "cifar10_30": "cifar10",
     "cifar10_finetune": "cifar10",
-    "cifar10_vat": "cifar10",
     "stf_finetune": "cifar10",
     "fashion_mnist_64": "fashion_mnist",
     "fashion_mnist_duq": "fashion_mnist",
