@@ -36,7 +36,8 @@ def comparisons(
         policy: What layers compute in.
     """
     for name in networks:
-        ours = functools.partial(train_ours.ours, name, SHAPE, policy=policy)
+        settings = {"policy": policy, "learning_rate": 1e-4}
+        ours = functools.partial(train_ours.ours, name, SHAPE, **settings)
         base = functools.partial(ours, batch)
         for kind, other, most in (
             ("`vat`", functools.partial(ours, batch, objective="vat"), MOST),
