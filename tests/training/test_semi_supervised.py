@@ -132,7 +132,7 @@ def test_a_training_with_few_labels_goes_on_bit_for_bit(tmp_path, monkeypatch):
 
     def fit(folder):
         model = dense_model()
-        settings = {"validation": stripes(10), "checkpoint_seconds": 0, "seed": 5}
+        settings = {"checkpoint_seconds": 0, "seed": 5}
         rows = trainer.train(model, FEW, stripes(), tmp_path / folder, **settings)
         return model.get_weights(), without_time(rows)
 
@@ -145,6 +145,7 @@ def test_a_training_with_few_labels_goes_on_bit_for_bit(tmp_path, monkeypatch):
     assert whole[1][-1]["loss"] > whole[1][-1]["nll"]
 
 
+@pytest.mark.slow
 def test_the_other_images_matter_to_an_objective_that_takes_them(tmp_path):
     """By the cross-entropy, what the others show makes no difference."""
     data = stripes()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import keras
 import numpy as np
@@ -188,9 +189,13 @@ def after_a_step(objective, unlabeled=None):
     data, model = stripes(16), dropout_network()
     recipe = dataclasses.replace(RECIPE, objective=objective, unlabeled_batch_size=24)
     trained = trainer.compile_model(model, recipe, 16)
+    trained.run_eagerly = True  # For one step of each.
     x = data.images if unlabeled is None else (data.images, unlabeled)
     logs = trained.train_on_batch(x, data.labels, return_dict=True)
-    state = {w.path: ops.convert_to_numpy(w) for w in model.non_trainable_variables}
+    state = {
+        re.sub(r"generator_\d+", "generator", weight.path): ops.convert_to_numpy(weight)
+        for weight in model.non_trainable_variables
+    }
     return logs["loss"] - logs["nll"], state
 
 
