@@ -260,8 +260,9 @@ class Elbo(Classifier):
         return ops.sum(ops.cast(weights > 0, "int32"))
 
     def call(self, inputs, training=None, mask=None):
-        # Keras passes a whole batch once, to see the shapes of its logits.
-        inputs = inputs[0] if isinstance(inputs, tuple) else inputs
+        if isinstance(inputs, (tuple, list)):
+            # Keras passes a whole batch once, to see the shapes of its logits.
+            inputs, mask = inputs[0], None
         step = _STEP.get()
         if training and self._repeats and step is not None and step.before is None:
             step.before = state_of(self)
@@ -346,7 +347,8 @@ class Elbo(Classifier):
 
 def _divided(data):
     """Returns a batch of labeled images, and the unlabeled ones beside them or None."""
-    if not isinstance(data, tuple) or not isinstance(data[0], tuple):
+    kinds = tuple, list  # The second on PyTorch.
+    if not isinstance(data, kinds) or not isinstance(data[0], kinds):
         return data, None
     (images, unlabeled), *others = data
     return (images, *others), unlabeled

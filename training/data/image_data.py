@@ -149,10 +149,11 @@ def _check_all_labeled(labels, num_classes, name):
     """Tells images without a label, -1, from labels that are damaged."""
     if labels.dtype.kind == "i" and labels.min() == -1 and labels.max() < num_classes:
         raise ValueError(
-            f"Data set '{name}' has labels of -1, by which some publishers say that "
-            "there is none: leave these images out. A training with few labels is one "
-            "of labeled images, most of whose labels the setting `labels` takes away. "
-            f"Received: {np.count_nonzero(labels == -1)} of {labels.size} labels are -1"
+            f"`labels of data set '{name}'` must be in [0, {num_classes}), and -1, by "
+            "which some publishers say that an image has none, is not: leave those "
+            "images out. For a training with few labels give all of them, of which the "
+            "setting `labels` leaves some. Received: "
+            f"{np.count_nonzero(labels == -1)} of {labels.size} labels are -1"
         )
 
 

@@ -115,16 +115,17 @@ def test_a_step_minimizes_what_slow_power_iteration_finds(kind):
 
 def test_the_direction_is_the_top_eigenvector_of_the_fisher_matrix():
     model, _ = softmax_regression("vat")
-    slow, pixels = Slow(model), IMAGES.astype("float32")
+    slow, pixels = Slow(model), ops.convert_to_tensor(IMAGES.astype("float32"))
     logs = slow.logs(IMAGES)
+    clean = ops.convert_to_tensor(logs.astype("float32"))
 
     def divergences(moved):
-        return vat.divergence(logs.astype("float32"), model(moved))
+        return vat.divergence(clean, model(moved))
 
-    start = first_directions(IMAGES).astype("float32")
+    start = ops.convert_to_tensor(first_directions(IMAGES).astype("float32"))
     found = vat.sharpest(divergences, pixels, start, step=2.0, iterations=60)
+    small = ops.convert_to_numpy(divergences(pixels + 2 * found))
     found = ops.convert_to_numpy(found).astype("float64")
-    small = ops.convert_to_numpy(divergences(pixels + 2 * found.astype("float32")))
     for image, direction, value in zip(logs, found, small, strict=True):
         probs = np.exp(image)
         fisher = np.diag(probs) - np.outer(probs, probs)
@@ -137,10 +138,10 @@ def test_the_direction_is_the_top_eigenvector_of_the_fisher_matrix():
 def test_two_classes_move_along_the_difference_of_their_weights_at_once():
     model, _ = softmax_regression("vat", classes=2)
     kernel = Slow(model).kernel
-    logs = Slow(model).logs(IMAGES).astype("float32")
+    clean = ops.convert_to_tensor(Slow(model).logs(IMAGES).astype("float32"))
 
     def divergences(moved):
-        return vat.divergence(logs, model(moved))
+        return vat.divergence(clean, model(moved))
 
     start = first_directions(IMAGES).astype("float32")
     found = vat.sharpest(divergences, IMAGES.astype("float32"), start, step=5.0)
