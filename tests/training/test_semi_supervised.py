@@ -121,6 +121,7 @@ def test_an_image_that_comes_again_is_augmented_anew():
     assert len(crops[0]) + len(crops[1]) >= 10
 
 
+@pytest.mark.slow
 def test_a_training_with_few_labels_goes_on_bit_for_bit(tmp_path, monkeypatch):
     original, steps = trainer._Keeper.on_train_batch_end, []
 
