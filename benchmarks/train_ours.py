@@ -42,9 +42,19 @@ def ours(
     batch: int,
     jit_compile: bool | str = "auto",
     policy: str = "float32",
+    **settings,
 ) -> Callable:
-    """Returns a function that takes a training step as `zoo-train` does."""
-    recipe = Recipe("none", batch_size=batch)
+    """Returns a function that takes a training step as `zoo-train` does.
+
+    Args:
+        name: Name of the model.
+        shape: Height, width and channels of the images.
+        batch: The number of images.
+        jit_compile: Whether to compile with XLA; "auto" leaves it to Keras.
+        policy: What layers compute in.
+        **settings: Others of the recipe.
+    """
+    recipe = Recipe("none", batch_size=batch, **settings)
     with dtype_policy(policy):
         model = zoo.build(name, shape, 10)
         trained = trainer.compile_model(model, recipe, EXAMPLES, jit_compile)

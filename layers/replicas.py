@@ -2,9 +2,11 @@
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Sequence
 
 import keras
+from keras import ops
 
 from layers import keras_internals
 
@@ -50,6 +52,54 @@ def filled(function: Callable, inputs):
     rows = tf.ensure_shape(rows, inputs.shape)
     outputs = function(rows)
     return tf.cond(is_empty, lambda: outputs[:0], lambda: outputs)
+
+
+def share(batch_size: int):
+    """Returns the part of a batch that is on this replica.
+
+    Args:
+        batch_size: Rows of a batch that replicas share, of which the first ones have
+            one more where the number does not divide.
+
+    Returns:
+        The number of its first row in the batch, and how many rows it has: scalar int32
+        tensors. Outside of a strategy 0 and None, also on JAX, whose program is that of
+        all rows.
+    """
+    if (place := _place()) is None:
+        return 0, None
+    import tensorflow as tf
+
+    number, replicas = place
+    least, more = divmod(batch_size, replicas)
+    first = number * least + tf.minimum(number, more)
+    return first, least + tf.cast(number < more, "int32")
+
+
+def mean_of_share(values, batch_size: int):
+    """Returns a scalar whose mean over the replicas is the mean over a batch.
+
+    Args:
+        values: Tensor of shape `(rows, ...)`, of the rows of this replica.
+        batch_size: Rows of the batch; see `share`.
+    """
+    if (place := _place()) is None:
+        return ops.mean(values)
+    each = batch_size * math.prod(values.shape[1:])
+    return ops.sum(values) * (place[1] / each)
+
+
+def _place():
+    """Returns the number of this replica and that of all; None if there is one."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return None
+    number = tf.cast(context.replica_id_in_sync_group, "int32")
+    return number, context.num_replicas_in_sync
 
 
 def summed(value):

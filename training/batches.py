@@ -72,11 +72,17 @@ _VIEW = 0x71E3
 
 
 def take(data: ImageData, index: np.ndarray):
-    """Returns images, int32 labels, and uint32 numbers, those of an index."""
-    images = data.images[index]
+    """Returns images, int32 labels, and uint32 numbers, those of an index.
+
+    Args:
+        data: The images.
+        index: Numbers from `order_of`, those of images that come again too.
+    """
+    places = index % len(data)
+    images = data.images[places]
     # TensorFlow would cast others without a word.
     arrays.check_images(images, f"images of data set '{data.name}'")
-    return images, np.asarray(data.labels[index], "int32"), index.astype("uint32")
+    return images, np.asarray(data.labels[places], "int32"), index.astype("uint32")
 
 
 def uneven(batch_size: int, replicas: int) -> bool:
@@ -151,6 +157,7 @@ def train_batches(
     replicas: int = 1,
     views: Sequence[Sequence[str]] = ((),),
     own: range | None = None,
+    steps: int | None = None,
 ):
     """Returns the augmented batches of an epoch, from a step on.
 
@@ -168,6 +175,7 @@ def train_batches(
             filled up; see `spread`.
         views: For each view of an image, the augmentations that follow the others.
         own: The replicas whose rows are made; by default all.
+        steps: The batches of an epoch; see `order_of`.
 
     Returns:
         On the TensorFlow backend a `tf.data.Dataset`, else an iterator, of images and
@@ -201,7 +209,7 @@ def train_batches(
     rows = -(-batch_size // replicas) * replicas
     weight = rows / batch_size if uneven(batch_size, replicas) else None
 
-    order = order_of(data, batch_size, seed, epoch)[start:]
+    order = order_of(data, batch_size, seed, epoch, steps)[start:]
 
     def batch(number):
         return _examples(data, order[number], batch_size, replicas, weight, own, pairs)
@@ -230,11 +238,25 @@ def train_batches(
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def order_of(data: ImageData, batch_size: int, seed: int, epoch: int) -> np.ndarray:
-    """Returns the images of an epoch by number, of shape `(steps, batch_size)`."""
-    steps = steps_per_epoch(data, batch_size)
-    order = np.random.default_rng((seed, epoch)).permutation(len(data))
-    return order[: steps * batch_size].reshape(steps, batch_size)
+def order_of(
+    data: ImageData, batch_size: int, seed: int, epoch: int, steps: int | None = None
+) -> np.ndarray:
+    """Returns the images of an epoch by number, of shape `(steps, batch_size)`.
+
+    Args:
+        data: The images.
+        batch_size: Examples per batch.
+        seed: Seed of the order.
+        epoch: The number of the epoch, from 0.
+        steps: The batches of the epoch, by default the whole ones that there are. Of
+            more, images come again in another order, each time with a number that is
+            larger by that of all images, so that they are augmented anew.
+    """
+    whole = steps_per_epoch(data, batch_size)
+    rows = (whole if steps is None else steps) * batch_size
+    rng, count = np.random.default_rng((seed, epoch)), len(data)
+    rounds = [rng.permutation(count) + i for i in range(0, rows, count)]
+    return np.concatenate(rounds)[:rows].reshape(-1, batch_size)
 
 
 def key_of(seed: int, epoch: int):

@@ -109,8 +109,10 @@ def shared(dataset):
 def _divided(batch, count):
     import tensorflow as tf
 
-    rows = [tf.reshape(x, (count, -1, *x.shape[1:])) for x in batch]
-    return tf.data.Dataset.from_tensor_slices(tuple(rows))
+    rows = tf.nest.map_structure(
+        lambda x: tf.reshape(x, (count, -1, *x.shape[1:])), batch
+    )
+    return tf.data.Dataset.from_tensor_slices(rows)
 
 
 def callbacks() -> list[keras.callbacks.Callback]:

@@ -56,6 +56,40 @@ def unchanged(model: keras.Model):
         weight.assign(value)
 
 
+def state_of(model: keras.Model) -> list:
+    """Returns the values of all that a pass in training changes besides losses.
+
+    These are weights that are not trained, such as batch statistics, and the counters
+    of random layers.
+
+    Args:
+        model: The model.
+    """
+    return [
+        ops.copy(ops.convert_to_tensor(weight))
+        for weight in model.non_trainable_variables
+    ]
+
+
+@contextlib.contextmanager
+def repeated(model: keras.Model, state: list):
+    """Lets a pass begin where an earlier one began, and leaves no trace of it.
+
+    It has the masks and other draws of the earlier pass, so that its outputs differ
+    only by its inputs. Afterwards all that `state_of` returns is as before.
+
+    Args:
+        model: What is called inside, once.
+        state: From `state_of`, before the earlier pass.
+    """
+    weights, after = model.non_trainable_variables, state_of(model)
+    for weight, value in zip(weights, state, strict=True):
+        weight.assign(value)
+    yield
+    for weight, value in zip(weights, after, strict=True):
+        weight.assign(value)
+
+
 def pixel_deviations(model: keras.Model) -> np.ndarray:
     """Returns what a model divides its pixels by first of all.
 

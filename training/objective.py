@@ -1,5 +1,6 @@
 """What a training minimizes: objectives, and the evidence lower bound of each."""
 
+import contextlib
 import contextvars
 import dataclasses
 from collections.abc import Callable
@@ -9,12 +10,15 @@ from keras import ops
 
 from layers import checks, compilation, members
 from layers.variational import divergence_per_example
+from training.input_gradients import state_of
 from training.kl_weight import KLWeight
 from zoo import predictive
 from zoo.classifier import Classifier, classes_of
 
 # How many of the first rows of a replica's batch are images; None is all.
 _IMAGES = contextvars.ContextVar("images", default=None)
+# What a step knows beside its batch of labeled images; None outside of steps.
+_STEP = contextvars.ContextVar("step", default=None)
 
 
 def are_probabilities(labels, logits) -> bool:
@@ -95,7 +99,8 @@ class Objective:
         training_loss: A function of `(model, images, labels, logits)` to the nats of
             each example, of shape `(batch,)`, which a step minimizes in place of
             `loss`. The logits are those of the images in training; it may call the
-            model with others.
+            model with others. With `takes_unlabeled` it returns a pair: of these nats
+            and a scalar that is added to their mean, or None.
         views: The views of an image that a step gets: for each of them the names of
             augmentations that follow those of the recipe. With more than one, images
             have the shape `(batch, views, height, width, channels)` and logits
@@ -115,6 +120,10 @@ class Objective:
             num_classes)`. Metrics are those of their mean prediction.
         integer_labels: Whether labels must be numbers of classes; others may be
             probabilities of them too, of the shape of the logits.
+        takes_unlabeled: Whether steps get images without labels beside the others, in
+            a training with `labels`; see `unlabeled`.
+        repeats: Whether `training_loss` passes the images again with the draws that
+            they had; see `state_before`.
     """
 
     loss: keras.losses.Loss
@@ -125,6 +134,16 @@ class Objective:
     adapt: Callable[[object], None] | None = None
     num_members: int = 1
     integer_labels: bool = False
+    takes_unlabeled: bool = False
+    repeats: bool = False
+
+
+@dataclasses.dataclass
+class _Step:
+    """What a step knows beside its batch of labeled images."""
+
+    unlabeled: object = None
+    before: list | None = None
 
 
 def num_images():
@@ -136,6 +155,47 @@ def num_images():
         Scalar int32 tensor; None if all are.
     """
     return _IMAGES.get()
+
+
+def unlabeled():
+    """Returns the images without labels that a step has beside the others.
+
+    A `training_loss` of an objective that `takes_unlabeled` asks it. They have not
+    passed the model, so that batch statistics are those of the labeled ones.
+
+    Returns:
+        Tensor of shape `(unlabeled_batch_size, height, width, channels)`, or a part of
+        it on each replica, filled up to equal parts; None in a training in which all
+        images have labels.
+    """
+    step = _STEP.get()
+    return None if step is None else step.unlabeled
+
+
+@contextlib.contextmanager
+def other_images():
+    """Lets a `training_loss` call the model with any number of other images.
+
+    Elsewhere rows behind `num_images` do not pass it.
+    """
+    token = _IMAGES.set(None)
+    try:
+        yield
+    finally:
+        _IMAGES.reset(token)
+
+
+def state_before():
+    """Returns the state of the model before the images of a step passed it.
+
+    A `training_loss` of an objective that `repeats` the pass asks it, for
+    `training.input_gradients.repeated`.
+
+    Returns:
+        List of tensors; None where the logits are not those of a step.
+    """
+    step = _STEP.get()
+    return None if step is None else step.before
 
 
 class _Mean(keras.losses.Loss):
@@ -174,7 +234,7 @@ class Elbo(Classifier):
             kl_weight: The weight of the KL divergences in each step; None is 1.
         """
         self.objective, self.kl_weight = objective, kl_weight
-        if self._num_views > 1:
+        if self._num_views > 1 or objective.takes_unlabeled:
             self.input_spec = None
 
     def begin_epoch(self, epoch: int):
@@ -187,18 +247,26 @@ class Elbo(Classifier):
         return 1 if self.objective is None else len(self.objective.views)
 
     @property
+    def _repeats(self):
+        return self.objective is not None and self.objective.repeats
+
+    @property
     def variables(self):
         states = [s for s in (self.objective, self.kl_weight) if s is not None]
         own = [variable for state in states for variable in state.variables]
         return [*super().variables, *own]
 
-    def train_step(self, *args, **kwargs):
+    def train_step(self, *args):
+        *state, data = args  # The state of all variables, on JAX.
+        data, unlabeled = _divided(data)
         # Here, since each replica of a distributed training runs it in its own thread.
-        token = _IMAGES.set(self._num_images(*args))
+        token = _IMAGES.set(self._num_images(data))
+        step = _STEP.set(_Step(unlabeled))
         try:
             with compilation.fused():
-                return super().train_step(*args, **kwargs)
+                return super().train_step(*state, data)
         finally:
+            _STEP.reset(step)
             _IMAGES.reset(token)
 
     def make_train_function(self, force=False):
@@ -208,13 +276,19 @@ class Elbo(Classifier):
             self.train_function = self.resident.train_function(self.train_step)
         return self.train_function
 
-    def _num_images(self, *args):
-        weights = keras.utils.unpack_x_y_sample_weight(args[-1])[2]
+    def _num_images(self, data):
+        weights = keras.utils.unpack_x_y_sample_weight(data)[2]
         if weights is None or not self.filled_up:
             return None
         return ops.sum(ops.cast(weights > 0, "int32"))
 
     def call(self, inputs, training=None, mask=None):
+        if isinstance(inputs, (tuple, list)):
+            # Keras passes a whole batch once, to see the shapes of its logits.
+            inputs, mask = inputs[0], None
+        step = _STEP.get()
+        if training and self._repeats and step is not None and step.before is None:
+            step.before = state_of(self)
         # The images alone, so that no batch statistic is of rows that fill up.
         count = _IMAGES.get()
         rows = inputs if count is None else inputs[:count]
@@ -278,7 +352,11 @@ class Elbo(Classifier):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         penalties = list(self.losses)  # A second pass of the model would replace them.
         mean = _Mean(name="mean")
-        total = mean(y, own(self, x, y, y_pred), sample_weight)
+        losses = own(self, x, y, y_pred)
+        if self.objective.takes_unlabeled:
+            losses, added = losses
+            penalties += [] if added is None else [added]
+        total = mean(y, losses, sample_weight)
         return total + sum(mean(y, ops.reshape(loss, (1,))) for loss in penalties)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
@@ -289,6 +367,15 @@ class Elbo(Classifier):
             # Every image is one: sums of ones are exact.
             sample_weight = ops.cast(sample_weight > 0, "float32")
         return super().compute_metrics(x, y, y_pred, sample_weight)
+
+
+def _divided(data):
+    """Returns a batch of labeled images, and the unlabeled ones beside them or None."""
+    kinds = tuple, list  # The second on PyTorch.
+    if not isinstance(data, kinds) or not isinstance(data[0], kinds):
+        return data, None
+    (images, unlabeled), *others = data
+    return (images, *others), unlabeled
 
 
 def elbo(model: keras.Model, num_examples: int) -> keras.Model:

@@ -20,6 +20,7 @@ from training import (
     batches,
     initial_weights,
     recipes,
+    semi_supervised,
     trainer,
     workers,
 )
@@ -285,6 +286,7 @@ def run_training(
     with contextlib.ExitStack() as stack:
         stack.enter_context(devices)
         batches.check_size(train, settings.batch_size, distributions.num_replicas())
+        semi_supervised.split(train, settings, distributions.num_replicas())
         folder = stack.enter_context(workers.folder(workdir, _RESUMED))
         stack.enter_context(files.claimed(folder))
         if workers.active() is not None:
@@ -327,7 +329,7 @@ def run_training(
                 classes=train.classes,
                 normalization=normalization,
                 initial_weights=provenance,
-                seen={"images": len(train), "held_out": train.held_out},
+                seen=_seen(train, settings),
                 overlaps=settings.overlaps,
             )
         # What is decoded is hashed when the training reads it.
@@ -364,6 +366,12 @@ def _start(spec, settings, train, initial):
         layers.moped(network, settings.moped, skip=begins_anew)
     found = model_metadata(network)
     return network, (tuple(found["mean"]), tuple(found["variance"])), provenance
+
+
+def _seen(train, settings):
+    """Returns what a record says of the images, and of the labels if not all count."""
+    seen = {"images": len(train), "held_out": train.held_out}
+    return {**seen, "labels": settings.labels} if settings.labels else seen
 
 
 def write_record(folder: pathlib.Path, command: str = "zoo-train", **settings):

@@ -24,6 +24,7 @@ from training import (
     optimizer,
     progress,
     resident,
+    semi_supervised,
     workers,
 )
 from training.batch_statistics import update_batch_statistics
@@ -87,12 +88,22 @@ class _Keeper(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if not math.isfinite(logs["loss"]):
             raise FloatingPointError(
-                f"The loss is {logs['loss']} in epoch {self.epoch + 1}. The last good "
-                f"checkpoint is '{remote.shown(self.path)}'. Try a lower learning rate."
+                f"The loss is {logs['loss']} in epoch {self.epoch + 1}{self._of(logs)}."
+                f" The last good checkpoint is '{remote.shown(self.path)}'. Try a lower"
+                " learning rate."
             )
         step = self.first_step + batch + 1
         if self.timer.is_due() and step < self.steps:
             self.save(self.epoch, step)
+
+    def _of(self, logs):
+        """Says which part of a loss it is, where the other one is finite."""
+        if not math.isfinite(logs.get("nll", math.nan)):
+            return ""
+        return (
+            ", and the cross-entropy of the images is finite: it is what the objective "
+            f"'{self.settings['recipe']['objective']}' adds to it, or a penalty"
+        )
 
     def on_epoch_end(self, epoch, logs=None):
         if gaussian := gaussian_layers(self.network):
@@ -133,6 +144,7 @@ def compile_model(
     num_examples: int,
     jit_compile="auto",
     steps_per_execution: int = 1,
+    steps_per_epoch: int | None = None,
 ) -> keras.Model:
     """Compiles a model as a recipe sets it.
 
@@ -142,6 +154,7 @@ def compile_model(
         num_examples: The size of the training set; it scales the KL divergences.
         jit_compile: Whether to compile with XLA; "auto" leaves it to Keras.
         steps_per_execution: How many steps a call takes.
+        steps_per_epoch: By default as many as there are whole batches of examples.
 
     Returns:
         A compiled model with the same layers.
@@ -152,7 +165,7 @@ def compile_model(
     """
     outputs.check_model(model)
     freeze_others(model, recipe.trained_layers)
-    steps = num_examples // recipe.batch_size
+    steps = steps_per_epoch or num_examples // recipe.batch_size
     trained = objective.elbo(model, num_examples)
     minimized = objectives.read(recipe.objective)(model, recipe)
     if minimized.integer_labels and augment.mixes_pairs(recipe.augmentations):
@@ -220,7 +233,8 @@ def train(
         The rows of `metrics.jsonl`.
 
     Raises:
-        ValueError: If the data do not fit the model, or the checkpoint is of another
+        ValueError: If the data do not fit the model, or its labels and batches are not
+            what `training.semi_supervised.split` takes, or the checkpoint is of another
             training: of other settings, images, labels, class names or precision. Or
             if one of several workers has others than the chief.
         FloatingPointError: If the loss is not finite; the last good checkpoint stays.
@@ -229,6 +243,7 @@ def train(
     _check_fit(model, data)
     data, validation, test = _matched(model, data, validation, test)
     batches.check_size(data, recipe.batch_size, distribution.num_replicas())
+    sets = semi_supervised.split(data, recipe, distribution.num_replicas())
     _prepare_replicas(model)
     settings = {
         "model": model.name,
@@ -250,7 +265,7 @@ def train(
         return _train(
             model,
             recipe,
-            data,
+            *sets,
             folder,
             settings,
             validation=validation,
@@ -264,6 +279,7 @@ def _train(
     model,
     recipe,
     data,
+    unlabeled,
     workdir,
     settings,
     *,
@@ -274,13 +290,13 @@ def _train(
 ):
     """Trains from the last checkpoint in the folder to the end."""
     seed, replicas = settings["seed"], distribution.num_replicas()
-    steps = batches.steps_per_epoch(data, recipe.batch_size)
+    steps = semi_supervised.steps_per_epoch(data, unlabeled, recipe)
     if (workdir / CHECKPOINT_FILE).exists():
         defaults = dataclasses.asdict(Recipe(recipe.dataset))
         checkpoint.check(workdir / CHECKPOINT_FILE, settings, defaults)
-    is_resident = resident.fits(data)
+    is_resident = unlabeled is None and resident.fits(data)
     size = resident.STEPS if is_resident else 1
-    trained = compile_model(model, recipe, len(data), jit_compile, size)
+    trained = compile_model(model, recipe, len(data), jit_compile, size, steps)
     trained.filled_up, trained.seed = replicas > 1, seed
     if trained.objective.adapt is not None:
         trained.objective.adapt(data.images)
@@ -291,6 +307,21 @@ def _train(
         views=trained.objective.views,
         own=distribution.own_replicas(),
     )
+    together = unlabeled is not None and trained.objective.takes_unlabeled
+    if unlabeled is not None:
+        load = functools.partial(
+            semi_supervised.train_batches,
+            unlabeled=unlabeled,
+            unlabeled_batch_size=recipe.unlabeled_batch_size,
+            together=together,
+            **load.keywords,
+        )
+        logging.info(
+            "%d of %d training images keep their labels; the others are %s.",
+            len(data),
+            len(unlabeled),
+            "without" if together else "not used",
+        )
     if is_resident:
         views = trained.objective.views
         trained.resident = resident.put(data, recipe.augmentations, views)
@@ -302,7 +333,7 @@ def _train(
     bar = progress.Bar(
         recipe.epochs * steps,
         keeper.epoch * steps + keeper.first_step,
-        recipe.batch_size,
+        recipe.batch_size + together * recipe.unlabeled_batch_size,
     )
     # First of all, so that the checkpoint of an epoch has what its end has changed.
     callbacks = [layers.EpochEvents(bool(keeper.first_step)), keeper]

@@ -3,7 +3,8 @@
     python -m tests.helpers.mirrored '[[10, 21, 33, [2, 3, 4]]]'
 
 trains in batches of 10 of 21 images, with 33 for validation, on 1, 2, 3 and 4 devices;
-the name of an objective may follow, a network of `NETWORKS`, and augmentations.
+the name of an objective, or changes of the recipe, may follow, a network of `NETWORKS`,
+and augmentations.
 Names of models in place of numbers are trained by Keras' own `fit` on two.
 Logical devices can only be made before TensorFlow runs anything.
 """
@@ -106,12 +107,9 @@ def trained(devices, sizes, objective, name, augmentations):
     # compile them.
     tf.config.run_functions_eagerly(devices == 1)
     batch_size, *counts = sizes
-    recipe = dataclasses.replace(
-        RECIPE,
-        batch_size=batch_size,
-        objective=objective,
-        augmentations=tuple(augmentations),
-    )
+    changes = objective if isinstance(objective, dict) else {"objective": objective}
+    changes = {"augmentations": tuple(augmentations), **changes}
+    recipe = dataclasses.replace(RECIPE, batch_size=batch_size, **changes)
     data, validation = map(data_sets.stripes, counts)
     with scope(devices), tempfile.TemporaryDirectory() as folder:
         model = NETWORKS[name]()

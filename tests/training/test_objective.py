@@ -213,6 +213,18 @@ def test_an_objective_of_whole_classes_refuses_mixtures():
         trainer.compile_model(model, recipe, 80)
 
 
+@pytest.mark.slow
+def test_a_training_with_few_labels_goes_on_bit_for_bit(
+    data_dir, tmp_path, monkeypatch
+):
+    few = ["labels=20", "batch_size=8", "unlabeled_batch_size=32"]
+    changes = ["objective=vat:entropy=1", *few, 'augmentations=["flip"]']
+    one = trained_whole_and_stopped(data_dir, tmp_path, monkeypatch, changes)
+    assert {name.split("/")[-1]: value for name, value in one.items()}["vat_step"] == 8
+    record = json.loads((tmp_path / "whole" / "recipe.json").read_text())
+    assert record["seen"] == {"images": 144, "held_out": 16, "labels": 20}
+
+
 def test_views_are_augmented_apart_and_alike_again():
     data = stripes(40)
     views = (), ("crop8",), ("crop8",)

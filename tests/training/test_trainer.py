@@ -391,6 +391,16 @@ def test_two_devices_of_jax_have_the_losses_and_masks_of_one(tmp_path):
     assert_rows_close(two, one, 1e-4)
 
 
+@pytest.mark.slow
+def test_two_devices_of_jax_share_images_with_and_without_labels(tmp_path):
+    pytest.importorskip("jax")
+    changes = {"objective": "vat:epsilon=0.5:entropy=1", "labels": 32, "epochs": 2}
+    settings = {"backend": "jax", "rate": 0.2, "unlabeled_batch_size": 16, **changes}
+    one, _ = run_script(tmp_path / "one", **settings)
+    two, _ = run_script(tmp_path / "two", TWO_JAX_DEVICES, "data_parallel", **settings)
+    assert_rows_close(two, one, 1e-3)
+
+
 @pytest.mark.parametrize("backend", marks.OTHERS)
 def test_others_train_from_arrays_without_tensorflow(backend, tmp_path):
     pytest.importorskip(backend)

@@ -81,6 +81,7 @@ class ImageData:
                 f"Data set '{self.name}' needs as many labels as images and at least "
                 f"one. Received: {len(self.images)} images, {len(self.labels)} labels"
             )
+        _check_all_labeled(np.asarray(self.labels), len(self.classes), self.name)
         name = f"labels of data set '{self.name}'"
         labels = arrays.check_labels(self.labels, len(self.classes), name)
         object.__setattr__(self, "labels", labels)  # An array, also of a list.
@@ -141,6 +142,18 @@ class ImageData:
         selection = f"{STRATIFIED}, seed {seed}"
         return dataclasses.replace(
             self, images=images, labels=self.labels[index], selection=selection
+        )
+
+
+def _check_all_labeled(labels, num_classes, name):
+    """Tells images without a label, -1, from labels that are damaged."""
+    if labels.dtype.kind == "i" and labels.min() == -1 and labels.max() < num_classes:
+        raise ValueError(
+            f"`labels of data set '{name}'` must be in [0, {num_classes}), and -1, by "
+            "which some publishers say that an image has none, is not: leave those "
+            "images out. For a training with few labels give all of them, of which the "
+            "setting `labels` leaves some. Received: "
+            f"{np.count_nonzero(labels == -1)} of {labels.size} labels are -1"
         )
 
 

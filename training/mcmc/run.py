@@ -80,6 +80,11 @@ def run_sampling(
     checks.check_count(chains, "chains")
     spec = zoo.parse(model)
     settings = run.change_recipe(run.load_recipe(recipe), changes)
+    if settings.labels:
+        raise ValueError(
+            "`zoo-sample` takes the labels of all images; set labels=0. Received: "
+            f"labels={settings.labels}"
+        )
     if prior is not None:
         parse(prior)
         settings = dataclasses.replace(settings, prior=prior)

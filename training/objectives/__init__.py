@@ -17,6 +17,7 @@ from training.objectives import (
     every_member,
     logit_norm,
     maximum_a_posteriori,
+    vat,
 )
 
 OBJECTIVES = {
@@ -28,6 +29,7 @@ OBJECTIVES = {
     "map": maximum_a_posteriori.maximum_a_posteriori,
     "adversarial": adversarial.adversarial,
     "every_member": every_member.every_member,
+    "vat": vat.vat,
 }
 
 # The corruptions of the benchmark that an objective makes images like.

@@ -70,6 +70,15 @@ class Recipe:
         holdout: How many training images are held out for validation, at most one in
             ten; with 0 it trains on all, and nothing is watched. Data sets that are
             published with a validation set have that one.
+        labels: How many training images keep their labels, of each class its share; 0
+            for all. A training without the other labels is semi-supervised if its
+            objective takes images without, such as `"vat"`; if not, it has the images
+            with labels alone. See `training.semi_supervised`.
+        labels_seed: Seed of the draw of these images, apart from that of the training,
+            so that several trainings know the same labels.
+        unlabeled_batch_size: With `labels`, how many images without stand beside the
+            `batch_size` images of a step. An epoch is then one pass over all training
+            images in batches of this size, whatever the objective.
 
     Raises:
         ValueError: If settings are out of their ranges; it names all of them.
@@ -102,6 +111,9 @@ class Recipe:
     normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     image_size: tuple[int, int] | None = None
     holdout: int = 5_000
+    labels: int = 0
+    labels_seed: int = 0
+    unlabeled_batch_size: int = 128
 
     def __post_init__(self):
         wrong = [
@@ -199,4 +211,7 @@ _RANGES: dict[str, tuple[str, Callable[..., bool]]] = {
     "normalization": ("a mean and a positive variance per channel", _normalizes),
     "image_size": ("a height and a width like [224, 224]", _are_sides),
     "holdout": ("a number of images, 0 for no validation set", lambda n: n >= 0),
+    "labels": ("a number of images, 0 for all of them", lambda n: n >= 0),
+    "labels_seed": ("zero or positive", lambda n: n >= 0),
+    "unlabeled_batch_size": ("positive", lambda n: n >= 1),
 }

@@ -56,8 +56,8 @@ def seen_images(seen: Mapping[str, int]) -> str:
     """Says which images of their training set weights have seen.
 
     Args:
-        seen: Numbers of training images, under `images` and `held_out`; empty if not
-            known.
+        seen: Numbers of training images, under `images` and `held_out`, and under
+            `labels` that of those with a label, unless all have; empty if not known.
 
     Example:
 
@@ -67,9 +67,13 @@ def seen_images(seen: Mapping[str, int]) -> str:
     if not seen:
         return "saw images of which there is no record, so take it that it saw all"
     count, held_out = seen["images"], seen["held_out"]
+    labels = f", and the labels of {seen['labels']:,}" if seen.get("labels") else ""
     if held_out:
         return (
-            f"saw {count:,} training images; {held_out:,} were held out as the "
+            f"saw {count:,} training images{labels}; {held_out:,} were held out as the "
             "validation set"
         )
-    return f"saw all {count:,} training images, those of the validation set among them"
+    return (
+        f"saw all {count:,} training images{labels}, those of the validation set among "
+        "them"
+    )

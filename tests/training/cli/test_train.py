@@ -124,6 +124,8 @@ def test_trains_by_names_and_leaves_all_files(data_dir, tmp_path):
         ({"changes": ["augmentations=[1]"]}, "like"),
         ({"changes": ["batch_size=0", "momentum=1"]}, "batch_size=0.*momentum=1.0"),
         ({"model": "resnet20_mcdo", "limit": 100}, "batch_size=128, 100 images"),
+        ({"changes": ["labels=145"]}, "there are 144 in .*Received: labels=145"),
+        ({"changes": ["labels=1"]}, "2 classes .* 1 .* would have no labeled image"),
     ],
 )
 def test_says_what_is_wrong(data_dir, tmp_path, changes, message):
