@@ -172,6 +172,8 @@ KNOWS = {
     "training.objectives": {
         *("training.input_gradients", "training.objective", "training.priors"),
         *("training.named_settings", "training.step_keys"),
+        *("training.attacks", "training.overfitting", "training.robustness"),
+        *("training.whole_set", "training.image_to_image"),
     },
     "training.parallel": {"training.versions"},
     "training.runtimes": {"training.data"},

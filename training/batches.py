@@ -158,6 +158,7 @@ def train_batches(
     views: Sequence[Sequence[str]] = ((),),
     own: range | None = None,
     steps: int | None = None,
+    numbered: bool = False,
 ):
     """Returns the augmented batches of an epoch, from a step on.
 
@@ -176,6 +177,7 @@ def train_batches(
         views: For each view of an image, the augmentations that follow the others.
         own: The replicas whose rows are made; by default all.
         steps: The batches of an epoch; see `order_of`.
+        numbered: Whether labels come in a pair with the numbers of the images.
 
     Returns:
         On the TensorFlow backend a `tf.data.Dataset`, else an iterator, of images and
@@ -218,7 +220,7 @@ def train_batches(
 
     def prepared(images, labels, index, *others):
         images, labels = prepare(key, images, labels, index, *others[:pairs])
-        return images, labels, *others[pairs:]
+        return images, _target(labels, index, numbered), *others[pairs:]
 
     if keras.backend.backend() != "tensorflow":
         return (prepared(*batch(number)) for number in range(len(order)))
@@ -408,3 +410,7 @@ def _dataset(batch, count, *signature):
         return tuple(tensors)
 
     return tf.data.Dataset.range(count).map(example)
+
+
+def _target(labels, index, numbered):
+    return (labels, index) if numbered else labels

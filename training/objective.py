@@ -3,18 +3,20 @@
 import contextlib
 import contextvars
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 from keras import ops
 
-from layers import checks, compilation, members
+from layers import checks, compilation, members, random, streams
 from layers.variational import divergence_per_example
 from training.input_gradients import state_of
 from training.kl_weight import KLWeight
 from zoo import predictive
 from zoo.classifier import Classifier, classes_of
 
+_NUMBERS = contextvars.ContextVar("numbers", default=None)
+_MOVED = 0xA77AC  # Folded into the key of what moves images.
 # How many of the first rows of a replica's batch are images; None is all.
 _IMAGES = contextvars.ContextVar("images", default=None)
 # What a step knows beside its batch of labeled images; None outside of steps.
@@ -109,12 +111,22 @@ class Objective:
         begin_epoch: A function of the model and the number of the epoch, from 0, that
             is called before its first step; not where a training goes on inside of it.
             See `layers.EpochEvents`.
-        variables: State that steps or `begin_epoch` change: Keras variables without a
-            gradient. It is in the checkpoint, and not in the weights. On several
-            devices each changes a copy, unless the variable has an `aggregation`.
-        adapt: A function of the training images that is called before the first step of
-            a process, also where a training goes on: what it learns of them is not in
-            the checkpoint.
+        variables: State that steps, `begin_epoch` or `end_epoch` change: Keras
+            variables without a gradient. It is in the checkpoint, and not in the
+            weights. On several devices each changes a copy, unless the variable has an
+            `aggregation`. `adapt` may add to a list of them, where their shapes depend
+            on the data.
+        adapt: A function of the training and the validation set, of which the second
+            may be None, that is called before the first step of a process, also where a
+            training goes on: what it learns of them is not in the checkpoint.
+        end_epoch: A function of the model and the number of the epoch, from 0, that is
+            called when the validation set was measured, before the checkpoint. It
+            returns figures for the row of the epoch, by their names.
+        moved: A function of `(model, images, labels, key)` to the images that pass in
+            place of these, computed before the step: it has no gradient and changes no
+            variable. The key, a scalar uint32 tensor, is another one in each step and
+            on each replica.
+        numbered: Whether steps are told which images they get; see `numbers`.
         num_members: Of how many members of an implicit ensemble each image gets the
             logits in training, which then have the shape `(batch, num_members,
             num_classes)`. Metrics are those of their mean prediction.
@@ -130,8 +142,11 @@ class Objective:
     training_loss: Callable | None = None
     views: tuple[tuple[str, ...], ...] = ((),)
     begin_epoch: Callable[[keras.Model, int], None] | None = None
-    variables: tuple[keras.Variable, ...] = ()
-    adapt: Callable[[object], None] | None = None
+    variables: Sequence[keras.Variable] = ()
+    adapt: Callable[[object, object], None] | None = None
+    end_epoch: Callable[[keras.Model, int], dict[str, float]] | None = None
+    moved: Callable | None = None
+    numbered: bool = False
     num_members: int = 1
     integer_labels: bool = False
     takes_unlabeled: bool = False
@@ -242,6 +257,12 @@ class Elbo(Classifier):
         if self.objective is not None and self.objective.begin_epoch is not None:
             self.objective.begin_epoch(self, epoch)
 
+    def measure_epoch(self, epoch: int) -> dict[str, float]:
+        """Tells the objective that an epoch was validated; returns its figures."""
+        if self.objective is None or self.objective.end_epoch is None:
+            return {}
+        return self.objective.end_epoch(self, epoch)
+
     @property
     def _num_views(self):
         return 1 if self.objective is None else len(self.objective.views)
@@ -259,15 +280,43 @@ class Elbo(Classifier):
     def train_step(self, *args):
         *state, data = args  # The state of all variables, on JAX.
         data, unlabeled = _divided(data)
-        # Here, since each replica of a distributed training runs it in its own thread.
-        token = _IMAGES.set(self._num_images(data))
-        step = _STEP.set(_Step(unlabeled))
-        try:
-            with compilation.fused():
+        with compilation.fused():
+            data = self._moved(data, *state)
+            # Here, since each replica of a distributed training has its own thread.
+            token = _IMAGES.set(self._num_images(data))
+            step = _STEP.set(_Step(unlabeled))
+            try:
                 return super().train_step(*state, data)
-        finally:
-            _STEP.reset(step)
-            _IMAGES.reset(token)
+            finally:
+                _STEP.reset(step)
+                _IMAGES.reset(token)
+
+    def _moved(self, data, state=None):
+        """Returns a batch with the images that the objective wants in their place."""
+        if self.objective is None or self.objective.moved is None:
+            return data
+        images, y, *weights = data
+        labels, _ = _split(y)
+        with self._with_values(state):
+            key = random.fold(self.seed, self.optimizer.iterations.value)
+            key = streams.of_replica(random.fold(key, _MOVED))
+            images = self.objective.moved(self, images, labels, key)
+        return ops.stop_gradient(images), y, *weights
+
+    def _with_values(self, state):
+        """Returns a context in which variables have the values of a state of JAX."""
+        if state is None:
+            return contextlib.nullcontext()
+        groups = (
+            *(self.trainable_variables, self.non_trainable_variables),
+            self.optimizer.variables,
+        )
+        pairs = [
+            pair
+            for variables, values in zip(groups, state[:3], strict=True)
+            for pair in zip(variables, values, strict=True)
+        ]
+        return keras.StatelessScope(state_mapping=pairs)
 
     def make_train_function(self, force=False):
         if self.resident is None:
@@ -340,7 +389,12 @@ class Elbo(Classifier):
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
-        loss = self._minimized(x, y, y_pred, sample_weight, training)
+        y, index = _split(y)
+        token = _NUMBERS.set(index)
+        try:
+            loss = self._minimized(x, y, y_pred, sample_weight, training)
+        finally:
+            _NUMBERS.reset(token)
         if training and self.kl_weight is not None:
             self.kl_weight.advance()
         return loss
@@ -360,7 +414,7 @@ class Elbo(Classifier):
         return total + sum(mean(y, ops.reshape(loss, (1,))) for loss in penalties)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        y_pred = self._one_prediction(y_pred)
+        (y, _), y_pred = _split(y), self._one_prediction(y_pred)
         if are_probabilities(y, y_pred):  # Metrics are of the most probable class.
             y = ops.argmax(y, axis=-1)
         if self.filled_up and sample_weight is not None:
@@ -412,3 +466,19 @@ def elbo(model: keras.Model, num_examples: int) -> keras.Model:
     trained = Elbo(inputs=model.input, outputs=model.output, name=model.name)
     trained.know(num_examples=int(num_examples), classes=classes_of(model))
     return trained
+
+
+def numbers():
+    """Returns which images of the training set the rows of a batch are.
+
+    A `training_loss` of an objective that is `numbered` asks it.
+
+    Returns:
+        uint32 tensor of shape `(batch,)`.
+    """
+    return _NUMBERS.get()
+
+
+def _split(y):
+    """Returns labels, and the numbers of the images if they are beside them."""
+    return y if isinstance(y, (tuple, list)) else (y, None)

@@ -35,11 +35,13 @@ class Resident:
         labels: int32 array of JAX, of shape `(images, ...)`.
         prepare: Augmentation: a function of a key, images, labels, their numbers and
             which image of the batch each is mixed with, if any is.
+        numbered: Whether labels come in a pair with the numbers of the images.
     """
 
     images: object
     labels: object
     prepare: Callable
+    numbered: bool = False
 
     def train_function(self, train_step: Callable) -> Callable:
         """Returns a function like `keras.Model.train_function`, of `STEPS` steps.
@@ -58,10 +60,11 @@ class Resident:
                 index = rows[number]
                 # That before it, as in `training.batches`.
                 partners = np.roll(np.arange(len(index)), 1)
-                examples = self.prepare(
+                examples, target = self.prepare(
                     key, images[index], labels[index], index, partners
                 )
-                return train_step(state, examples)
+                target = (target, index) if self.numbered else target
+                return train_step(state, (examples, target))
 
             logs = jax.eval_shape(step, 0, state)[0]
             logs = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), logs)
@@ -112,7 +115,10 @@ def fits(data: ImageData) -> bool:
 
 
 def put(
-    data: ImageData, augmentations: Sequence[str], views: Sequence[Sequence[str]]
+    data: ImageData,
+    augmentations: Sequence[str],
+    views: Sequence[Sequence[str]],
+    numbered: bool = False,
 ) -> Resident:
     """Reads a training set and puts it onto the device.
 
@@ -120,6 +126,7 @@ def put(
         data: The training set.
         augmentations: Names of augmentations; see `training.augment.read`.
         views: For each view of an image, the augmentations that follow the others.
+        numbered: Whether labels come in a pair with the numbers of the images.
     """
     import jax
 
@@ -136,7 +143,8 @@ def put(
     logging.info(
         "The device holds the %d images, %.2f GB.", len(images), images.nbytes / 1e9
     )
-    return Resident(jax.device_put(images), jax.device_put(labels), prepare)
+    images, labels = jax.device_put(images), jax.device_put(labels)
+    return Resident(images, labels, prepare, numbered)
 
 
 def numbers(data: ImageData, batch_size: int, seed: int, epoch: int, start: int = 0):

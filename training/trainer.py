@@ -88,9 +88,9 @@ class _Keeper(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if not math.isfinite(logs["loss"]):
             raise FloatingPointError(
-                f"The loss is {logs['loss']} in epoch {self.epoch + 1}{self._of(logs)}."
-                f" The last good checkpoint is '{remote.shown(self.path)}'. Try a lower"
-                " learning rate."
+                f"The loss{self._whose()} is {logs['loss']} in epoch {self.epoch + 1}"
+                f"{self._of(logs)}. The last good checkpoint is "
+                f"'{remote.shown(self.path)}'. Try a lower learning rate."
             )
         step = self.first_step + batch + 1
         if self.timer.is_due() and step < self.steps:
@@ -105,6 +105,10 @@ class _Keeper(keras.callbacks.Callback):
             f"'{self.settings['recipe']['objective']}' adds to it, or a penalty"
         )
 
+    def _whose(self):
+        moves = self.model.objective.moved is not None
+        return ", of images that the objective has moved," if moves else ""
+
     def on_epoch_end(self, epoch, logs=None):
         if gaussian := gaussian_layers(self.network):
             self._sync()
@@ -112,6 +116,7 @@ class _Keeper(keras.callbacks.Callback):
             total = sum(float(layer.divergence()) for layer in gaussian)
             logs["kl"] = total / self.model.num_examples
             logs["kl_weight"] = float(self.model.kl_weight.now())
+        logs.update(self.model.measure_epoch(epoch))
         rate = self.model.optimizer.learning_rate
         row = {
             "epoch": epoch + 1,
@@ -299,13 +304,14 @@ def _train(
     trained = compile_model(model, recipe, len(data), jit_compile, size, steps)
     trained.filled_up, trained.seed = replicas > 1, seed
     if trained.objective.adapt is not None:
-        trained.objective.adapt(data.images)
+        trained.objective.adapt(data, validation)
     load = functools.partial(
         batches.train_batches,
         augmentations=recipe.augmentations,
         replicas=replicas,
         views=trained.objective.views,
         own=distribution.own_replicas(),
+        numbered=trained.objective.numbered,
     )
     together = unlabeled is not None and trained.objective.takes_unlabeled
     if unlabeled is not None:
@@ -323,8 +329,8 @@ def _train(
             "without" if together else "not used",
         )
     if is_resident:
-        views = trained.objective.views
-        trained.resident = resident.put(data, recipe.augmentations, views)
+        views, numbered = trained.objective.views, trained.objective.numbered
+        trained.resident = resident.put(data, recipe.augmentations, views, numbered)
         _build_metrics(trained, data, recipe.batch_size)
         load = resident.numbers
     layers.set_seed(model, seed)

@@ -100,6 +100,8 @@ REASONS = {
         *("layers.alias_free.upsampling", "layers.alias_free.downsampling"),
         *("layers.alias_free.raised", "layers.frequency.resampled"),
         "layers.frequency.low_cut",
+        *("training.objective.numbers", "training.overfitting", "training.robustness"),
+        *("training.whole_set", "layers.streams.of_replica", "training.image_to_image"),
         *("layers.gaussian_process.orthogonal_features", "training.feature_precision"),
         *("training.input_gradients", "training.objective.num_images"),
         *("training.objective.unlabeled", "training.objective.state_before"),

@@ -20,6 +20,7 @@ LIKE = {
     "cifar10_augmix": "cifar10",
     "cifar10_dign": "cifar10",
     "cifar10_finetune": "cifar10",
+    "cifar10_fgsm": "cifar10",
     "stf_finetune": "cifar10",
     "fashion_mnist_64": "fashion_mnist",
     "fashion_mnist_duq": "fashion_mnist",

@@ -9,7 +9,10 @@ from collections.abc import Callable
 
 from training import named_settings
 from training.objectives import (
+    ada,
     adversarial,
+    ar_adals,
+    attacked,
     augmix,
     cross_entropy,
     dign,
@@ -28,6 +31,10 @@ OBJECTIVES = {
     "logit_norm": logit_norm.logit_norm,
     "map": maximum_a_posteriori.maximum_a_posteriori,
     "adversarial": adversarial.adversarial,
+    "fgsm": attacked.fgsm,
+    "pgd": attacked.pgd,
+    "ar_adals": ar_adals.ar_adals,
+    "ada": ada.ada,
     "every_member": every_member.every_member,
     "vat": vat.vat,
 }
@@ -49,7 +56,8 @@ def read(text: str) -> Callable:
     """Returns the function that a recipe names, with its settings.
 
     Args:
-        text: A key of `OBJECTIVES`, and arguments of the function behind a colon each.
+        text: A key of `OBJECTIVES`, and arguments of the function behind a colon each:
+            values in JSON, or fractions of two numbers.
 
     Raises:
         ValueError: If there is no such objective, or it has no such setting.
@@ -58,6 +66,8 @@ def read(text: str) -> Callable:
 
     >>> read("duq:penalty=0.05").keywords
     {'penalty': 0.05}
+    >>> read("pgd:epsilon=8/255:steps=7").keywords
+    {'epsilon': 0.03137254901960784, 'steps': 7}
     """
     # Behind the model and the recipe.
     name, settings = named_settings.read(text, OBJECTIVES, "objective", skip=2)
