@@ -8,6 +8,7 @@ from keras import ops
 
 from layers import replicas
 from layers.checks import check_channels_last, check_count, check_padding
+from layers.pooling import subsampled
 
 PADDINGS = ("same", "full", "reflect", "valid")
 
@@ -106,7 +107,7 @@ def blur(x, taps: Sequence[float] = (1, 1), padding: str = "same", strides: int 
         x = replicas.filled(lambda rows: _reflect(rows, amounts), x)
     elif any(amounts):
         x = ops.pad(x, ((0, 0), amounts, amounts, (0, 0)))
-    return _filter(x, taps, strides) if len(taps) > 1 else x[:, ::strides, ::strides]
+    return _filter(x, taps, strides) if len(taps) > 1 else subsampled(x, strides)
 
 
 def sums(x, taps: tuple[float, ...], padding: str, transposed: bool = False):

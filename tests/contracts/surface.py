@@ -97,6 +97,7 @@ REASONS = {
         *("training.input_gradients", "training.objective.num_images"),
         *("layers.blur.check_taps", "layers.blur.blur", "layers.blur.sums"),
         *("layers.blur.blurred_size", "layers.streams.estimator"),
+        "layers.pooling.subsampled",
         *("layers.streams.RandomLayer", "layers.priors.gaussian_kl"),
         *("layers.priors.gaussian_log_prob", "layers.priors.Prior"),
         *("layers.priors.get", "layers.variational.gaussian_layers"),

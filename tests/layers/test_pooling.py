@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from layers import AdaptiveAveragePooling2D
+from layers.pooling import subsampled
 from tests.helpers.checks import check_layer
 
 
@@ -55,3 +56,14 @@ def test_keeps_the_contract(shape):
 def test_sizes_that_are_none_are_refused(size):
     with pytest.raises(ValueError, match="`output_size` must be"):
         AdaptiveAveragePooling2D(size)
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_subsampled_maps_are_slices_to_the_bit(dtype, rows):
+    x = np.random.default_rng(0).normal(0, 100, (rows, 5, 8, 3)).astype("float32")
+    x = keras.ops.cast(x, dtype)
+    for strides in (1, 2, 3):
+        found = keras.ops.cast(subsampled(x, strides), "float32")
+        expected = keras.ops.cast(x[:, ::strides, ::strides], "float32")
+        np.testing.assert_array_equal(found, expected)

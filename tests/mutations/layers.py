@@ -381,4 +381,12 @@ MUTATIONS = [
         "tests/layers/test_standardized_priors.py",
         "test_standardized_weights_of_empcov_are_independent_and_of_unit_variance",
     ),
+    (
+        "subsampling begins with the second row",
+        "layers/pooling.py",
+        "ops.average_pool(x, 1, strides)",
+        "ops.average_pool(x[:, 1:], 1, strides)",
+        "tests/layers/test_pooling.py",
+        "test_subsampled_maps_are_slices_to_the_bit",
+    ),
 ]

@@ -725,6 +725,14 @@ MUTATIONS = [
         "test_translation_wraps_around",
     ),
     (
+        "shifted images do not reach other processes",
+        "training/data/shifted.py",
+        '"translation": _translated}',
+        '"translation": lambda *inputs: _translated(*inputs)}',
+        "tests/training/data/test_shifted.py",
+        "test_derived_images_reach_other_processes",
+    ),
+    (
         "rotation fills with the nearest pixel",
         "training/data/shifted.py",
         "degrees, reshape=False",

@@ -93,8 +93,13 @@ def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageD
     )
 
 
-# By what follows the name of the clean data set.
-_SHIFTS = {
-    "rotation": lambda amount, images, first: rotate(images, amount),
-    "translation": lambda amount, images, first: translate(images, amount),
-}
+def _rotated(degrees, images, first):
+    return rotate(images, degrees)
+
+
+def _translated(pixels, images, first):
+    return translate(images, pixels)
+
+
+# By what follows the name of the clean data set. Functions of a module can be pickled.
+_SHIFTS = {"rotation": _rotated, "translation": _translated}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import keras
 from keras import ops
 
+from layers.pooling import subsampled
 from zoo.models.parts import Parts
 
 SMALL_SIDE = 64  # Images below this side get a stem that does not subsample.
@@ -101,7 +102,7 @@ def zero_padded(x, parts: Parts, filters: int, strides: int, name: str):
     """
     x = downsample(x, parts.skip_downsample, strides, name)
     inner = own_strides(parts.skip_downsample, strides)
-    x, count = x[:, ::inner, ::inner], parts.num_parts
+    x, count = subsampled(x, inner), parts.num_parts
     widths = [(0, 0), (0, 0), (0, 0), (0, (filters - x.shape[-1]) // count)]
     if count == 1:
         return ops.pad(x, widths)

@@ -1,5 +1,7 @@
 """Rotated and translated images: the published procedure, exact angles, names."""
 
+import pickle
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -94,6 +96,14 @@ def test_a_shifted_set_can_be_corrupted():
     corrupted = data.DERIVED["c"](names[0], "test", None, lambda: turned)
     expected = corruptions.corrupt_all(turned.images, "contrast", 2)
     np.testing.assert_array_equal(corrupted.images, expected)
+
+
+def test_derived_images_reach_other_processes():
+    ends = "rotation/30", "translation/-4", "size/36", "rotation/30_size/20"
+    for end in (*ends, "p/tilt", "translation/1_p/brightness"):
+        images = data.load(f"fashion_mnist_{end}", "test").images
+        there = pickle.loads(pickle.dumps(images))
+        np.testing.assert_array_equal(there[5:7], images[5:7])
 
 
 @pytest.mark.parametrize(

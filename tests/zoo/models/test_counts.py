@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from tests.helpers import marks
 from tests.helpers.graphs import SMALLEST, build_graph, count, deep_is_slow
 
 PUBLISHED = {
@@ -94,7 +95,9 @@ def test_projections_of_pre_activation_have_no_normalization():
     assert count(build_graph("preresnet34")) == 21_797_672 - 2 * (128 + 256 + 512)
 
 
-@pytest.mark.parametrize("method", ["smooth", "mcdo", "blurpool", "blur", "aa"])
+@pytest.mark.parametrize(
+    "method", marks.few(["smooth", "mcdo", "blurpool", "blur", "aa"], ["blur", "aa"])
+)
 @pytest.mark.parametrize("name", SMALLEST)
 def test_methods_without_weights_add_none(name, method):
     assert count(build_graph(f"{name}_{method}")) == count(build_graph(name))

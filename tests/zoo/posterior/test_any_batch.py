@@ -32,7 +32,7 @@ POSTERIORS = {
 }
 
 
-@pytest.mark.parametrize("first", [0, 2])
+@pytest.mark.parametrize("first", marks.few([0, 2], [2]))
 @pytest.mark.parametrize("name", POSTERIORS)
 def test_no_image_has_no_samples_whichever_call_is_first(name, first):
     posterior = POSTERIORS[name]()
