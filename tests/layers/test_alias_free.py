@@ -68,7 +68,7 @@ def test_matrices_filter_what_is_mirrored_and_keep_constants(side):
         np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("quantile", [0.05, 0.4, 0.9])
+@pytest.mark.parametrize("quantile", marks.few([0.4, 0.05, 0.9], [0.05, 0.9]))
 def test_a_quantile_is_that_of_numpy_and_bounds_the_share_that_is_cut(quantile):
     x = some_maps(3, 5, 7, 4) - np.linspace(-2, 2, 4, dtype="float32")
     shift = np.maximum(-np.quantile(x, quantile, axis=(1, 2), keepdims=True), 0)
@@ -110,7 +110,7 @@ def test_a_filtered_rectifier_is_one_between_two_filters(quantile):
     np.testing.assert_allclose(FilteredReLU(quantile)(constant), constant, atol=1e-5)
 
 
-@pytest.mark.parametrize("pool_size", [2, 3])
+@pytest.mark.parametrize("pool_size", marks.few([2, 3], [2]))
 def test_a_filtered_max_pooling_is_one_between_two_filters(pool_size):
     for sides in ((8, 15), (3, 24)):
         x = some_maps(2, *sides, 3)

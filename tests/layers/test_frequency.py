@@ -38,7 +38,7 @@ def cropped(x):
     return np.fft.ifft2(np.fft.ifftshift(spectrum[rows, columns]), norm="forward").real
 
 
-@pytest.mark.parametrize("strides", [2, 3])
+@pytest.mark.parametrize("strides", marks.few([2, 3], [3]))
 def test_maps_are_those_of_fourier_transforms(strides):
     layer = FLCPooling2D(strides)
     compiled = tf.function(layer, [tf.TensorSpec((None, None, None, 3))])
