@@ -42,6 +42,8 @@ MUTATIONS = [
         "for name in ()}",
         "tests/training/evaluation/test_artifacts.py",
         "test_scores_of_logits_are_left_out_where_only_probabilities_are_known",
+    ),
+    (
         "all draws of an attack are the first one",
         "training/attacks/expectation.py",
         "more = of_chunk(start + numbers)",
