@@ -364,6 +364,12 @@ def test_a_loss_that_is_not_finite_ends_it():
     with pytest.raises(ValueError, match=message):
         fgsm(model, bright, LABELS, 8.0)
 
+    def endless(labels, logits):  # Its gradients are finite.
+        return logits[:, 0] + ops.where(labels == 2, np.inf, 0.0)
+
+    with pytest.raises(ValueError, match="in 2 of 6 images, the first .* number 2"):
+        fgsm(linear(), IMAGES, LABELS, 8.0, loss=endless)
+
 
 def test_models_without_gradients_are_told():
     class Outside(keras.layers.Layer):
