@@ -126,8 +126,11 @@ def _counting():
     return _COUNTING if eager else contextlib.nullcontext()
 
 
-def _fold_replica(key):
-    # Replicas hold equal counters; without this they would draw equal masks.
+def of_replica(key):
+    """Returns a key that is another one on each replica, from one that is equal.
+
+    Replicas hold equal counters; without it they would draw equal masks.
+    """
     if keras.backend.backend() != "tensorflow":
         return key
     import tensorflow as tf
@@ -195,7 +198,7 @@ class RandomLayer(keras.layers.Layer):
                     "key)` inside that function, or use `stateless_call` of the model."
                 )
             self.random_state.assign(state)
-        return _fold_replica(random.fold(state[0], state[1]))
+        return of_replica(random.fold(state[0], state[1]))
 
     def next_row_keys(self, num_rows):
         """Returns new keys, one for each example.

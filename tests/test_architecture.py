@@ -171,6 +171,8 @@ KNOWS = {
     "training.metrics": {"training.corruptions"},
     "training.objectives": {
         *("training.input_gradients", "training.objective", "training.priors"),
+        *("training.attacks", "training.overfitting", "training.robustness"),
+        "training.whole_set",
     },
     "training.parallel": {"training.versions"},
     "training.recipes": {

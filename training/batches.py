@@ -135,6 +135,7 @@ def train_batches(
     replicas: int = 1,
     views: Sequence[Sequence[str]] = ((),),
     own: range | None = None,
+    numbered: bool = False,
 ):
     """Returns the augmented batches of an epoch, from a step on.
 
@@ -152,6 +153,7 @@ def train_batches(
             filled up; see `spread`.
         views: For each view of an image, the augmentations that follow the others.
         own: The replicas whose rows are made; by default all.
+        numbered: Whether labels come in a pair with the numbers of the images.
 
     Returns:
         On the TensorFlow backend a `tf.data.Dataset`, else an iterator, of images and
@@ -186,19 +188,24 @@ def train_batches(
     prepare = preparation(tuple(augmentations), tuple(map(tuple, views)))
     if keras.backend.backend() != "tensorflow":
         return (
-            (prepare(key, images, index), labels, *weights)
+            (prepare(key, images, index), _target(labels, index, numbered), *weights)
             for images, labels, index, *weights in map(batch, range(len(order)))
         )
     import tensorflow as tf
 
     @tf.autograph.experimental.do_not_convert
     def prepared(images, labels, index, *weights):
-        return prepare(key, images, index), labels, *weights
+        target = _target(labels, index, numbered)
+        return prepare(key, images, index), target, *weights
 
     rows = _own_rows(rows, replicas, own)
     dataset = _dataset(batch, len(order), data, rows, weight is not None)
     dataset = dataset.map(prepared, tf.data.AUTOTUNE, deterministic=True)
     return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def _target(labels, index, numbered):
+    return (labels, index) if numbered else labels
 
 
 def order_of(data: ImageData, batch_size: int, seed: int, epoch: int) -> np.ndarray:

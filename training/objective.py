@@ -1,13 +1,14 @@
 """What a training minimizes: objectives, and the evidence lower bound of each."""
 
+import contextlib
 import contextvars
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 from keras import ops
 
-from layers import checks, compilation, members
+from layers import checks, compilation, members, random, streams
 from layers.variational import divergence_per_example
 from training.kl_weight import KLWeight
 from zoo import predictive
@@ -15,6 +16,7 @@ from zoo.classifier import Classifier, classes_of
 
 # How many of the first rows of a replica's batch are images; None is all.
 _IMAGES = contextvars.ContextVar("images", default=None)
+_NUMBERS = contextvars.ContextVar("numbers", default=None)
 
 
 @keras.saving.register_keras_serializable(package="training")
@@ -84,24 +86,37 @@ class Objective:
         begin_epoch: A function of the model and the number of the epoch, from 0, that
             is called before its first step; not where a training goes on inside of it.
             See `layers.EpochEvents`.
-        variables: State that steps or `begin_epoch` change: Keras variables without a
-            gradient. It is in the checkpoint, and not in the weights. On several
-            devices each changes a copy, unless the variable has an `aggregation`.
-        adapt: A function of the training images that is called before the first step of
-            a process, also where a training goes on: what it learns of them is not in
-            the checkpoint.
+        variables: State that steps, `begin_epoch` or `end_epoch` change: Keras
+            variables without a gradient. It is in the checkpoint, and not in the
+            weights. On several devices each changes a copy, unless the variable has an
+            `aggregation`. `adapt` may add to a list of them, where their shapes depend
+            on the data.
+        adapt: A function of the training and the validation set, of which the second
+            may be None, that is called before the first step of a process, also where a
+            training goes on: what it learns of them is not in the checkpoint.
         num_members: Of how many members of an implicit ensemble each image gets the
             logits in training, which then have the shape `(batch, num_members,
             num_classes)`. Metrics are those of their mean prediction.
+        end_epoch: A function of the model and the number of the epoch, from 0, that is
+            called when the validation set was measured, before the checkpoint. It
+            returns figures for the row of the epoch, by their names.
+        moved: A function of `(model, images, labels, key)` to the images that pass in
+            place of these, computed before the step: it has no gradient and changes no
+            variable. The key, a scalar uint32 tensor, is another one in each step and
+            on each replica.
+        numbered: Whether steps are told which images they get; see `numbers`.
     """
 
     loss: keras.losses.Loss
     training_loss: Callable | None = None
     views: tuple[tuple[str, ...], ...] = ((),)
     begin_epoch: Callable[[keras.Model, int], None] | None = None
-    variables: tuple[keras.Variable, ...] = ()
-    adapt: Callable[[object], None] | None = None
+    variables: Sequence[keras.Variable] = ()
+    adapt: Callable[[object, object], None] | None = None
     num_members: int = 1
+    end_epoch: Callable[[keras.Model, int], dict[str, float]] | None = None
+    moved: Callable | None = None
+    numbered: bool = False
 
 
 def num_images():
@@ -113,6 +128,17 @@ def num_images():
         Scalar int32 tensor; None if all are.
     """
     return _IMAGES.get()
+
+
+def numbers():
+    """Returns which images of the training set the rows of a batch are.
+
+    A `training_loss` of an objective that is `numbered` asks it.
+
+    Returns:
+        uint32 tensor of shape `(batch,)`.
+    """
+    return _NUMBERS.get()
 
 
 class _Mean(keras.losses.Loss):
@@ -134,6 +160,8 @@ class Elbo(Classifier):
     objective: Objective | None = None
     # The weight of the KL divergences; None is 1.
     kl_weight: KLWeight | None = None
+    # Of what an objective draws.
+    seed = 0
 
     @property
     def num_examples(self) -> int:
@@ -157,6 +185,12 @@ class Elbo(Classifier):
         if self.objective is not None and self.objective.begin_epoch is not None:
             self.objective.begin_epoch(self, epoch)
 
+    def measure_epoch(self, epoch: int) -> dict[str, float]:
+        """Tells the objective that an epoch was validated; returns its figures."""
+        if self.objective is None or self.objective.end_epoch is None:
+            return {}
+        return self.objective.end_epoch(self, epoch)
+
     @property
     def _num_views(self):
         return 1 if self.objective is None else len(self.objective.views)
@@ -167,14 +201,43 @@ class Elbo(Classifier):
         own = [variable for state in states for variable in state.variables]
         return [*super().variables, *own]
 
-    def train_step(self, *args, **kwargs):
+    def train_step(self, *args):
+        *state, data = args  # The state of all variables, on JAX.
+        data = self._moved(data, *state)
         # Here, since each replica of a distributed training runs it in its own thread.
-        token = _IMAGES.set(self._num_images(*args))
+        token = _IMAGES.set(self._num_images(data))
         try:
             with compilation.fused():
-                return super().train_step(*args, **kwargs)
+                return super().train_step(*state, data)
         finally:
             _IMAGES.reset(token)
+
+    def _moved(self, data, state=None):
+        """Returns a batch with the images that the objective wants in their place."""
+        if self.objective is None or self.objective.moved is None:
+            return data
+        images, y, *weights = data
+        labels, _ = _split(y)
+        with self._with_values(state):
+            key = random.fold(self.seed, self.optimizer.iterations.value)
+            key = streams.of_replica(random.fold(key, _MOVED))
+            images = self.objective.moved(self, images, labels, key)
+        return ops.stop_gradient(images), y, *weights
+
+    def _with_values(self, state):
+        """Returns a context in which variables have the values of a state of JAX."""
+        if state is None:
+            return contextlib.nullcontext()
+        groups = (
+            *(self.trainable_variables, self.non_trainable_variables),
+            self.optimizer.variables,
+        )
+        pairs = [
+            pair
+            for variables, values in zip(groups, state[:3], strict=True)
+            for pair in zip(variables, values, strict=True)
+        ]
+        return keras.StatelessScope(state_mapping=pairs)
 
     def make_train_function(self, force=False):
         if self.resident is None:
@@ -183,8 +246,8 @@ class Elbo(Classifier):
             self.train_function = self.resident.train_function(self.train_step)
         return self.train_function
 
-    def _num_images(self, *args):
-        weights = keras.utils.unpack_x_y_sample_weight(args[-1])[2]
+    def _num_images(self, data):
+        weights = keras.utils.unpack_x_y_sample_weight(data)[2]
         if weights is None or not self.filled_up:
             return None
         return ops.sum(ops.cast(weights > 0, "int32"))
@@ -241,7 +304,12 @@ class Elbo(Classifier):
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
-        loss = self._minimized(x, y, y_pred, sample_weight, training)
+        y, index = _split(y)
+        token = _NUMBERS.set(index)
+        try:
+            loss = self._minimized(x, y, y_pred, sample_weight, training)
+        finally:
+            _NUMBERS.reset(token)
         if training and self.kl_weight is not None:
             self.kl_weight.advance()
         return loss
@@ -261,8 +329,16 @@ class Elbo(Classifier):
             # Every image is one: sums of ones are exact.
             sample_weight = ops.cast(sample_weight > 0, "float32")
         return super().compute_metrics(
-            x, y, self._one_prediction(y_pred), sample_weight
+            x, _split(y)[0], self._one_prediction(y_pred), sample_weight
         )
+
+
+_MOVED = 0xA77AC  # Folded into the key of what moves images.
+
+
+def _split(y):
+    """Returns labels, and the numbers of the images if they are beside them."""
+    return y if isinstance(y, tuple) else (y, None)
 
 
 def elbo(model: keras.Model, num_examples: int) -> keras.Model:

@@ -34,11 +34,13 @@ class Resident:
         images: uint8 array of JAX, of shape `(images, height, width, channels)`.
         labels: int32 array of JAX, of shape `(images, ...)`.
         prepare: Augmentation: a function of a key, images and their numbers.
+        numbered: Whether labels come in a pair with the numbers of the images.
     """
 
     images: object
     labels: object
     prepare: Callable
+    numbered: bool = False
 
     def train_function(self, train_step: Callable) -> Callable:
         """Returns a function like `keras.Model.train_function`, of `STEPS` steps.
@@ -56,7 +58,9 @@ class Resident:
             def step(number, state):
                 index = rows[number]
                 examples = self.prepare(key, images[index], index)
-                return train_step(state, (examples, labels[index]))
+                own = labels[index]
+                target = (own, index) if self.numbered else own
+                return train_step(state, (examples, target))
 
             logs = jax.eval_shape(step, 0, state)[0]
             logs = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), logs)
@@ -107,7 +111,10 @@ def fits(data: ImageData) -> bool:
 
 
 def put(
-    data: ImageData, augmentations: Sequence[str], views: Sequence[Sequence[str]]
+    data: ImageData,
+    augmentations: Sequence[str],
+    views: Sequence[Sequence[str]],
+    numbered: bool = False,
 ) -> Resident:
     """Reads a training set and puts it onto the device.
 
@@ -115,6 +122,7 @@ def put(
         data: The training set.
         augmentations: Keys of `training.augment.AUGMENTATIONS`.
         views: For each view of an image, the augmentations that follow the others.
+        numbered: Whether labels come in a pair with the numbers of the images.
     """
     import jax
 
@@ -129,7 +137,8 @@ def put(
     logging.info(
         "The device holds the %d images, %.2f GB.", len(images), images.nbytes / 1e9
     )
-    return Resident(jax.device_put(images), jax.device_put(labels), prepare)
+    images, labels = jax.device_put(images), jax.device_put(labels)
+    return Resident(images, labels, prepare, numbered)
 
 
 def numbers(data: ImageData, batch_size: int, seed: int, epoch: int, start: int = 0):

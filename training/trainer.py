@@ -86,12 +86,17 @@ class _Keeper(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if not math.isfinite(logs["loss"]):
             raise FloatingPointError(
-                f"The loss is {logs['loss']} in epoch {self.epoch + 1}. The last good "
-                f"checkpoint is '{remote.shown(self.path)}'. Try a lower learning rate."
+                f"The loss{self._whose()} is {logs['loss']} in epoch {self.epoch + 1}. "
+                f"The last good checkpoint is '{remote.shown(self.path)}'. Try a lower "
+                "learning rate."
             )
         step = self.first_step + batch + 1
         if self.timer.is_due() and step < self.steps:
             self.save(self.epoch, step)
+
+    def _whose(self):
+        moves = self.model.objective.moved is not None
+        return ", of images that the objective has moved," if moves else ""
 
     def on_epoch_end(self, epoch, logs=None):
         if gaussian := gaussian_layers(self.network):
@@ -100,6 +105,7 @@ class _Keeper(keras.callbacks.Callback):
             total = sum(float(layer.divergence()) for layer in gaussian)
             logs["kl"] = total / self.model.num_examples
             logs["kl_weight"] = float(self.model.kl_weight.now())
+        logs.update(self.model.measure_epoch(epoch))
         rate = self.model.optimizer.learning_rate
         row = {
             "epoch": epoch + 1,
@@ -274,19 +280,20 @@ def _train(
     is_resident = resident.fits(data)
     size = resident.STEPS if is_resident else 1
     trained = compile_model(model, recipe, len(data), jit_compile, size)
-    trained.filled_up = replicas > 1
+    trained.filled_up, trained.seed = replicas > 1, seed
     if trained.objective.adapt is not None:
-        trained.objective.adapt(data.images)
+        trained.objective.adapt(data, validation)
     load = functools.partial(
         batches.train_batches,
         augmentations=recipe.augmentations,
         replicas=replicas,
         views=trained.objective.views,
         own=distribution.own_replicas(),
+        numbered=trained.objective.numbered,
     )
     if is_resident:
-        views = trained.objective.views
-        trained.resident = resident.put(data, recipe.augmentations, views)
+        views, numbered = trained.objective.views, trained.objective.numbered
+        trained.resident = resident.put(data, recipe.augmentations, views, numbered)
         _build_metrics(trained, data, recipe.batch_size)
         load = resident.numbers
     layers.set_seed(model, seed)

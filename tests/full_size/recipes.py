@@ -18,6 +18,7 @@ LIKE = {
     "cifar100": "cifar10",
     "cifar10_30": "cifar10",
     "cifar10_finetune": "cifar10",
+    "cifar10_fgsm": "cifar10",
     "stf_finetune": "cifar10",
     "fashion_mnist_64": "fashion_mnist",
     "fashion_mnist_duq": "fashion_mnist",

@@ -70,6 +70,16 @@ def test_layers_of_one_pass_have_the_figures_of_one_device(kind):
         assert_like_one_device(training, "val_nll")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "objective", ["fgsm:epsilon=32:random_start=false", "ar_adals:bins=2:rate=0.5"]
+)
+def test_attacked_images_and_bins_of_images_have_the_figures_of_one_device(objective):
+    figures = run([9, 19, 19, [2], objective], [3, 7, 5, [4], objective])
+    for training in figures["trainings"]:
+        assert_like_one_device(training)
+
+
 def test_a_replica_without_images_adds_nothing_in_the_fit_of_keras(figures):
     left_over = figures["left over"]
     assert np.isfinite(list(left_over["losses"].values())).all()

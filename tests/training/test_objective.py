@@ -12,6 +12,7 @@ import layers
 from tests.helpers.data_sets import stripes, write_idx
 from tests.helpers.trainings import RECIPE, without_time
 from training import batches, objective, run, trainer
+from training.data import load
 from training.objectives import OBJECTIVES
 from zoo.classifier import named
 
@@ -21,16 +22,23 @@ CHANGES = [
 ]
 
 
+def sum_of_products(*factors):
+    factors = [keras.ops.cast(factor, "float32") for factor in factors]
+    return keras.ops.sum(factors[0] * factors[1])
+
+
 def counting(model, recipe):
     """Counts steps and epochs, and weighs the loss by the number of the epoch."""
-    steps, epochs = (
+    steps, epochs, seen = (
         keras.Variable(np.zeros((), "float32"), trainable=False, name=name)
-        for name in ("steps", "epochs")
+        for name in ("steps", "epochs", "seen")
     )
     loss = objective.cross_entropy(recipe.label_smoothing, model.output_shape[-1])
 
     def training_loss(model, images, labels, logits):
         steps.assign(steps + 1)
+        pair = objective.numbers() + 1, labels
+        seen.assign(seen + sum_of_products(*pair))
         other = model(255 - images[:, 1], training=True)
         assert images.shape[1:] == (3, 28, 28, 1)
         first = loss.call(labels, logits[:, 0]) + loss.call(labels, other)
@@ -40,8 +48,18 @@ def counting(model, recipe):
         assert int(epochs) == epoch
         epochs.assign(epochs + 1)
 
-    views = (), ("flip",), ("crop2", "flip")
-    return objective.Objective(loss, training_loss, views, begin_epoch, (steps, epochs))
+    def end_epoch(model, epoch):
+        return {"counted": 100 * int(epochs) + float(steps)}
+
+    return objective.Objective(
+        loss,
+        training_loss,
+        views=((), ("flip",), ("crop2", "flip")),
+        begin_epoch=begin_epoch,
+        variables=(steps, epochs, seen),
+        end_epoch=end_epoch,
+        numbered=True,
+    )
 
 
 def network(name, shape, num_classes, normalization, classes):
@@ -123,6 +141,8 @@ def trained_whole_and_stopped(
         zoo_train("stopped", stop=6)
     (stopped,) = without_time([zoo_train("stopped")])
     assert len(steps) == 8 - 6  # No step was done twice.
+    if "counted" in whole:
+        assert whole["counted"] == 100 * 2 + 8
     assert stopped == without_time([whole])[0]
     files = [
         tmp_path / name / "checkpoint.safetensors" for name in ("whole", "stopped")
@@ -140,8 +160,13 @@ def test_one_function_and_one_line_are_an_objective(data_dir, tmp_path, monkeypa
     one = trained_whole_and_stopped(data_dir, tmp_path, monkeypatch, CHANGES)
     own = {name.split("/")[-1]: value for name, value in one.items()}
     assert (own["steps"], own["epochs"]) == (8, 2)
+    data = load("fashion_mnist", "train", data_dir)
+    order = np.concatenate(
+        [batches.order_of(data, 32, 0, epoch).ravel() for epoch in range(2)]
+    )
+    assert own["seen"] == np.sum((order + 1) * data.labels[order])
     weights = safetensors.numpy.load_file(tmp_path / "whole" / "model.safetensors")
-    assert not {"steps", "epochs"} & {name.split("/")[-1] for name in weights}
+    assert not {"steps", "epochs", "seen"} & {name.split("/")[-1] for name in weights}
 
 
 @pytest.mark.slow
@@ -184,6 +209,33 @@ def test_a_training_with_augmix_goes_on_bit_for_bit(data_dir, tmp_path, monkeypa
     assert one.keys() == other.keys()
     for name, value in one.items():
         np.testing.assert_array_equal(value, other[name], err_msg=name)
+
+
+ATTACKED = [
+    "fgsm:epsilon=32",
+    "pgd:epsilon=32:steps=2",
+    "ar_adals:bins=3:rate=0.5",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ATTACKED)
+def test_a_training_with_attacks_goes_on_bit_for_bit(
+    objective, data_dir, tmp_path, monkeypatch
+):
+    changes = [f"objective={objective}", "batch_size=32", 'augmentations=["crop2"]']
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        one = trained_whole_and_stopped(data_dir, tmp_path, monkeypatch, changes)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    own = {name.split("/")[-1]: value for name, value in one.items()}
+    if "bins" in objective:
+        assert np.bincount(own["bins"]).tolist() == [48, 48, 48]
+        assert own["label_smoothing"].max() > 0
+    else:
+        assert own["robust_accuracy"].tolist() != [1, 0]
 
 
 def test_views_are_augmented_apart_and_alike_again():

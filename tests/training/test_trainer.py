@@ -411,6 +411,19 @@ def test_others_train_with_three_views_and_adamw(backend, tmp_path):
     assert rows[-1]["averaged_val_loss"] != rows[-1]["val_loss"]
 
 
+@pytest.mark.parametrize(
+    "attacked", ["fgsm:epsilon=16", "pgd:epsilon=16:steps=2", "ar_adals:bins=3:rate=1"]
+)
+@marks.on_others
+def test_others_train_with_attacks(backend, attacked, tmp_path):
+    pytest.importorskip(backend)
+    changes = {"objective": attacked, "rate": 0.1}
+    rows, _ = run_script(tmp_path, WITHOUT_TENSORFLOW, "one", backend, **changes)
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    measured = {"val_pgd_accuracy", "label_smoothing_2"} & rows[-1].keys()
+    assert len(measured) == 1
+
+
 def zoo_train(workdir):
     command = [sys.executable, "-m", "training.cli.train", "--model=resnet20_mcdo"]
     command += ["--recipe=fashion_mnist", f"--data_dir={workdir.parent}"]

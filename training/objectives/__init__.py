@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 from training.objectives import (
     adversarial,
+    ar_adals,
+    attacked,
     augmix,
     cross_entropy,
     duq,
@@ -27,6 +29,9 @@ OBJECTIVES = {
     "map": maximum_a_posteriori.maximum_a_posteriori,
     "adversarial": adversarial.adversarial,
     "every_member": every_member.every_member,
+    "fgsm": attacked.fgsm,
+    "pgd": attacked.pgd,
+    "ar_adals": ar_adals.ar_adals,
 }
 
 
@@ -34,7 +39,8 @@ def read(text: str) -> Callable:
     """Returns the function that a recipe names, with its settings.
 
     Args:
-        text: A key of `OBJECTIVES`, and arguments of the function behind a colon each.
+        text: A key of `OBJECTIVES`, and arguments of the function behind a colon each:
+            values in JSON, or fractions of two numbers.
 
     Raises:
         ValueError: If there is no such objective, or it has no such setting.
@@ -43,6 +49,8 @@ def read(text: str) -> Callable:
 
     >>> read("duq:penalty=0.05").keywords
     {'penalty': 0.05}
+    >>> read("pgd:epsilon=8/255:steps=7").keywords
+    {'epsilon': 0.03137254901960784, 'steps': 7}
     """
     name, *parts = text.split(":")
     known = ", ".join(OBJECTIVES)
@@ -57,5 +65,14 @@ def read(text: str) -> Callable:
                 f"Settings of the objective '{name}': {', '.join(taken) or 'none'}, "
                 f"each once. Received: objective={text}"
             )
-        settings[key] = json.loads(value)
+        settings[key] = _parse(value)
     return functools.partial(function, **settings)
+
+
+def _parse(text):
+    above, line, below = map(str.strip, text.partition("/"))
+    if not line:
+        return json.loads(above)
+    if not float(below):
+        raise ValueError(f"A fraction has no zero below its line. Received: {text}")
+    return float(above) / float(below)

@@ -34,4 +34,7 @@ def maximum_a_posteriori(model: keras.Model, recipe) -> objective.Objective:
         density = prior.log_prob(model.trainable_variables)
         return loss.call(labels, logits) - density / model.num_examples
 
-    return objective.Objective(loss, training_loss, adapt=prior.adapt)
+    def adapt(data, validation):
+        prior.adapt(data.images)
+
+    return objective.Objective(loss, training_loss, adapt=adapt)

@@ -17,7 +17,7 @@ def test_a_training_minimizes_the_negative_log_density(name, tmp_path):
     recipe = dataclasses.replace(RECIPE, epochs=2, **MAP, prior=name)
     trained = trainer.compile_model(model, recipe, 16)
     if trained.objective.adapt is not None:
-        trained.objective.adapt(data.images)
+        trained.objective.adapt(data, None)
     logits = np.asarray(model(data.images, training=True), "float64")
     logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     nll = -logs[np.arange(16), data.labels].mean()

@@ -1,0 +1,53 @@
+"""The smallest change that misleads a network, against that of a linear one."""
+
+import keras
+import numpy as np
+import pytest
+
+from tests.helpers.trainings import stripes
+from training import robustness
+
+RNG = np.random.default_rng(0)
+
+
+def test_leads_are_those_over_the_best_other_class():
+    logits = RNG.normal(size=(20, 4)).astype("float32")
+    labels = RNG.integers(0, 4, 20)
+    for row, label, found in zip(
+        logits, labels, robustness.leads(logits, labels), strict=True
+    ):
+        assert float(found) == pytest.approx(row[label] - max(np.delete(row, label)))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.01])
+def test_the_distance_to_the_border_of_a_linear_network(scale):
+    """Its lead over the norm of the difference of the weights of both classes."""
+    images = keras.Input((12, 12, 1))
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 64, -2)(images))
+    model = keras.Model(images, keras.layers.Dense(2, name="head")(x))
+    head, data = model.get_layer("head"), stripes(21)
+    data.images[:] = data.images // 2 + 64  # The attack reaches no end of the range.
+    x = data.images.reshape(21, -1) / 64 - 2
+    # Bars against columns, and noise, of which some are wrong.
+    kernel = RNG.normal(0, 0.02, (144, 2))
+    kernel[:, 0] += x[data.labels == 0].mean(axis=0) / 100
+    kernel[:, 1] += x[data.labels == 1].mean(axis=0) / 100
+    shift = x @ (kernel[:, 1] - kernel[:, 0])
+    bias = np.array([np.median(shift), 0.0])
+    kernel[:, 1], bias = kernel[:, 0] + scale * (kernel[:, 1] - kernel[:, 0]), (
+        scale * bias
+    )
+    head.set_weights([kernel, bias])
+    lead = (x @ (kernel[:, 1] - kernel[:, 0]) + bias[1] - bias[0]) * np.where(
+        data.labels, 1, -1
+    )
+    norms = lead * 64 / np.linalg.norm(kernel[:, 1] - kernel[:, 0])
+    found = robustness.robustness(model, data, batch_size=8)
+    wrong, near = lead <= 0, (lead > 0) & (norms < robustness.RADIUS)
+    assert wrong.any() and near.any()
+    np.testing.assert_allclose(found[wrong], lead[wrong], 1e-3, 1e-5)
+    np.testing.assert_allclose(found[near], norms[near], rtol=5e-3, atol=0.05)
+    far = norms > robustness.RADIUS
+    assert (found[far] > robustness.RADIUS).all()
+    order = np.argsort(norms)
+    assert (np.diff(found[order]) > -0.05).all()
