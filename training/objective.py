@@ -203,14 +203,14 @@ class Elbo(Classifier):
 
     def train_step(self, *args):
         *state, data = args  # The state of all variables, on JAX.
-        data = self._moved(data, *state)
-        # Here, since each replica of a distributed training runs it in its own thread.
-        token = _IMAGES.set(self._num_images(data))
-        try:
-            with compilation.fused():
+        with compilation.fused():
+            data = self._moved(data, *state)
+            # Here, since each replica of a distributed training has its own thread.
+            token = _IMAGES.set(self._num_images(data))
+            try:
                 return super().train_step(*state, data)
-        finally:
-            _IMAGES.reset(token)
+            finally:
+                _IMAGES.reset(token)
 
     def _moved(self, data, state=None):
         """Returns a batch with the images that the objective wants in their place."""

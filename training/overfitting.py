@@ -113,15 +113,17 @@ class RobustAccuracy:
         return np.array([right.mean() for right in found], "float32")
 
     def _step(self, model):
-        settings = {
-            "fgsm": {"step_size": self.epsilon, "steps": 1, "random_start": False},
-            "pgd": {"step_size": self.epsilon / 4, "steps": STEPS},
-        }
+        settings = (
+            {"step_size": self.epsilon, "steps": 1, "random_start": False},
+            {"step_size": self.epsilon / 4, "steps": STEPS},
+        )
 
         def step(images, labels, start):
             found = []
-            for own in settings.values():
-                moved = attacks.pgd(model, images, labels, self.epsilon, **own)
+            for own in settings:
+                moved = attacks.pgd(
+                    model, images, labels, self.epsilon, offset=start, **own
+                )
                 with layers.stream(0, start):
                     logits = model(moved, training=False)
                 predicted = ops.cast(ops.argmax(logits, axis=-1), "int32")

@@ -49,6 +49,7 @@ def robustness(model: keras.Model, data, batch_size: int) -> np.ndarray:
             norm="l2",
             random_start=False,
             draws=1,
+            offset=start,
         )
         change = moved - images
 

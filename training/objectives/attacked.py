@@ -6,6 +6,8 @@ import keras
 
 from layers import checks
 from training import attacks, objective, overfitting
+from training.attacks import balls
+from training.attacks.pgd import check_sizes
 
 _RANGE = 255.0
 _LARGEST = 64.0  # Gray levels; more of an attack are none that images survive.
@@ -38,7 +40,8 @@ def fgsm(
         random_start: Whether it begins at a random point, in place of the image.
 
     Raises:
-        ValueError: If a size is negative, or more than a quarter of the range.
+        ValueError: If a size is negative, or more than a quarter of the range, or too
+            small for an attack.
 
     Reference:
         [Fast is better than free: Revisiting adversarial training](
@@ -75,8 +78,8 @@ def pgd(
         steps: How many there are.
 
     Raises:
-        ValueError: If a size is negative, or more than a quarter of the range, or the
-            number of steps is not positive.
+        ValueError: If a size is negative, or more than a quarter of the range, or too
+            small for an attack, or the number of steps is not positive.
 
     Reference:
         [Towards Deep Learning Models Resistant to Adversarial Attacks](
@@ -115,6 +118,9 @@ def gray_levels(size: float, name: str) -> float:
 
 
 def _attacked(model, recipe, epsilon, step_size, steps, random_start):
+    check_sizes(
+        balls.named("linf"), epsilon, step_size, steps, model.input_shape[1:]
+    )
     loss = objective.cross_entropy(recipe.label_smoothing, model.output_shape[-1])
     watch = overfitting.RobustAccuracy(epsilon, recipe.batch_size)
 

@@ -86,8 +86,10 @@ def test_a_random_start_is_another_one_in_each_step_and_the_step_ends_in_the_box
     assert change.min() >= EPSILON / 4 - 1e-4
     share = np.mean(change > EPSILON - 1e-3)
     assert abs(share - 0.625) < 6 * np.sqrt(0.625 * 0.375 / change.size)
-    short = (moved("fgsm:epsilon=8:step_size=1/255", model, data) - images) * signs
-    assert abs(np.mean(short) - 0.968) < 6 * EPSILON / np.sqrt(3 * short.size)
+    short = (moved("fgsm:epsilon=8:step_size=3/255", model, data) - images) * signs
+    # From a start above 5 it ends at 8: 3 less the mean of what is cut off.
+    expected = 3 - 3**2 / 2 / 16
+    assert abs(np.mean(short) - expected) < 6 * EPSILON / np.sqrt(3 * short.size)
 
 
 def test_keys_are_those_of_the_step_and_of_the_seed():
@@ -130,6 +132,9 @@ def test_sizes_are_parts_of_the_range_or_gray_levels():
         for name in ("epsilon", "step_size"):
             with pytest.raises(ValueError, match=f"`{name}` is a part of the range"):
                 objectives.read(f"fgsm:{name}={text}")(model, RECIPE)
+    for text in ("0.2/255", "8:step_size=1"):  # No pixel changes, or too few.
+        with pytest.raises(ValueError, match="gray levels"):
+            objectives.read(f"fgsm:epsilon={text}")(model, RECIPE)
     with pytest.raises(ValueError, match="steps"):
         objectives.read("pgd:steps=0")(model, RECIPE)
     with pytest.raises(ValueError, match="one of .*fgsm:epsilon=8/0"):
