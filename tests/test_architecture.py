@@ -172,7 +172,7 @@ KNOWS = {
     "training.objectives": {
         *("training.input_gradients", "training.objective", "training.priors"),
         *("training.attacks", "training.overfitting", "training.robustness"),
-        "training.whole_set",
+        *("training.whole_set", "training.image_to_image"),
     },
     "training.parallel": {"training.versions"},
     "training.recipes": {

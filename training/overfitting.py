@@ -77,6 +77,9 @@ class RobustAccuracy:
         Returns:
             `val_fgsm_accuracy`, `val_pgd_accuracy`, and as `catastrophic_overfitting` 1
             where it is noticed and 0 elsewhere. Nothing without a validation set.
+
+        Raises:
+            FloatingPointError: If a loss is not finite inside of an attack.
         """
         if self._data is None:
             return {}
@@ -127,7 +130,10 @@ class RobustAccuracy:
                 with layers.stream(0, start):
                     logits = model(moved, training=False)
                 predicted = ops.cast(ops.argmax(logits, axis=-1), "int32")
-                found.append(ops.equal(predicted, ops.cast(labels, "int32")))
+                right = ops.equal(predicted, ops.cast(labels, "int32"))
+                right = ops.cast(right, "float32")
+                is_image = ops.isfinite(moved[:, 0, 0, 0])
+                found.append(ops.where(is_image, right, np.float32("nan")))
             return found
 
         return step

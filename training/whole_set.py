@@ -24,6 +24,9 @@ def compute(program: Callable, data, batch_size: int, title: str) -> list[np.nda
 
     Returns:
         An array for each tensor, of shape `(images, ...)`.
+
+    Raises:
+        FloatingPointError: If a value is not finite.
     """
     size, parts = min(batch_size, len(data)), []
     with track(title, len(data)) as progress:
@@ -33,4 +36,11 @@ def compute(program: Callable, data, batch_size: int, title: str) -> list[np.nda
             values = program(*map(ops.convert_to_tensor, batch))
             parts.append([ops.convert_to_numpy(value) for value in values])
             progress(min(size, len(data) - start))
-    return [np.concatenate(part)[: len(data)] for part in zip(*parts, strict=True)]
+    found = [np.concatenate(part)[: len(data)] for part in zip(*parts, strict=True)]
+    odd = [np.flatnonzero(~np.isfinite(values)) for values in found]
+    if count := max(map(len, odd)):
+        raise FloatingPointError(
+            f"{title}: what is computed of {count} of the {len(data)} images of "
+            f"'{data.name}' is not finite."
+        )
+    return found

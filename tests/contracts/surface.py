@@ -96,7 +96,7 @@ REASONS = {
         *("layers.gaussian_process.orthogonal_features", "training.feature_precision"),
         *("training.input_gradients", "training.objective.num_images"),
         *("training.objective.numbers", "training.overfitting", "training.robustness"),
-        *("training.whole_set", "layers.streams.of_replica"),
+        *("training.whole_set", "layers.streams.of_replica", "training.image_to_image"),
         *("layers.blur.check_taps", "layers.blur.blur", "layers.blur.sums"),
         *("layers.blur.blurred_size", "layers.streams.estimator"),
         "layers.pooling.subsampled",

@@ -1277,6 +1277,14 @@ MUTATIONS = [
         "test_one_function_and_one_line_are_an_objective",
     ),
     (
+        "changes of the weights make the loss smaller",
+        "training/objectives/ada.py",
+        "changes + ascent",
+        "changes - ascent",
+        "tests/training/objectives/test_ada.py",
+        "test_steps_stay_in_the_radius_and_make_the_loss_larger",
+    ),
+    (
         "the adversarial pass moves the batch statistics, too",
         "training/objectives/adversarial.py",
         "        with unchanged(model):\n",

@@ -28,20 +28,13 @@ def test_the_distance_to_the_border_of_a_linear_network(scale):
     head, data = model.get_layer("head"), stripes(21)
     data.images[:] = data.images // 2 + 64  # The attack reaches no end of the range.
     x = data.images.reshape(21, -1) / 64 - 2
-    # Bars against columns, and noise, of which some are wrong.
-    kernel = RNG.normal(0, 0.02, (144, 2))
-    kernel[:, 0] += x[data.labels == 0].mean(axis=0) / 100
-    kernel[:, 1] += x[data.labels == 1].mean(axis=0) / 100
-    shift = x @ (kernel[:, 1] - kernel[:, 0])
-    bias = np.array([np.median(shift), 0.0])
-    kernel[:, 1], bias = kernel[:, 0] + scale * (kernel[:, 1] - kernel[:, 0]), (
-        scale * bias
-    )
+    kernel = RNG.normal(0, 0.02, (144, 2)) * scale
+    difference, sides = kernel[:, 1] - kernel[:, 0], np.where(data.labels, 1, -1)
+    # On whose border half of the images are on one side.
+    bias = np.array([np.median(x @ difference), 0.0])
     head.set_weights([kernel, bias])
-    lead = (x @ (kernel[:, 1] - kernel[:, 0]) + bias[1] - bias[0]) * np.where(
-        data.labels, 1, -1
-    )
-    norms = lead * 64 / np.linalg.norm(kernel[:, 1] - kernel[:, 0])
+    lead = (x @ difference - bias[0]) * sides
+    norms = lead * 64 / np.linalg.norm(difference)
     found = robustness.robustness(model, data, batch_size=8)
     wrong, near = lead <= 0, (lead > 0) & (norms < robustness.RADIUS)
     assert wrong.any() and near.any()

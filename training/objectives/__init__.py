@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 
 from training.objectives import (
+    ada,
     adversarial,
     ar_adals,
     attacked,
@@ -32,6 +33,7 @@ OBJECTIVES = {
     "fgsm": attacked.fgsm,
     "pgd": attacked.pgd,
     "ar_adals": ar_adals.ar_adals,
+    "ada": ada.ada,
 }
 
 
