@@ -31,7 +31,7 @@ def test_the_distance_to_the_border_of_a_linear_network(scale):
     kernel = RNG.normal(0, 0.02, (144, 2)) * scale
     difference, sides = kernel[:, 1] - kernel[:, 0], np.where(data.labels, 1, -1)
     # On whose border half of the images are on one side.
-    bias = np.array([np.median(x @ difference), 0.0])
+    bias = np.array([np.median(x @ difference) + 0.01 * scale, 0.0])
     head.set_weights([kernel, bias])
     lead = (x @ difference - bias[0]) * sides
     norms = lead * 64 / np.linalg.norm(difference)
