@@ -89,11 +89,11 @@ class RobustAccuracy:
         is_noticed = bool(has_grown and pgd < fgsm / 2)
         if is_noticed:
             logging.warning(
-                "Catastrophic overfitting in epoch %d: of %d validation images, %.1f %% "
-                "are right after FGSM and %.1f %% after %d steps of PGD; it was %.1f %% "
-                "and %.1f %%. Try the method 'flc', a random start, a smaller epsilon "
-                "or the objective 'pgd'. `--set=snapshots=...` keeps the weights of "
-                "several epochs.",
+                "Catastrophic overfitting in epoch %d: of %d validation images, "
+                "%.1f %% are right after FGSM and %.1f %% after %d steps of PGD; it "
+                "was %.1f %% and %.1f %%. Try the method 'flc', a random start, a "
+                "smaller epsilon or the objective 'pgd'. `--set=snapshots=...` keeps "
+                "the weights of several epochs.",
                 epoch + 1,
                 len(self._data),
                 *(100 * fgsm, 100 * pgd, STEPS),

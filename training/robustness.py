@@ -55,7 +55,9 @@ def robustness(model: keras.Model, data, batch_size: int) -> np.ndarray:
 
         def lead(share):
             with layers.stream(0, start):
-                logits = model(images + share[:, None, None, None] * change, False)
+                logits = model(
+                    images + share[:, None, None, None] * change, training=False
+                )
             return leads(ops.cast(logits, "float32"), labels)
 
         return (_distances(lead, change),)

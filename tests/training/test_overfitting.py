@@ -64,7 +64,7 @@ def test_accuracies_are_those_of_the_attacks_on_a_linear_network():
     kernel, bias = (np.asarray(w, "float64") for w in model.get_layer("head").weights)
     weights = (kernel[:, 1] - kernel[:, 0]) * np.where(data.labels, 1, -1)[:, None]
     x, found = data.images.reshape(45, -1).astype("float64"), []
-    for epsilon in (1.0, 4.0, 16.0):
+    for epsilon in (1.0, 16.0):
         worst = np.clip(x - epsilon * np.sign(weights), 0, 255) / 64 - 2
         lead = (worst * weights).sum(axis=1)
         lead += (bias[1] - bias[0]) * np.where(data.labels, 1, -1)

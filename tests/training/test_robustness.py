@@ -37,7 +37,8 @@ def test_the_distance_to_the_border_of_a_linear_network(scale):
     norms = lead * 64 / np.linalg.norm(difference)
     found = robustness.robustness(model, data, batch_size=8)
     wrong, near = lead <= 0, (lead > 0) & (norms < robustness.RADIUS)
-    assert wrong.any() and near.any()
+    assert wrong.any()
+    assert near.any()
     np.testing.assert_allclose(found[wrong], lead[wrong], 1e-3, 1e-5)
     np.testing.assert_allclose(found[near], norms[near], rtol=5e-3, atol=0.05)
     far = norms > robustness.RADIUS

@@ -127,9 +127,7 @@ def ascended(network, model, images, labels, key, radius: float, steps: int):
         _, slopes = expected.gradient(others, labels, drawn, random.uint32(0))
         (slopes,) = pull([slopes])
         ascent = _scaled(network, slopes, radius / 2, ops.ones_like)
-        changes = _scaled(
-            network, changes + ascent, radius, lambda size: size > radius
-        )
+        changes = _scaled(network, changes + ascent, radius, lambda size: size > radius)
     return changes
 
 

@@ -118,9 +118,7 @@ def gray_levels(size: float, name: str) -> float:
 
 
 def _attacked(model, recipe, epsilon, step_size, steps, random_start):
-    check_sizes(
-        balls.named("linf"), epsilon, step_size, steps, model.input_shape[1:]
-    )
+    check_sizes(balls.named("linf"), epsilon, step_size, steps, model.input_shape[1:])
     loss = objective.cross_entropy(recipe.label_smoothing, model.output_shape[-1])
     watch = overfitting.RobustAccuracy(epsilon, recipe.batch_size)
 

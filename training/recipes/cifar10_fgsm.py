@@ -1,4 +1,4 @@
-r"""Adversarial training on CIFAR-10 in 10 epochs, for weights that were trained without.
+r"""Adversarial training on CIFAR-10 in 10 epochs, from weights of another training.
 
     zoo-train --recipe=cifar10_fgsm --model=resnet20 --weights=resnet20.cifar10 \
         --mixed_precision --data_dir=path/to/folder --workdir=runs/resnet20_fgsm

@@ -62,7 +62,8 @@ def test_a_step_minimizes_the_largest_loss_in_the_box(text):
     losses, predicted = cross_entropies(worst, data.labels, kernel, bias)
     # Where no pixel is at an end of its range, by the sum of the absolute weights.
     inside = (np.abs(x - 127.5) < 127.5 - EPSILON).all(axis=(1, 2, 3))
-    assert inside.any() and not inside.all()
+    assert inside.any()
+    assert not inside.all()
     clean, _ = cross_entropies(x, data.labels, kernel, bias)
     lead, worse = (-np.log(np.expm1(nll)) for nll in (clean, losses))
     rise = EPSILON / 64 * np.abs(kernel[:, 0] - kernel[:, 1]).sum()
