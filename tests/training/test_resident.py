@@ -84,3 +84,11 @@ def test_convolutions_and_objectives_with_views_take_the_loop(tmp_path):
     found = run(tmp_path, "small_model", **changes)
     assert_equal(found["resident"], found["single"])
     assert found["stopped"] == found["resident"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["fgsm:epsilon=16", "ar_adals:bins=2:rate=1"])
+def test_attacks_and_numbers_of_images_are_those_of_single_steps(objective, tmp_path):
+    found = run(tmp_path, "dense_model", objective=objective)
+    assert_equal(found["resident"], found["single"])
+    assert found["stopped"] == found["resident"]
