@@ -204,10 +204,6 @@ def train_batches(
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def _target(labels, index, numbered):
-    return (labels, index) if numbered else labels
-
-
 def order_of(data: ImageData, batch_size: int, seed: int, epoch: int) -> np.ndarray:
     """Returns the images of an epoch by number, of shape `(steps, batch_size)`."""
     steps = steps_per_epoch(data, batch_size)
@@ -334,3 +330,7 @@ def _dataset(batch, count, data, batch_size, weighted):
         return tuple(tensors)
 
     return tf.data.Dataset.range(count).map(example)
+
+
+def _target(labels, index, numbered):
+    return (labels, index) if numbered else labels

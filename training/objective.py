@@ -14,9 +14,10 @@ from training.kl_weight import KLWeight
 from zoo import predictive
 from zoo.classifier import Classifier, classes_of
 
+_NUMBERS = contextvars.ContextVar("numbers", default=None)
+_MOVED = 0xA77AC  # Folded into the key of what moves images.
 # How many of the first rows of a replica's batch are images; None is all.
 _IMAGES = contextvars.ContextVar("images", default=None)
-_NUMBERS = contextvars.ContextVar("numbers", default=None)
 
 
 @keras.saving.register_keras_serializable(package="training")
@@ -94,9 +95,6 @@ class Objective:
         adapt: A function of the training and the validation set, of which the second
             may be None, that is called before the first step of a process, also where a
             training goes on: what it learns of them is not in the checkpoint.
-        num_members: Of how many members of an implicit ensemble each image gets the
-            logits in training, which then have the shape `(batch, num_members,
-            num_classes)`. Metrics are those of their mean prediction.
         end_epoch: A function of the model and the number of the epoch, from 0, that is
             called when the validation set was measured, before the checkpoint. It
             returns figures for the row of the epoch, by their names.
@@ -105,6 +103,9 @@ class Objective:
             variable. The key, a scalar uint32 tensor, is another one in each step and
             on each replica.
         numbered: Whether steps are told which images they get; see `numbers`.
+        num_members: Of how many members of an implicit ensemble each image gets the
+            logits in training, which then have the shape `(batch, num_members,
+            num_classes)`. Metrics are those of their mean prediction.
     """
 
     loss: keras.losses.Loss
@@ -113,10 +114,10 @@ class Objective:
     begin_epoch: Callable[[keras.Model, int], None] | None = None
     variables: Sequence[keras.Variable] = ()
     adapt: Callable[[object, object], None] | None = None
-    num_members: int = 1
     end_epoch: Callable[[keras.Model, int], dict[str, float]] | None = None
     moved: Callable | None = None
     numbered: bool = False
+    num_members: int = 1
 
 
 def num_images():
@@ -128,17 +129,6 @@ def num_images():
         Scalar int32 tensor; None if all are.
     """
     return _IMAGES.get()
-
-
-def numbers():
-    """Returns which images of the training set the rows of a batch are.
-
-    A `training_loss` of an objective that is `numbered` asks it.
-
-    Returns:
-        uint32 tensor of shape `(batch,)`.
-    """
-    return _NUMBERS.get()
 
 
 class _Mean(keras.losses.Loss):
@@ -333,14 +323,6 @@ class Elbo(Classifier):
         )
 
 
-_MOVED = 0xA77AC  # Folded into the key of what moves images.
-
-
-def _split(y):
-    """Returns labels, and the numbers of the images if they are beside them."""
-    return y if isinstance(y, tuple) else (y, None)
-
-
 def elbo(model: keras.Model, num_examples: int) -> keras.Model:
     """Makes `fit` minimize the negative evidence lower bound per training example.
 
@@ -375,3 +357,19 @@ def elbo(model: keras.Model, num_examples: int) -> keras.Model:
     trained = Elbo(inputs=model.input, outputs=model.output, name=model.name)
     trained.know(num_examples=int(num_examples), classes=classes_of(model))
     return trained
+
+
+def numbers():
+    """Returns which images of the training set the rows of a batch are.
+
+    A `training_loss` of an objective that is `numbered` asks it.
+
+    Returns:
+        uint32 tensor of shape `(batch,)`.
+    """
+    return _NUMBERS.get()
+
+
+def _split(y):
+    """Returns labels, and the numbers of the images if they are beside them."""
+    return y if isinstance(y, tuple) else (y, None)

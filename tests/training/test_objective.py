@@ -189,28 +189,6 @@ def test_what_layers_sum_in_an_epoch_goes_on_bit_for_bit(
     assert not np.allclose(weights["head/covariance_factor"], np.eye(16))
 
 
-@pytest.mark.slow
-def test_a_training_of_centroids_goes_on_bit_for_bit(data_dir, tmp_path, monkeypatch):
-    network = functools.partial(one_pass_network, head=centroids)
-    changes = ["batch_size=32", "objective=duq", "learning_rate=0.01"]
-    trained_whole_and_stopped(data_dir, tmp_path, monkeypatch, changes, network)
-    weights = safetensors.numpy.load_file(tmp_path / "whole" / "model.safetensors")
-    assert {"head/kernel", "head/counts", "head/sums"} <= weights.keys()
-
-
-@pytest.mark.slow
-def test_a_training_with_augmix_goes_on_bit_for_bit(data_dir, tmp_path, monkeypatch):
-    changes = ["objective=augmix", *CHANGES[1:]]
-    trained_whole_and_stopped(data_dir, tmp_path, monkeypatch, changes)
-    folders = [tmp_path / name for name in ("whole", "stopped")]
-    one, other = (
-        safetensors.numpy.load_file(folder / "model.safetensors") for folder in folders
-    )
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        np.testing.assert_array_equal(value, other[name], err_msg=name)
-
-
 ATTACKED = [
     "fgsm:epsilon=32",
     "pgd:epsilon=32:steps=2",
@@ -236,6 +214,28 @@ def test_a_training_with_attacks_goes_on_bit_for_bit(
         assert np.bincount(own["bins"]).tolist() == [48, 48, 48]
     elif "epsilon" in objective:
         assert own["robust_accuracy"].tolist() != [1, 0]
+
+
+@pytest.mark.slow
+def test_a_training_of_centroids_goes_on_bit_for_bit(data_dir, tmp_path, monkeypatch):
+    network = functools.partial(one_pass_network, head=centroids)
+    changes = ["batch_size=32", "objective=duq", "learning_rate=0.01"]
+    trained_whole_and_stopped(data_dir, tmp_path, monkeypatch, changes, network)
+    weights = safetensors.numpy.load_file(tmp_path / "whole" / "model.safetensors")
+    assert {"head/kernel", "head/counts", "head/sums"} <= weights.keys()
+
+
+@pytest.mark.slow
+def test_a_training_with_augmix_goes_on_bit_for_bit(data_dir, tmp_path, monkeypatch):
+    changes = ["objective=augmix", *CHANGES[1:]]
+    trained_whole_and_stopped(data_dir, tmp_path, monkeypatch, changes)
+    folders = [tmp_path / name for name in ("whole", "stopped")]
+    one, other = (
+        safetensors.numpy.load_file(folder / "model.safetensors") for folder in folders
+    )
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
 def test_views_are_augmented_apart_and_alike_again():

@@ -29,11 +29,11 @@ OBJECTIVES = {
     "logit_norm": logit_norm.logit_norm,
     "map": maximum_a_posteriori.maximum_a_posteriori,
     "adversarial": adversarial.adversarial,
-    "every_member": every_member.every_member,
     "fgsm": attacked.fgsm,
     "pgd": attacked.pgd,
     "ar_adals": ar_adals.ar_adals,
     "ada": ada.ada,
+    "every_member": every_member.every_member,
 }
 
 
