@@ -98,6 +98,9 @@ None were measured.
 * It did not start from scratch, but from: {{ p.initial_weights | listed }}.
 {% endif %}
 * Recipe `{{ p.recipe }}`: {{ p.settings | listed }}.
+{% if rederived %}
+* {{ rederived }}
+{% endif %}
 * Epochs: {{ p.epochs }}. Seed: {{ p.seed }}. Commit: `{{ p.commit }}`.
 * Versions: {{ p.versions | listed }}.
 {% endif %}
@@ -189,12 +192,33 @@ def card(preset: Preset, folder: str, saved_model: bool) -> str:
         counts=", ".join(f"{n:,} of {name}" for name, n in counts.items()),
         passes=", ".join(map(str, dict.fromkeys(row["seed"] for row in rows))),
         measured=_measured(list(counts)),
+        rederived=_rederived(preset.settings),
         converted=_converted(preset),
         classes=_classes(preset),
         seen=seen_images(preset.seen),
         fresh=_fresh(preset.seen),
     )
     return _wrapped(text)
+
+
+# What differs from the paper of an objective, or may, by its name in a recipe.
+_REDERIVED = {
+    "ar_adals": "the attack that sorts images is PGD with a Euclidean norm, in place "
+    "of that of Carlini and Wagner",
+    "ada": "the network that augments is small, and two numbers for each of its "
+    "channels are changed, in place of all weights",
+}
+
+
+def _rederived(settings) -> str:
+    """Returns what a card says of an objective whose paper has no published code."""
+    name = str(settings.get("objective")).partition(":")[0]
+    if name not in _REDERIVED:
+        return ""
+    return (
+        f"The objective `{name}` is re-derived from the abstract of its paper, which "
+        f"has no published code: {_REDERIVED[name]}."
+    )
 
 
 def _wrapped(text) -> str:

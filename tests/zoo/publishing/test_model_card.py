@@ -184,3 +184,16 @@ def test_the_packaged_weights_saw_all_training_images_of_fashion_mnist():
     for preset in packaged:
         text = " ".join(model_card.card(preset, "it", saved_model=False).split())
         assert "The training saw all 60,000 training images" in text, preset.name
+
+
+def test_a_card_says_what_is_rederived_from_an_abstract():
+    def of(objective):
+        settings = {**PRESET.settings, "objective": objective}
+        preset = dataclasses.replace(PRESET, settings=settings)
+        return " ".join(model_card.card(preset, "it", saved_model=False).split())
+
+    assert "`ar_adals` is re-derived from the abstract" in of("ar_adals:rate=0.3")
+    assert "in place of that of Carlini and Wagner" in of("ar_adals")
+    assert "`ada` is re-derived" in of("ada:steps=1")
+    for text in (of("adversarial"), of("augmix"), " ".join(CARD.split())):
+        assert "re-derived" not in text
