@@ -372,4 +372,4 @@ def numbers():
 
 def _split(y):
     """Returns labels, and the numbers of the images if they are beside them."""
-    return y if isinstance(y, tuple) else (y, None)
+    return y if isinstance(y, (tuple, list)) else (y, None)
