@@ -1,4 +1,4 @@
-"""How far each image is from one that a network classifies wrongly."""
+"""How far each image is from one that a network takes for another class."""
 
 import keras
 import numpy as np
@@ -14,17 +14,17 @@ _HALVINGS = 6
 
 
 def robustness(model: keras.Model, data, batch_size: int) -> np.ndarray:
-    """Returns about the Euclidean norm of the smallest change that misleads a network.
+    """Returns about the Euclidean norm of the smallest change of a prediction.
 
     The direction of the change is that of `STEPS` steps of PGD within the `RADIUS`;
-    along it, halving the interval finds where the label's logit falls below another
-    one. This is never less than the smallest norm that there is, and equals it for a
-    linear network of two classes. An attack that looks for the smallest change, such as
-    that of Carlini and Wagner, comes closer and takes a hundred times as long.
+    along it, halving the interval finds where the logit of the predicted class falls
+    below another one. This is never less than the smallest norm that there is, and
+    equals it for a linear network of two classes. An attack that looks for the smallest
+    change, such as that of Carlini and Wagner, comes closer and takes a hundred times
+    as long. Whether a prediction is right makes no difference.
 
-    Images that the attack does not mislead come behind all others, the more of a lead
-    the label keeps the later; and images that are classified wrongly as they are come
-    first, so that these numbers sort all images. Random layers draw once.
+    Images whose prediction stays come behind all others, the more of a lead their class
+    keeps the later, so that these numbers sort all images. Random layers draw once.
 
     Args:
         model: From images to logits.
@@ -32,17 +32,25 @@ def robustness(model: keras.Model, data, batch_size: int) -> np.ndarray:
         batch_size: Images per step.
 
     Returns:
-        float32 array of shape `(images,)`, where it is in `[0, RADIUS]` in gray levels;
-        for images that stay right, `RADIUS` and the lead that is left, and for those
-        that are wrong their negative lead.
+        float32 array of shape `(images,)`, in `[0, RADIUS]` in gray levels; where the
+        prediction stays, `RADIUS` and the lead that is left.
+
+    Raises:
+        FloatingPointError: If a loss is not finite inside of the attack.
     """
 
     def step(images, labels, start):
         images = ops.cast(images, "float32")
+
+        def logits_of(images):
+            with layers.stream(0, start):
+                return ops.cast(model(images, training=False), "float32")
+
+        predicted = ops.cast(ops.argmax(logits_of(images), axis=-1), "int32")
         moved = attacks.pgd(
             model,
             images,
-            labels,
+            predicted,
             RADIUS,
             step_size=2.5 * RADIUS / STEPS,
             steps=STEPS,
@@ -54,11 +62,8 @@ def robustness(model: keras.Model, data, batch_size: int) -> np.ndarray:
         change = moved - images
 
         def lead(share):
-            with layers.stream(0, start):
-                logits = model(
-                    images + share[:, None, None, None] * change, training=False
-                )
-            return leads(ops.cast(logits, "float32"), labels)
+            moved = images + share[:, None, None, None] * change
+            return leads(logits_of(moved), predicted)
 
         return (_distances(lead, change),)
 
@@ -85,7 +90,8 @@ def _distances(lead, change):
     """Returns where along a change a lead is lost, as a norm; see `robustness`."""
     norms = ops.sqrt(ops.sum(ops.square(change), axis=(1, 2, 3)))
     low, high = ops.zeros_like(norms), ops.ones_like(norms)
-    of_low, of_high = first, last = lead(low), lead(high)
+    of_low, of_high = lead(low), lead(high)
+    last = of_high
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         of_middle = lead(middle)
@@ -99,5 +105,4 @@ def _distances(lead, change):
         )
     # Between the two the lead is taken to be linear.
     share = low + (high - low) * of_low / ops.maximum(of_low - of_high, 1e-12)
-    found = ops.where(last > 0, RADIUS + last, share * norms)
-    return ops.where(first > 0, found, first)
+    return ops.where(last > 0, RADIUS + last, share * norms)

@@ -21,10 +21,10 @@ def ar_adals(
 ) -> objective.Objective:
     """Returns the cross-entropy of labels that are smoothed for each bin of images.
 
-    What little change of its pixels misleads a network, that it is too sure of. So
-    images are sorted by `training.robustness.robustness` into bins of equal size, those
-    of the training set and those of the validation set each by themselves, and the
-    labels of bin `r` are smoothed by `e[r]`: the loss is
+    Where a small change of the pixels changes a prediction, the network is often too
+    sure of it. So images are sorted by `training.robustness.robustness` into bins of
+    equal size, those of the training set and those of the validation set each by
+    themselves, and the labels of bin `r` are smoothed by `e[r]`: the loss is
 
         (1 - e[r]) * -log p(label) + e[r] * mean over all K classes of -log p
 
@@ -168,10 +168,10 @@ class _Bins:
             found = robustness.robustness(model, data, self.batch_size)
             members.assign(equal_bins(found, count))
             logging.info(
-                "Robustness of the %d images of '%s': %.1f %% are wrong as they are; "
-                "half of them are misled by a change of norm %.1f.",
-                *(len(data), data.name),
-                *(100 * np.mean(found <= 0), max(float(np.median(found)), 0.0)),
+                "Of the %d images of '%s', half change their class by a change of norm "
+                "%.1f, and %.1f %% by none of up to %.0f gray levels.",
+                *(len(data), data.name, np.median(found)),
+                *(100 * np.mean(found > robustness.RADIUS), robustness.RADIUS),
             )
 
     def end_epoch(self, model, epoch):
