@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-CHANNELS = 16
-_SLOPE = 0.2  # Of the activation for negative values, so that no pixel is lost.
+CHANNELS = 32
+SLOPE = 0.5  # Of the activation for negative values, so that no pixel is lost.
 _IMAGES, _SIDE = 100, 32  # Of the fit, and of the middle of an image that it sees.
 _RIDGE = 1e-4
 
@@ -70,7 +70,7 @@ class ImageToImage:
             kernel.assign((drawn / scale).reshape(kernel.shape))
             bias.assign(-shift)
             x = features / scale - shift
-            x = np.where(x > 0, x, _SLOPE * x)
+            x = np.where(x > 0, x, SLOPE * x)
         rows = _neighbors(x).reshape(-1, 9 * CHANNELS)
         rows = np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
         flat = target.reshape(len(rows), -1)
@@ -97,7 +97,7 @@ class ImageToImage:
         x = (ops.cast(images, "float32") - mean) / deviation
         layers = zip(self._kernels, self._biases, self.split(changes), strict=True)
         for number, (kernel, bias, change) in enumerate(layers):
-            x = ops.leaky_relu(x, _SLOPE) if number else x
+            x = ops.leaky_relu(x, SLOPE) if number else x
             x = ops.conv(x, kernel.value, padding="same") + bias.value
             scale, shift = ops.split(change, 2, axis=-1)
             x = x * (1 + scale[:, None, None]) + shift[:, None, None]

@@ -18,7 +18,7 @@ _TINY = 1e-12
 def ada(
     model: keras.Model,
     recipe,
-    radius: float = 0.5,
+    radius: float = 0.1,
     steps: int = 2,
     similarity: float = 0.3,
 ) -> objective.Objective:
@@ -33,7 +33,7 @@ def ada(
     classifier trains on what comes out, and batch statistics are of that.
 
     It follows the abstract of the paper, whose settings are not published as code, and
-    is smaller in three ways: `c` is `training.image_to_image.ImageToImage`, of some
+    is smaller in three ways: `c` is `training.image_to_image.ImageToImage`, of ten
     thousand weights, fitted to images of the training set, in place of a large trained
     network; a change has two numbers for each of its channels, not one for each weight;
     and there is one such network. So the images are shifted, tinted, sharpened,

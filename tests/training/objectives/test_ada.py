@@ -10,7 +10,7 @@ from skimage.metrics import structural_similarity
 
 from tests.helpers.trainings import RECIPE, dense_model, stripes
 from training import objectives, trainer
-from training.image_to_image import CHANNELS, ImageToImage
+from training.image_to_image import CHANNELS, SLOPE, ImageToImage
 from training.objectives import ada
 
 RNG = np.random.default_rng(0)
@@ -28,9 +28,9 @@ def identity(num_channels):
         for place, sign in ((2 * channel, 1), (2 * channel + 1, -1)):
             kernels[0][1, 1, channel, place] = sign
             # What is positive is kept by one of the two.
-            kernels[1][1, 1, 2 * channel, place] = sign / 1.2
-            kernels[1][1, 1, 2 * channel + 1, place] = -sign / 1.2
-            kernels[2][1, 1, place, channel] = sign / 1.2
+            kernels[1][1, 1, 2 * channel, place] = sign / (1 + SLOPE)
+            kernels[1][1, 1, 2 * channel + 1, place] = -sign / (1 + SLOPE)
+            kernels[2][1, 1, place, channel] = sign / (1 + SLOPE)
     for variable, value in zip((first, second, last), kernels, strict=True):
         variable.assign(value)
     return network
