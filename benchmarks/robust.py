@@ -8,6 +8,8 @@ two steps that are measured side by side in every round; a ratio is the median o
 rounds of a round's time of the second over that of the first, and in brackets the same
 for processor time, which other programs disturb less. Networks have random weights,
 images are noise of 32 x 32 pixels, and batches are of 64.
+`benchmarks.robust_augmix` and `benchmarks.robust_pgd` are by themselves: one measures
+its input too, the other one libraries of others.
 """
 
 import argparse
@@ -16,7 +18,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from benchmarks import one_pass, rounds
+from benchmarks import one_pass, robust_vat, rounds
 
 BATCH = 64
 
@@ -97,7 +99,13 @@ def convolution(shape: tuple[int, int, int], low_cut: bool) -> Callable:
     return lambda: compiled(maps).numpy()
 
 
-PARTS = {"flc": flc}
+def vat() -> Iterator[Comparison]:
+    """Steps of virtual adversarial training over plain ones."""
+    for settings in robust_vat.comparisons():
+        yield Comparison(**settings)
+
+
+PARTS = {"flc": flc, "vat": vat}
 
 
 def row(comparison: Comparison, times: dict) -> str:

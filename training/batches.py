@@ -220,7 +220,7 @@ def train_batches(
 
     def prepared(images, labels, index, *others):
         images, labels = prepare(key, images, labels, index, *others[:pairs])
-        return images, _target(labels, index, numbered), *others[pairs:]
+        return images, _target(labels, index, numbered, len(data)), *others[pairs:]
 
     if keras.backend.backend() != "tensorflow":
         return (prepared(*batch(number)) for number in range(len(order)))
@@ -412,5 +412,6 @@ def _dataset(batch, count, *signature):
     return tf.data.Dataset.range(count).map(example)
 
 
-def _target(labels, index, numbered):
-    return (labels, index) if numbered else labels
+def _target(labels, index, numbered, count):
+    # An image that comes again in an epoch has a number above the others.
+    return (labels, index % np.uint32(count)) if numbered else labels

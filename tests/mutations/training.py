@@ -1359,8 +1359,8 @@ MUTATIONS = [
     (
         "the numbers of images are not those of their labels",
         "training/batches.py",
-        "return (labels, index) if numbered else labels",
-        "return (labels, index[::-1]) if numbered else labels",
+        "return (labels, index % np.uint32(count)) if numbered",
+        "return (labels, index[::-1] % np.uint32(count)) if numbered",
         "tests/training/test_objective.py",
         "test_one_function_and_one_line_are_an_objective",
     ),

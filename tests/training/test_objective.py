@@ -253,15 +253,16 @@ def test_a_training_with_noise_and_mixtures_goes_on_bit_for_bit(
     assert len(record["overlaps"]) == 5
 
 
-def test_an_objective_of_whole_classes_refuses_mixtures():
+@pytest.mark.parametrize("name", ["duq", "fgsm", "ar_adals", "ada"])
+def test_an_objective_of_whole_classes_refuses_mixtures(name):
     images = keras.Input((12, 12, 1))
     x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 64)(images))
-    model = keras.Model(images, layers.ClassCentroids(2, length_scale=1.0)(x))
+    centroids = layers.ClassCentroids(2, length_scale=1.0)
+    head = centroids if name == "duq" else keras.layers.Dense(2)
+    model = keras.Model(images, head(x))
     names = "flip", "mixup:alpha=0.2"
-    recipe = dataclasses.replace(RECIPE, objective="duq", augmentations=names)
-    with pytest.raises(
-        ValueError, match="'duq' compares images with one class each.*mix"
-    ):
+    recipe = dataclasses.replace(RECIPE, objective=name, augmentations=names)
+    with pytest.raises(ValueError, match=f"'{name}' compares images with one class"):
         trainer.compile_model(model, recipe, 80)
 
 

@@ -106,10 +106,12 @@ def test_a_check_takes_the_images_that_the_card_took(monkeypatch, rows, expected
     monkeypatch.setattr(card_check, "published", lambda *_: rows)
     assert card_check.selection([("model", None)], 100) == expected
     settings = command.Settings(["model"], "out", limit=100, check=True)
-    assert command._selection(settings) == expected
+    models = {"model": object()}
+    assert command._selection(settings, models) == expected
     plain = dataclasses.replace(settings, check=False)
-    assert command._selection(plain) is None
-    assert command._selection(dataclasses.replace(plain, selection="first")) == "first"
+    assert command._selection(plain, models) is None
+    first = dataclasses.replace(plain, selection="first")
+    assert command._selection(first, models) == "first"
 
 
 def test_figures_of_other_images_are_not_compared():
