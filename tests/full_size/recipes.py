@@ -18,7 +18,6 @@ LIKE = {
     "cifar100": "cifar10",
     "cifar10_30": "cifar10",
     "cifar10_augmix": "cifar10",
-    "cifar10_dign": "cifar10",
     "cifar10_finetune": "cifar10",
     "cifar10_fgsm": "cifar10",
     "stf_finetune": "cifar10",

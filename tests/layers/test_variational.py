@@ -225,7 +225,7 @@ CONTRACT = [
 
 
 @pytest.mark.parametrize(
-    "layer, shape", marks.few(CONTRACT, [*CONTRACT[:6:2], *CONTRACT[-2:]])
+    "layer, shape", marks.few(CONTRACT, [*CONTRACT[:6], *CONTRACT[-2:]])
 )
 def test_keeps_the_contract(layer, shape):
     check_layer(layer, shape)

@@ -157,7 +157,10 @@ GAUSSIAN_PROCESS = 64 * 1024 + 1024 + 1024**2 + 1024 * 2
             f"{GAUSSIAN_PROCESS + 19:,} begin anew: head, spectral_norm of",
         ),
         ("duq", "new", f"{64 * 64 * 2 + 2 + 64 * 2:,} begin anew: head"),
-        ("ddu", "kept", "19 begin anew: spectral_norm of 19 layers"),
+        pytest.param(
+            *("ddu", "kept", "19 begin anew: spectral_norm of 19 layers"),
+            marks=pytest.mark.slow,  # As of the first one.
+        ),
         ("flipout", "kept", "begin anew: kernel_rho of 10 layers"),
         ("mcdo", "kept", "weights are those of plain"),
     ],

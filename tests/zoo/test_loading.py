@@ -69,7 +69,7 @@ def test_loading_reads_top_to_bottom(models):
 
 
 @pytest.mark.parametrize("end", ["", ".second", "@temperature"])
-@pytest.mark.parametrize("source", marks.few(["name", "file", "url"], ["file"]))
+@pytest.mark.parametrize("source", marks.few(["name", "file", "url"], ["file", "url"]))
 def test_a_name_is_parsed_once(models, tmp_path, end, source, monkeypatch):
     name, weights = f"resnet20_mcdo{end}", None
     if source != "name":
