@@ -66,11 +66,11 @@ def share(batch_size: int):
         tensors. Outside of a strategy 0 and None, also on JAX, whose program is that of
         all rows.
     """
-    if (place := _place()) is None:
+    if (at := place()) is None:
         return 0, None
     import tensorflow as tf
 
-    number, replicas = place
+    number, replicas = at
     least, more = divmod(batch_size, replicas)
     first = number * least + tf.minimum(number, more)
     return first, least + tf.cast(number < more, "int32")
@@ -83,34 +83,36 @@ def mean_of_share(values, batch_size: int):
         values: Tensor of shape `(rows, ...)`, of the rows of this replica.
         batch_size: Rows of the batch; see `share`.
     """
-    if (place := _place()) is None:
+    if (at := place()) is None:
         return ops.mean(values)
     each = batch_size * math.prod(values.shape[1:])
-    return ops.sum(values) * (place[1] / each)
+    return ops.sum(values) * (at[1] / each)
 
 
-def _place():
+def place():
     """Returns the number of this replica and that of all; None if there is one."""
+    if (context := _context()) is None:
+        return None
+    number = ops.cast(context.replica_id_in_sync_group, "int32")
+    return number, context.num_replicas_in_sync
+
+
+def _context():
+    """Returns TensorFlow's context of one of several replicas, elsewhere None."""
     if keras.backend.backend() != "tensorflow":
         return None
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return None
-    number = tf.cast(context.replica_id_in_sync_group, "int32")
-    return number, context.num_replicas_in_sync
+    return None if context is None or context.num_replicas_in_sync == 1 else context
 
 
 def summed(value):
     """Returns the sum of a tensor over the replicas of a strategy, elsewhere itself."""
-    if keras.backend.backend() != "tensorflow":
+    if (context := _context()) is None:
         return value
     import tensorflow as tf
 
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return value
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from layers import graphs, keras_internals, random, tracing
+from layers import graphs, keras_internals, random, replicas, tracing
 from layers.checks import check_choice, check_seed
 from layers.estimators import ESTIMATORS
 
@@ -131,14 +131,8 @@ def of_replica(key):
 
     Replicas hold equal counters; without it they would draw equal masks.
     """
-    if keras.backend.backend() != "tensorflow":
-        return key
-    import tensorflow as tf
-
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return key
-    return random.fold(key, context.replica_id_in_sync_group)
+    place = replicas.place()
+    return key if place is None else random.fold(key, place[0])
 
 
 class RandomLayer(keras.layers.Layer):

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from layers import random
+from layers import random, replicas
 
 _NOISE = 0x2015E  # Apart from what others fold into the seed of a training.
 
@@ -39,21 +39,5 @@ class StepKeys:
         """
         key = random.fold(random.fold(seed, _NOISE), self.step.value)
         self.step.assign(self.step + 1)
-        rows = _first_row(self.batch_size) + ops.arange(num_rows, dtype="int32")
-        return random.fold(key, rows)
-
-
-def _first_row(batch_size):
-    """Returns the place of this device's first row in the batch of all devices."""
-    # On JAX a program sees all rows.
-    if keras.backend.backend() != "tensorflow":
-        return 0
-    import tensorflow as tf
-
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return 0
-    count = context.num_replicas_in_sync
-    number = tf.cast(context.replica_id_in_sync_group, "int32")
-    # The first devices have one image more where their number does not divide.
-    return number * (batch_size // count) + tf.minimum(number, batch_size % count)
+        first, _ = replicas.share(self.batch_size)
+        return random.fold(key, first + ops.arange(num_rows, dtype="int32"))

@@ -158,8 +158,8 @@ MUTATIONS = [
     (
         "each device draws the same noise",
         "training/step_keys.py",
-        "rows = _first_row(self.batch_size) + ops",
-        "rows = ops",
+        "first + ops.arange(num_rows",
+        "ops.arange(num_rows",
         "tests/training/test_mirrored.py",
         "test_noise_and_mixtures_of_pairs_are_those_of_one_device",
     ),

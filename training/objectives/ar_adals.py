@@ -156,9 +156,7 @@ class _Bins:
     def smoothing_of(self, numbers):
         """Returns the smoothing of images by their numbers."""
         members = self._members[0].value
-        # Of an epoch in which images come again, their numbers go on.
-        places = ops.cast(numbers, "int32") % members.shape[0]
-        own = ops.take(members, places, axis=0)
+        own = ops.take(members, ops.cast(numbers, "int32"), axis=0)
         return ops.take(self._smoothing.value, own, axis=0)
 
     def begin_epoch(self, model, epoch):
