@@ -132,6 +132,12 @@ def fractions(key, count):
     return ops.cast(upper, "float32") / 2**24
 
 
+def integers(key, count):
+    """Returns `count` integers in `[0, 2**16)` for each key; see `fractions`."""
+    upper = ops.right_shift(bits(key, count), np.uint32(16))
+    return ops.cast(upper, "int32")
+
+
 def _split(x):
     """Returns the upper and the lower 16 bits as int32 tensors."""
     # LiteRT has no bitwise and, but its products of uint32 wrap.

@@ -38,10 +38,8 @@ def crop(images, keys, padding: int):
     Returns:
         A tensor like `images`: crops, uniform over all positions, of the padded image.
     """
-    upper = ops.right_shift(
-        random.bits(random.fold(keys, 1), 2), ops.cast(16, "uint32")
-    )
-    offsets = ops.right_shift(ops.cast(upper, "int32") * (2 * padding + 1), 16)
+    drawn = random.integers(random.fold(keys, 1), 2)
+    offsets = ops.right_shift(drawn * (2 * padding + 1), 16)
     amounts = (padding, padding)
     images = ops.pad(images, ((0, 0), amounts, amounts, (0, 0)))
     for axis in (1, 2):
@@ -72,8 +70,7 @@ def resized_crop(images, keys, smallest: float, ratio: float = 4 / 3):
         [Going Deeper with Convolutions](https://arxiv.org/abs/1409.4842)
         (Szegedy et al., 2015), section 6.
     """
-    bits = ops.right_shift(random.bits(random.fold(keys, 2), 4), random.uint32(8))
-    uniform = ops.transpose(ops.cast(bits, "float32") / 2**24)
+    uniform = ops.transpose(random.fractions(random.fold(keys, 2), 4))
     side = ops.sqrt(smallest + (1 - smallest) * uniform[0])
     stretch = ops.exp(math.log(ratio) * (uniform[1] - 0.5))
     width, height = ops.minimum(side * stretch, 1), ops.minimum(side / stretch, 1)

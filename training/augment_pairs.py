@@ -43,7 +43,7 @@ def mixup(alpha: float = 1.0) -> Callable:
     _check_alpha(alpha, "mixup")
 
     def mixed(images, labels, others, other_labels, keys):
-        place = _integers(random.fold(keys, 4), 1)[:, 0]
+        place = random.integers(random.fold(keys, 4), 1)[:, 0]
         share = ops.take(beta_quantiles(alpha), place)
         pixels = share[:, None, None, None]
         own, other = (ops.cast(x, "float32") for x in (images, others))
@@ -85,7 +85,7 @@ def cutmix(alpha: float = 1.0, rate: float = 0.5) -> Callable:
 
     def mixed(images, labels, others, other_labels, keys):
         size = height, width = images.shape[1:3]
-        draws = _integers(random.fold(keys, 5), 4)
+        draws = random.integers(random.fold(keys, 5), 4)
         side = ops.take(np.sqrt(beta_quantiles(alpha)), draws[:, 0])
         chosen = ops.less(draws[:, 1], round(rate * _LEVELS))
         inside, area = ops.ones((1, 1, 1, 1), dtype="bool"), 1
@@ -118,11 +118,6 @@ def _check_alpha(alpha, name):
 def _blend(labels, others, share):
     share = share[:, None]
     return (1 - share) * labels + share * others
-
-
-def _integers(keys, count):
-    """Returns integers in `[0, 2**16)`, of shape `(*keys.shape, count)`."""
-    return ops.cast(ops.right_shift(random.bits(keys, count), np.uint32(16)), "int32")
 
 
 @functools.lru_cache(maxsize=16)

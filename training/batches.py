@@ -235,7 +235,7 @@ def train_batches(
         *([tf.TensorSpec((rows,), tf.int32)] if pairs else []),
         *([] if weight is None else [tf.TensorSpec((rows,), tf.float32)]),
     )
-    prepared = tf.autograph.experimental.do_not_convert(prepared)
+    prepared = compilation.unconverted(prepared)
     dataset = dataset.map(prepared, tf.data.AUTOTUNE, deterministic=True)
     return dataset.prefetch(tf.data.AUTOTUNE)
 
@@ -372,7 +372,7 @@ def test_batches(
         return ((images, labels, *weights) for images, labels, _, *weights in made)
     import tensorflow as tf
 
-    @tf.autograph.experimental.do_not_convert
+    @compilation.unconverted
     def without_numbers(images, labels, _, *weights):
         return images, labels, *weights
 
@@ -402,7 +402,7 @@ def _dataset(batch, count, *signature):
     """
     import tensorflow as tf
 
-    @tf.autograph.experimental.do_not_convert
+    @compilation.unconverted
     def example(number):
         tensors = tf.numpy_function(batch, [number], [spec.dtype for spec in signature])
         for tensor, spec in zip(tensors, signature, strict=True):

@@ -4,6 +4,7 @@ import contextlib
 import os
 
 import keras
+from absl import logging
 
 _SIGN = "RESOURCE_EXHAUSTED"  # In the messages of XLA.
 
@@ -23,6 +24,26 @@ def others() -> str:
         " JAX takes three quarters of a device for each process: where another one "
         f"uses it too, give both a share, such as {name}=.4."
     )
+
+
+def halved(error: Exception, size: int, what: str) -> int:
+    """Returns half of a batch size where that was too large, and says so.
+
+    Args:
+        error: What a device has raised.
+        size: Images of a batch.
+        what: What there is too little memory for.
+
+    Raises:
+        Exception: The error, if it is another one, or of a single image.
+    """
+    if size == 1 or not is_exhausted(error):
+        raise error
+    logging.warning(
+        "The device has too little memory %s; they are of %d from now on.%s",
+        *(what, size // 2, others()),
+    )
+    return size // 2
 
 
 @contextlib.contextmanager

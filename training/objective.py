@@ -15,8 +15,9 @@ from training.kl_weight import KLWeight
 from zoo import predictive
 from zoo.classifier import Classifier, classes_of
 
-_NUMBERS = contextvars.ContextVar("numbers", default=None)
 _MOVED = 0xA77AC  # Folded into the key of what moves images.
+# Which images of the training set the rows of a batch are; None is not told.
+_NUMBERS = contextvars.ContextVar("numbers", default=None)
 # How many of the first rows of a replica's batch are images; None is all.
 _IMAGES = contextvars.ContextVar("images", default=None)
 # What a step knows beside its batch of labeled images; None outside of steps.
@@ -170,6 +171,17 @@ def num_images():
         Scalar int32 tensor; None if all are.
     """
     return _IMAGES.get()
+
+
+def numbers():
+    """Returns which images of the training set the rows of a batch are.
+
+    A `training_loss` of an objective that is `numbered` asks it.
+
+    Returns:
+        uint32 tensor of shape `(batch,)`.
+    """
+    return _NUMBERS.get()
 
 
 def unlabeled():
@@ -466,17 +478,6 @@ def elbo(model: keras.Model, num_examples: int) -> keras.Model:
     trained = Elbo(inputs=model.input, outputs=model.output, name=model.name)
     trained.know(num_examples=int(num_examples), classes=classes_of(model))
     return trained
-
-
-def numbers():
-    """Returns which images of the training set the rows of a batch are.
-
-    A `training_loss` of an objective that is `numbered` asks it.
-
-    Returns:
-        uint32 tensor of shape `(batch,)`.
-    """
-    return _NUMBERS.get()
 
 
 def _split(y):

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from layers import random
+from layers import compilation, random
 from training import batches
 from training.data import ImageData
 
@@ -134,7 +134,7 @@ def train_batches(
         return (_beside(*pair) for pair in zip(known, others, strict=True))
     import tensorflow as tf
 
-    beside = tf.autograph.experimental.do_not_convert(_beside)
+    beside = compilation.unconverted(_beside)
     return tf.data.Dataset.zip(known, others).map(beside).prefetch(tf.data.AUTOTUNE)
 
 

@@ -230,8 +230,8 @@ MUTATIONS = [
     (
         "a batch that waits is forgotten where memory is too small",
         "training/evaluation/sampling.py",
-        "waiting[0] if waiting else first, None, size // 2",
-        "first, None, size // 2",
+        "first, waiting = waiting[0] if waiting else first, None",
+        "first, waiting = first, None",
         "tests/training/evaluation/test_sampling.py",
         "test_a_batch_of_which_the_values_fail_is_computed_again",
     ),

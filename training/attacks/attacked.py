@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from absl import logging
 from keras import ops
 
 from layers import checks
@@ -222,14 +221,8 @@ class AttackedImages:
             try:
                 parts.append(self._attacked(images[rows], labels[rows], start + place))
             except Exception as error:
-                if size == 1 or not device_memory.is_exhausted(error):
-                    raise
-                self._size = size // 2
-                logging.warning(
-                    "The device has too little memory to attack batches of %d images; "
-                    "they are of %d from now on.%s",
-                    *(size, size // 2, device_memory.others()),
-                )
+                what = f"to attack batches of {size} images"
+                self._size = device_memory.halved(error, size, what)
                 continue
             place += size
         return np.concatenate(parts)

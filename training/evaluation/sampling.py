@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
-from absl import logging
 from keras import ops
 
 import layers
@@ -99,14 +98,9 @@ class Passes:
                 begun = first < stop and self._begin(images, first, size, stop)
                 values = waiting and self._read(*waiting)
             except Exception as error:
-                if size == 1 or not device_memory.is_exhausted(error):
-                    raise
-                logging.warning(
-                    "The device has too little memory for batches of %d images of "
-                    "'%s'; they are of %d from now on.%s",
-                    *(size, self.name, size // 2, device_memory.others()),
-                )
-                first, waiting, size = waiting[0] if waiting else first, None, size // 2
+                what = f"for batches of {size} images of '{self.name}'"
+                size = device_memory.halved(error, size, what)
+                first, waiting = waiting[0] if waiting else first, None
                 continue
             if waiting:
                 yield waiting[0], values
