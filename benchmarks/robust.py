@@ -13,44 +13,14 @@ its input too, the other one libraries of others.
 """
 
 import argparse
-import dataclasses
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from benchmarks import one_pass, robust_vat, rounds
+from benchmarks import one_pass, robust_vat
+from benchmarks.comparison import Comparison, print_table
 
 BATCH = 64
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """Two steps, and what the ratio of their times should be.
-
-    Attributes:
-        title: What is compared.
-        base: Makes the step whose time is the unit.
-        other: Makes the step that is measured in that unit.
-        most: What the ratio may be, or None.
-        least: What the ratio must be, or None.
-    """
-
-    title: str
-    base: Callable[[], Callable]
-    other: Callable[[], Callable]
-    most: float | None = None
-    least: float | None = None
-
-    @property
-    def bound(self) -> str:
-        """The bounds as words."""
-        bounds = {"at most": self.most, "at least": self.least}
-        return ", ".join(f"{k} {v:g}" for k, v in bounds.items() if v is not None)
-
-    def holds(self, ratio: float) -> bool:
-        """Returns whether a ratio is within the bounds."""
-        below = self.most is None or ratio <= self.most
-        return below and (self.least is None or ratio >= self.least)
 
 
 def flc() -> Iterator[Comparison]:
@@ -99,29 +69,7 @@ def convolution(shape: tuple[int, int, int], low_cut: bool) -> Callable:
     return lambda: compiled(maps).numpy()
 
 
-def vat() -> Iterator[Comparison]:
-    """Steps of virtual adversarial training over plain ones."""
-    for settings in robust_vat.comparisons():
-        yield Comparison(**settings)
-
-
-PARTS = {"flc": flc, "vat": vat}
-
-
-def row(comparison: Comparison, times: dict) -> str:
-    """Returns a line of the table.
-
-    Args:
-        comparison: What was measured.
-        times: Its times by `rounds.measure`, by "base" and "other".
-    """
-    wall, used = rounds.ratio(times, "base", "other")
-    milliseconds = 1000 * np.median(times["base"][:, 0])
-    kept = ("yes" if comparison.holds(wall) else "no") if comparison.bound else ""
-    return (
-        f"| {comparison.title} | {milliseconds:.1f} | {wall:.3f} ({used:.3f}) | "
-        f"{comparison.bound} | {kept} |"
-    )
+PARTS = {"flc": flc, "vat": robust_vat.comparisons}
 
 
 def main():
@@ -133,16 +81,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=0.5)
     flags = parser.parse_args()
-    print("| what | unit, ms | ratio | bound | holds |")
-    print("|---|---|---|---|---|")
-    for part in flags.parts or PARTS:
-        for comparison in PARTS[part]():
-            steps = {
-                "base": rounds.local(comparison.base()),
-                "other": rounds.local(comparison.other()),
-            }
-            times = rounds.measure(steps, flags.rounds, flags.seconds)
-            print(row(comparison, times), flush=True)
+    found = (pair for part in flags.parts or PARTS for pair in PARTS[part]())
+    print_table(found, flags.rounds, flags.seconds)
 
 
 if __name__ == "__main__":

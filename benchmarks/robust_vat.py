@@ -16,19 +16,18 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from benchmarks import rounds, train_ours
-from benchmarks.results import benchmark_page
+from benchmarks import train_ours
+from benchmarks.comparison import Comparison, print_table
 
 SHAPE = (32, 32, 3)
 NETWORKS = "resnet20", "resnet18_mcdo"
 MOST = 3.0
-HEADING = ["what", "unit, ms", "ratio", "bound", "holds"]
 
 
 def comparisons(
     networks=NETWORKS, batch: int = 64, policy: str = "float32"
-) -> Iterator[dict]:
-    """Yields what is compared: `title`, functions to `base` and `other`, and `most`.
+) -> Iterator[Comparison]:
+    """Yields steps of virtual adversarial training over plain ones.
 
     Args:
         networks: Names of networks.
@@ -53,7 +52,7 @@ def comparisons(
             ),
         ):
             title = f"{kind} over the plain step, `{name}`, {batch} images, {policy}"
-            yield {"title": title, "base": base, "other": other, "most": most}
+            yield Comparison(title, base, other, most)
 
 
 def _semi_supervised(ours, batch) -> Callable:
@@ -75,18 +74,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=0.5)
     flags = parser.parse_args()
-    rows = []
-    for pair in comparisons(flags.networks, flags.batch, flags.policy):
-        steps = {name: rounds.local(pair[name]()) for name in ("base", "other")}
-        times = rounds.measure(steps, flags.rounds, flags.seconds)
-        wall, used = rounds.ratio(times, "base", "other")
-        unit, most = 1000 * np.median(times["base"][:, 0]), pair["most"]
-        verdict = ["", ""]
-        if most is not None:
-            verdict = [f"at most {most:g}", "yes" if wall <= most else "no"]
-        cells = [f"{unit:.1f}", f"{wall:.3f} ({used:.3f})", *verdict]
-        rows.append([pair["title"], *cells])
-    print(benchmark_page.markdown(HEADING, rows, 1))
+    found = comparisons(flags.networks, flags.batch, flags.policy)
+    print_table(found, flags.rounds, flags.seconds)
 
 
 if __name__ == "__main__":
