@@ -3,6 +3,8 @@
 import numpy as np
 
 _LOOKED_AT = 1000  # Images whose values an error tells.
+# In place of the class of a pixel that nobody has labeled, and that counts nowhere.
+UNLABELED = -1
 
 
 def check_images(images, name: str = "images"):
@@ -64,7 +66,7 @@ def check_labels(labels, num_classes: int, name: str = "labels") -> np.ndarray:
 
     Args:
         labels: Integer array of shape `(examples,)`, or `(examples, height, width)`
-            with one for each pixel.
+            with one for each pixel, which is `UNLABELED` where there is none.
         num_classes: The number of classes.
         name: What an error calls it.
 
@@ -85,12 +87,33 @@ def check_labels(labels, num_classes: int, name: str = "labels") -> np.ndarray:
             f"`{name}` must be integers, the numbers of classes from 0 on. "
             f"Received: dtype={labels.dtype}"
         )
-    if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
+    lowest = UNLABELED if labels.ndim == 3 else 0
+    if labels.size and (labels.min() < lowest or labels.max() >= num_classes):
+        unless = f", or {UNLABELED} for a pixel without a label" if lowest else ""
         raise ValueError(
-            f"`{name}` must be in [0, {num_classes}), the numbers of classes. "
+            f"`{name}` must be in [0, {num_classes}), the numbers of classes{unless}. "
             f"Received: labels from {labels.min()} to {labels.max()}"
         )
     return labels
+
+
+def renumbered(labels, places) -> np.ndarray:
+    """Returns labels by other numbers of the same classes.
+
+    Args:
+        labels: Integer array of any shape.
+        places: The new number of each class.
+
+    Returns:
+        int32 array of that shape; what is not labeled stays so.
+
+    Example:
+
+    >>> renumbered([[0, 1], [-1, 0]], [5, 3]).tolist()
+    [[5, 3], [-1, 5]]
+    """
+    # The last entry is that of -1.
+    return np.array([*places, UNLABELED], "int32")[np.asarray(labels)]
 
 
 def _range(images):

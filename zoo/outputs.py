@@ -67,6 +67,20 @@ def check_model(model: keras.Model) -> None:
         )
 
 
+def task_of(model: keras.Model) -> str:
+    """Returns what a model is for, one of `TASKS`, as it says or its output shows.
+
+    Args:
+        model: From images to what `check_model` takes.
+    """
+    knows = model.knows() if hasattr(model, "knows") else {}
+    return knows.get("task") or TASKS[len(model.output_shape)]
+
+
+# By the rank of the output, with the axis of the batch.
+TASKS = {2: "classification", 4: "segmentation"}
+
+
 def check_num_classes(num_classes: int | None, received: str = "") -> None:
     """Checks a number of classes; one logit alone has the probability 1.
 
@@ -142,10 +156,12 @@ def check_labels(labels, shape: tuple[int, ...]) -> np.ndarray:
         shape: The shape of the predictions, `(..., num_classes)`.
 
     Returns:
-        The labels of all predictions, as an array of one axis.
+        The labels of all predictions, as an array of one axis; `UNLABELED` ones of
+        `zoo.arrays` are those of pixels that count nowhere.
 
     Raises:
-        ValueError: If their shape, their type or their range is another.
+        ValueError: If their shape, their type or their range is another, or no pixel is
+            labeled.
     """
     labels = np.asarray(labels)
     if labels.shape != shape[:-1]:
@@ -153,7 +169,13 @@ def check_labels(labels, shape: tuple[int, ...]) -> np.ndarray:
             f"`labels` must have the shape {shape[:-1]}, one for each prediction. "
             f"Received: labels.shape={labels.shape}"
         )
-    return arrays.check_labels(labels, shape[-1]).reshape(-1)
+    labels = arrays.check_labels(labels, shape[-1]).reshape(-1)
+    if labels.size and labels.max() == arrays.UNLABELED:
+        raise ValueError(
+            "One pixel at least must be labeled. Received: "
+            f"labels of {labels.size} pixels, all {arrays.UNLABELED}"
+        )
+    return labels
 
 
 def _check_values(rows, name, are_different):

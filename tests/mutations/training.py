@@ -278,8 +278,8 @@ MUTATIONS = [
     (
         "labels are those of the data set's own order of classes",
         "training/evaluation/class_names.py",
-        'labels = np.array(places, "int32")[np.asarray(dataset.labels)]',
-        "labels = np.asarray(dataset.labels)",
+        "labels = arrays.renumbered(dataset.labels, places)",
+        "labels = dataset.labels",
         "tests/training/evaluation/test_class_names.py",
         "test_classes_in_another_order_or_fewer_are_matched",
     ),

@@ -576,7 +576,7 @@ MUTATIONS = [
     (
         "labels of a data set with classes in another order are taken as they are",
         "zoo/posterior/examples.py",
-        'return np.array(places, "int32")[np.asarray(dataset.labels)]',
+        "return arrays.renumbered(dataset.labels, places)",
         "return dataset.labels",
         "tests/zoo/posterior/test_adapt.py",
         "test_a_temperature_adapts_to_images_in_any_form",

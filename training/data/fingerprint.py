@@ -107,7 +107,9 @@ def of_named(data, images: str | None = None) -> str:
         data: With `images`, `labels` and `classes`.
         images: What `of_images` says of its images, if that is known.
     """
+    # Pixels without a label, which are -1, have the last one.
     names = [hashlib.sha256(str(name).encode()).digest() for name in data.classes]
+    names.append(bytes(len(names[0])))
     names = np.frombuffer(b"".join(names), "uint8").reshape(len(names), -1)
     digest = hashlib.sha256((images or of_images(data.images)).encode())
     labels = np.asarray(data.labels)

@@ -2,10 +2,10 @@
 
 import dataclasses
 
-import numpy as np
 from absl import logging
 
 from training.data.image_data import ImageData, Numbers
+from zoo import arrays
 from zoo.classifier import match
 
 
@@ -56,7 +56,7 @@ def relabeled(dataset, classes, whose: str):
     if not named or given == tuple(classes):
         return dataset
     places = match(given, classes, f"data set '{dataset.name}'", whose)
-    labels = np.array(places, "int32")[np.asarray(dataset.labels)]
+    labels = arrays.renumbered(dataset.labels, places)
     return _with(dataset, labels=labels, classes=tuple(classes))
 
 

@@ -68,5 +68,5 @@ def scores(stored: Predictions, size: int) -> dict[str, np.ndarray]:
     return ood_scores(
         stored.probs[index],
         **{name: x for name, x in of_samples.items() if np.any(x)},
-        **{name: values[index] for name, values in stored.scores.items()},
+        **{name: np.ravel(values[index]) for name, values in stored.scores.items()},
     )

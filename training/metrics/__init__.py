@@ -6,7 +6,9 @@ labels, integers in `[0, num_classes)`, of the shape `(examples,)`. Means run ov
 examples at once, never over batches, and are computed in float64. For a model that
 samples, `probs` is the mean of the sampled probabilities. Those in `SETS` take
 `(sets, labels)`, those in `RANKING` `(probs, labels, scores)`, those in `DETECTION`
-`(scores_in, scores_out)`, those in `SEQUENCES` the probabilities of frames.
+`(scores_in, scores_out)`, those in `SEQUENCES` the probabilities of frames, those in
+`REGRESSION` `(means, scales, targets)`. `SEGMENTATION` has those for every pixel, of
+which some may have no label, -1; see `training.metrics.pixels`.
 `docs/metrics.md` has all formulas. `compute` takes several of the first ones at once.
 
 `keras_metrics` has the same for `compile`.
@@ -32,10 +34,15 @@ from training.metrics.detection import aupr_out as aupr_out
 from training.metrics.detection import auroc as auroc
 from training.metrics.detection import fpr_95 as fpr_95
 from training.metrics.detection import ood_scores as ood_scores
+from training.metrics.pixels import by_class as by_class
+from training.metrics.pixels import class_accuracy as class_accuracy
+from training.metrics.pixels import means_by_image as means_by_image
 from training.metrics.ranking import ConfidenceCurve as ConfidenceCurve
 from training.metrics.ranking import RiskCoverage as RiskCoverage
 from training.metrics.ranking import aurc as aurc
 from training.metrics.ranking import confidence_curve as confidence_curve
+from training.metrics.ranking import error_aupr as error_aupr
+from training.metrics.ranking import error_auroc as error_auroc
 from training.metrics.ranking import raulc as raulc
 from training.metrics.ranking import risk_coverage as risk_coverage
 from training.metrics.robustness import PUBLISHED as PUBLISHED
@@ -61,11 +68,14 @@ from training.metrics.sets import class_coverage as class_coverage
 from training.metrics.sets import coverage as coverage
 from training.metrics.sets import risk as risk
 from training.metrics.sets import set_size as set_size
+from training.metrics.table import BY_IMAGE as BY_IMAGE
 from training.metrics.table import CARD as CARD
 from training.metrics.table import CLASSIFICATION as CLASSIFICATION
 from training.metrics.table import DETECTION as DETECTION
 from training.metrics.table import METRICS as METRICS
 from training.metrics.table import RANKING as RANKING
+from training.metrics.table import REGRESSION as REGRESSION
+from training.metrics.table import SEGMENTATION as SEGMENTATION
 from training.metrics.table import SEQUENCES as SEQUENCES
 from training.metrics.table import SETS as SETS
 from training.metrics.table import Metric as Metric

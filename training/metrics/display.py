@@ -4,19 +4,28 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from training.metrics.table import DETECTION, METRICS, RANKING, SETS, Metric
+from training.metrics.table import (
+    CLASSIFICATION,
+    DETECTION,
+    METRICS,
+    RANKING,
+    SETS,
+    Metric,
+)
 
 
 def heading(metric: str) -> str:
     """Returns the words for a metric, with its unit; the name itself if unknown."""
     if metric in METRICS:
         return METRICS[metric].heading
-    # Some name a score, a decision or a reference too: auroc/entropy, coverage/aps_90.
+    # Some name a score, a decision, a class or a reference too: auroc/entropy,
+    # coverage/aps_90, iou/sky.
     stem, slash, other = metric.partition("/")
     if slash and stem in METRICS:
         name, space, unit = METRICS[stem].heading.partition(" (")
         is_score = stem in DETECTION or stem in RANKING
-        words = "by" if is_score else "of" if stem in SETS else "to"
+        is_part = stem in SETS or stem in CLASSIFICATION
+        words = "by" if is_score else "of" if is_part else "to"
         other = other.replace("_", " ") if is_score else other
         return f"{name} {words} {other}{space}{unit}"
     return metric

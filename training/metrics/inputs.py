@@ -1,7 +1,8 @@
 """Checks of predictions, and their passage in chunks through little memory.
 
 Every pixel with a prediction of its own is an example: axes between those of the images
-and of the classes are folded into the first one.
+and of the classes are folded into the first one. Pixels without a label, those of
+`zoo.arrays.UNLABELED`, are none.
 """
 
 import math
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from zoo import outputs
+from zoo import arrays, outputs
 
 # Probabilities that are held at once, in float64, as the array may be a file.
 _CHUNK = 2**17
@@ -17,6 +18,8 @@ _CHUNK = 2**17
 
 def chunks(probs, labels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields checked probabilities in float64 and their labels, part by part.
+
+    Those of pixels without a label are left out.
 
     Args:
         probs: Array of shape `(examples, ..., num_classes)`; it may be a memory map.
@@ -28,7 +31,12 @@ def chunks(probs, labels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """
     labels = check_labels(probs, labels)
     for start, part in rows(probs):
-        yield part, labels[start : start + len(part)].astype("int64")
+        own = labels[start : start + len(part)].astype("int64")
+        known = own != arrays.UNLABELED
+        if known.all():
+            yield part, own
+        elif known.any():
+            yield part[known], own[known]
 
 
 def rows(probs) -> Iterator[tuple[int, np.ndarray]]:
@@ -43,7 +51,10 @@ def rows(probs) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def check_labels(probs, labels) -> np.ndarray:
-    """Returns the labels of all examples, or raises a ValueError if they do not fit."""
+    """Returns the labels of all examples, or raises a ValueError if they do not fit.
+
+    Those of pixels without one are among them.
+    """
     check_shape(probs)
     return outputs.check_labels(labels, np.shape(probs))
 

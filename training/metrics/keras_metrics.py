@@ -13,7 +13,7 @@ from keras import ops
 
 from training.metrics import inputs
 from training.metrics.definitions import DEFINITIONS
-from zoo import outputs
+from zoo import arrays, outputs
 
 # Maximal number of sums taken one by one along the last axis, in which backends add
 # partial sums; scattered sums, and those along other axes, round at each example.
@@ -31,7 +31,7 @@ class Classification(keras.metrics.Metric):
     function to 1e-6, for batches of up to 10,000. It is NaN where the function would
     raise an error: without examples, for labels that are no classes, and for rows that
     are no probabilities, as logits without `from_logits`. Examples of weight zero are
-    left out, whatever they are.
+    left out, whatever they are, and so are pixels without a label.
 
     Args:
         metric: One of `METRICS`, the name of a function.
@@ -85,7 +85,10 @@ class Classification(keras.metrics.Metric):
             if math.prod(given.shape[1:]) == 1:  # One for all pixels of an image.
                 given = ops.reshape(given, (-1, *[1] * (len(weights.shape) - 1)))
             weights = weights * given
-        # Every pixel is an example.
+        # Every pixel with a label is an example.
+        if len(labels.shape) > 2:
+            labels = ops.reshape(labels, ops.shape(weights))
+            weights = ops.where(labels == arrays.UNLABELED, 0.0, weights)
         labels, weights = ops.reshape(labels, (-1,)), ops.reshape(weights, (-1,))
         probs = ops.reshape(probs, (-1, probs.shape[-1]))
 

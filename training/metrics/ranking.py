@@ -4,12 +4,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from training.metrics import inputs
+from training.metrics import detection, inputs
+from zoo import arrays
+
+
+def confidences(probs, labels, scores=None) -> tuple[np.ndarray, np.ndarray]:
+    """Returns confidences and the correctness of predictions, as `ranked` has them."""
+    confidence, correct = outcomes(probs, labels)
+    if scores is not None:
+        known = _is_labeled(probs, labels)
+        confidence = -inputs.check_scores(scores, count=len(known))[known]
+    return confidence, correct
 
 
 def outcomes(probs, labels) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the confidence and the correctness of each most probable class."""
-    size = len(inputs.check_labels(probs, labels))
+    """Returns the confidence and the correctness of each most probable class.
+
+    Pixels without a label are left out.
+    """
+    size = np.count_nonzero(_is_labeled(probs, labels))
     confidence, correct = np.empty(size), np.empty(size, bool)
     start = 0
     for part, part_labels in inputs.chunks(probs, labels):
@@ -18,6 +31,10 @@ def outcomes(probs, labels) -> tuple[np.ndarray, np.ndarray]:
         correct[start:stop] = part.argmax(axis=1) == part_labels
         start = stop
     return confidence, correct
+
+
+def _is_labeled(probs, labels):
+    return inputs.check_labels(probs, labels) != arrays.UNLABELED
 
 
 def ranked(probs, labels, scores=None) -> tuple[np.ndarray, np.ndarray]:
@@ -36,9 +53,7 @@ def ranked(probs, labels, scores=None) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: If shapes do not fit, or a score is NaN.
     """
-    confidence, correct = outcomes(probs, labels)
-    if scores is not None:
-        confidence = -inputs.check_scores(scores, count=len(correct))
+    confidence, correct = confidences(probs, labels, scores)
     order = np.argsort(-confidence, kind="stable")
     confidence, right = confidence[order], correct[order].astype("float64")
     starts = np.flatnonzero(np.diff(confidence, prepend=np.inf))
@@ -125,6 +140,43 @@ def raulc(probs, labels, scores=None) -> float:
         return float("nan")
     perfect = np.mean(np.minimum(1, num_right / counts)) / accuracy - 1
     return float((np.mean(1 - risk) / accuracy - 1) / perfect)
+
+
+def error_auroc(probs, labels, scores=None) -> float:
+    """Returns how well the confidence detects wrong predictions: 0.5 is chance.
+
+    It is the probability that a wrong prediction has a lower confidence than a right
+    one, where a tie counts one half. NaN where all or no predictions are right.
+
+    Args:
+        probs: Array of shape `(examples, num_classes)`.
+        labels: Integer array of shape `(examples,)`.
+        scores: Array of shape `(examples,)`, minus which is the confidence; by default
+            it is the largest probability.
+
+    Raises:
+        ValueError: If shapes do not fit, or a score is NaN.
+
+    Reference:
+        [A Baseline for Detecting Misclassified and Out-of-Distribution Examples](
+        https://arxiv.org/abs/1610.02136) (Hendrycks and Gimpel, 2017).
+    """
+    return _of_errors(detection.auroc, probs, labels, scores)
+
+
+def error_aupr(probs, labels, scores=None) -> float:
+    """Returns the average precision of wrong predictions, found by low confidence.
+
+    As `error_auroc`; a confidence that knows nothing has the error rate.
+    """
+    return _of_errors(detection.aupr_out, probs, labels, scores)
+
+
+def _of_errors(metric, probs, labels, scores):
+    confidence, correct = confidences(probs, labels, scores)
+    if correct.all() or not correct.any():
+        return float("nan")
+    return metric(-confidence[correct], -confidence[~correct])
 
 
 class ConfidenceCurve(NamedTuple):

@@ -57,6 +57,12 @@ def total(definition: Definition, probs, labels, **options) -> np.ndarray:
     return _totals({"": (definition, options)}, probs, labels)[""]
 
 
+def totals(definitions: Mapping[Any, Definition], probs, labels) -> dict:
+    """Returns what `total` does of several definitions by name, in one passage."""
+    jobs = {name: (each, each.options) for name, each in definitions.items()}
+    return _totals(jobs, probs, labels)
+
+
 def _totals(jobs, probs, labels) -> dict:
     """Returns the sums of pairs of a definition and its options, by key."""
     _, num_classes = inputs.check_shape(probs)

@@ -4,7 +4,16 @@ import dataclasses
 import fnmatch
 from collections.abc import Callable
 
-from training.metrics import calibration, certainty, detection, ranking, scores, sets
+from training.metrics import (
+    calibration,
+    certainty,
+    detection,
+    pixels,
+    ranking,
+    regression,
+    scores,
+    sets,
+)
 from training.metrics import sequences as frames
 from zoo.publishing.results import CardMetrics
 
@@ -15,11 +24,11 @@ class Metric:
 
     Attributes:
         name: In rows. That of a row may go on with a slash and the name of a score, of
-            a reference or of a decision, such as `auroc/entropy`.
+            a reference, of a decision or of a class, such as `auroc/entropy`.
         heading: Words, with the unit that values are shown in.
         function: Function of `(probs, labels)`, `(sets, labels)`, `(scores_in,
-            scores_out)` or `(probs,)` of sequences; None for what is computed from
-            other rows.
+            scores_out)`, `(probs,)` of sequences or `(means, scales, targets)`; None
+            for what is computed from other rows, or from others of these.
         factor: From a value to the unit of the heading.
         digits: Decimals that are shown.
         better: 1 if more is better, -1 if less is, 0 if neither can be said.
@@ -157,6 +166,74 @@ _CLASSIFICATION = (
     _share("aurc", "AURC (%)", ranking.aurc, better=-1),
     Metric("raulc", "rAULC", ranking.raulc, better=1),
 )
+# Of (probs, labels) of pixels, beside those above.
+_PIXELS = (
+    _share(
+        "class_accuracy",
+        "Class accuracy (%)",
+        pixels.class_accuracy,
+        better=1,
+        meaning="mean over the classes of the right predictions",
+    ),
+    _share(
+        "error_auroc",
+        "AUROC of errors (%)",
+        ranking.error_auroc,
+        better=1,
+        meaning="wrong predictions that have a lower confidence than right ones",
+    ),
+    _share(
+        "error_aupr",
+        "AUPR of errors (%)",
+        ranking.error_aupr,
+        better=1,
+        meaning="precision of a low confidence that looks for wrong predictions",
+    ),
+)
+# Means over the images of what each of them has.
+_BY_IMAGE = (
+    _share("image_accuracy", "Accuracy by image (%)", better=1),
+    Metric("image_nll", "NLL by image (nats)", better=-1),
+    _share("image_ece", "ECE by image (%)", better=-1),
+    _share("image_iou", "IoU by image (%)", better=1),
+)
+# Of (means, scales, targets), in the unit of the targets.
+_REGRESSION = (
+    Metric("rmse", "RMSE", regression.rmse, better=-1, card="rmse", main=True),
+    Metric(
+        "gaussian_nll",
+        "Gaussian NLL (nats)",
+        regression.gaussian_nll,
+        better=-1,
+        card="gaussian_nll",
+        main=True,
+        meaning="negative log density of the targets",
+    ),
+    Metric("crps", "CRPS", regression.crps, better=-1, card="crps", main=True),
+    _share(
+        "interval_coverage",
+        "Coverage of 95 % (%)",
+        regression.coverage,
+        card="interval_coverage",
+        main=True,
+        meaning="targets inside of the central interval of 95 %",
+    ),
+    Metric(
+        "interval_width",
+        "Width of 95 %",
+        regression.width,
+        better=-1,
+        card="interval_width",
+    ),
+    _share(
+        "quantile_calibration",
+        "Quantile calibration (%)",
+        regression.quantile_calibration,
+        better=-1,
+        card="quantile_calibration",
+        meaning="gap between probabilities and how often they are right",
+    ),
+)
 # Of (sets, labels); the name behind a slash is that of the decision.
 _SETS = (
     _share(
@@ -224,7 +301,10 @@ _AGGREGATES = (
 # All metrics by name.
 METRICS = {
     metric.name: metric
-    for metric in (*_CLASSIFICATION, *_SETS, *_DETECTION, *_SEQUENCES, *_AGGREGATES)
+    for metric in (
+        *(*_CLASSIFICATION, *_PIXELS, *_BY_IMAGE, *_REGRESSION, *_SETS, *_DETECTION),
+        *(*_SEQUENCES, *_AGGREGATES),
+    )
 }
 MAIN = tuple(name for name, metric in METRICS.items() if metric.main)
 DRAWN = tuple(name for name, metric in METRICS.items() if metric.drawn)
@@ -238,6 +318,23 @@ def _functions(rows) -> dict[str, Callable]:
 
 
 CLASSIFICATION = _functions(_CLASSIFICATION)
+# Of every labeled pixel of all images; a few take all of them in order.
+SEGMENTATION = {
+    **{
+        name: CLASSIFICATION[name]
+        for name in (
+            *("accuracy", "nll", "brier", "ece", "iou", "acc_90", "unc_90", "freq_90"),
+            *("iou_90", "entropy", "signed_ece", "class_wise_ece", "raulc"),
+        )
+    },
+    **_functions(_PIXELS),
+}
+# Of these, what each image and its mean over the images is.
+BY_IMAGE = {
+    metric.name: CLASSIFICATION[metric.name.removeprefix("image_")]
+    for metric in _BY_IMAGE
+}
+REGRESSION = _functions(_REGRESSION)
 SETS = _functions(_SETS)
 # Of (probs, labels, scores); the name behind a slash is that of the score.
 RANKING = {"raulc": ranking.raulc}

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo import outputs, predictive
+from zoo import arrays, outputs, predictive
 from zoo.posterior.base import SPLITS, Posterior, joined_splits
 from zoo.posterior.deep_ensemble import DeepEnsemble
 from zoo.posterior.monte_carlo import as_posterior
@@ -198,7 +198,8 @@ def check_fit(logits, labels) -> tuple[np.ndarray, np.ndarray]:
         labels: Integer array of shape `(examples, ...)`.
 
     Returns:
-        float64 array of shape `(examples, num_classes)`, and integers.
+        float64 array of shape `(examples, num_classes)`, and integers, without pixels
+        that have no label.
 
     Raises:
         ValueError: If these are no logits and labels.
@@ -212,7 +213,8 @@ def check_fit(logits, labels) -> tuple[np.ndarray, np.ndarray]:
         )
     outputs.check_logits(logits[None])
     labels = outputs.check_labels(labels, logits.shape)
-    return logits.reshape(len(labels), -1), labels
+    logits, known = logits.reshape(len(labels), -1), labels != arrays.UNLABELED
+    return (logits, labels) if known.all() else (logits[known], labels[known])
 
 
 def check_every_class(labels: np.ndarray, num_classes: int):

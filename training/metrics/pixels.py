@@ -1,0 +1,124 @@
+"""Metrics of predictions for each pixel, by image and by class.
+
+Functions of `training.metrics` take every labeled pixel of all images for an example. A
+large image counts more there than a small one, and a common class more than a rare one.
+Here are the means over the images, and the values of each class.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from training.metrics.definitions import DEFINITIONS
+from training.metrics.sums import total, totals
+from training.metrics.together import compute
+from zoo import arrays
+
+
+def by_image(functions: Mapping[str, Callable], probs, labels) -> dict[str, np.ndarray]:
+    """Returns what functions of `(probs, labels)` return for each image, by name.
+
+    Args:
+        functions: Functions of `(probs, labels)` by name.
+        probs: Array of shape `(images, height, width, num_classes)`; it may be a memory
+            map.
+        labels: Integer array of shape `(images, height, width)`, -1 for pixels without
+            a label.
+
+    Returns:
+        float64 arrays of shape `(images,)`, NaN for images without a labeled pixel.
+
+    Raises:
+        ValueError: If the predictions are none, as the functions say it.
+    """
+    labels = np.asarray(labels)
+    found = {name: np.full(len(probs), math.nan) for name in functions}
+    for number, own in enumerate(labels):
+        if (own == arrays.UNLABELED).all():
+            continue
+        place = slice(number, number + 1)
+        for name, value in compute(functions, probs[place], labels[place]).items():
+            found[name][number] = value
+    return found
+
+
+def means_by_image(functions: Mapping[str, Callable], probs, labels) -> dict:
+    """Returns the means of `by_image` over the images for which they are numbers."""
+    found = by_image(functions, probs, labels)
+    return {name: _mean(values) for name, values in found.items()}
+
+
+def _mean(values):
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan
+
+
+def by_class(probs, labels, classes: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Returns metrics of the pixels of each class, by the metric and the class.
+
+    Args:
+        probs: Array of shape `(examples, ..., num_classes)`; it may be a memory map.
+        labels: Integer array of shape `(examples, ...)`, -1 for pixels without a label.
+        classes: The names of the classes.
+
+    Returns:
+        Those of `BY_CLASS`, over the pixels with the label of the class; and the
+        `"iou"`, whose mean over the classes is `training.metrics.iou`. NaN where there
+        are no such pixels.
+
+    Raises:
+        ValueError: If the predictions are none.
+    """
+    definitions = {name: _by_label(DEFINITIONS[name]) for name in BY_CLASS}
+    sums = totals({**definitions, "iou": DEFINITIONS["iou"]}, probs, labels)
+    count, found = len(classes), {}
+    for name in BY_CLASS:
+        value = DEFINITIONS[name].value
+        parts = np.split(sums[name], count)
+        found[name] = np.array([float(value(np, part)) for part in parts])
+    found["iou"] = _ious(sums["iou"].reshape(count, count))
+    return {
+        name: dict(zip(classes, values.tolist(), strict=True))
+        for name, values in found.items()
+    }
+
+
+def _by_label(definition):
+    """Returns a definition with cells of its own for each label."""
+
+    def shape(num_classes, **options):
+        cells, columns = definition.shape(num_classes, **options)
+        return num_classes * cells, columns
+
+    def collect(xp, probs, labels, **options):
+        cells, values = definition.collect(xp, probs, labels, **options)
+        count, _ = definition.shape(probs.shape[1], **options)
+        return cells + count * labels[:, None], values
+
+    return definition._replace(shape=shape, collect=collect)
+
+
+def _ious(confusion):
+    hits, actual = confusion.diagonal(), confusion.sum(axis=1)
+    union = actual + confusion.sum(axis=0) - hits
+    return _ratio(hits, np.where(actual > 0, union, 0))
+
+
+def class_accuracy(probs, labels) -> float:
+    """Returns the mean accuracy of the classes that occur among the labels.
+
+    Each class counts as much as any other: the balanced accuracy, in segmentation the
+    class average.
+    """
+    sums = total(DEFINITIONS["iou"], probs, labels)[:, 0]
+    confusion = sums.reshape(2 * (math.isqrt(len(sums)),))
+    return _mean(_ratio(confusion.diagonal(), confusion.sum(axis=1)))
+
+
+def _ratio(above, below):
+    return np.where(below > 0, above / np.where(below > 0, below, 1), math.nan)
+
+
+# Metrics that are functions of sums, of the pixels of a class.
+BY_CLASS = ("accuracy", "nll", "ece", "acc_90", "unc_90")
