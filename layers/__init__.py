@@ -43,6 +43,7 @@ from layers.streams import RandomLayer as RandomLayer
 from layers.streams import is_stochastic as is_stochastic
 from layers.streams import set_seed as set_seed
 from layers.streams import stream as stream
+from layers.unpooling import MaxUnpooling2D as MaxUnpooling2D
 from layers.variational import Conv2DFlipout as Conv2DFlipout
 from layers.variational import (
     Conv2DLocalReparameterization as Conv2DLocalReparameterization,

@@ -11,6 +11,7 @@ from keras import ops
 from layers import random
 from training import augment_pairs, named_settings, rand_augment
 from training.augment_chains import mix_chains
+from zoo import arrays
 
 
 def flip(images, keys):
@@ -27,13 +28,14 @@ def flip(images, keys):
     return ops.where(chosen, ops.flip(images, axis=2), images)
 
 
-def crop(images, keys, padding: int):
-    """Shifts each image by up to `padding` pixels each way, and fills with zeros.
+def crop(images, keys, padding: int, fill: int = 0):
+    """Shifts each image by up to `padding` pixels each way, and fills with a number.
 
     Args:
         images: Tensor of shape `(batch, height, width, channels)`.
         keys: uint32 tensor of shape `(batch,)`.
         padding: The largest shift.
+        fill: The number.
 
     Returns:
         A tensor like `images`: crops, uniform over all positions, of the padded image.
@@ -41,7 +43,8 @@ def crop(images, keys, padding: int):
     drawn = random.integers(random.fold(keys, 1), 2)
     offsets = ops.right_shift(drawn * (2 * padding + 1), 16)
     amounts = (padding, padding)
-    images = ops.pad(images, ((0, 0), amounts, amounts, (0, 0)))
+    widths = ((0, 0), amounts, amounts, (0, 0))
+    images = ops.pad(images, widths, constant_values=fill)
     for axis in (1, 2):
         size = images.shape[axis] - 2 * padding
         index = offsets[:, axis - 1, None] + ops.arange(size, dtype="int32")
@@ -50,7 +53,13 @@ def crop(images, keys, padding: int):
     return images
 
 
-def resized_crop(images, keys, smallest: float, ratio: float = 4 / 3):
+def resized_crop(
+    images,
+    keys,
+    smallest: float,
+    ratio: float = 4 / 3,
+    interpolation: str = "bilinear",
+):
     """Enlarges a random part of each image to the size of the image.
 
     The area of the part, as a share of the image, is uniform between `smallest` and 1,
@@ -62,9 +71,10 @@ def resized_crop(images, keys, smallest: float, ratio: float = 4 / 3):
         keys: uint32 tensor of shape `(batch,)`.
         smallest: The smallest area.
         ratio: The largest ratio of the sides, against those of the image.
+        interpolation: `"bilinear"`, or `"nearest"` for what is no number.
 
     Returns:
-        A tensor like `images`, interpolated bilinearly.
+        A tensor like `images`.
 
     Reference:
         [Going Deeper with Convolutions](https://arxiv.org/abs/1409.4842)
@@ -80,7 +90,10 @@ def resized_crop(images, keys, smallest: float, ratio: float = 4 / 3):
     zero = ops.zeros_like(side)
     rows = width, zero, left, zero, height, top, zero, zero
     parts = ops.image.affine_transform(
-        ops.cast(images, "float32"), ops.stack(rows, axis=1), fill_mode="nearest"
+        ops.cast(images, "float32"),
+        ops.stack(rows, axis=1),
+        interpolation=interpolation,
+        fill_mode="nearest",
     )
     if not keras.backend.is_float_dtype(images.dtype):
         parts = ops.round(parts)
@@ -99,24 +112,36 @@ class Augmentation:
             become probabilities of the classes.
         overlaps: The corruptions of the benchmark that it is like. A model that was
             trained with it has seen the like of them, and its card says so.
+        of_maps: A function of labels of pixels, of shape `(batch, height, width, 1)`,
+            and the same keys, to these labels where the pixels are then, -1 for those
+            that come from outside; None where there is no such function.
     """
 
     make: Callable
     mixes_pairs: bool = False
     overlaps: tuple[str, ...] = ()
+    of_maps: Callable | None = None
 
 
-def _fixed(function, **settings) -> Augmentation:
-    return Augmentation(lambda: functools.partial(function, **settings))
+def _fixed(function, of_maps=None, **settings) -> Augmentation:
+    augment = functools.partial(function, **settings)
+    if of_maps is not None:
+        of_maps = functools.partial(augment, **of_maps)
+    return Augmentation(lambda: augment, of_maps=of_maps)
+
+
+_OUTSIDE = {"fill": arrays.UNLABELED}
 
 
 # By their name in a recipe.
 AUGMENTATIONS = {
-    "flip": _fixed(flip),
-    "crop2": _fixed(crop, padding=2),
-    "crop4": _fixed(crop, padding=4),
-    "crop8": _fixed(crop, padding=8),
-    "resized_crop": _fixed(resized_crop, smallest=0.25),
+    "flip": _fixed(flip, of_maps={}),
+    "crop2": _fixed(crop, padding=2, of_maps=_OUTSIDE),
+    "crop4": _fixed(crop, padding=4, of_maps=_OUTSIDE),
+    "crop8": _fixed(crop, padding=8, of_maps=_OUTSIDE),
+    "resized_crop": _fixed(
+        resized_crop, smallest=0.25, of_maps={"interpolation": "nearest"}
+    ),
     "augmix": _fixed(mix_chains),
     "randaugment": Augmentation(
         rand_augment.randaugment, overlaps=rand_augment.OVERLAPS
@@ -170,6 +195,33 @@ def read_all(names: Sequence[str]) -> tuple[list[Callable], Callable | None]:
     if found and found[-1][0].mixes_pairs:
         return functions[:-1], functions[-1]
     return functions, None
+
+
+def read_of_maps(names: Sequence[str]) -> list[Callable]:
+    """Returns what moves labels of pixels as augmentations move the pixels, in order.
+
+    Args:
+        names: Of augmentations, as `read` takes them.
+
+    Returns:
+        Functions of labels of shape `(batch, height, width)` and keys.
+
+    Raises:
+        ValueError: If an augmentation is not known, or moves pixels and not labels.
+    """
+    found = [(name, read(name)[0].of_maps) for name in names]
+    if without := [name for name, function in found if function is None]:
+        able = [name for name, known in AUGMENTATIONS.items() if known.of_maps]
+        raise ValueError(
+            f"Augmentations by {', '.join(without)} move pixels, and not their labels. "
+            f"With a label for each pixel there are {', '.join(able)}. Received: "
+            f"augmentations={list(names)}"
+        )
+
+    def moved(labels, keys, function):
+        return function(labels[..., None], keys)[..., 0]
+
+    return [functools.partial(moved, function=function) for _, function in found]
 
 
 def mixes_pairs(names: Sequence[str]) -> bool:

@@ -190,23 +190,20 @@ def train_batches(
     Raises:
         ValueError: If an augmentation is unknown or the batch is larger than the set,
             or labels of pixels would stay where they are while the pixels move, or
-            there is no pair of images to mix.
+            there is no pair of images to mix; or if a pixel had labels of several
+            views.
     """
     prepare = preparation(
-        tuple(augmentations), tuple(map(tuple, views)), len(data.classes)
+        tuple(augmentations),
+        tuple(map(tuple, views)),
+        len(data.classes),
+        data.labels.ndim > 1,
     )
     pairs = augment.mixes_pairs(augmentations)
-    together = {*augmentations}.union(*views)
     if pairs and batch_size < 2:
         raise ValueError(
             "To mix pairs of images takes batches of two and more. Received: "
             f"batch_size={batch_size}, augmentations={list(augmentations)}"
-        )
-    if together and data.labels.ndim > 1:
-        raise ValueError(
-            "Augmentations move pixels, and not their labels; with a label for each "
-            "pixel there must be none. Received: augmentations="
-            f"{sorted(together)}, labels.shape={data.labels.shape}"
         )
     rows = -(-batch_size // replicas) * replicas
     weight = rows / batch_size if uneven(batch_size, replicas) else None
@@ -275,6 +272,7 @@ def preparation(
     augmentations: tuple[str, ...],
     views: tuple[tuple[str, ...], ...],
     num_classes: int,
+    of_maps: bool = False,
 ):
     """Returns the augmentation of a batch, compiled once for all epochs.
 
@@ -282,6 +280,7 @@ def preparation(
         augmentations: Names of augmentations; see `training.augment.read`.
         views: For each view of an image, the augmentations that follow the others.
         num_classes: The number of classes, for mixtures of pairs.
+        of_maps: Whether each pixel has a label, which is moved with it.
 
     Returns:
         A function of a key of `key_of`, images, labels, their numbers and, where pairs
@@ -299,10 +298,17 @@ def preparation(
             f"another image. Received: views={views}"
         )
     of_views = [functions for functions, _ in of_views]
+    movers = augment.read_of_maps(augmentations) if of_maps else []
+    if of_maps and any(views):
+        raise ValueError(
+            "Views of an image move its pixels, each to another place, and there is "
+            f"one label for each pixel. Received: views={views}"
+        )
 
     def prepare(key, images, labels, index, partners=None):
         keys = random.fold(key, index)
         images = augmented(images, keys, alone)
+        labels = augmented(labels, keys, movers)
         if mix is not None:
             count = partners.shape[0]
             labels = ops.one_hot(labels, num_classes, dtype="float32")

@@ -10,11 +10,14 @@ from keras import ops
 
 from layers import checks, compilation, members, random, streams
 from layers.variational import divergence_per_example
+from training import task
 from training.input_gradients import state_of
 from training.kl_weight import KLWeight
 from zoo import predictive
 from zoo.classifier import Classifier, classes_of
 
+# The tasks whose labels are classes, of images or of pixels.
+OF_CLASSES = ("classification", "segmentation")
 _MOVED = 0xA77AC  # Folded into the key of what moves images.
 # Which images of the training set the rows of a batch are; None is not told.
 _NUMBERS = contextvars.ContextVar("numbers", default=None)
@@ -100,10 +103,12 @@ class Objective:
         loss: The loss of labels and logits. It is shown for the validation and the test
             set, and is what a step minimizes where there is no `training_loss`.
         training_loss: A function of `(model, images, labels, logits)` to the nats of
-            each example, of shape `(batch,)`, which a step minimizes in place of
-            `loss`. The logits are those of the images in training; it may call the
-            model with others. With `takes_unlabeled` it returns a pair: of these nats
-            and a scalar that is added to their mean, or None.
+            each example, of shape `(batch,)`, or `(batch, height, width)` with logits
+            for each pixel, which a step minimizes in place of `loss`. The logits are
+            those of the images in training; it may call the model with others. Labels
+            are those of classes, also for pixels that have none and do not count. With
+            `takes_unlabeled` it returns a pair: of these nats and a scalar that is
+            added to their mean, or None.
         views: The views of an image that a step gets: for each of them the names of
             augmentations that follow those of the recipe. With more than one, images
             have the shape `(batch, views, height, width, channels)` and logits
@@ -137,6 +142,7 @@ class Objective:
             a training with `labels`; see `unlabeled`.
         repeats: Whether `training_loss` passes the images again with the draws that
             they had; see `state_before`.
+        tasks: The tasks that it is for, keys of `training.task.TASKS`.
     """
 
     loss: keras.losses.Loss
@@ -152,6 +158,7 @@ class Objective:
     integer_labels: bool = False
     takes_unlabeled: bool = False
     repeats: bool = False
+    tasks: tuple[str, ...] = ("classification",)
 
 
 @dataclasses.dataclass
@@ -246,11 +253,18 @@ class Elbo(Classifier):
     kl_weight: KLWeight | None = None
     # Of what an objective draws.
     seed = 0
+    # The weight of each class in the loss; None is 1.
+    class_weights: Sequence[float] | None = None
 
     @property
     def num_examples(self) -> int:
-        """The size of the training set."""
+        """The size of the training set; of maps, the number of labeled pixels."""
         return self.knows().get("num_examples", 1)
+
+    @property
+    def task(self) -> task.Task:
+        """What the model is for."""
+        return task.of(self)
 
     def minimize(self, objective: Objective, kl_weight: KLWeight | None = None):
         """Makes the steps of `fit` minimize an objective, with whose loss it compiles.
@@ -412,6 +426,10 @@ class Elbo(Classifier):
         return loss
 
     def _minimized(self, x, y, y_pred, sample_weight, training):
+        y, weights = self.task.counted(y, sample_weight)
+        weights = task.weigh(y, weights, self.class_weights)
+        if weights is not sample_weight:
+            sample_weight = task.mean_weights(weights)
         own = None if self.objective is None else self.objective.training_loss
         if own is None or not training:
             y_pred = self._one_prediction(y_pred)
@@ -432,6 +450,7 @@ class Elbo(Classifier):
         if self.filled_up and sample_weight is not None:
             # Every image is one: sums of ones are exact.
             sample_weight = ops.cast(sample_weight > 0, "float32")
+        y, sample_weight = self.task.counted(y, sample_weight)
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
 

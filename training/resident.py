@@ -138,7 +138,10 @@ def put(
             count(len(index))
     labels = np.asarray(data.labels, "int32")
     prepare = batches.preparation(
-        tuple(augmentations), tuple(map(tuple, views)), len(data.classes)
+        tuple(augmentations),
+        tuple(map(tuple, views)),
+        len(data.classes),
+        labels.ndim > 1,
     )
     logging.info(
         "The device holds the %d images, %.2f GB.", len(images), images.nbytes / 1e9

@@ -134,9 +134,12 @@ def measure_normalization(data: datasets.ImageData, limit: int = 10_000):
 
 def _image_size(recipe, name, model, initial):
     """Returns the size of images that are resized, and in words what decided it."""
+    of_weights = initial and initial.image_size
+    if of_weights and registry.task_of(initial.model) != registry.task_of(model):
+        of_weights = None  # A classifier starts what is for whole scenes.
     found = (
         (recipe.image_size, "as the recipe says"),
-        (initial and initial.image_size, "as those of the weights"),
+        (of_weights, "as those of the weights"),
         (datasets.own_size(name), "the size of all of them"),
         (registry.image_size(model), f"what {model} is made for"),
         (datasets.IMAGE_SIZE, "the size for images of several sizes"),

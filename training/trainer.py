@@ -25,6 +25,7 @@ from training import (
     progress,
     resident,
     semi_supervised,
+    task,
     workers,
 )
 from training.batch_statistics import update_batch_statistics
@@ -156,7 +157,8 @@ def compile_model(
     Args:
         model: From images to logits.
         recipe: The settings. Layers that are not of its `trained_layers` are frozen.
-        num_examples: The size of the training set; it scales the KL divergences.
+        num_examples: The size of the training set, in labeled pixels where each has a
+            label; it scales the KL divergences.
         jit_compile: Whether to compile with XLA; "auto" leaves it to Keras.
         steps_per_execution: How many steps a call takes.
         steps_per_epoch: By default as many as there are whole batches of examples.
@@ -165,14 +167,21 @@ def compile_model(
         A compiled model with the same layers.
 
     Raises:
-        ValueError: If the model does not return logits, or the objective takes no
-            labels as the augmentations make them.
+        ValueError: If the model does not return logits, the objective is for another
+            task, or it takes no labels as the augmentations make them.
     """
     outputs.check_model(model)
     freeze_others(model, recipe.trained_layers)
     steps = steps_per_epoch or num_examples // recipe.batch_size
     trained = objective.elbo(model, num_examples)
+    of_model = task.of(model)
     minimized = objectives.read(recipe.objective)(model, recipe)
+    if of_model.name not in minimized.tasks:
+        raise ValueError(
+            f"The objective '{recipe.objective}' is for {' and '.join(minimized.tasks)}"
+            f", and the model '{model.name}' for {of_model.name}. Received: "
+            f"objective={recipe.objective}"
+        )
     if minimized.integer_labels and augment.mixes_pairs(recipe.augmentations):
         raise ValueError(
             f"The objective '{recipe.objective}' compares images with one class each, "
@@ -183,10 +192,7 @@ def compile_model(
     trained.compile(
         optimizer=optimizer.optimizer(recipe, steps, model),
         loss=trained.objective.loss,
-        weighted_metrics=[
-            keras.metrics.SparseCategoricalCrossentropy("nll", from_logits=True),
-            keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
-        ],
+        weighted_metrics=of_model.training_metrics(),
         jit_compile=jit_compile,
         steps_per_execution=steps_per_execution,
     )
@@ -301,8 +307,11 @@ def _train(
         checkpoint.check(workdir / CHECKPOINT_FILE, settings, defaults)
     is_resident = unlabeled is None and resident.fits(data)
     size = resident.STEPS if is_resident else 1
-    trained = compile_model(model, recipe, len(data), jit_compile, size, steps)
+    examples = task.of(model).num_examples(data.labels)
+    trained = compile_model(model, recipe, examples, jit_compile, size, steps)
     trained.filled_up, trained.seed = replicas > 1, seed
+    if (weigh := task.CLASS_WEIGHTS[recipe.class_weights]) is not None:
+        trained.class_weights = weigh(data.labels, len(data.classes))
     if trained.objective.adapt is not None:
         trained.objective.adapt(data, validation)
     load = functools.partial(

@@ -53,7 +53,11 @@ class Found:
     @property
     def trained_methods(self) -> tuple[str, ...] | None:
         """Methods of the network that was trained; None if it is of another family."""
-        return _methods(self.preset, self.spec.architecture)
+        return self.methods_of(self.spec.architecture)
+
+    def methods_of(self, architecture: str) -> tuple[str, ...] | None:
+        """Returns the methods of the weights' network; None if it is of another."""
+        return _methods(self.preset, architecture)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from zoo.models.blocks import is_small
 from zoo.posterior import POSTERIORS, Posterior
 from zoo.posterior.base import layer_name
 from zoo.presets import posterior_file, provenance, weight_file
-from zoo.registry import ModelSpec, build, split_posterior
+from zoo.registry import ModelSpec, build, encoder_of, split_posterior
 from zoo.storage import remote
 
 
@@ -127,8 +127,9 @@ def load_shared(
 ) -> tuple[keras.Model, set[str]]:
     """Builds a model and loads what it shares with the network of the weights.
 
-    That is a network of the same architecture with other methods, or other classes. The
-    layers that these replace, and what they add to a layer, begin anew.
+    That is a network of the same architecture with other methods, or other classes, or
+    the classifier that is its encoder. The layers that these replace, and what they add
+    to a layer, begin anew.
 
     Args:
         found: The weights, and the model that they are to be in.
@@ -144,12 +145,28 @@ def load_shared(
     """
     skip = {"head"} if _has_new_head(found, num_classes) else set()
     model = _build(found, input_shape, num_classes)
-    if found.trained_methods not in (None, found.spec.methods):
-        methods = dataclasses.replace(found.spec, methods=found.trained_methods)
-        trained = dataclasses.replace(found, spec=methods)
-        skip |= weight_file.unshared(model, _build(trained, model.input_shape[1:]))
+    trained = _network(found)
+    if trained not in (None, found.spec.of_model):
+        network = _build(
+            dataclasses.replace(found, spec=trained), model.input_shape[1:]
+        )
+        skip |= weight_file.unshared(model, network)
+        # Of a classifier it is for vectors; the names of classes do not tell.
+        skip |= {"head"} if trained.architecture != found.spec.architecture else set()
     _load_weights(model, found, skip)
     return model, skip
+
+
+def _network(found):
+    """Returns what the network of the weights is; None if it is of another family."""
+    spec = found.spec.of_model
+    if found.trained_methods is not None:
+        return dataclasses.replace(spec, methods=found.trained_methods)
+    encoder = encoder_of(spec)
+    if encoder is None or found.methods_of(encoder) is None:
+        return None
+    methods = found.methods_of(encoder)
+    return dataclasses.replace(spec, architecture=encoder, methods=methods)
 
 
 def _has_new_head(found, num_classes):

@@ -12,18 +12,21 @@ from zoo import model_name, outputs
 from zoo.classifier import Classifier, named
 from zoo.model_name import ModelSpec as ModelSpec
 from zoo.model_name import Words
-from zoo.models import alexnet, lenet, preresnet, resnet, vgg
+from zoo.models import alexnet, lenet, preresnet, resnet, segmentation, vgg
 from zoo.models.methods import MEMBERS, METHODS
 from zoo.models.parts import Method, combine
 from zoo.posterior import POSTERIORS
 
-ARCHITECTURES = {
+# With logits for each image.
+CLASSIFIERS = {
     **resnet.ARCHITECTURES,
     **preresnet.ARCHITECTURES,
     **vgg.ARCHITECTURES,
     **alexnet.ARCHITECTURES,
     **lenet.ARCHITECTURES,
 }
+# The others have logits for each pixel.
+ARCHITECTURES = {**CLASSIFIERS, **segmentation.ARCHITECTURES}
 
 # Mean and variance per channel, of pixels in [0, 255]: ImageNet's for color (standard
 # deviations .229, .224, .225 of [0, 1]), else the middle of the range.
@@ -116,8 +119,8 @@ def build(
 
     Returns:
         A functional model from images of shape `(batch, *input_shape)` in `[0, 255]`,
-        integer or float, to logits of shape `(batch, num_classes)`. It is called
-        `name`.
+        integer or float, to logits of shape `(batch, num_classes)`, or with those for
+        each pixel `(batch, height, width, num_classes)`. It is called `name`.
 
     Raises:
         ValueError: If a word of the name is unknown, two methods clash, or a size does
@@ -169,6 +172,40 @@ def image_size(name: str) -> tuple[int, int] | None:
     """
     row = ARCHITECTURES[parse(name).architecture]
     return (32, 32) if getattr(row, "keywords", {}).get("cifar") else None
+
+
+def task_of(name: str | ModelSpec) -> str:
+    """Returns what a model is for, one of `zoo.outputs.TASKS`.
+
+    Args:
+        name: Name of a model; see `parse`.
+
+    Example:
+
+    >>> task_of("resnet20_smooth"), task_of("unet_mcdo")
+    ('classification', 'segmentation')
+    """
+    is_classifier = parse(name).architecture in CLASSIFIERS
+    return "classification" if is_classifier else "segmentation"
+
+
+def encoder_of(name: str | ModelSpec) -> str | None:
+    """Returns the classifier whose layers a model with logits for each pixel has.
+
+    Args:
+        name: Name of a model; see `parse`.
+
+    Returns:
+        The name of an architecture; None if there is none of this name.
+
+    Example:
+
+    >>> encoder_of("unet_resnet18_smooth"), encoder_of("segnet"), encoder_of("vgg16")
+    ('resnet18', 'vgg16', None)
+    """
+    row = ARCHITECTURES[parse(name).architecture]
+    encoder = getattr(row, "keywords", {}).get("encoder")
+    return next((key for key, own in CLASSIFIERS.items() if own is encoder), None)
 
 
 def _check_sizes(input_shape, num_classes):

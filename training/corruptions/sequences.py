@@ -25,7 +25,7 @@ from training.corruptions.common import (
     zoom_matrix,
 )
 from training.corruptions.single import check_images
-from training.corruptions.warps import affine, tilted
+from training.corruptions.warps import affine, moved_labels, tilted
 
 
 def perturb(image: np.ndarray, name: str, seed: int = 0, index: int = 0) -> np.ndarray:
@@ -52,6 +52,22 @@ def perturb(image: np.ndarray, name: str, seed: int = 0, index: int = 0) -> np.n
     function, table = PERTURBATIONS[name]
     rng = np.random.default_rng((seed, index, zlib.crc32(name.encode())))
     return function(image, rng, *table[nearest_side(image)])
+
+
+def perturb_labels(labels: np.ndarray, name: str) -> np.ndarray:
+    """Returns the labels of the pixels of all frames of an image.
+
+    Args:
+        labels: Integer array of shape `(height, width)`.
+        name: One of `PERTURBATIONS`; only those of `MOVES` move labels.
+
+    Returns:
+        Array of shape `(frames, height, width)`.
+    """
+    if name in MOVES:
+        return moved_labels(lambda plane: perturb(plane, name), labels)
+    count = num_frames(name, np.empty((*labels.shape, 1), np.uint8))
+    return np.repeat(labels[None], count, axis=0)
 
 
 def num_frames(name: str, image: np.ndarray) -> int:
@@ -223,3 +239,5 @@ _VALIDATION = {
 }
 PERTURBATIONS = _BENCHMARK | _VALIDATION
 BENCHMARK = tuple(_BENCHMARK)
+# Those that move pixels, and their labels with them.
+MOVES = {"translate", "rotate", "tilt", "scale", "shear"}

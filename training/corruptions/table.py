@@ -58,6 +58,8 @@ DETERMINISTIC = {
     for name, corruption in CORRUPTIONS.items()
     if inspect.signature(corruption).parameters["rng"].default is None
 }
+# Those that move pixels, and their labels with them.
+MOVES = {"elastic_transform"}
 # Those that treat every pixel alone.
 POINTWISE = {"brightness", "saturate"}
 

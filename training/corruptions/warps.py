@@ -1,9 +1,35 @@
-"""Maps of the plane: affine ones, and a tilt in space."""
+"""Maps of the plane: affine ones, and a tilt in space; and of the labels of pixels."""
 
 import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
+
+from zoo.arrays import UNLABELED
+
+
+def moved_labels(move: Callable, labels: np.ndarray) -> np.ndarray:
+    """Moves the labels of an image as something moves its pixels.
+
+    A pixel gets the label that most of it comes from, and none where most of it comes
+    from beyond the border, which is black.
+
+    Args:
+        move: From a uint8 array of shape `(height, width, 1)` to one of shape `(...,
+            height, width, 1)`: any map that moves and blends pixels, always the same.
+        labels: Integer array of shape `(height, width)`.
+
+    Returns:
+        An array of the type of the labels, of shape `(..., height, width)`.
+    """
+    found = np.unique(labels)
+    shares = np.stack(
+        [move(np.uint8(255) * (labels == label)[..., None])[..., 0] for label in found]
+    )
+    moved = found[shares.argmax(axis=0)]
+    moved[shares.sum(axis=0, dtype="int32") < 128] = UNLABELED
+    return moved
 
 
 def affine(

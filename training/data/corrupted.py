@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from training import corruptions
-from training.corruptions.table import OTHER_ORDER
+from training.corruptions import warps
+from training.corruptions.table import MOVES, OTHER_ORDER
 from training.data import grids
 from training.data.image_data import DerivedImages, ImageData, Numbers, cached, read_npy
 from training.data.readers import cifar_files, folders, tfds
@@ -56,7 +57,8 @@ def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageD
         clean: Loads the clean data set.
 
     Returns:
-        The corrupted images with the labels of the clean ones.
+        The corrupted images with the labels of the clean ones; with a label for each
+        pixel, those of a corruption that moves pixels are moved too.
 
     Raises:
         ValueError: If the corruption or the severity is not known, or a file is
@@ -88,8 +90,26 @@ def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageD
     if corruption == "frost":
         source += f" of {corruptions.frost_source()} textures"
     return dataclasses.replace(
-        data, name=f"{data.name}_c/{rest}", images=images, source=source
+        data,
+        name=f"{data.name}_c/{rest}",
+        images=images,
+        labels=_moved(data.labels, corruption, severity),
+        source=source,
     )
+
+
+def _moved(labels, corruption, severity):
+    """Returns labels of pixels where a corruption moves these, as it does by itself."""
+    if labels.ndim == 1 or corruption not in MOVES:
+        return labels
+    moves = (
+        functools.partial(
+            corruptions.corrupt, name=corruption, severity=severity, index=number
+        )
+        for number in range(len(labels))
+    )
+    pairs = zip(moves, labels, strict=True)
+    return np.stack([warps.moved_labels(*pair) for pair in pairs])
 
 
 def _corrupted(images, corruption, severity):

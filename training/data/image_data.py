@@ -53,7 +53,7 @@ class ImageData:
         images: uint8 array of shape `(images, height, width, channels)`, or an object
             that gives such arrays when it is indexed.
         labels: Integer array of shape `(images,)`, or `(images, height, width)` with
-            one for each pixel.
+            one for each pixel, -1 where there is none.
         classes: The names of the classes, by label; `Numbers` if they are not known.
         frames: How many consecutive images are frames of one example: image `i` is
             frame `i % frames` of example `i // frames`.
@@ -81,18 +81,44 @@ class ImageData:
                 f"Data set '{self.name}' needs as many labels as images and at least "
                 f"one. Received: {len(self.images)} images, {len(self.labels)} labels"
             )
-        _check_all_labeled(np.asarray(self.labels), len(self.classes), self.name)
+        if np.ndim(self.labels) == 1:
+            _check_all_labeled(np.asarray(self.labels), len(self.classes), self.name)
         name = f"labels of data set '{self.name}'"
         labels = arrays.check_labels(self.labels, len(self.classes), name)
         object.__setattr__(self, "labels", labels)  # An array, also of a list.
+        self._check_maps()
         if self.frames < 1 or len(self.labels) % self.frames:
             raise ValueError(
                 f"Data set '{self.name}' must have whole sequences of frames. "
                 f"Received: frames={self.frames}, {len(self.labels)} images"
             )
 
+    def _check_maps(self):
+        if self.labels.ndim == 1:
+            return
+        if self.labels.shape[1:] != self.input_shape[:2]:
+            raise ValueError(
+                f"Data set '{self.name}' must have a label for each pixel. Received: "
+                f"images of {self.input_shape[0]} x {self.input_shape[1]} and labels "
+                f"of {self.labels.shape[1]} x {self.labels.shape[2]}"
+            )
+        if self.labels.max() == arrays.UNLABELED:
+            raise ValueError(
+                f"Data set '{self.name}' has no pixel with a label. Received: "
+                f"{self.labels.size} labels, all {arrays.UNLABELED}"
+            )
+
     def __len__(self):
         return len(self.labels)
+
+    @property
+    def strata(self) -> np.ndarray:
+        """A number for each image: samples have of each number its share.
+
+        That of its class; where pixels have labels, images of many classes have one.
+        """
+        whole = self.labels.ndim == 1
+        return self.labels if whole else np.zeros(len(self), "int32")
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -132,10 +158,7 @@ class ImageData:
             raise ValueError(f"`count` must be positive. Received: count={count}")
         if count is None or count * self.frames >= len(self):
             return self
-        labels = self.labels[:: self.frames]
-        if labels.ndim > 1:  # Every image has pixels of many classes.
-            labels = np.zeros(len(labels), labels.dtype)
-        chosen = stratified(labels, count, seed)
+        chosen = stratified(self.strata[:: self.frames], count, seed)
         index = (chosen[:, None] * self.frames + np.arange(self.frames)).ravel()
         is_array = isinstance(self.images, np.ndarray)
         images = self.images[index] if is_array else ChosenImages(self.images, index)
@@ -182,8 +205,10 @@ def stratified(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
 
 
 def _counts(classes, labels):
-    """Returns how many images, or pixels, there are of each class, in words."""
-    counts = np.bincount(labels.ravel(), minlength=len(classes)).tolist()
+    """Returns how many images there are of each class, or its share of pixels."""
+    if labels.ndim > 1:
+        return _shares(classes, labels)
+    counts = np.bincount(labels, minlength=len(classes)).tolist()
     if len(classes) <= _FEW_CLASSES:
         pairs = zip(classes, counts, strict=True)
         return ", ".join(f"{count} of {name}" for name, count in pairs)
@@ -192,6 +217,17 @@ def _counts(classes, labels):
     without = [name for name, count in zip(classes, counts, strict=True) if not count]
     some = f", none of {len(without)}" if without else ""
     return f"{len(classes)} classes, {each}{some}"
+
+
+def _shares(classes, labels):
+    known = labels[labels != arrays.UNLABELED]
+    shares = np.bincount(known, minlength=len(classes)) / len(known)
+    without = 1 - len(known) / labels.size
+    listed = [f"{share:.1%} {n}" for n, share in zip(classes, shares, strict=True)]
+    if len(classes) > _FEW_CLASSES:
+        some = np.count_nonzero(shares)
+        listed = [f"pixels of {some} of {len(classes)} classes"]
+    return ", ".join([*listed, f"{without:.1%} of all pixels not labeled"])
 
 
 class ChosenImages:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from absl import logging
 
 from training.data import (
+    camvid,
     corrupted,
     grids,
     perturbed,
@@ -17,7 +18,7 @@ from training.data import (
     validation,
 )
 from training.data.image_data import ImageData
-from training.data.readers import cifar_files, folders, tfds
+from training.data.readers import cifar_files, folders, mask_folders, tfds
 from training.data.readers.fashion_mnist import load_fashion_mnist
 from training.data.resize import to_image_shape
 from zoo import dataset_name, spelling
@@ -43,7 +44,9 @@ def load(
             `"mnist"`, `"digits"`, `"noise"`, another image classification set of
             TensorFlow Datasets (`"svhn_cropped"`, `"emnist/letters"`), or the path of a
             folder with one folder of images for each class, possibly inside folders of
-            splits such as `train` and `val`. Any of them shifted:
+            splits such as `train` and `val`; or, with a label for each pixel,
+            `"camvid"` or a folder of images and masks, see
+            `training.data.readers.mask_folders`. Any of them shifted:
             `"fashion_mnist_c/fog/3"`, `"fashion_mnist_rotation/45"`,
             `"fashion_mnist_translation/4"`, `"fashion_mnist_p/brightness"`,
             `"fashion_mnist_size/64"`.
@@ -90,9 +93,9 @@ def load(
 def publishes_validation(name: str, data_dir: str | None = None) -> bool:
     """Returns whether a set has a validation set of its publisher beside a test set."""
     if (folder := pathlib.Path(name)).is_dir():
-        return {"validation", "test"} <= set(folders.splits(folder))
+        return {"validation", "test"} <= _splits(folder)
     if name in NAMED:
-        return False
+        return name in WITH_VALIDATION
     _check_name(name)
     return tfds.has_validation(name, data_dir)
 
@@ -101,7 +104,9 @@ def _load_published(name, split, data_dir, image_size):
     """Loads a split as it is published."""
     if pathlib.Path(name).is_dir():
         folder = pathlib.Path(name)
-        size = image_size or folders.own_size(folder) or IMAGE_SIZE
+        size = image_size or own_size(name) or IMAGE_SIZE
+        if mask_folders.is_one(folder):
+            return mask_folders.load(mask_folders.find(folder), split, size)
         images, labels, classes, source = folders.load_folder(folder, split, size)
         return ImageData(folders.name_of(folder), images, labels, classes, 1, source)
     if split == "all" and name not in WHOLE:
@@ -166,8 +171,15 @@ def is_undivided(name: str) -> bool:
     """Returns whether nothing but a rule of this package divides a set into splits."""
     base = base_of(name)
     if pathlib.Path(base).is_dir():
-        return not folders.splits(pathlib.Path(base))
+        return not _splits(pathlib.Path(base))
     return base in WHOLE
+
+
+def _splits(folder):
+    """Returns which splits a folder has folders or lists of."""
+    if mask_folders.is_one(folder):
+        return mask_folders.find(folder).roles
+    return {*folders.splits(folder)}
 
 
 def own_size(name: str) -> tuple[int, int] | None:
@@ -177,6 +189,8 @@ def own_size(name: str) -> tuple[int, int] | None:
         name: What `load` takes.
     """
     folder = pathlib.Path(base_of(name))
+    if mask_folders.is_one(folder):
+        return mask_folders.own_size(folder)
     return folders.own_size(folder) if folder.is_dir() else None
 
 
@@ -243,7 +257,10 @@ NAMED = {
     "fashion_mnist": load_fashion_mnist,
     **{n: functools.partial(_load_cifar, name=n) for n in cifar_files.NAMES},
     **small.SMALL,
+    "camvid": camvid.load,
 }
+# Those of them with a validation set of their publishers.
+WITH_VALIDATION = ("camvid",)
 # Those of them that their publishers have not divided: they take the split "all", and
 # out of distribution they are taken whole.
 WHOLE = ("digits", "mnist")

@@ -43,10 +43,17 @@ def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageD
         data,
         name=f"{data.name}_p/{rest}",
         images=DerivedImages(data.images, make, f"perturbed {rest}", frames),
-        labels=np.repeat(data.labels, frames),
+        labels=_labels_of_frames(data.labels, rest, frames),
         frames=frames,
         source=f"{rest} made here",
     )
+
+
+def _labels_of_frames(labels, name, frames):
+    """Returns the labels of all frames, where they are for each pixel as it moves."""
+    if labels.ndim == 1:
+        return np.repeat(labels, frames)
+    return np.concatenate([perturbations.perturb_labels(own, name) for own in labels])
 
 
 def _perturb(images, first, name):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from training.corruptions.common import LUMINANCE
+from training.corruptions.warps import moved_labels
 from training.data import grids
 from training.data.image_data import DerivedImages, ImageData
 from training.data.readers import image_files
@@ -26,8 +27,8 @@ def to_image_shape(dataset: ImageData, image_shape: tuple[int, int, int]) -> Ima
         image_shape: Height, width and channels, 1 or 3.
 
     Returns:
-        The same examples, whose images are changed when they are indexed; the data set
-        itself if they have that shape.
+        The same examples, whose images are changed when they are indexed, and with
+        them the labels of pixels; the data set itself if they have that shape.
 
     Raises:
         ValueError: If it is not a shape of gray or RGB images.
@@ -54,7 +55,14 @@ def to_image_shape(dataset: ImageData, image_shape: tuple[int, int, int]) -> Ima
         images = DerivedImages(
             dataset.images, make, key, image_shape=shape, scattered=True
         )
-    return dataclasses.replace(dataset, images=images)
+    labels = dataset.labels
+    if labels.ndim > 1 and shape[:2] != labels.shape[1:]:
+
+        def move(plane):
+            return _of_shape(plane, *shape[:2], 1)
+
+        labels = np.stack([moved_labels(move, own) for own in labels])
+    return dataclasses.replace(dataset, images=images, labels=labels)
 
 
 def _reshaped(images, first, image_shape):

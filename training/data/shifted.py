@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from training.corruptions import warps
 from training.data import grids
 from training.data.image_data import DerivedImages, ImageData
 from zoo import arrays
@@ -78,7 +79,8 @@ def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageD
         clean: Loads the clean data set.
 
     Returns:
-        The shifted images with the labels of the clean ones.
+        The shifted images with the labels of the clean ones; with a label for each
+        pixel, these are shifted too.
 
     Raises:
         ValueError: If it is not a valid angle or number of pixels.
@@ -88,8 +90,19 @@ def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageD
     data = clean()
     make = functools.partial(_SHIFTS[kind], amount)
     images = DerivedImages(data.images, make, f"{kind} {amount}")
+    labels = data.labels
+    if labels.ndim > 1:
+
+        def move(plane):
+            return make(plane[None], 0)[0]
+
+        labels = np.stack([warps.moved_labels(move, own) for own in labels])
     return dataclasses.replace(
-        data, name=f"{data.name}_{kind}/{rest}", images=images, source=f"{kind} of it"
+        data,
+        name=f"{data.name}_{kind}/{rest}",
+        images=images,
+        labels=labels,
+        source=f"{kind} of it",
     )
 
 

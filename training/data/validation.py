@@ -43,7 +43,7 @@ def part(data: ImageData, split: str, holdout: int = COUNT) -> ImageData:
             f"training images up to one in {_SHARE} is held out for it. Train on all "
             f"of them with holdout=0. Received: holdout={holdout}"
         )
-    chosen = choose(identities(data.images), data.labels, count)
+    chosen = choose(identities(data.images), data.strata, count)
     index = np.flatnonzero(chosen == (split == "validation"))
     is_array = isinstance(data.images, np.ndarray)
     images = data.images[index] if is_array else ChosenImages(data.images, index)

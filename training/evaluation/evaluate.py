@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 import numpy as np
 
+from training import task
 from training.evaluation import class_names, ood, predictions
 from training.evaluation.sampling import Passes
-from training.metrics import CLASSIFICATION, RANKING, SEQUENCES, compute
+from training.metrics import RANKING, SEQUENCES
 from training.progress import track
 from zoo import arrays
 from zoo.posterior import Posterior
@@ -21,7 +22,7 @@ def evaluate(
     model: keras.Model | Posterior,
     dataset,
     num_samples: Sequence[int] = (1, 2, 5, 10, 30, 50),
-    metrics: Mapping[str, Callable] = CLASSIFICATION,
+    metrics: Mapping[str, Callable] | None = None,
     seed: int = 0,
     batch_size: int = 100,
     progress: bool = True,
@@ -38,7 +39,8 @@ def evaluate(
             `training.data.ImageData`. Batches are slices of `images`. Labels are
             matched by the names of the classes, where the model knows its own.
         num_samples: The ensemble sizes `n`.
-        metrics: Functions of `(probs, labels)` by name.
+        metrics: Functions of `(probs, labels)` by name; by default those of the task of
+            the model, see `training.task`.
         seed: Seed of the samples.
         batch_size: Images per step, which are passed one sample after the other.
         progress: Whether to show it, on a terminal or in the log.
@@ -67,6 +69,8 @@ def evaluate(
         values = _collect(passes, dataset.images, advance)
     meta = {
         **predictions.metadata(passes, dataset),
+        "classes": list(map(str, dataset.classes)),
+        "map_shape": passes.posterior.map_shape,
         "seconds": round(time.monotonic() - begin, 3),
     }
     labels = np.asarray(dataset.labels)
@@ -102,7 +106,7 @@ def predict(
 
 def rows(
     stored: predictions.Predictions,
-    metrics: Mapping[str, Callable] = CLASSIFICATION,
+    metrics: Mapping[str, Callable] | None = None,
     sizes: Sequence[int] | None = None,
     ranks_by: str | None = None,
 ) -> list[dict]:
@@ -112,12 +116,12 @@ def rows(
 
     Args:
         stored: What a model says of a data set.
-        metrics: Functions of `(probs, labels)` by name.
+        metrics: Functions of `(probs, labels)` by name; by default those of the task.
         sizes: The ensemble sizes; by default all.
         ranks_by: The name of a score, for the metrics of `training.metrics.RANKING`
             with it, such as `raulc/entropy`; see `training.evaluation.ood.scores`.
     """
-    meta = stored.meta
+    meta, of = stored.meta, task.of_predictions(stored.meta)
     common = {"model": meta["model"], "dataset": meta["dataset"]}
     numbers = {
         "num_examples": meta["count"],
@@ -130,20 +134,31 @@ def rows(
 
     def values(size):
         probs = stored.probs[stored.index(size)]
-        yield from compute(metrics, probs, stored.labels).items()
+        functions = of.metrics if metrics is None else metrics
+        yield from of.measure(functions, probs, stored.labels, meta.get("classes"))
         if (frames := meta.get("frames", 1)) > 1:
-            sequences = probs.reshape(-1, frames, probs.shape[-1])
-            yield from ((name, of(sequences)) for name, of in SEQUENCES.items())
+            sequences = _sequences(probs, frames)
+            yield from ((name, f(sequences)) for name, f in SEQUENCES.items())
         if ranks_by:
             scores = ood.scores(stored, size)[ranks_by]
-            for name, of in RANKING.items():
-                yield f"{name}/{ranks_by}", of(probs, stored.labels, scores)
+            for name, function in RANKING.items():
+                yield f"{name}/{ranks_by}", function(probs, stored.labels, scores)
 
     return [
         {**common, "num_samples": size, "metric": name, "value": value, **numbers}
         for size in sizes or meta["sizes"]
         for name, value in values(size)
     ]
+
+
+def _sequences(probs, frames):
+    """Returns predictions of shape `(sequences, frames, classes)`; each pixel has one.
+
+    Those of images are as they were.
+    """
+    num_classes = probs.shape[-1]
+    parts = probs.reshape(len(probs) // frames, frames, -1, num_classes)
+    return parts.swapaxes(1, 2).reshape(-1, frames, num_classes)
 
 
 def _is_reduced(meta):

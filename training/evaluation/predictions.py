@@ -6,13 +6,15 @@ The folder of a model and a data set holds
                              precision, count of images, how many are done, frames,
                              seconds, `data`, which is another of other images or
                              labels, and more
-    labels.npy               int32 (count,)
+    labels.npy               int32 (count,), -1 for pixels without a label
     probs.npy                float32 (sizes, count, classes): the mean probabilities of
                              the first `sizes[i]` samples
     mutual_information.npy   float32 (sizes, count), in nats
     energy.npy               float32 (sizes, count): -logsumexp(logits), mean of samples
     max_logit.npy            float32 (sizes, count): largest logit, mean of samples
     density.npy, ...         float32 (sizes, count): scores that the posterior gives
+
+With logits for each pixel, height and width follow `count`.
 
 `done` is written when its images are on the disk. A process that was killed, whenever,
 goes on from there and ends with the same bits. Where the folder stands for one behind a
@@ -182,7 +184,12 @@ def write(
     Returns:
         The predictions of all examples.
     """
-    folder = pathlib.Path(folder)
+    folder, labels = pathlib.Path(folder), np.asarray(labels)
+    # Those of images mean nothing to a model with logits for each pixel.
+    shape = meta["count"], *meta.get("map_shape", ())
+    if labels.ndim < len(shape):
+        labels = labels.reshape(-1, *[1] * (len(shape) - 1))
+        labels = np.broadcast_to(labels, shape)
     with files.locked(folder / ".lock"):
         meta = _begin(folder, meta, labels)
         if meta["done"]:

@@ -21,4 +21,5 @@ def cross_entropy(model: keras.Model, recipe) -> objective.Objective:
         (Blundell et al., 2015), Eq. 1 divided by the number of examples.
     """
     classes = model.output_shape[-1]
-    return objective.Objective(objective.cross_entropy(recipe.label_smoothing, classes))
+    loss = objective.cross_entropy(recipe.label_smoothing, classes)
+    return objective.Objective(loss, tasks=objective.OF_CLASSES)

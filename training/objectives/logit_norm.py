@@ -37,7 +37,7 @@ def logit_norm(
         logits = ops.cast(logits, "float32")
         return loss.call(labels, normalized(logits) / temperature)
 
-    return objective.Objective(loss, training_loss)
+    return objective.Objective(loss, training_loss, tasks=objective.OF_CLASSES)
 
 
 def normalized(logits):

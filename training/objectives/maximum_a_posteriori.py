@@ -37,4 +37,5 @@ def maximum_a_posteriori(model: keras.Model, recipe) -> objective.Objective:
     def adapt(data, validation):
         prior.adapt(data.images)
 
-    return objective.Objective(loss, training_loss, adapt=adapt)
+    tasks = objective.OF_CLASSES
+    return objective.Objective(loss, training_loss, adapt=adapt, tasks=tasks)

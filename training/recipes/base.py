@@ -10,6 +10,7 @@ from training.augment import AUGMENTATIONS
 from training.kl_weight import SCHEDULES
 from training.optimizer import OPTIMIZERS
 from training.priors import parse
+from training.task import CLASS_WEIGHTS
 from training.trained_layers import KINDS
 
 
@@ -59,6 +60,9 @@ class Recipe:
             The learning rate should not fall to zero there, as it does not with
             `"step"`.
         label_smoothing: Probability spread over all classes.
+        class_weights: The weights of classes in the loss, a key of
+            `training.task.CLASS_WEIGHTS`: `"equal"`, or `"median_frequency"`, by which
+            rare ones count as much as the others. The loss is a weighted mean.
         augmentations: Keys of `training.augment.AUGMENTATIONS`, in order, with settings
             behind them if these are not their own, such as `"mixup:alpha=0.2"`.
         normalization: Mean and variance of the pixels per channel, in units of
@@ -107,6 +111,7 @@ class Recipe:
     ema_momentum: float = 0.0
     snapshots: int = 0
     label_smoothing: float = 0.0
+    class_weights: str = "equal"
     augmentations: tuple[str, ...] = ("flip", "crop4")
     normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     image_size: tuple[int, int] | None = None
@@ -203,6 +208,10 @@ _RANGES: dict[str, tuple[str, Callable[..., bool]]] = {
     "ema_momentum": ("in [0, 1)", lambda x: 0 <= x < 1),
     "snapshots": ("a number of epochs, 0 for none", lambda n: n >= 0),
     "label_smoothing": ("in [0, 1)", lambda x: 0 <= x < 1),
+    "class_weights": (
+        f"one of {', '.join(CLASS_WEIGHTS)}",
+        lambda name: name in CLASS_WEIGHTS,
+    ),
     "augmentations": (
         f"some of {', '.join(AUGMENTATIONS)}, maybe with settings of them, such as "
         "'mixup:alpha=0.2'",

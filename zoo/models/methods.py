@@ -36,6 +36,11 @@ def light_dropout(parts: Parts, rate: float = 0.1) -> Parts:
     return mc_dropout(parts, rate)
 
 
+def half_dropout(parts: Parts, rate: float = 0.5) -> Parts:
+    """MC dropout of half of the features, as in the deep stages of Bayesian SegNet."""
+    return mc_dropout(parts, rate)
+
+
 def last_layer_dropout(parts: Parts, rate: float = 0.32) -> Parts:
     """MC dropout of the features alone (Ovadia et al., 2019, CIFAR-10's rate).
 
@@ -469,6 +474,7 @@ METHODS = {
     "smooth": smooth,
     "mcdo": mc_dropout,
     "mcdo10": light_dropout,
+    "mcdo50": half_dropout,
     "lldo": last_layer_dropout,
     "flipout": flipout,
     "reparam": reparam,

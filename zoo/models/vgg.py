@@ -21,6 +21,7 @@ def vgg(
     normalization: tuple,
     depths: tuple[int, ...],
     preactivation: bool = False,
+    filters: tuple[int, ...] | None = None,
 ) -> keras.Model:
     """Builds a VGG.
 
@@ -31,12 +32,14 @@ def vgg(
         normalization: Mean and variance of the pixels per channel.
         depths: The number of convolutions per stage.
         preactivation: Whether normalization and rectifier come before the convolution.
+        filters: The width of each stage; by default that of VGG.
 
     Returns:
         A functional model from images to logits.
     """
     images, x = preprocess(input_shape, normalization)
-    for stage, (depth, filters) in enumerate(zip(depths, FILTERS, strict=True), 1):
+    widths = FILTERS if filters is None else filters
+    for stage, (depth, width) in enumerate(zip(depths, widths, strict=True), 1):
         if stage > 1:
             x = parts.max_pool(x, 2, name=f"stage{stage}_pool")
         for block in range(1, depth + 1):
@@ -45,7 +48,7 @@ def vgg(
             conv = parts.first_conv if is_first else parts.inner_conv
             if preactivation:
                 x = norm_activate(x, parts, name)
-            x = convolve(x, parts, filters * parts.widen, 3, 1, name, conv)
+            x = convolve(x, parts, width * parts.widen, 3, 1, name, conv)
             if not preactivation:
                 x = norm_activate(x, parts, name)
             x = parts.dropout(name=f"{name}_dropout")(x)

@@ -93,6 +93,51 @@ def read_pixels(file, channels: int, name) -> np.ndarray:
     return _opened(file, name, read)
 
 
+def read_mask(path: pathlib.Path) -> np.ndarray:
+    """Reads the number of each pixel of a mask, in the size of the file.
+
+    That is its gray value, of 8 or 16 bits, or its place in a palette, whatever colors
+    that has.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Integer array of shape `(height, width)`.
+
+    Raises:
+        ValueError: If the file is not an image, is damaged, or has colors in place of
+            numbers.
+    """
+
+    def read(image):
+        if image.mode not in _NUMBERS and not image.mode.startswith("I;16"):
+            raise ValueError(
+                f"it has colors (mode {image.mode}), and a mask has the number of a "
+                "class for each pixel: a gray image, or one with a palette. Convert "
+                "colors to numbers first"
+            )
+        return np.asarray(image)
+
+    return _opened(path, path, read)
+
+
+def cut(numbers: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """Resizes and crops numbers as `fit` does an image, by the nearest pixel.
+
+    Args:
+        numbers: Integer array of shape `(height, width)`.
+        image_size: Height and width.
+    """
+    height, width = numbers.shape
+    scale = min(height / image_size[0], width / image_size[1])
+    rows, columns = (
+        ((np.arange(new) + 0.5) * scale + (old - scale * new) / 2).astype("intp")
+        for old, new in zip((height, width), image_size, strict=True)
+    )
+    return numbers[rows[:, None], columns]
+
+
 def read_size(path: pathlib.Path) -> tuple[int, int]:
     """Returns height and width of an image once it is upright; reads its header alone.
 
@@ -175,6 +220,8 @@ def _eight_bits(image, is_negative: bool = False):
     return gray
 
 
+# What Pillow calls images of numbers: gray, with a palette, of one bit, of 32 bits.
+_NUMBERS = ("L", "P", "1", "I")
 # Formats whose gray images of 16 bits have 32 in Pillow.
 _SIXTEEN = ("PNG", "PPM")
 _ORIENTATION = 0x0112  # The tag of EXIF.

@@ -1,0 +1,244 @@
+"""Tasks: what a network predicts, and how that is trained, measured and shown.
+
+A task is a row of `TASKS`, in the fields of which everything is that differs between
+them; trainer, objectives, evaluation and reports ask these and no names. The network
+says which one is its own, see `zoo.outputs.task_of`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+from layers import replicas
+from training import metrics
+from zoo import arrays, outputs
+from zoo.posterior import Posterior
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a network predicts.
+
+    Attributes:
+        name: A key of `TASKS`.
+        output_rank: Axes of what the network returns, with that of the batch.
+        metrics: Functions that an evaluation has rows of, by name: of `(probs, labels)`
+            or, for numbers, of `(means, scales, targets)`.
+        measure: A function of `metrics` or others like them, of predictions, labels and
+            the names of the classes, to pairs of the name of a metric and its value: of
+            all examples, of each image and of each class.
+        training_metrics: A function without arguments to the metrics of Keras that a
+            training has beside the loss.
+        counted: A function of a batch of labels, and of weights of its rows or None, to
+            labels that losses take and to the weight of each example or None.
+        num_examples: A function of all labels to the number of examples, by which KL
+            divergences are divided.
+        strata: A function of all labels to a number for each image: samples and
+            validation sets have of each number its share.
+        classifies: Whether labels are numbers of classes.
+        draws: What the report has beside tables: names of sections of a page, see
+            `training.report.page`.
+    """
+
+    name: str
+    output_rank: int
+    metrics: Mapping[str, Callable]
+    measure: Callable
+    training_metrics: Callable
+    counted: Callable
+    num_examples: Callable
+    strata: Callable
+    classifies: bool = True
+    draws: tuple[str, ...] = ()
+
+
+def of(model: keras.Model | Posterior) -> Task:
+    """Returns the task of a model or a posterior."""
+    if isinstance(model, Posterior):
+        return TASKS[outputs.TASKS[4 if model.map_shape else 2]]
+    return TASKS[outputs.task_of(model)]
+
+
+def of_labels(labels: np.ndarray) -> Task:
+    """Returns the task that a data set is for, by its labels.
+
+    Args:
+        labels: Integer array of shape `(images,)` or `(images, height, width)`, or an
+            array of floats.
+    """
+    if np.issubdtype(labels.dtype, np.floating):
+        return TASKS["regression"]
+    return TASKS[outputs.TASKS[labels.ndim + 1]]
+
+
+def of_predictions(meta: Mapping) -> Task:
+    """Returns the task of stored predictions, from what they say of themselves."""
+    return TASKS[meta.get("task") or outputs.TASKS[4 if meta.get("map_shape") else 2]]
+
+
+def mean_weights(weights):
+    """Returns weights by which the mean over rows is that over what is weighted.
+
+    Keras divides a sum of losses by the number of rows, and on replicas by that of
+    these. Here the weights of a batch have the mean one, on all replicas together; of
+    nothing but zeros they stay so.
+
+    Args:
+        weights: Tensor of shape `(batch, ...)`, not negative.
+    """
+    total = replicas.summed(ops.sum(weights))
+    size = ops.cast(ops.size(weights), weights.dtype)
+    count = replicas.summed(size)
+    is_none = ops.equal(total, 0)
+    return weights * (count / ops.where(is_none, ops.ones_like(total), total))
+
+
+def _of_classes():
+    return [
+        keras.metrics.SparseCategoricalCrossentropy("nll", from_logits=True),
+        keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+    ]
+
+
+def _of_numbers():
+    return []
+
+
+def _as_they_are(labels, weights):
+    return labels, weights
+
+
+def _pixels(labels, weights):
+    """Gives pixels without a label the weight zero, and those of a row its own."""
+    is_known = ops.not_equal(labels, arrays.UNLABELED)
+    each = ops.cast(is_known, "float32")
+    if weights is not None:
+        each = each * ops.reshape(weights, (-1, 1, 1))
+    return ops.where(is_known, labels, ops.zeros_like(labels)), each
+
+
+def _measure(functions, predicted, labels, classes) -> Iterator[tuple[str, float]]:
+    yield from metrics.compute(functions, predicted, labels).items()
+
+
+def _measure_pixels(functions, probs, labels, classes):
+    yield from metrics.compute(functions, probs, labels).items()
+    yield from metrics.means_by_image(metrics.BY_IMAGE, probs, labels).items()
+    for metric, values in metrics.by_class(probs, labels, classes).items():
+        yield from ((f"{metric}/{name}", value) for name, value in values.items())
+
+
+def _measure_numbers(functions, predicted, targets, classes):
+    means, scales = np.moveaxis(np.asarray(predicted), -1, 0)
+    for name, function in functions.items():
+        yield name, function(means, scales, targets)
+
+
+def _labeled(labels) -> int:
+    return int(np.count_nonzero(np.asarray(labels) != arrays.UNLABELED))
+
+
+def _alike(labels) -> np.ndarray:
+    # Every image has pixels of many classes.
+    return np.zeros(len(labels), "int32")
+
+
+_CHARTS = ("reliability", "thresholds", "entropies")
+# By name.
+TASKS = {
+    "classification": Task(
+        "classification",
+        output_rank=2,
+        metrics=metrics.CLASSIFICATION,
+        measure=_measure,
+        training_metrics=_of_classes,
+        counted=_as_they_are,
+        num_examples=len,
+        strata=np.asarray,
+        draws=(*_CHARTS, "mistakes"),
+    ),
+    "segmentation": Task(
+        "segmentation",
+        output_rank=4,
+        metrics=metrics.SEGMENTATION,
+        measure=_measure_pixels,
+        training_metrics=_of_classes,
+        counted=_pixels,
+        num_examples=_labeled,
+        strata=_alike,
+        draws=(*_CHARTS, "maps"),
+    ),
+    "regression": Task(
+        "regression",
+        output_rank=2,
+        metrics=metrics.REGRESSION,
+        measure=_measure_numbers,
+        training_metrics=_of_numbers,
+        counted=_as_they_are,
+        num_examples=len,
+        strata=_alike,
+        classifies=False,
+    ),
+}
+
+
+def median_frequency(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Returns the weight of each class by which rare ones count as much as the others.
+
+    It is the median frequency over that of the class, which is the share of its pixels
+    in all labeled pixels of the images in which it is.
+
+    Args:
+        labels: Integer array of shape `(images, ...)`, -1 for pixels without a label.
+        num_classes: The number of classes.
+
+    Returns:
+        float32 array of shape `(num_classes,)`; 0 for classes without a pixel.
+
+    Reference:
+        [Predicting Depth, Surface Normals and Semantic Labels](
+        https://arxiv.org/abs/1411.4734) (Eigen and Fergus, 2015), section 6.3.2.
+    """
+    mine, beside = np.zeros(num_classes), np.zeros(num_classes)
+    for own in labels.reshape(len(labels), -1):
+        counts = np.bincount(own[own != arrays.UNLABELED], minlength=num_classes)
+        mine += counts
+        beside += np.where(counts > 0, counts.sum(), 0)
+    return _over(mine / np.where(beside > 0, beside, 1))
+
+
+def _over(frequency):
+    is_there = frequency > 0
+    middle = np.median(frequency[is_there])
+    found = np.where(is_there, middle / np.where(is_there, frequency, 1), 0)
+    return found.astype("float32")
+
+
+# Weights of classes by their name in a recipe: functions of all labels and the number
+# of classes, or None.
+CLASS_WEIGHTS: dict[str, Callable | None] = {
+    "equal": None,
+    "median_frequency": median_frequency,
+}
+
+
+def weigh(labels, weights, class_weights: Sequence[float] | None):
+    """Returns the weights of examples, by those of their classes too.
+
+    Args:
+        labels: Integer tensor of shape `(batch, ...)`, or one of probabilities with an
+            axis of the classes behind.
+        weights: Tensor of shape `(batch, ...)`, or None for ones.
+        class_weights: The weight of each class, or None for ones.
+    """
+    if class_weights is None:
+        return weights
+    given = ops.convert_to_tensor(class_weights, "float32")
+    if keras.backend.is_float_dtype(labels.dtype):  # Probabilities of the classes.
+        own = ops.sum(labels * given, axis=-1)
+    else:
+        own = ops.take(given, labels)
+    return own if weights is None else weights * own
