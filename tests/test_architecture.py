@@ -178,6 +178,7 @@ KNOWS = {
     "training.parallel": {"training.versions"},
     "training.runtimes": {"training.data"},
     "training.recipes": {
+        "training.task",
         *("training.augment", "training.objectives", "training.optimizer"),
         *("training.kl_weight", "training.trained_layers"),
         "training.priors",

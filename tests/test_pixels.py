@@ -115,8 +115,12 @@ def test_stored_predictions_of_maps_have_the_figures_of_their_pixels(data, tmp_p
     pixels = ImageData("pixels", images, labels, data.classes)
     maps = evaluate.evaluate(network(), data, (1,), batch_size=10, progress=False)
     expected = evaluate.evaluate(network(1), pixels, (1,), progress=False)
-    for row, other in zip(maps, expected, strict=True):
-        np.testing.assert_allclose(row["value"], other["value"], 1e-5, 1e-6)
+    of_pixels = {row["metric"]: row["value"] for row in expected}
+    shared = [row for row in maps if row["metric"] in of_pixels]
+    assert len(shared) > 10
+    for row in shared:
+        value = of_pixels[row["metric"]]
+        np.testing.assert_allclose(row["value"], value, 1e-5, 1e-6)
     passes = sampling.Passes(network(), (1, 2), batch_size=10)
     stored = predictions.store(passes, data, tmp_path)
     assert stored.probs.shape == (2, COUNT, SIZE, SIZE, 3)
@@ -139,8 +143,8 @@ def test_labels_that_do_not_fit_the_logits_are_refused(data, tmp_path):
         trainer.train(network(), RECIPE, single, tmp_path)
     with pytest.raises(ValueError, match=r"of shape \('images', 4, 4\). Received"):
         evaluate.evaluate(network(), single, (1,), progress=False)
-    moved = dataclasses.replace(RECIPE, augmentations=("flip",))
-    with pytest.raises(ValueError, match=r"not their labels.*augmentations=\['flip'\]"):
+    moved = dataclasses.replace(RECIPE, augmentations=("randaugment",))
+    with pytest.raises(ValueError, match=r"not their labels.*=\['randaugment'\]"):
         trainer.train(network(), moved, data, tmp_path)
 
 

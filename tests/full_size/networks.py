@@ -21,11 +21,11 @@ FILTERS_OF_FOUR = 16
 
 
 def narrow() -> dict:
-    """Returns all architectures with one block a stage and few filters.
+    """Returns all classifiers with one block a stage and few filters.
 
     Their names, parts and methods are those of the zoo. All stems subsample.
     """
-    return {name: _narrowed(build) for name, build in registry.ARCHITECTURES.items()}
+    return {name: _narrowed(build) for name, build in registry.CLASSIFIERS.items()}
 
 
 def _narrowed(build):

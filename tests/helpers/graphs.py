@@ -11,7 +11,7 @@ from keras import ops
 
 import layers
 from zoo import catalog
-from zoo.registry import ARCHITECTURES
+from zoo.registry import CLASSIFIERS
 
 # Of each family, and of each form of a family whose blocks are others.
 SMALLEST = ("resnet20", "preresnet20", "vgg11", "alexnet", "lenet5", "mlp")
@@ -46,13 +46,13 @@ def count(model):
 
 
 def shortened(row):
-    """An entry of `ARCHITECTURES` with one block in each stage; bottlenecks narrow."""
+    """An entry of `CLASSIFIERS` with one block in each stage; bottlenecks narrow."""
     # Not narrower: a group of one channel makes the normalization before it useless.
     narrow = {"filters": 32} if row.keywords.get("bottleneck") else {}
     return functools.partial(row, depths=(1,) * len(row.keywords["depths"]), **narrow)
 
 
-SHORT = {name: shortened(row) for name, row in ARCHITECTURES.items()}
+SHORT = {name: shortened(row) for name, row in CLASSIFIERS.items()}
 
 
 def some_images(shape=(32, 32, 3), size=2):

@@ -26,7 +26,7 @@ import tensorflow as tf
 
 import layers
 import zoo
-from tests.helpers import data_sets, trainings
+from tests.helpers import data_sets, scenes, trainings
 from training import trainer
 
 CPU = tf.config.list_physical_devices("CPU")[0]
@@ -67,8 +67,19 @@ def one_pass_network(head):
     return keras.Model(images, head()(x), name="tiny")
 
 
+def pixels():
+    """A classifier of pixels, whose normalization has those of all images in common."""
+    keras.utils.set_random_seed(0)
+    images = x = keras.Input((*scenes.SHAPE, 1), name="images")
+    x = keras.layers.Rescaling(1 / 64, -2, name="normalize")(x)
+    x = keras.layers.Conv2D(4, 1, use_bias=False, name="conv")(x)
+    x = keras.ops.relu(layers.BatchNormalization(momentum=0.9, name="norm")(x))
+    return keras.Model(images, keras.layers.Dense(3, name="head")(x), name="pixels")
+
+
 NETWORKS = {
     "plain": network,
+    "pixels": pixels,
     "sngp": functools.partial(one_pass_network, gaussian_process),
     "duq": functools.partial(one_pass_network, centroids),
 }
@@ -97,9 +108,11 @@ def weights(model):
 
 def nll(model, data):
     """Returns the mean over the images, by NumPy in float64."""
-    logits = np.asarray(model(data.images), "float64")
+    logits = np.asarray(model(data.images), "float64").reshape(data.labels.size, -1)
+    known = data.labels.ravel() >= 0
+    logits, labels = logits[known], data.labels.ravel()[known]
     norm = np.log(np.exp(logits).sum(axis=1))
-    return float(np.mean(norm - logits[np.arange(len(logits)), data.labels]))
+    return float(np.mean(norm - logits[np.arange(len(logits)), labels]))
 
 
 def trained(devices, sizes, objective, name, augmentations):
@@ -110,7 +123,8 @@ def trained(devices, sizes, objective, name, augmentations):
     changes = objective if isinstance(objective, dict) else {"objective": objective}
     changes = {"augmentations": tuple(augmentations), **changes}
     recipe = dataclasses.replace(RECIPE, batch_size=batch_size, **changes)
-    data, validation = map(data_sets.stripes, counts)
+    make = scenes.scenes if name == "pixels" else data_sets.stripes
+    data, validation = map(make, counts)
     with scope(devices), tempfile.TemporaryDirectory() as folder:
         model = NETWORKS[name]()
         rows = trainer.train(model, recipe, data, folder, validation)

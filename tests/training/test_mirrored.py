@@ -47,13 +47,15 @@ def assert_like_one_device(training, nll="val_loss", rtol=1e-6):
 @pytest.fixture(scope="module")
 def figures():
     # Two devices get 5 and 4 images of a batch, and the last validation image is on the
-    # first of them alone.
-    return run([9, 19, 19, [2]])
+    # first of them alone. Of maps, they have different numbers of labeled pixels.
+    weighted = {"class_weights": "median_frequency", "augmentations": ["crop2"]}
+    return run([9, 19, 19, [2]], [5, 10, 10, [2], weighted, "pixels", ["crop2"]])
 
 
 def test_odd_sizes_have_the_figures_of_one_device(figures):
-    (training,) = figures["trainings"]
+    training, of_maps = figures["trainings"]
     assert_like_one_device(dict(training))
+    assert_like_one_device(dict(of_maps), nll="val_nll")
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from training.metrics.calibration import reliability as reliability
 from training.metrics.calibration import rms_calibration_error as rms_calibration_error
 from training.metrics.calibration import signed_ece as signed_ece
 from training.metrics.certainty import acc_90 as acc_90
+from training.metrics.certainty import class_accuracy as class_accuracy
 from training.metrics.certainty import freq_90 as freq_90
 from training.metrics.certainty import iou as iou
 from training.metrics.certainty import iou_90 as iou_90
@@ -35,7 +36,6 @@ from training.metrics.detection import auroc as auroc
 from training.metrics.detection import fpr_95 as fpr_95
 from training.metrics.detection import ood_scores as ood_scores
 from training.metrics.pixels import by_class as by_class
-from training.metrics.pixels import class_accuracy as class_accuracy
 from training.metrics.pixels import means_by_image as means_by_image
 from training.metrics.ranking import ConfidenceCurve as ConfidenceCurve
 from training.metrics.ranking import RiskCoverage as RiskCoverage

@@ -38,6 +38,15 @@ def iou(probs, labels) -> float:
     return evaluate(DEFINITIONS["iou"], probs, labels)
 
 
+def class_accuracy(probs, labels) -> float:
+    """Returns the mean accuracy of the classes that occur among the labels.
+
+    Each class counts as much as any other: the balanced accuracy, in segmentation the
+    class average.
+    """
+    return evaluate(DEFINITIONS["class_accuracy"], probs, labels)
+
+
 def iou_90(probs, labels) -> float:
     """Returns `iou` of the predictions with a confidence above 0.9; NaN of none."""
     return evaluate(DEFINITIONS["iou_90"], probs, labels)

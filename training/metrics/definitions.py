@@ -121,6 +121,14 @@ def _mean_iou(xp, sums):
     )
 
 
+def _mean_recall(xp, sums):
+    size = math.isqrt(sums.shape[0])
+    confusion = xp.reshape(sums, (size, size))
+    actual, occurs = xp.sum(confusion, axis=1), xp.sum(confusion, axis=1) > 0
+    recall = xp.diagonal(confusion) / xp.where(occurs, actual, 1.0)
+    return ratio(xp, xp.sum(recall), xp.sum(xp.where(occurs, 1.0, 0.0)))
+
+
 def _groups(xp, probs, labels):
     """For each predicted class: count, squares, hits, labels and probabilities."""
     squares = xp.sum(xp.square(probs), axis=1, keepdims=True)
@@ -229,5 +237,6 @@ DEFINITIONS = {
     "unc_90": Definition(_certain_shape, _certain, _unc_90),
     "freq_90": Definition(_certain_shape, _certain, _freq_90),
     "iou": Definition(_confusion_shape, _confusion, _mean_iou),
+    "class_accuracy": Definition(_confusion_shape, _confusion, _mean_recall),
     "iou_90": Definition(_confusion_shape, _certain_confusion, _mean_iou),
 }

@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from training.metrics import pixels
 from training.metrics.table import (
     CLASSIFICATION,
     DETECTION,
@@ -29,6 +30,12 @@ def heading(metric: str) -> str:
         other = other.replace("_", " ") if is_score else other
         return f"{name} {words} {other}{space}{unit}"
     return metric
+
+
+def of_class(metric: str) -> tuple[str, str] | None:
+    """Returns the metric and the class of one by class, `iou/sky`; None for others."""
+    stem, slash, name = metric.partition("/")
+    return (stem, name) if slash and stem in (*pixels.BY_CLASS, "iou") else None
 
 
 def scaled(metric: str, values: Sequence[float]) -> list[float]:

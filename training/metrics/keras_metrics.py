@@ -35,7 +35,8 @@ class Classification(keras.metrics.Metric):
 
     Args:
         metric: One of `METRICS`, the name of a function.
-        num_classes: Needed for `brier_*`, `class_wise_ece`, `iou` and `iou_90`.
+        num_classes: Needed for `brier_*`, `class_accuracy`, `class_wise_ece`, `iou` and
+            `iou_90`.
         from_logits: Whether predictions are logits.
         num_bins: The number of bins; of the calibration errors alone.
         k: The number of most probable classes; of `top_k` alone.
@@ -181,6 +182,6 @@ def _check_arguments(metric, num_classes, num_bins, k):
 
 
 METRICS = tuple(DEFINITIONS)
-_OF_CLASSES = {"class_wise_ece", "iou", "iou_90"} | {
+_OF_CLASSES = {"class_wise_ece", "class_accuracy", "iou", "iou_90"} | {
     name for name in METRICS if name.startswith("brier_")
 }

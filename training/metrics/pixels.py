@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from training.metrics.definitions import DEFINITIONS
-from training.metrics.sums import total, totals
+from training.metrics.sums import totals
 from training.metrics.together import compute
 from zoo import arrays
 
@@ -103,17 +103,6 @@ def _ious(confusion):
     hits, actual = confusion.diagonal(), confusion.sum(axis=1)
     union = actual + confusion.sum(axis=0) - hits
     return _ratio(hits, np.where(actual > 0, union, 0))
-
-
-def class_accuracy(probs, labels) -> float:
-    """Returns the mean accuracy of the classes that occur among the labels.
-
-    Each class counts as much as any other: the balanced accuracy, in segmentation the
-    class average.
-    """
-    sums = total(DEFINITIONS["iou"], probs, labels)[:, 0]
-    confusion = sums.reshape(2 * (math.isqrt(len(sums)),))
-    return _mean(_ratio(confusion.diagonal(), confusion.sum(axis=1)))
 
 
 def _ratio(above, below):

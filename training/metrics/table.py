@@ -8,7 +8,6 @@ from training.metrics import (
     calibration,
     certainty,
     detection,
-    pixels,
     ranking,
     regression,
     scores,
@@ -169,9 +168,20 @@ _CLASSIFICATION = (
 # Of (probs, labels) of pixels, beside those above.
 _PIXELS = (
     _share(
+        "mean_iou",
+        "Mean IoU (%)",
+        certainty.iou,
+        better=1,
+        card="mean_iou",
+        card_mean=True,
+        main=True,
+        drawn=True,
+        meaning="intersection over union, mean over the classes",
+    ),
+    _share(
         "class_accuracy",
         "Class accuracy (%)",
-        pixels.class_accuracy,
+        certainty.class_accuracy,
         better=1,
         meaning="mean over the classes of the right predictions",
     ),
@@ -323,7 +333,7 @@ SEGMENTATION = {
     **{
         name: CLASSIFICATION[name]
         for name in (
-            *("accuracy", "nll", "brier", "ece", "iou", "acc_90", "unc_90", "freq_90"),
+            *("accuracy", "nll", "brier", "ece", "acc_90", "unc_90", "freq_90"),
             *("iou_90", "entropy", "signed_ece", "class_wise_ece", "raulc"),
         )
     },

@@ -6,12 +6,12 @@ import numpy as np
 
 from training.metrics.definitions import DEFINITIONS
 from training.metrics.sums import evaluate_all
-from training.metrics.table import CLASSIFICATION
+from training.metrics.table import CLASSIFICATION, SEGMENTATION
 
 # Those that are functions of sums; `top_5` is `top_k` with its default.
 _DEFINITIONS = {
     function: DEFINITIONS[{"top_5": "top_k"}.get(name, name)]
-    for name, function in CLASSIFICATION.items()
+    for name, function in (SEGMENTATION | CLASSIFICATION).items()
     if name in {*DEFINITIONS, "top_5"}
 }
 

@@ -58,7 +58,7 @@ def _seconds(results):
 
 def definitions(results: Results) -> list[tuple[str, str]]:
     """Returns headings and what the docstrings of the metrics say about them."""
-    functions = {**metrics.CLASSIFICATION, **metrics.DETECTION}
+    functions = {**metrics.CLASSIFICATION, **metrics.SEGMENTATION, **metrics.DETECTION}
     found = {
         display.heading(name): functions[name]
         for name in dict.fromkeys(m.partition("/")[0] for m in results.metrics)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training import metrics
+from training import metrics, task
 from training.evaluation import ood, predictions
 from training.report import figures
 from training.report.figures import Chart
@@ -59,6 +59,12 @@ class Stored:
         by = self.results.ranks_by.get(model)
         scores = ood.scores(stored, size)[by] if by else None
         return stored.probs[stored.index(size)], stored.labels, scores
+
+    def task(self, dataset: str) -> task.Task:
+        """Returns the task of the predictions of a data set."""
+        found = (self._stored(model, dataset) for model in self.results.models)
+        stored = next(filter(None, found), None)
+        return task.of_predictions(stored[0].meta if stored else {})
 
     def meta(self, model: str, dataset: str) -> dict:
         """Returns what predictions that `get` finds are of."""
@@ -270,7 +276,7 @@ def entropies(stored: Stored, base: str) -> list[Chart]:
         found = {name: pair[0] for name, pair in found.items() if pair}
         if base in found and len(found) > 1:
             scores = {k: metrics.ood_scores(v)["entropy"] for k, v in found.items()}
-            limit = np.log(found[base].shape[1])
+            limit = np.log(found[base].shape[-1])
             charts.append(_draw_histograms(scores, limit, label))
     return charts
 

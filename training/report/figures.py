@@ -52,7 +52,8 @@ def plot_ensemble_size(rows: Iterable[Mapping], path: str | os.PathLike):
         raise ValueError(
             f"The figure needs rows of one data set. Received: datasets={datasets}"
         )
-    metrics = sorted(DRAWN, key=lambda name: name != "nll")  # In the order there.
+    drawn = [name for name in DRAWN if name in results.metrics]
+    metrics = sorted(drawn, key=lambda name: name != "nll")  # In the order there.
     figure, axes = wide_figure(len(metrics))
     for axis, metric in zip(axes, metrics, strict=True):
         for index, model in enumerate(results.models):

@@ -120,7 +120,8 @@ def values(results: Results, sets: Sequence[DatasetName]) -> Grid | None:
     metrics = [
         metric
         for metric in results.metrics
-        if any(results.seeds(model, name, metric) for name, model in keys)
+        if not display.of_class(metric)
+        and any(results.seeds(model, name, metric) for name, model in keys)
     ]
     if not keys:
         return None
@@ -132,6 +133,31 @@ def values(results: Results, sets: Sequence[DatasetName]) -> Grid | None:
         cells.append([*words, *map(_field, metrics, seeds)])
     heading = ["Data set", "Model", "N", *map(display.heading, metrics)]
     return Grid(heading, cells, 2)
+
+
+def by_class(results: Results) -> Grid | None:
+    """Returns a line for each clean data set, model and class, of metrics by class.
+
+    Args:
+        results: The values.
+
+    Returns:
+        The table, or None if there are no such metrics.
+    """
+    pairs = [pair for metric in results.metrics if (pair := display.of_class(metric))]
+    stems, classes = (list(dict.fromkeys(pair[i] for pair in pairs)) for i in (0, 1))
+    cells, labels = [], results.labels()
+    for name in map(str, results.of_kind("clean")):
+        for model, own in itertools.product(results.models, classes):
+            seeds = [results.seeds(model, name, f"{stem}/{own}") for stem in stems]
+            if any(seeds):
+                words = [_words(text) for text in (name, labels[model], own)]
+                words.append(_count(results.size(model)))
+                cells.append([*words, *map(_field, stems, seeds)])
+    if not cells:
+        return None
+    heading = ["Data set", "Model", "Class", "N", *map(display.heading, stems)]
+    return Grid(heading, cells, 3)
 
 
 def _by_model(results, parts, words=types.MappingProxyType({})):

@@ -42,14 +42,10 @@ def most_confident(
         The mistakes by the name of the model, the most confident one first. Nothing
         where the images are not to be had, or not those of the predictions.
     """
-    found, loaded = {}, None
+    found, shown = {}, Shown(stored, base, images)
     for model, label in stored.results.labels().items():
-        pair = stored.get(model, base)
-        if pair is None:
-            continue
-        loaded = loaded or _images(base, images)
-        data = loaded and _as_predicted(loaded, stored.meta(model, base))
-        if data is None or not np.array_equal(data.labels, pair[1]):
+        pair, data = stored.get(model, base), shown.of(model)
+        if data is None:
             continue
         wrong = _rank(*pair, count)
         if wrong:
@@ -64,6 +60,32 @@ def most_confident(
                 for confidence, predicted, index in wrong
             ]
     return found
+
+
+class Shown:
+    """The images of a data set that models have predicted, loaded once.
+
+    Args:
+        stored: The predictions.
+        base: Name of the data set.
+        images: Data sets among which this one is looked for; see `page.html`.
+    """
+
+    def __init__(self, stored: Stored, base: str, images=None):
+        self._stored, self._base, self._images = stored, base, images
+        self._loaded = None
+
+    def of(self, model: str):
+        """Returns the images of a model's predictions; None if they are not here."""
+        pair = self._stored.get(model, self._base)
+        if pair is None:
+            return None
+        self._loaded = self._loaded or _images(self._base, self._images)
+        meta = self._stored.meta(model, self._base)
+        data = self._loaded and _as_predicted(self._loaded, meta)
+        if data is None or not np.array_equal(data.labels, pair[1]):
+            return None
+        return data
 
 
 def _rank(probs, labels, count):

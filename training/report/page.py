@@ -12,6 +12,7 @@ from training.report import (
     curves,
     heat_maps,
     html_tables,
+    maps,
     mistakes,
 )
 from training.report.figures import Chart
@@ -159,24 +160,34 @@ def _settings(results, change):
 
 def _predicted(results, folder, images):
     """Returns the sections that need the predictions; without them, empty ones."""
-    sections = {"reliability": [], "thresholds": [], "entropies": [], "mistakes": {}}
+    sections = {"mistakes": {}, **{section: [] for section in _CHARTS}}
     if folder is None:
         return sections
     stored = confidence.Stored(results, folder)
     for name in map(str, results.of_kind("clean")):
-        above = confidence.thresholds(stored, name)
-        above += confidence.risk_coverage(stored, name)
-        groups = {
-            "reliability": confidence.reliability(stored, name),
-            "thresholds": above,
-            "entropies": confidence.entropies(stored, name),
-        }
-        for section, charts in groups.items():
-            if charts:
+        drawn = stored.task(name).draws
+        for section in filter(drawn.__contains__, _CHARTS):
+            if charts := _CHARTS[section](stored, name, images):
                 sections[section].append(Group(name, charts))
-        if found := mistakes.most_confident(stored, name, images):
+        if "mistakes" in drawn and (
+            found := mistakes.most_confident(stored, name, images)
+        ):
             sections["mistakes"][name] = found
     return sections
+
+
+def _thresholds(stored, name, images):
+    above = confidence.thresholds(stored, name)
+    return above + confidence.risk_coverage(stored, name)
+
+
+# Sections of charts: functions of predictions, the name of a data set, and images.
+_CHARTS = {
+    "reliability": lambda stored, name, images: confidence.reliability(stored, name),
+    "thresholds": _thresholds,
+    "entropies": lambda stored, name, images: confidence.entropies(stored, name),
+    "maps": maps.charts,
+}
 
 
 def _tables(results):
@@ -187,6 +198,7 @@ def _tables(results):
         )
         for heading, kinds in _TABLES.items()
     }
+    tables["Each class"] = html_tables.by_class(results)
     return {heading: table for heading, table in tables.items() if table}
 
 

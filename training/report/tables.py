@@ -10,8 +10,28 @@ from training.report.rows import with_distinct_names, write_text
 
 
 def write_table(rows: Iterable[Mapping], path: str | os.PathLike):
-    """Writes rows as a Markdown table; the file appears whole or not at all."""
-    write_text(markdown(rows), path)
+    """Writes rows as a Markdown table; the file appears whole or not at all.
+
+    What is measured for each class is in a table of its own.
+    """
+    rows = list(rows)
+    text, classes = markdown(rows), by_class(rows)
+    write_text(f"{text}\n{_markdown(classes)}" if classes else text, path)
+
+
+def by_class(rows: Iterable[Mapping]) -> list[list[str]]:
+    """Returns a heading and a line for each data set, model and class.
+
+    Args:
+        rows: Rows of `training.evaluation.evaluate.evaluate`.
+
+    Returns:
+        Lines of equal length; nothing if no row is of a class.
+    """
+    grid = html_tables.by_class(Results(rows))
+    if grid is None:
+        return []
+    return [grid.heading, *([field.text for field in line] for line in grid.lines)]
 
 
 def summary(rows: Iterable[Mapping]) -> list[list[str]]:
@@ -57,7 +77,8 @@ def table(rows: Iterable[Mapping]) -> list[list[str]]:
     [['Model', 'N', 'Accuracy (%)'], ['m', '2', '93.25']]
     """
     rows = with_distinct_names(rows)
-    metrics = list(dict.fromkeys(row["metric"] for row in rows))
+    metrics = dict.fromkeys(row["metric"] for row in rows)
+    metrics = [metric for metric in metrics if not display.of_class(metric)]
     several = len({row["dataset"] for row in rows}) > 1
     heading = ["Dataset"] * several + ["Model", "N", *map(display.heading, metrics)]
     lines = [heading]

@@ -42,11 +42,15 @@ def by_severity(rows: Iterable[Mapping]) -> list[list[str]]:
     kept = [line for line in groups if line[2] == sizes.get(line[:2])]
     bases = list(dict.fromkeys(base for base, *_ in kept))
     several = len(bases) > 1
-    headings = map(display.heading, MAIN)
+    main = [name for name in MAIN if any(name in groups[line] for line in kept)]
+    headings = map(display.heading, main)
     lines = [["Dataset"] * several + ["Model", "N", "Severity", *headings]]
     for line in sorted(kept, key=lambda line: (bases.index(line[0]), line[3])):
         values = groups[line]
-        medians = [display.number(m, statistics.median(values[m])) for m in MAIN]
+        medians = [
+            display.number(m, statistics.median(values.get(m, [math.nan])))
+            for m in main
+        ]
         base, *numbers = line
         lines.append([base] * several + [*map(str, numbers), *medians])
     return lines

@@ -3,8 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from training import metrics
-from training.evaluation import evaluate
+from training import metrics, task
 from training.metrics import display, table
 from training.report import tables
 from zoo.presets import index
@@ -59,4 +58,5 @@ def test_a_metric_is_one_row(monkeypatch):
 
 @pytest.mark.parametrize("name", metrics.CLASSIFICATION)
 def test_evaluations_have_every_metric_of_probabilities(name):
-    assert evaluate.CLASSIFICATION[name] is metrics.METRICS[name].function
+    rows = task.TASKS["classification"].metrics
+    assert rows[name] is metrics.METRICS[name].function

@@ -9,7 +9,7 @@ from tests.helpers import marks
 from tests.helpers.graphs import SMALLEST, build_graph, deep_is_slow, new_graph
 from zoo.models.methods import METHODS
 from zoo.presets import weight_file
-from zoo.registry import ARCHITECTURES
+from zoo.registry import CLASSIFIERS
 
 # Side and filters at the end of each stage.
 STAGES = [
@@ -105,7 +105,7 @@ def layers_of(model, kind):
 
 
 def test_the_depths_are_those_of_every_architecture():
-    assert DEPTHS.keys() == ARCHITECTURES.keys()
+    assert DEPTHS.keys() == CLASSIFIERS.keys()
 
 
 @pytest.mark.parametrize("name", deep_is_slow(DEPTHS, plain=True))
@@ -228,7 +228,7 @@ def test_names_of_weights_are_these():
 
 def test_every_family_has_its_smallest_network_here():
     families = {}
-    for name, row in ARCHITECTURES.items():
+    for name, row in CLASSIFIERS.items():
         form = row.keywords.get("preactivation", False)
         size = row.keywords.get("filters", 64), sum(row.keywords["depths"]), form, name
         families.setdefault(row.func, []).append(size)
