@@ -174,7 +174,7 @@ def test_a_training_of_pixels_goes_on_and_divides_by_their_number(data, tmp_path
     model = scenes.network(("mcdo50", "flipout"))
     recipe = dataclasses.replace(RECIPE, class_weights="median_frequency")
     rows = trainer.train(model, recipe, data, tmp_path / "whole", data)
-    assert rows[-1]["nll"] < rows[0]["nll"]
+    assert rows[-1]["loss"] < rows[0]["loss"]
     labeled = np.count_nonzero(data.labels >= 0)
     total = sum(float(la.divergence()) for la in [model.get_layer("head")])
     assert rows[-1]["kl"] == pytest.approx(total / labeled, rel=1e-4)

@@ -27,9 +27,9 @@ class Task:
         output_rank: Axes of what the network returns, with that of the batch.
         metrics: Functions that an evaluation has rows of, by name: of `(probs, labels)`
             or, for numbers, of `(means, scales, targets)`.
-        measure: A function of `metrics` or others like them, of predictions, labels and
-            the names of the classes, to pairs of the name of a metric and its value: of
-            all examples, of each image and of each class.
+        measure: A function of predictions, labels and the names of the classes to pairs
+            of the name of a metric and its value: the `metrics` of all examples, and
+            what there is of each image and of each class.
         training_metrics: A function without arguments to the metrics of Keras that a
             training has beside the loss.
         counted: A function of a batch of labels, and of weights of its rows or None, to
@@ -120,20 +120,20 @@ def _pixels(labels, weights):
     return ops.where(is_known, labels, ops.zeros_like(labels)), each
 
 
-def _measure(functions, predicted, labels, classes) -> Iterator[tuple[str, float]]:
-    yield from metrics.compute(functions, predicted, labels).items()
+def _measure(probs, labels, classes) -> Iterator[tuple[str, float]]:
+    yield from metrics.compute(metrics.CLASSIFICATION, probs, labels).items()
 
 
-def _measure_pixels(functions, probs, labels, classes):
-    yield from metrics.compute(functions, probs, labels).items()
+def _measure_pixels(probs, labels, classes):
+    yield from metrics.compute(metrics.SEGMENTATION, probs, labels).items()
     yield from metrics.means_by_image(metrics.BY_IMAGE, probs, labels).items()
     for metric, values in metrics.by_class(probs, labels, classes).items():
         yield from ((f"{metric}/{name}", value) for name, value in values.items())
 
 
-def _measure_numbers(functions, predicted, targets, classes):
+def _measure_numbers(predicted, targets, classes):
     means, scales = np.moveaxis(np.asarray(predicted), -1, 0)
-    for name, function in functions.items():
+    for name, function in metrics.REGRESSION.items():
         yield name, function(means, scales, targets)
 
 

@@ -19,6 +19,7 @@ _DISTINCT = 512
 # 523 and 57 images in classes of odd sizes, the last with one image each.
 PHOTOS = {"train": (211, 131, 89, 53, 27, 11, 1), "test": (23, 14, 10, 6, 2, 1, 1)}
 IMAGENET = {"train": (1_281_167, 1024), "validation": (50_000, 64)}
+CAMVID = {"train": 367, "val": 101, "test": 233}
 # Class names beside the binary files of CIFAR.
 NAMES = {
     "cifar10": {"batches.meta.txt": 10},
@@ -164,6 +165,19 @@ def photos(folder: pathlib.Path):
                 (place / f"{number} of {count}.{kind}").write_bytes(content)
 
 
+def camvid(folder: pathlib.Path):
+    """Writes frames and masks in the layout of the SegNet tutorial."""
+    for seed, (split, count) in enumerate(CAMVID.items()):
+        pixels, labels = noise(count, (180, 240, 3), 12, seed)
+        for place, arrays in ((split, pixels), (f"{split}annot", None)):
+            (folder / place).mkdir()
+            for number, label in enumerate(labels):
+                blank = np.full((180, 240), label)
+                picture = blank if arrays is None else arrays[number]
+                path = folder / place / f"0001TP_{number:06}.png"
+                path.write_bytes(_encoded(picture, "PNG"))
+
+
 def cifar10_c(folder: pathlib.Path, names=("fog", "jpeg_compression")):
     """Writes published files of CIFAR-10-C: five severities of 10,000 images each."""
     images, labels = noise(10_000, (32, 32, 3), 10, 1)
@@ -204,6 +218,7 @@ MAKERS = {
     ),
     "tfds/imagenet2012": lambda folder: tfds(folder.parent, "imagenet2012", IMAGENET),
     "photos": photos,
+    "CamVid": camvid,
     "cifar10_c": cifar10_c,
     "imagenet_c": imagenet_c,
     "weights": lambda folder: weights(folder.parent),

@@ -29,6 +29,7 @@ EPOCH = ("--epochs=1",)
 # Where the images are, for those that are not found by themselves.
 PLACES = {
     "cifar": "--data_dir=inputs",
+    "camvid": "--data_dir=inputs",
     "stf": "--data_dir=inputs",
     "finetune": "--dataset=images",
 }
@@ -36,6 +37,7 @@ LINKS = (("inputs", "."), ("images", "photos"))
 # Networks that are made for images of 64 pixels and more, for one recipe, or for an
 # objective.
 MODELS = {
+    "camvid": "unet16_mcdo50",
     "finetune": "resnet18_smooth",
     "fashion_mnist_64": "resnet50_smooth",
     "fashion_mnist_duq": "resnet20_duq",

@@ -12,7 +12,7 @@ from zoo.models.methods import METHODS
 from zoo.models.parts import combine
 
 CLASSES = ("dark", "middle", "bright")
-SHAPE = (11, 14)  # Sides that two, four and eight do not divide.
+SHAPE = (17, 22)  # Sides that two, four and eight do not divide.
 ENCODER = functools.partial(vgg.vgg, depths=(1, 1, 1), filters=(4, 4, 8))
 
 
@@ -43,12 +43,11 @@ def network(methods=(), build=segmentation.unet, shape=SHAPE, classes=3, **setti
     return build(parts, (*shape, 1), classes, pixels, encoder=ENCODER, **settings)
 
 
-def write(root, split, data, masks=None, ending="annot", palette=False):
+def write(root, split, images, masks, ending="annot", palette=False):
     """Writes images and masks in the layout of SegNet."""
     for folder in (root / split, root / f"{split}{ending}"):
         folder.mkdir(parents=True)
-    masks = data.labels if masks is None else masks
-    for number, (image, mask) in enumerate(zip(data.images, masks, strict=True)):
+    for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
         rgb = np.repeat(image, 3, axis=-1)
         Image.fromarray(rgb).save(root / split / f"{number:03}.png")
         picture = Image.fromarray(mask.astype("uint8"))

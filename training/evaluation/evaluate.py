@@ -10,7 +10,7 @@ import numpy as np
 from training import task
 from training.evaluation import class_names, ood, predictions
 from training.evaluation.sampling import Passes
-from training.metrics import RANKING, SEQUENCES
+from training.metrics import RANKING, SEQUENCES, compute
 from training.progress import track
 from zoo import arrays
 from zoo.posterior import Posterior
@@ -134,8 +134,10 @@ def rows(
 
     def values(size):
         probs = stored.probs[stored.index(size)]
-        functions = of.metrics if metrics is None else metrics
-        yield from of.measure(functions, probs, stored.labels, meta.get("classes"))
+        if metrics is None:
+            yield from of.measure(probs, stored.labels, meta.get("classes"))
+        else:
+            yield from compute(metrics, probs, stored.labels).items()
         if (frames := meta.get("frames", 1)) > 1:
             sequences = _sequences(probs, frames)
             yield from ((name, f(sequences)) for name, f in SEQUENCES.items())

@@ -10,6 +10,7 @@ from training.evaluation import predictions
 from training.evaluation.predictions import Predictions
 from training.evaluation.sampling import SCORES
 from zoo.posterior import Scaler
+from zoo.posterior.scaler import thinned
 
 _CHUNK = 4096
 _TINY = np.finfo("float32").tiny  # In place of probabilities that are zero.
@@ -29,10 +30,21 @@ def fit(
         NoBestFitError: If nothing fits best; see `zoo.posterior.Scaler`.
     """
     found = {}
+    step = _chunk(stored)
     for size in sizes:
-        (logits,) = _logits(stored, places=[stored.index(size)], rows=slice(None))
-        found[size] = scaler.fit(logits, np.asarray(stored.labels))
+        places, parts = [stored.index(size)], []
+        for first in range(0, stored.meta["count"], step):
+            rows = slice(first, first + step)
+            (logits,) = _logits(stored, places, rows)
+            parts.append(thinned(logits, stored.labels[rows]))
+        logits, labels = map(np.concatenate, zip(*parts, strict=True))
+        found[size] = scaler.fit(logits, labels)
     return found
+
+
+def _chunk(stored):
+    """Returns how many examples are scaled at once, of maps fewer."""
+    return max(1, _CHUNK // int(np.prod(stored.labels.shape[1:])))
 
 
 def scale(
@@ -80,8 +92,9 @@ def scale(
     has_logits = np.any(stored.energy)
 
     def batches(start):
-        for first in range(start, meta["count"], _CHUNK):
-            logits = _logits(stored, places, slice(first, first + _CHUNK))
+        step = _chunk(stored)
+        for first in range(start, meta["count"], step):
+            logits = _logits(stored, places, slice(first, first + step))
             pairs = zip(logits, by.values(), strict=True)
             scaled = [ops.convert_to_numpy(scaler.scale(*pair)) for pair in pairs]
             logits = np.stack(scaled).astype("float64")

@@ -146,8 +146,8 @@ class Scaler(Posterior):
         found, offset = [], 0
         for images, of_images in self.labeled(dataset, labels, batch_size):
             samples = self.posterior(images, seed=seed, offset=offset)
-            logits = ops.convert_to_numpy(pooled(samples)).astype("float64")
-            found.append((logits, of_images))
+            logits = ops.convert_to_numpy(pooled(samples))
+            found.append(thinned(logits, of_images))
             offset += len(images)
         logits, labels = map(np.concatenate, zip(*found, strict=True))
         return self.fit(logits, labels)
@@ -188,6 +188,31 @@ class Scaler(Posterior):
             autocast=False,
             name=name,
         )
+
+
+def thinned(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what is fitted to: of each map some pixels, which lie evenly spread.
+
+    Neighbors say little that is new, and all pixels of all images take memory.
+
+    Args:
+        logits: Array of shape `(examples, ..., num_classes)`.
+        labels: Integer array of shape `(examples, ...)`.
+
+    Returns:
+        float64 logits and labels; of maps with at most `MAP_PIXELS` pixels each, and
+        of one column.
+    """
+    if logits.ndim == 4:
+        count, height, width, num_classes = logits.shape
+        step = -(-height * width // MAP_PIXELS)
+        rows = np.s_[:, step // 2 :: step, None]
+        logits = logits.reshape(count, -1, num_classes)[rows]
+        labels = np.asarray(labels).reshape(count, -1)[rows]
+    return logits.astype("float64"), labels
+
+
+MAP_PIXELS = 4096
 
 
 def check_fit(logits, labels) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """Model cards: what weights are, how they came about, what was measured."""
 
+import dataclasses
 import json
 import re
 import textwrap
@@ -8,7 +9,7 @@ from zoo import dataset_name
 from zoo.presets import Preset
 from zoo.presets.provenance import CONVERTED, seen_images, unlike
 from zoo.publishing import results
-from zoo.registry import parse
+from zoo.registry import parse, task_of
 from zoo.storage import hugging_face
 
 _TEMPLATE = """\
@@ -28,7 +29,7 @@ import zoo
 folder = "{{ folder }}"  # Where this file lies.
 model = zoo.load("{{ p.name }}", weights=folder)
 posterior = zoo.posterior.MonteCarlo(model, num_samples=10)
-probs = zoo.predictive.probs(posterior(images))  # (batch, {{ p.num_classes }})
+probs = zoo.predictive.probs(posterior(images))  # {{ task.shape }}
 {% for name in p.posteriors %}
 {{ name }} = zoo.load("{{ p.name }}@{{ name }}", weights=folder)
 {% endfor %}
@@ -192,6 +193,7 @@ def card(preset: Preset, folder: str, saved_model: bool) -> str:
         folder=folder,
         repository=hugging_face.split(folder)[0] if hugging_face.is_hub(folder) else "",
         saved_model=saved_model,
+        task=_task(preset),
         tables=tables(preset),
         seeds=_seeds(preset),
         counts=", ".join(f"{n:,} of {name}" for name, n in counts.items()),
@@ -206,6 +208,37 @@ def card(preset: Preset, folder: str, saved_model: bool) -> str:
     return _wrapped(text)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """What a card says of a task: its name on the hub, what models are and give."""
+
+    tag: str
+    what: str
+    logits: str
+    shape: str
+
+
+def _task(preset) -> _Task:
+    """Returns the words for what a model is for, by its architecture."""
+    sides, classes = preset.input_shape[:2], preset.num_classes
+    found = _TASKS[task_of(preset.stem)]
+    maps = ", ".join(map(str, (*sides, classes)))
+    return dataclasses.replace(
+        found, shape=f"(batch, {maps if 'pixel' in found.logits else classes})"
+    )
+
+
+_TASKS = {
+    "classification": _Task(
+        tag="image-classification", what="classifier", logits="logits", shape=""
+    ),
+    "segmentation": _Task(
+        "image-segmentation",
+        "network for the segmentation",
+        "logits for each pixel",
+        "",
+    ),
+}
 # What differs from the paper of an objective, or may, by its name in a recipe.
 _REDERIVED = {
     "ar_adals": "the attack that sorts images is PGD with a Euclidean norm, in place "
@@ -345,11 +378,11 @@ def _converted(preset) -> str:
 
 
 def _summary(preset) -> str:
-    height, width, channels = preset.input_shape
+    (height, width, channels), task = preset.input_shape, _task(preset)
     return (
-        f"A Keras 3 classifier of {height} x {width} images with {channels} "
+        f"A Keras 3 {task.what} of {height} x {width} images with {channels} "
         f"channel{'s' if channels > 1 else ''}, trained on `{preset.data}`. From "
-        f"raw pixels to {preset.num_classes} logits, with the layers of "
+        f"raw pixels to {preset.num_classes} {task.logits}, with the layers of "
         f"`{preset.stem}` from the package smoothzoo."
     )
 
@@ -358,14 +391,17 @@ def front_matter(preset: Preset) -> dict[str, object]:
     """Returns the metadata of a card, in the fields of the Hugging Face hub."""
     methods = preset.stem.split("_")[1:]
     names = dict.fromkeys(row["metric"] for row in preset.results)
+    tag = _task(preset).tag
     return {
         "license": preset.license,
         "library_name": "keras",
-        "pipeline_tag": "image-classification",
-        "tags": ["keras", "image-classification", "uncertainty", *methods],
+        "pipeline_tag": tag,
+        "tags": ["keras", tag, "uncertainty", *methods],
         **_datasets(preset),
         "metrics": list(names),
-        "model-index": [{"name": preset.name, "results": _model_index(preset.results)}],
+        "model-index": [
+            {"name": preset.name, "results": _model_index(preset.results, tag)}
+        ],
     }
 
 
@@ -375,7 +411,7 @@ def _datasets(preset) -> dict[str, list[str]]:
     return {"datasets": [dataset_name.base_dataset(preset.data)]} if is_public else {}
 
 
-def _model_index(rows) -> list[dict]:
+def _model_index(rows, tag) -> list[dict]:
     """Returns one result for each data set and number of passes."""
     found = {}
     for row in rows:
@@ -389,7 +425,7 @@ def _model_index(rows) -> list[dict]:
         found.setdefault(key, []).append(metric)
     return [
         {
-            "task": {"type": "image-classification"},
+            "task": {"type": tag},
             "dataset": {"type": dataset, "name": dataset, "split": "test"},
             "metrics": metrics,
         }

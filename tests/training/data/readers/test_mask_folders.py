@@ -12,8 +12,8 @@ def folder(tmp_path):
     """Scenes in the layout of SegNet, with a number beyond the classes for no label."""
     whole = scenes.scenes(6)
     masks = np.where(whole.labels < 0, 3, whole.labels)
-    scenes.write(tmp_path, "train", whole.take(4), masks[:4])
-    scenes.write(tmp_path, "val", whole.take(2), masks[:2], palette=True)
+    scenes.write(tmp_path, "train", whole.images[:4], masks[:4])
+    scenes.write(tmp_path, "val", whole.images[:2], masks[:2], palette=True)
     (tmp_path / "classes.txt").write_text("dark\nmiddle\nbright\n")
     return tmp_path
 
@@ -41,7 +41,8 @@ def test_a_folder_of_masks_is_its_images_and_labels(folder):
 
 
 def test_camvid_is_the_same_layout_with_its_names(folder, tmp_path):
-    scenes.write(folder, "test", scenes.scenes(2), np.full((2, *scenes.SHAPE), 10))
+    masks = np.full((2, *scenes.SHAPE), 10)
+    scenes.write(folder, "test", scenes.scenes(2).images, masks)
     found = data.load("camvid", "test", str(folder))
     assert found.classes[10] == "bicyclist"
     assert (found.labels == 10).all()
@@ -77,7 +78,7 @@ def test_pascal_voc_has_lists_and_a_palette(tmp_path):
     for name, numbers in {"train": (0, 1), "val": (2,)}.items():
         (lists / f"{name}.txt").write_text("\n".join(f"{n:03}" for n in numbers))
     masks = np.where(whole.labels < 0, 255, whole.labels)
-    scenes.write(tmp_path, "train", whole, masks, palette=True)
+    scenes.write(tmp_path, "train", whole.images, masks, palette=True)
     (tmp_path / "train").rename(tmp_path / "JPEGImages")
     (tmp_path / "trainannot").rename(tmp_path / "SegmentationClass")
     found = data.load(str(tmp_path), "test")
@@ -91,13 +92,13 @@ def test_pascal_voc_has_lists_and_a_palette(tmp_path):
 
 def test_masks_that_do_not_fit_are_named(folder):
     good = mask(folder).read_bytes()
-    Image.new("L", (14, 11), 7).save(mask(folder))
+    Image.new("L", (22, 17), 7).save(mask(folder))
     with pytest.raises(ValueError, match=r"000.png' has numbers that are no classes: "):
         data.load(str(folder), "train", holdout=0)
-    Image.new("L", (11, 14), 1).save(mask(folder))
-    with pytest.raises(ValueError, match=r"Received: a mask of 14 x 11 for an imag"):
+    Image.new("L", (17, 22), 1).save(mask(folder))
+    with pytest.raises(ValueError, match=r"Received: a mask of 22 x 17 for an imag"):
         data.load(str(folder), "train", holdout=0)
-    Image.new("RGB", (14, 11), "red").save(mask(folder))
+    Image.new("RGB", (22, 17), "red").save(mask(folder))
     with pytest.raises(ValueError, match=r"it has colors \(mode RGB\), and a mask has"):
         data.load(str(folder), "train", holdout=0)
     mask(folder).unlink()
