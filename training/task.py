@@ -36,9 +36,6 @@ class Task:
             labels that losses take and to the weight of each example or None.
         num_examples: A function of all labels to the number of examples, by which KL
             divergences are divided.
-        strata: A function of all labels to a number for each image: samples and
-            validation sets have of each number its share.
-        classifies: Whether labels are numbers of classes.
         draws: What the report has beside tables: names of sections of a page, see
             `training.report.page`.
     """
@@ -50,8 +47,6 @@ class Task:
     training_metrics: Callable
     counted: Callable
     num_examples: Callable
-    strata: Callable
-    classifies: bool = True
     draws: tuple[str, ...] = ()
 
 
@@ -60,18 +55,6 @@ def of(model: keras.Model | Posterior) -> Task:
     if isinstance(model, Posterior):
         return TASKS[outputs.TASKS[4 if model.map_shape else 2]]
     return TASKS[outputs.task_of(model)]
-
-
-def of_labels(labels: np.ndarray) -> Task:
-    """Returns the task that a data set is for, by its labels.
-
-    Args:
-        labels: Integer array of shape `(images,)` or `(images, height, width)`, or an
-            array of floats.
-    """
-    if np.issubdtype(labels.dtype, np.floating):
-        return TASKS["regression"]
-    return TASKS[outputs.TASKS[labels.ndim + 1]]
 
 
 def of_predictions(meta: Mapping) -> Task:
@@ -141,11 +124,6 @@ def _labeled(labels) -> int:
     return int(np.count_nonzero(np.asarray(labels) != arrays.UNLABELED))
 
 
-def _alike(labels) -> np.ndarray:
-    # Every image has pixels of many classes.
-    return np.zeros(len(labels), "int32")
-
-
 _CHARTS = ("reliability", "thresholds", "entropies")
 # By name.
 TASKS = {
@@ -157,7 +135,6 @@ TASKS = {
         training_metrics=_of_classes,
         counted=_as_they_are,
         num_examples=len,
-        strata=np.asarray,
         draws=(*_CHARTS, "mistakes"),
     ),
     "segmentation": Task(
@@ -168,7 +145,6 @@ TASKS = {
         training_metrics=_of_classes,
         counted=_pixels,
         num_examples=_labeled,
-        strata=_alike,
         draws=(*_CHARTS, "maps"),
     ),
     "regression": Task(
@@ -179,8 +155,6 @@ TASKS = {
         training_metrics=_of_numbers,
         counted=_as_they_are,
         num_examples=len,
-        strata=_alike,
-        classifies=False,
     ),
 }
 

@@ -36,12 +36,17 @@ COVERED = {
         *("ece", "signed_ece", "rms_calibration_error", "maximum_calibration_error"),
         *("class_wise_ece", "adaptive_ece", "reliability"),
     ],
-    "training.metrics.certainty": ["acc_90", "unc_90", "freq_90", "iou", "iou_90"],
+    "training.metrics.certainty": [
+        *("acc_90", "unc_90", "freq_90", "iou", "iou_90", "class_accuracy"),
+    ],
     "training.metrics.detection": [
         *("ood_scores", "auroc", "aupr_out", "aupr_in", "fpr_95"),
     ],
     "training.metrics.keras_metrics": ["Classification"],
-    "training.metrics.ranking": ["risk_coverage", "aurc", "raulc", "confidence_curve"],
+    "training.metrics.ranking": [
+        *("risk_coverage", "aurc", "raulc", "confidence_curve", "error_aupr"),
+        "error_auroc",
+    ],
     "training.metrics.scores": [
         *("accuracy", "top_k", "top_5", "nll", "brier", "brier_decomposition"),
         *("brier_uncertainty", "brier_resolution", "brier_reliability"),
@@ -94,6 +99,8 @@ REASONS = {
         "zoo.posterior.monte_carlo.noise_settings",
         "zoo.posterior.monte_carlo.passes_of",
         *("zoo.registry.split_seed", "zoo.registry.join_seed"),
+        *("zoo.registry.task_of", "zoo.registry.encoder_of", "training.task"),
+        "training.corruptions.sequences.perturb_labels",
         *("layers.normalization", "layers.random", "layers.tracing", "zoo.outputs"),
         *("layers.replicas", "layers.epochs", "zoo.arrays"),
         *("layers.alias_free.num_taps", "layers.alias_free.kaiser"),
@@ -172,6 +179,7 @@ REASONS = {
         "training.export.litert.device_function",
         "training.export.openvino.check",
         *("training.metrics.ranking.outcomes", "training.metrics.ranking.ranked"),
+        *("training.metrics.ranking.confidences", "training.metrics.pixels"),
         *("training.metrics.sums", "training.optimizer", "training.export.parity"),
         *(
             "training.evaluation.sampling.check_precision",
@@ -227,7 +235,7 @@ REASONS = {
             "zoo.models.parts",
             "zoo.models.preresnet",
         ),
-        *("zoo.models.resnet", "zoo.models.vgg"),
+        *("zoo.models.resnet", "zoo.models.vgg", "zoo.models.segmentation"),
     ],
     "Its inputs are files and addresses; tests/zoo breaks these in its own ways": [
         *(
@@ -348,7 +356,7 @@ REASONS = {
         *("layers.variational.divergence_per_example",),
     ],
     "tests/layers has tables of its inputs": [
-        *("layers.moped", "layers.priors.DistributionPrior"),
+        *("layers.moped", "layers.priors.DistributionPrior", "layers.unpooling"),
         *(
             f"layers.variational.{base}{ending}"
             for base in ("Dense", "Conv2D", "DepthwiseConv2D")
@@ -357,6 +365,7 @@ REASONS = {
     ],
     "Its own tests have tables of its inputs": [
         *("layers.priors", "training.priors", "training.mcmc", "training.attacks"),
+        "training.metrics.regression",
         "zoo.posterior.weight_samples",
     ],
     "tests/zoo has tables of its inputs": [

@@ -93,6 +93,7 @@ def computed(probs, labels):
 
 OF_LABELS = {
     "compute": computed,
+    **metrics.SEGMENTATION,
     **metrics.CLASSIFICATION,
     "top_k": lambda probs, labels: metrics.top_k(probs, labels, k=2),
     "reliability": metrics.reliability,

@@ -29,7 +29,7 @@ def test_what_is_listed_is_there():
 
 def test_what_is_covered_is_called_by_a_test_of_this_folder():
     text = "".join(path.read_text() for path in HERE.glob("test_*.py"))
-    for table in ("CLASSIFICATION", "SETS", "DETECTION", "SEQUENCES"):
+    for table in ("CLASSIFICATION", "SEGMENTATION", "SETS", "DETECTION", "SEQUENCES"):
         assert f"metrics.{table}" in text
         text += " ".join(["", *getattr(metrics, table), ""])
     for name in surface.covered():

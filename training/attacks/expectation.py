@@ -20,6 +20,7 @@ import layers
 from layers import compilation, gradients, graphs, keras_internals
 from layers.random import fold
 from training.input_gradients import unchanged
+from zoo import arrays
 from zoo.posterior import DeepEnsemble, MonteCarlo, Posterior
 from zoo.posterior.graph_split import Split
 from zoo.posterior.monte_carlo import passes_of
@@ -151,11 +152,25 @@ def wrong(labels, probs):
         probs: Tensor of shape `(batch, ..., num_classes)`.
 
     Returns:
-        float32 tensor of shape `(batch,)`, 0 or 1; of pixels the part that is wrong.
+        float32 tensor of shape `(batch,)`, 0 or 1; of labeled pixels the part that is
+        wrong.
     """
     are = ops.cast(ops.argmax(probs, axis=-1), "int32") != ops.cast(labels, "int32")
     are = ops.reshape(ops.cast(are, "float32"), (ops.shape(labels)[0], -1))
-    return ops.mean(are, axis=-1)
+    return _mean_of_labeled(are, labels)
+
+
+def _mean_of_labeled(values, labels):
+    """Returns means over the pixels that have a label, of an image its only value.
+
+    Args:
+        values: Tensor of shape `(..., batch, pixels)`.
+        labels: Integer tensor of shape `(batch, ...)`.
+    """
+    known = ops.cast(ops.not_equal(labels, arrays.UNLABELED), values.dtype)
+    known = ops.reshape(known, (ops.shape(labels)[0], -1))
+    counts = ops.maximum(ops.sum(known, axis=-1), 1)
+    return ops.sum(values * known, axis=-1) / counts
 
 
 def _draws_in_training(model) -> bool:
@@ -332,12 +347,12 @@ class _OfSamples:
 
 
 def _losses_of(loss, labels, logits):
-    """Returns the losses of `(passes, batch, ..., classes)`, a mean over the pixels."""
+    """Returns the losses of `(passes, batch, ..., classes)`, means over labeled pixels."""
     passes, batch = ops.shape(logits)[:2]
     rows = ops.reshape(logits, (-1, *logits.shape[2:]))
     tiled = ops.tile(labels, (passes, *[1] * (len(labels.shape) - 1)))
     losses = ops.reshape(ops.cast(loss(tiled, rows), "float32"), (passes, batch, -1))
-    return ops.mean(losses, axis=-1)
+    return _mean_of_labeled(losses, labels)
 
 
 def _kept(owner):
