@@ -152,7 +152,8 @@ def load_shared(
         )
         skip |= weight_file.unshared(model, network)
         # Of a classifier it is for vectors; the names of classes do not tell.
-        skip |= {"head"} if trained.architecture != found.spec.architecture else set()
+        is_encoder = trained.architecture != found.spec.architecture
+        skip |= {"head"} if is_encoder else set()
     _load_weights(model, found, skip)
     return model, skip
 

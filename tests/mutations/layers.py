@@ -4,6 +4,14 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "all largest values of a window get the value",
+        "layers/unpooling.py",
+        "left = ops.logical_and(left, ops.logical_not(is_here))",
+        "left = ops.logical_or(left, is_here)",
+        "tests/layers/test_unpooling.py",
+        "test_values_go_where_the_largest_ones_were",
+    ),
+    (
         "a stream reaches into what Keras compiles inside of it",
         "layers/tracing.py",
         "        return now is trace\n",

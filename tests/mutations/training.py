@@ -4,6 +4,46 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "pixels without a label count in the loss",
+        "training/task.py",
+        'each = ops.cast(is_known, "float32")',
+        'each = ops.cast(is_known | True, "float32")',
+        "tests/test_segmentation.py",
+        "test_a_step_takes_the_mean_over_labeled_pixels",
+    ),
+    (
+        "a loss of maps is divided by the pixels without a label too",
+        "training/objective.py",
+        "sample_weight = task.mean_weights(weights)",
+        "sample_weight = weights",
+        "tests/test_segmentation.py",
+        "test_a_step_takes_the_mean_over_labeled_pixels",
+    ),
+    (
+        "pixels without a label are of the first class in metrics",
+        "training/metrics/inputs.py",
+        "yield part[known], own[known]",
+        "yield part, np.maximum(own, 0)",
+        "tests/test_segmentation.py",
+        "test_metrics_are_those_of_the_labeled_pixels_alone",
+    ),
+    (
+        "what comes into an image from outside is of the first class",
+        "training/augment.py",
+        '_OUTSIDE = {"fill": arrays.UNLABELED}',
+        '_OUTSIDE = {"fill": 0}',
+        "tests/test_segmentation.py",
+        "test_labels_move_with_their_pixels",
+    ),
+    (
+        "the number behind the last class is a class",
+        "training/data/readers/mask_folders.py",
+        "if count is not None and labels.max() >= count:",
+        "if False:",
+        "tests/training/data/readers/test_mask_folders.py",
+        "test_masks_that_do_not_fit_are_named",
+    ),
+    (
         "all batches of a file have the same noise",
         "training/evaluation/artifacts.py",
         "int(key) + int(offset)",
@@ -831,8 +871,8 @@ MUTATIONS = [
     (
         "labels of sequences are in the order of frames",
         "training/data/perturbed.py",
-        "labels=np.repeat(data.labels, frames)",
-        "labels=np.tile(data.labels, frames)",
+        "return np.repeat(labels, frames)",
+        "return np.tile(labels, frames)",
         "tests/training/data/test_perturbed.py",
         "test_all_frames_of_the_first_example_come_first",
     ),
@@ -1479,10 +1519,10 @@ MUTATIONS = [
     (
         "pixels move and their labels stay",
         "training/batches.py",
-        "if together and data.labels.ndim > 1:",
-        "if False:",
-        "tests/test_pixels.py",
-        "test_labels_that_do_not_fit_the_logits_are_refused",
+        "labels = augmented(labels, keys, movers)",
+        "pass",
+        "tests/test_segmentation.py",
+        "test_batches_move_labels_with_their_pixels",
     ),
     (
         "copies are looked for in each split alone",
@@ -1586,8 +1626,8 @@ MUTATIONS = [
     (
         "a posterior's own scores are lower out of distribution",
         "training/evaluation/ood.py",
-        "**{name: values[index] for",
-        "**{name: -values[index] for",
+        "**{name: np.ravel(values[index]) for",
+        "**{name: -np.ravel(values[index]) for",
         "tests/training/evaluation/test_sweep.py",
         "test_scores_of_a_posterior_are_ranked_by_their_names",
     ),

@@ -4,6 +4,22 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "the head of a classifier is that of every pixel",
+        "zoo/loading.py",
+        'skip |= {"head"} if is_encoder else set()',
+        "skip |= set()",
+        "tests/zoo/models/test_segmentation.py",
+        "test_weights_of_a_classifier_start_its_encoder",
+    ),
+    (
+        "a temperature is fitted to pixels without a label",
+        "zoo/posterior/scaler.py",
+        "return (logits, labels) if known.all() else (logits[known], labels[known])",
+        "return logits, np.maximum(labels, 0)",
+        "tests/test_segmentation.py",
+        "test_a_temperature_is_that_of_the_labeled_pixels",
+    ),
+    (
         "a network that is made Bayesian begins with a bias of zero",
         "zoo/bayesian.py",
         "copy.bias.assign(layer.bias)",

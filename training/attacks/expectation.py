@@ -347,7 +347,7 @@ class _OfSamples:
 
 
 def _losses_of(loss, labels, logits):
-    """Returns the losses of `(passes, batch, ..., classes)`, means over labeled pixels."""
+    """Returns losses of `(passes, batch, ..., classes)`, means over labeled pixels."""
     passes, batch = ops.shape(logits)[:2]
     rows = ops.reshape(logits, (-1, *logits.shape[2:]))
     tiled = ops.tile(labels, (passes, *[1] * (len(labels.shape) - 1)))

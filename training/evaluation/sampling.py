@@ -1,5 +1,6 @@
 """Passes of images through a posterior: what it predicts at several ensemble sizes."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import keras
@@ -13,6 +14,7 @@ from zoo import arrays
 from zoo.posterior import MonteCarlo, Posterior, folding
 from zoo.posterior.base import layer_name
 
+_MAP_BYTES = 2**26  # Of the sampled logits of a step, for each pixel.
 # What is kept of each image and ensemble size, beside the mean probabilities.
 SCORES = ("mutual_information", "energy", "max_logit")
 
@@ -32,7 +34,8 @@ class Passes:
         model: From images to logits; or a posterior, which limits `n` to its samples.
         sizes: The ensemble sizes `n`.
         seed: Seed of the samples.
-        batch_size: Images per step.
+        batch_size: Images per step; with logits for each pixel fewer, so that the
+            samples of a step take no more than 64 MB, or are those of one image.
         name: Name of the model in results; by default its own.
         precision: `"float32"`, for the networks as they are; or `"bfloat16"`, for those
             that `zoo.posterior.folding.folded` makes of them.
@@ -55,13 +58,20 @@ class Passes:
         check_precision(model, self.name, precision)
         self.sizes = check_sizes(sizes)
         self.posterior = _as_posterior(model, self.sizes)
-        self.seed, self.batch_size = seed, batch_size
         once = self.posterior.repeats_itself
         self.per_image = 1 if once else self.sizes[-1]
+        self.seed, self.batch_size = seed, self._fitting(batch_size)
         # Means of equal samples would differ in their last digits.
         averaged = self.posterior.passes_per_sample
         self._distinct = (1,) if once else tuple(n // averaged for n in self.sizes)
         self._step = None  # Compiled when it is needed.
+
+    def _fitting(self, batch_size):
+        if not self.posterior.map_shape:
+            return batch_size
+        pixels = math.prod(self.posterior.map_shape)
+        each = 4 * self.per_image * pixels * self.posterior.num_classes
+        return max(1, min(batch_size, _MAP_BYTES // each))
 
     def batches(
         self, images, start: int = 0, stop: int | None = None
