@@ -205,6 +205,13 @@ def train_batches(
             "To mix pairs of images takes batches of two and more. Received: "
             f"batch_size={batch_size}, augmentations={list(augmentations)}"
         )
+    shape = data.labels.shape[1:]
+    if augmentations and shape and shape != data.input_shape[:2]:
+        raise ValueError(
+            "Augmentations move labels of pixels where there is one for each pixel of "
+            f"an image. Received: labels of shape {shape}, images of shape "
+            f"{data.input_shape}, augmentations={list(augmentations)}"
+        )
     rows = -(-batch_size // replicas) * replicas
     weight = rows / batch_size if uneven(batch_size, replicas) else None
 

@@ -66,7 +66,7 @@ def _check_sizes(recipe, count, replicas):
 
 def _check_classes(data, labeled, count):
     """Checks that each class with images has one that keeps its label."""
-    there, known = (np.unique(x.labels) for x in (data, labeled))
+    there, known = (np.unique(x.labels[x.labels >= 0]) for x in (data, labeled))
     if not len(missing := np.setdiff1d(there, known)):
         return
     names = [data.classes[label] for label in missing[:5]]

@@ -86,26 +86,15 @@ class ImageData:
         name = f"labels of data set '{self.name}'"
         labels = arrays.check_labels(self.labels, len(self.classes), name)
         object.__setattr__(self, "labels", labels)  # An array, also of a list.
-        self._check_maps()
+        if labels.ndim > 1 and labels.max() == arrays.UNLABELED:
+            raise ValueError(
+                f"Data set '{self.name}' has no pixel with a label. Received: "
+                f"{labels.size} labels, all {arrays.UNLABELED}"
+            )
         if self.frames < 1 or len(self.labels) % self.frames:
             raise ValueError(
                 f"Data set '{self.name}' must have whole sequences of frames. "
                 f"Received: frames={self.frames}, {len(self.labels)} images"
-            )
-
-    def _check_maps(self):
-        if self.labels.ndim == 1:
-            return
-        if self.labels.shape[1:] != self.input_shape[:2]:
-            raise ValueError(
-                f"Data set '{self.name}' must have a label for each pixel. Received: "
-                f"images of {self.input_shape[0]} x {self.input_shape[1]} and labels "
-                f"of {self.labels.shape[1]} x {self.labels.shape[2]}"
-            )
-        if self.labels.max() == arrays.UNLABELED:
-            raise ValueError(
-                f"Data set '{self.name}' has no pixel with a label. Received: "
-                f"{self.labels.size} labels, all {arrays.UNLABELED}"
             )
 
     def __len__(self):
