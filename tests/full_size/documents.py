@@ -28,6 +28,7 @@ LEFT_OUT = {
 LINKS = (
     ("path/to/images", "photos"),
     ("clipart", "photos"),
+    ("path/to/CamVid", "CamVid"),
     ("runs/seed0", "published/resnet20.fashion_mnist"),
     ("runs/seed1", "published/resnet20.fashion_mnist_seed1"),
     ("path/to/theirs.keras", "theirs.keras"),
