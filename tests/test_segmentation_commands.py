@@ -10,12 +10,13 @@ import zoo
 from tests.helpers import scenes
 from training import report
 from training.evaluation import command
-from training.export import export_saved_model
+from training.export import export_saved_model, export_tflite
 from training.publishing.publish_training import publish_training
 from training.run import run_training
 from zoo import registry
 from zoo.models import segmentation
 
+pytestmark = pytest.mark.slow
 # A method of the name puts the dropout in; the stages are those of the tests.
 NAME = "unet16_mcdo50"
 
@@ -73,7 +74,7 @@ def test_an_evaluation_has_the_metrics_and_pictures_of_pixels(trained, tmp_path)
     page = (tmp_path / "out" / "report.html").read_text()
     assert 'id="maps"' in page
     assert 'id="mistakes"' not in page
-    table = (tmp_path / "out" / "metrics.md").read_text()
+    table = (tmp_path / "out" / "table.md").read_text()
     assert "| data | " in table
     assert " bright | " in table
     assert "Mean IoU (%)" in table
@@ -117,7 +118,7 @@ def test_published_weights_load_and_their_card_is_of_a_segmentation(trained, tmp
     assert model.classes == scenes.CLASSES
 
 
-def test_an_export_gives_the_probabilities_of_every_pixel(trained, tmp_path):
+def test_exports_give_the_probabilities_of_every_pixel(trained, tmp_path):
     import tensorflow as tf
 
     model = zoo.load(NAME, weights=trained / "run")
@@ -128,3 +129,16 @@ def test_an_export_gives_the_probabilities_of_every_pixel(trained, tmp_path):
     found = classify(images=tf.cast(images, tf.float32))["probabilities"]
     assert tuple(found.shape) == (2, *scenes.SHAPE, 3)
     np.testing.assert_allclose(tf.reduce_sum(found, axis=-1), 1, atol=1e-5)
+    # It compares what the file gives with Keras before it keeps it.
+    export_tflite(model, tmp_path / "model.tflite", num_samples=2)
+    settings = command.Settings(
+        model=[str(tmp_path / "model"), str(tmp_path / "model.tflite")],
+        dataset=[str(trained / "data")],
+        num_samples=(6,),
+        output=str(tmp_path / "out"),
+        outputs="probs",
+        batch_size=4,
+    )
+    rows = [row for row in command.run(settings).rows if row["metric"] == "mean_iou"]
+    assert len(rows) == 2
+    assert all(0 <= row["value"] <= 1 for row in rows)

@@ -427,7 +427,8 @@ class Elbo(Classifier):
 
     def _minimized(self, x, y, y_pred, sample_weight, training):
         y, weights = self.task.counted(y, sample_weight)
-        weights = task.weigh(y, weights, self.class_weights)
+        is_soft = are_probabilities(y, self.output)
+        weights = task.weigh(y, weights, self.class_weights, is_soft)
         if weights is not sample_weight:
             sample_weight = task.mean_weights(weights)
         own = None if self.objective is None else self.objective.training_loss

@@ -199,7 +199,9 @@ CLASS_WEIGHTS: dict[str, Callable | None] = {
 }
 
 
-def weigh(labels, weights, class_weights: Sequence[float] | None):
+def weigh(
+    labels, weights, class_weights: Sequence[float] | None, are_probabilities: bool
+):
     """Returns the weights of examples, by those of their classes too.
 
     Args:
@@ -207,12 +209,14 @@ def weigh(labels, weights, class_weights: Sequence[float] | None):
             axis of the classes behind.
         weights: Tensor of shape `(batch, ...)`, or None for ones.
         class_weights: The weight of each class, or None for ones.
+        are_probabilities: Whether labels are probabilities.
     """
     if class_weights is None:
         return weights
     given = ops.convert_to_tensor(class_weights, "float32")
-    if keras.backend.is_float_dtype(labels.dtype):  # Probabilities of the classes.
+    if are_probabilities:
         own = ops.sum(labels * given, axis=-1)
     else:
-        own = ops.take(given, labels)
+        # Where functions run eagerly, Keras looks for shapes with other types.
+        own = ops.take(given, ops.cast(labels, "int32"))
     return own if weights is None else weights * own

@@ -48,7 +48,7 @@ def assert_like_one_device(training, nll="val_loss", rtol=1e-6):
 def figures():
     # Two devices get 5 and 4 images of a batch, and the last validation image is on the
     # first of them alone. Of maps, they have different numbers of labeled pixels.
-    weighted = {"class_weights": "median_frequency", "augmentations": ["crop2"]}
+    weighted = {"class_weights": "median_frequency"}
     return run([9, 19, 19, [2]], [5, 10, 10, [2], weighted, "pixels", ["crop2"]])
 
 
