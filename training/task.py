@@ -99,7 +99,8 @@ def _pixels(labels, weights):
     is_known = ops.not_equal(labels, arrays.UNLABELED)
     each = ops.cast(is_known, "float32")
     if weights is not None:
-        each = each * ops.reshape(weights, (-1, 1, 1))
+        whole = len(weights.shape) < 3  # One for an image.
+        each = each * (ops.reshape(weights, (-1, 1, 1)) if whole else weights)
     return ops.where(is_known, labels, ops.zeros_like(labels)), each
 
 

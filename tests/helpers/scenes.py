@@ -40,7 +40,9 @@ def network(methods=(), build=segmentation.unet, shape=SHAPE, classes=3, **setti
     keras.utils.set_random_seed(0)
     parts = combine({name: METHODS[name] for name in methods})
     pixels = ((100.0,), (3000.0,))
-    return build(parts, (*shape, 1), classes, pixels, encoder=ENCODER, **settings)
+    model = build(parts, (*shape, 1), classes, pixels, encoder=ENCODER, **settings)
+    model.name = "scenes"
+    return model
 
 
 def write(root, split, images, masks, ending="annot", palette=False):

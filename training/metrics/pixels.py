@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from training.metrics import inputs
 from training.metrics.definitions import DEFINITIONS
 from training.metrics.sums import totals
 from training.metrics.together import compute
@@ -60,7 +61,7 @@ def by_class(probs, labels, classes: Sequence[str]) -> dict[str, dict[str, float
     Args:
         probs: Array of shape `(examples, ..., num_classes)`; it may be a memory map.
         labels: Integer array of shape `(examples, ...)`, -1 for pixels without a label.
-        classes: The names of the classes.
+        classes: The names of the classes; more of them are called by their numbers.
 
     Returns:
         Those of `BY_CLASS`, over the pixels with the label of the class; and the
@@ -72,7 +73,8 @@ def by_class(probs, labels, classes: Sequence[str]) -> dict[str, dict[str, float
     """
     definitions = {name: _by_label(DEFINITIONS[name]) for name in BY_CLASS}
     sums = totals({**definitions, "iou": DEFINITIONS["iou"]}, probs, labels)
-    count, found = len(classes), {}
+    count, found = inputs.check_shape(probs)[1], {}
+    classes = [*classes, *map(str, range(len(classes), count))]
     for name in BY_CLASS:
         value = DEFINITIONS[name].value
         parts = np.split(sums[name], count)
