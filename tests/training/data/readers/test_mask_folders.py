@@ -4,6 +4,7 @@ from PIL import Image
 
 from tests.helpers import scenes
 from training import data
+from training.data.audit import findings
 from training.data.readers import image_files, mask_folders
 
 
@@ -33,6 +34,8 @@ def test_a_folder_of_masks_is_its_images_and_labels(folder):
     assert (train.labels == -1).any()
     assert data.own_size(str(folder)) == scenes.SHAPE
     assert "its train images" in train.source
+    with pytest.raises(ValueError, match="those of this set have one for each pixel"):
+        findings.read(str(folder))
     # Without names, a number above the others is a class, and 255 is none.
     (folder / "classes.txt").unlink()
     numbers = data.load(str(folder), "train", holdout=0)
