@@ -108,7 +108,8 @@ REASONS = {
         "training.objective.other_images",
         *("layers.blur.check_taps", "layers.blur.blur", "layers.blur.sums"),
         *("layers.blur.blurred_size", "layers.streams.estimator"),
-        "layers.pooling.subsampled",
+        *("layers.pooling.subsampled", "layers.dropout.kept_scale"),
+        *("layers.special", "zoo.rewriting", "training.export.litert.check_reals"),
         *("layers.streams.RandomLayer", "layers.priors.gaussian_kl"),
         *("layers.priors.gaussian_log_prob", "layers.priors.Prior"),
         *("layers.priors.get", "layers.variational.gaussian_layers"),
@@ -130,7 +131,7 @@ REASONS = {
         *("zoo.posterior.gauss_newton", "zoo.posterior.subsets", "layers.gradients"),
         "training.data.readers.label_files",
         *("zoo.posterior.sample_loop", "zoo.posterior.graph_split"),
-        *("zoo.posterior.folding", "layers.convolution", "training.processor"),
+        *("zoo.folding", "layers.convolution", "training.processor"),
         *(
             "zoo.posterior.scaler",
             "zoo.posterior.examples",
@@ -348,6 +349,7 @@ REASONS = {
         *("layers.variational.divergence_per_example",),
     ],
     "tests/layers has tables of its inputs": [
+        "layers.quantization",
         *("layers.moped", "layers.priors.DistributionPrior"),
         *(
             f"layers.variational.{base}{ending}"
@@ -356,10 +358,13 @@ REASONS = {
         ),
     ],
     "Its own tests have tables of its inputs": [
+        "training.compress",
         *("layers.priors", "training.priors", "training.mcmc", "training.attacks"),
         "zoo.posterior.weight_samples",
     ],
     "tests/zoo has tables of its inputs": [
+        *("zoo.channels", "zoo.compressed", "zoo.quantization"),
+        "zoo.posterior.prior_network",
         "zoo.bayesian",
         *("zoo.conformal.decision", "zoo.conformal.names", "zoo.conformal.selective"),
         *("zoo.conformal.sets.RAPS", "zoo.conformal.sets.SplitConformal"),

@@ -158,8 +158,8 @@ MUTATIONS = [
     (
         "dropout without its scale",
         "layers/dropout.py",
-        "scale = 1 / (1 - random.quantize(rate))",
-        "scale = 1",
+        "return 1 / (1 - random.quantize(rate))",
+        "return 1.0",
         "tests/layers/test_dropout.py",
         "test_outputs_have_the_moments_of_scaled_masks",
     ),

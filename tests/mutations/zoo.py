@@ -29,18 +29,18 @@ MUTATIONS = [
     ),
     (
         "a folded bias is not scaled",
-        "zoo/posterior/folding.py",
+        "zoo/folding.py",
         "    bias = bias * scale\n",
         "",
-        "tests/zoo/posterior/test_folding.py",
+        "tests/zoo/test_folding.py",
         "test_scales_go_where_the_outputs_of_each_kind_of_layer_are",
     ),
     (
         "a normalization is folded into a convolution that others see",
-        "zoo/posterior/folding.py",
+        "zoo/folding.py",
         "is_alone = is_alone and uses.count(place) == 1",
         "pass",
-        "tests/zoo/posterior/test_folding.py",
+        "tests/zoo/test_folding.py",
         "test_a_normalization_that_cannot_be_folded_stays",
     ),
     (

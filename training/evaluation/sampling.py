@@ -9,8 +9,8 @@ from keras import ops
 import layers
 from layers import compilation, gradients
 from training import device_memory
-from zoo import arrays
-from zoo.posterior import MonteCarlo, Posterior, folding
+from zoo import arrays, folding
+from zoo.posterior import MonteCarlo, Posterior
 from zoo.posterior.base import layer_name
 
 # What is kept of each image and ensemble size, beside the mean probabilities.
@@ -35,7 +35,7 @@ class Passes:
         batch_size: Images per step.
         name: Name of the model in results; by default its own.
         precision: `"float32"`, for the networks as they are; or `"bfloat16"`, for those
-            that `zoo.posterior.folding.folded` makes of them.
+            that `zoo.fold` makes of them.
 
     Raises:
         ValueError: If sizes are not positive or too large.
@@ -186,7 +186,7 @@ def _in_precision(posterior, precision):
     """Returns what computes the predictions of a posterior."""
     if precision == "float32":  # To the bit what its networks are.
         return posterior
-    return posterior.with_models(lambda model: folding.folded(model, precision))
+    return posterior.with_models(lambda model: folding.fold(model, precision))
 
 
 def _read(images, first, stop):
