@@ -55,7 +55,8 @@ class Group:
     """Channels that the same layers make, each of which goes in all of them at once.
 
     Attributes:
-        name: The first of these layers, with a number behind it if it has other groups.
+        name: The first of the layers in the order of their names, with a number behind
+            it where that is the name of a group before.
         layers: The names of these layers, and `pad_0`, `pad_1` and so on for functions
             that pad zeros, in the order of the graph.
         channels: For each channel of the group the places that it has, pairs of such a
@@ -146,12 +147,13 @@ class Channels:
     def _of_one(self, operation, given, shape, step):
         """Returns the channels of a step of one input and output; None if unknown."""
         kind = type(operation)
-        if kind in _CONVOLUTIONS and _is_plain(operation):
+        is_dense = kind in _DENSE and len(shape) == 2
+        if is_dense or (kind in _CONVOLUTIONS and _is_plain(operation)):
             self.taken[operation] = given
-            return self._make(operation.name, operation, operation.filters)
-        if kind in _DENSE and len(shape) == 2:
-            self.taken[operation] = given
-            return self._make(operation.name, operation, operation.units)
+            made = self._make(operation.name, operation, shape[-1])
+            if not _keeps_zero(operation.activation):
+                self._fix(made)
+            return made
         if kind in _NORMALIZATIONS and operation.axis in (-1, len(shape) - 1):
             self.taken[operation] = given
             return given
@@ -194,9 +196,7 @@ class Channels:
     @staticmethod
     def _is_by_channel(operation):
         if type(operation) is keras.layers.Activation:
-            # Softmax, for one, is of all channels.
-            zeros = operation.activation(ops.zeros((1, 2)))
-            return not np.any(ops.convert_to_numpy(zeros))
+            return _keeps_zero(operation.activation)
         if type(operation) in _SMOOTHING:
             return operation.probs != "softmax" and operation.norm is None
         last = getattr(operation, "data_format", None) in (None, "channels_last")
@@ -242,8 +242,10 @@ class Channels:
                 groups.setdefault(names, []).append(tuple(found))
         result, counts = [], {}
         for names, found in groups.items():
-            counts[names[0]] = number = counts.get(names[0], 0) + 1
-            name = names[0] if number == 1 else f"{names[0]}:{number}"
+            # The order of the graph may be another one some day.
+            first = min(name for name in names if self.layers[name] is not None)
+            counts[first] = number = counts.get(first, 0) + 1
+            name = first if number == 1 else f"{first}:{number}"
             result.append(Group(name, names, tuple(found)))
         return result
 
@@ -379,8 +381,8 @@ class Channels:
             size = len(known[name].channels) if name in known else 0
             if not 1 <= count <= size:
                 raise ValueError(
-                    f"The model '{self.model.name}' could not have been left with these "
-                    f"filters: it has {size} in the group '{name}'. Received: "
+                    f"The model '{self.model.name}' could not have been left with "
+                    f"these filters: it has {size} in the group '{name}'. Received: "
                     f"filters={dict(left)}"
                 )
         return self.kept(
@@ -389,6 +391,12 @@ class Channels:
                 for name, count in left.items()
             ]
         )
+
+
+def _keeps_zero(activation) -> bool:
+    """Returns whether a function of numbers is zero at zero; a softmax is not."""
+    zeros = activation(ops.zeros((1, 2))) if activation is not None else 0.0
+    return not np.any(ops.convert_to_numpy(zeros))
 
 
 def _given(*weights) -> list:

@@ -35,6 +35,7 @@ _KEEPING = (
     keras.layers.Dropout,
     keras.layers.SpatialDropout2D,
     layers.Dropout,
+    layers.MCDropout,  # It is rounded inside, before its mask.
 )
 _KEEPING_KINDS = ("Pad", "MaxPool", "Reshape")
 
@@ -83,7 +84,9 @@ def quantized(model: keras.Model, weight_bits: int = 8) -> keras.Model:
         if old in kernels:
             is_end = old in (kernels[0], kernels[-1])
             bits = {"weight_bits": 8 if is_end else weight_bits}
-        return copies.of(old, _LINEAR.get(type(old)) or _IN_STEPS.get(type(old)), **bits)
+        return copies.of(
+            old, _LINEAR.get(type(old)) or _IN_STEPS.get(type(old)), **bits
+        )
 
     taken, ranges, names = rewriting.uses(graph), [], {}
 

@@ -104,7 +104,9 @@ class Copies:
             **changes: Settings in place of those of the layer.
         """
         is_layer = isinstance(old, keras.layers.Layer)
-        if not is_layer or any(map(runs_foreign_code, keras_internals.flat_layers(old))):
+        if not is_layer or any(
+            map(runs_foreign_code, keras_internals.flat_layers(old))
+        ):
             return old
         if old not in self._made:
             config = {**old.get_config(), **changes}

@@ -70,12 +70,14 @@ class Teacher:
     def __init__(self, posterior: Posterior, model: keras.Model, name: str):
         self._posterior, self._order = posterior, None
         self.num_samples = posterior.num_samples
-        self.step = keras.Variable(0, dtype="int32", trainable=False, name="teacher_step")
+        self.step = keras.Variable(
+            0, dtype="int32", trainable=False, name="teacher_step"
+        )
         own, others = classes_of(model), classes_of(posterior)
         if posterior.num_classes != model.output_shape[-1]:
             raise ValueError(
                 f"The teacher '{name}' has other classes than the network that learns "
-                f"from it. Received: {posterior.num_classes} classes of the teacher and "
+                f"from it. Received: {posterior.num_classes} classes of the teacher, "
                 f"{model.output_shape[-1]} of the network"
             )
         if own and others:

@@ -175,7 +175,7 @@ class Slimming(Filters):
         if not found.keys() & {*roots}:
             raise ValueError(
                 "Filters are ranked by the scales of normalizations, and none follows "
-                f"on the layer '{group.layers[0]}'; `--score=l1` ranks by kernels. "
+                f"on the layer '{group.name}'; `--score=l1` ranks by kernels. "
                 f"Received: model={channels.model.name}"
             )
         return np.array([found.get(root, 0.0) for root in roots])
@@ -260,7 +260,9 @@ class MagnitudePruning:
             )
             for number, layer in enumerate(self.layers)
         ]
-        self._step = keras.Variable(0, dtype="int32", trainable=False, name="prune_step")
+        self._step = keras.Variable(
+            0, dtype="int32", trainable=False, name="prune_step"
+        )
         self.variables = [self._step, *self._masks]
 
     def sparsity(self, step):
@@ -409,7 +411,7 @@ def chosen_filters(
         count = int(np.ceil(settings.sparsity * size - 1e-6))
         if count == size:
             raise ValueError(
-                f"This sparsity would leave the layer '{group.layers[0]}' empty, which "
+                f"This sparsity would leave the layer '{group.name}' empty, which "
                 f"has {size} filters that could go. Ask for a lower one. Received: "
                 f"sparsity={settings.sparsity}"
             )

@@ -229,13 +229,13 @@ def _check_aware(model, quantization, calibration):
     kind = f"int{integers.weight_bits(model)}"
     if quantization != kind:
         raise ValueError(
-            "The network was trained to compute as integers do, and its file has these: "
+            "The network was trained to compute as integers do, which its file has: "
             f"export it with `quantization={kind}`. Received: quantization="
             f"{quantization}, model={model.name}"
         )
     if calibration is not None:
         raise ValueError(
-            "The network was trained with its ranges, so there is nothing to calibrate. "
+            "The network was trained with its ranges: there is nothing to calibrate. "
             f"Received: calibration=images, model={model.name}"
         )
 
