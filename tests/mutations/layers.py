@@ -4,6 +4,22 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "frozen ranges move",
+        "layers/quantization.py",
+        "if training and not self.frozen:",
+        "if training:",
+        "tests/layers/test_quantization.py",
+        "test_ranges_follow_the_batches_until_they_are_frozen",
+    ),
+    (
+        "the largest weight of a channel is at the end of its range",
+        "layers/quantization.py",
+        "_MARGIN = 1 + 2.0**-20",
+        "_MARGIN = 1 - 2.0**-7",
+        "tests/layers/test_quantization.py",
+        "test_the_largest_weights_learn_too",
+    ),
+    (
         "a stream reaches into what Keras compiles inside of it",
         "layers/tracing.py",
         "        return now is trace\n",

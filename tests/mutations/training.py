@@ -4,6 +4,38 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "the sparsity grows as the square",
+        "training/compress/prune.py",
+        "(initial - final) * rest * rest * rest",
+        "(initial - final) * rest * rest",
+        "tests/training/compress/test_prune.py",
+        "test_the_schedule_is_the_closed_form",
+    ),
+    (
+        "the optimizer moves weights that are pruned",
+        "training/compress/prune.py",
+        "        self.mask(masks)\n",
+        "",
+        "tests/training/compress/test_prune.py",
+        "test_the_least_weights_of_all_layers_together_are_zero_and_stay_so",
+    ),
+    (
+        "a student learns from the mean of logits",
+        "training/compress/distill.py",
+        'predictive.log_probs(ops.cast(samples, "float32") / temperature)',
+        "ops.log_softmax(ops.mean(samples, axis=0) / temperature)",
+        "tests/training/compress/test_distill.py",
+        "test_the_divergence_is_that_from_the_mean_of_probabilities",
+    ),
+    (
+        "a file rounds probabilities to 256 levels",
+        "training/export/litert.py",
+        "softmax = _softmax if is_aware else ops.softmax",
+        "softmax = ops.softmax",
+        "tests/training/export/test_integers.py",
+        "test_the_ranges_of_the_training_are_those_of_the_file",
+    ),
+    (
         "all batches of a file have the same noise",
         "training/evaluation/artifacts.py",
         "int(key) + int(offset)",

@@ -4,6 +4,30 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "a channel that is masked keeps its offset",
+        "zoo/channels.py",
+        "_given(layer.gamma, layer.beta, layer.moving_mean)",
+        "_given(layer.gamma, layer.moving_mean)",
+        "tests/zoo/test_channels.py",
+        "test_removed_channels_leave_the_logits_of_masked_ones",
+    ),
+    (
+        "a function that is one half at zero keeps channels apart",
+        "zoo/channels.py",
+        "return _keeps_zero(operation.activation)",
+        "return True",
+        "tests/zoo/test_channels.py",
+        "test_layers_that_do_not_keep_channels_apart_keep_all_of_them",
+    ),
+    (
+        "a sum is rounded before its rectifier",
+        "zoo/quantization.py",
+        "        return not _is_rectifier(follower)\n    return True",
+        "        return True\n    return True",
+        "tests/zoo/test_quantization.py",
+        "test_features_are_rounded_where_an_operation_ends",
+    ),
+    (
         "a network that is made Bayesian begins with a bias of zero",
         "zoo/bayesian.py",
         "copy.bias.assign(layer.bias)",

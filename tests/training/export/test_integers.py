@@ -106,11 +106,6 @@ def test_the_ranges_of_the_training_are_those_of_the_file(tmp_path):
     expected = softmax(as_numpy(model(IMAGES, training=False)))
     assert np.abs(probs - expected).max() < 0.02
     assert len(np.unique(probs * 256 % 1)) > 4  # They are no integers.
-
-
-def test_few_operators_are_left_in_real_numbers(tmp_path):
-    path = tmp_path / "aware.tflite"
-    export.export_tflite(network(), path, quantization="int8")
     (graph,) = flatbuffer(path.read_bytes()).subgraphs
     kinds = [tensor.type for tensor in graph.tensors]
     # Pixels and their scale, the logits and what makes probabilities of them.
@@ -118,6 +113,7 @@ def test_few_operators_are_left_in_real_numbers(tmp_path):
     assert kinds.count(schema.TensorType.INT8) > 15
 
 
+@pytest.mark.slow
 def test_dropout_draws_the_masks_of_keras(tmp_path):
     model = network(8, layers.MCDropout(0.4, name="drop"))
     path = tmp_path / "drop.tflite"
@@ -128,6 +124,7 @@ def test_dropout_draws_the_masks_of_keras(tmp_path):
     assert has(tensors(path), scale, np.rint(-float(own.low) / scale) - 128)
 
 
+@pytest.mark.slow
 def test_weights_of_four_bits_have_their_scales(tmp_path):
     model, path = network(4), tmp_path / "four.tflite"
     export.export_tflite(model, path, quantization="int4")
