@@ -104,6 +104,9 @@ class FakeQuantization(keras.layers.Layer):
                 f"momentum={momentum}"
             )
         self.momentum = momentum
+        self._constants = None
+
+    def build(self, input_shape):
         self.low, self.high = (
             self.add_weight(
                 name=name,
@@ -115,12 +118,10 @@ class FakeQuantization(keras.layers.Layer):
             )
             for name in ("low", "high")
         )
-        self._constants = None
-        self.built = True
 
     def settle(self):
         """Makes the range of now a constant of what is traced from here on."""
-        if _numpy(self.high) > _numpy(self.low):
+        if self.built and _numpy(self.high) > _numpy(self.low):
             self._constants = _numpy(self.low), _numpy(self.high)
 
     def call(self, inputs, training=None):
@@ -273,6 +274,10 @@ class QuantizedMCDropout(MCDropout):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.range = FakeQuantization(name="range")
+        self.built = False
+
+    def build(self, input_shape):
+        self.range.build(input_shape)
 
     def call(self, inputs, training=None):
         if self.rate == 0:
@@ -301,6 +306,10 @@ class QuantizedSmoothing(SpatialSmoothing):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.range = FakeQuantization(name="range")
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.range.build(input_shape)
 
     def call(self, inputs, training=None):
         x, temperature = inputs, self.temperature

@@ -28,8 +28,6 @@ DTYPES = ("float32", "uint8")
 # Among 8-bit integers these stay in floating point: an integer holds no probability
 # below 1/256, so most would be zero, and a mean of few numbers costs nothing.
 _FLOAT_OPERATORS = ("SOFTMAX", "MEAN")
-# How a network is converted that was trained to compute as integers do.
-AWARE = "aware"
 _NUM_CHECKED = 8  # Calibration images that parity is checked on.
 # Recipes of ai-edge-quantizer, which reads files in float32.
 _RECIPES = {
@@ -129,8 +127,7 @@ def export_tflite(
                 _quantized(_convert(folder, None), target.parent, quantization)
             )
         else:
-            kind = AWARE if is_aware else quantization
-            target.write_bytes(_convert(folder, kind, inputs))
+            target.write_bytes(_convert(folder, quantization, inputs, is_aware))
         label_files.attach(target, posterior.classes)
         if posterior.draws:
             runtime.attach_num_samples(target, posterior.num_samples)
@@ -337,15 +334,22 @@ def _inputs(function, calibration) -> Callable[[], Iterator[dict]] | None:
     return generate
 
 
-def _convert(folder, quantization, inputs=None) -> bytes:
+def _convert(folder, quantization, inputs=None, is_aware=False) -> bytes:
     converter = tf.lite.TFLiteConverter.from_saved_model(os.fspath(folder))
     converter.optimizations = [tf.lite.Optimize.DEFAULT] if quantization else []
     converter.representative_dataset = inputs
     if quantization == "float16":
         converter.target_spec.supported_types = [tf.float16]
+    by_ranges = quantization == "int8" and not is_aware
+    if is_aware and quantization == "int4":
+        # Otherwise weights of 4 bits would be rounded anew, to 8 bits.
+        converter._experimental_low_bit_qat = True
     try:
-        convert = _to_integers if quantization == "int8" else type(converter).convert
-        return flatbuffer.compact(convert(converter))
+        convert = _to_integers if by_ranges else type(converter).convert
+        content = convert(converter)
+        if is_aware and quantization == "int4":
+            content = flatbuffer.in_four_bits(content)
+        return flatbuffer.compact(content)
     except Exception as error:  # The converter has no public type of its own.
         missing = sorted(set(re.findall(r"'(tf\.\w+)' op is neither", str(error))))
         reason = f"it has no operator for {', '.join(missing)}" if missing else error
