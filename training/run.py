@@ -230,6 +230,7 @@ def run_training(
     mixed_precision: bool = False,
     jit_compile="auto",
     checkpoint_seconds: float = 60.0,
+    command: str = "zoo-train",
 ) -> dict:
     """Trains a model and saves its weights.
 
@@ -256,6 +257,7 @@ def run_training(
         mixed_precision: Compute in bfloat16, or with TensorFlow on a GPU in float16.
         jit_compile: Whether to compile with XLA; "auto" leaves it to Keras.
         checkpoint_seconds: Time between checkpoints.
+        command: Name of the command that runs, for the record.
 
     Returns:
         The last row of the metrics, with those of the test set: it appears when the
@@ -328,6 +330,7 @@ def run_training(
         if is_new or not (folder / training_record.FILE).exists():
             write_record(
                 folder,
+                command=command,
                 model=spec.stem,
                 dataset=train.name,
                 data=data_record,

@@ -139,7 +139,12 @@ def run_compression(
         its `multiply_adds` for an image, with those of the `whole` network.
     """
     row = run.run_training(
-        model, recipe, workdir, changes=[*changes, *smaller], **settings
+        model,
+        recipe,
+        workdir,
+        changes=[*changes, *smaller],
+        command="zoo-compress",
+        **settings,
     )
     # As whoever loads it from here on has it.
     made = zoo.load(model, weights=workdir)
