@@ -133,6 +133,6 @@ class Copies:
                 value = ops.convert_to_numpy(changed.get(name, known[name]))
                 tensor = ops.cast(ops.convert_to_tensor(value), weight.dtype)
                 keras_internals.set_value(weight, tensor)
-            keras_internals.set_initial_values(new.weights)
+            keras_internals.set_initial_values(new.variables)
             if hasattr(new, "finalize_state"):  # Computes from weights what calls use.
                 new.finalize_state()
