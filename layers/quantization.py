@@ -188,15 +188,21 @@ class QuantizedKernel:
         return ops.maximum(ops.max(ops.abs(kernel), axis=axes) * _MARGIN, _SMALLEST)
 
     def settle(self):
-        """Makes the ranges of now constants of what is traced from here on."""
-        self._bounds = _numpy(self.bounds())
+        """Makes the ranges of now constants of what is traced from here on.
+
+        The kernel becomes what it is rounded to, and its integers are of 8 bits from
+        here on, with the steps that they had, since LiteRT's converter knows no others.
+        """
+        largest, bounds = 2 ** (self.weight_bits - 1) - 1, _numpy(self.bounds())
+        self.kernel.assign(self.quantized_kernel())
+        self._bounds = bounds * (127 / largest)
 
     def quantized_kernel(self):
         """Returns the kernel as integers hold it."""
-        high = self.bounds() if self._bounds is None else self._bounds
-        return fake_quantized(
-            self.kernel, -high, high, self.weight_bits, symmetric=True
-        )
+        high, bits = self._bounds, 8
+        if high is None:
+            high, bits = self.bounds(), self.weight_bits
+        return fake_quantized(self.kernel, -high, high, bits, symmetric=True)
 
     def get_config(self):
         return {**super().get_config(), "weight_bits": self.weight_bits}

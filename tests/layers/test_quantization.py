@@ -178,3 +178,17 @@ def test_layers_are_saved(tmp_path):
         expected = as_numpy(model(batch))
     with layers.stream(2):
         np.testing.assert_allclose(again(batch), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_kernel_that_is_settled_keeps_its_integers(bits):
+    layer = quantization.QuantizedDense(5, weight_bits=bits)
+    x = RNG.normal(size=(3, 7)).astype("float32")
+    layer(x)
+    layer.kernel.assign(RNG.normal(size=(7, 5)))
+    expected, step = as_numpy(layer.quantized_kernel()), as_numpy(layer.bounds())
+    step = step / (2 ** (bits - 1) - 1)
+    layer.settle()
+    found = as_numpy(layer.quantized_kernel())
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(found / step, np.rint(found / step), atol=1e-4)

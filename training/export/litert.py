@@ -341,9 +341,6 @@ def _convert(folder, quantization, inputs=None, is_aware=False) -> bytes:
     if quantization == "float16":
         converter.target_spec.supported_types = [tf.float16]
     by_ranges = quantization == "int8" and not is_aware
-    if is_aware and quantization == "int4":
-        # Otherwise weights of 4 bits would be rounded anew, to 8 bits.
-        converter._experimental_low_bit_qat = True
     try:
         convert = _to_integers if by_ranges else type(converter).convert
         content = convert(converter)
