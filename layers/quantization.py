@@ -197,12 +197,17 @@ class QuantizedKernel:
         self.kernel.assign(self.quantized_kernel())
         self._bounds = bounds * (127 / largest)
 
-    def quantized_kernel(self):
-        """Returns the kernel as integers hold it."""
+    def quantized_kernel(self, shape: tuple[int, ...] | None = None):
+        """Returns the kernel as integers hold it.
+
+        Args:
+            shape: Its shape, if not its own; the last axis is the same.
+        """
+        kernel = self.kernel if shape is None else ops.reshape(self.kernel, shape)
         high, bits = self._bounds, 8
         if high is None:
             high, bits = self.bounds(), self.weight_bits
-        return fake_quantized(self.kernel, -high, high, bits, symmetric=True)
+        return fake_quantized(kernel, -high, high, bits, symmetric=True)
 
     def get_config(self):
         return {**super().get_config(), "weight_bits": self.weight_bits}
@@ -255,10 +260,23 @@ class QuantizedDense(QuantizedKernel, keras.layers.Dense):
     """
 
     def call(self, inputs, training=None):
-        outputs = ops.matmul(inputs, self.quantized_kernel())
+        if self._bounds is not None and len(inputs.shape) == 2:
+            outputs = self._convolved(inputs)
+        else:
+            outputs = ops.matmul(inputs, self.quantized_kernel())
         if self.bias is not None:
             outputs = outputs + ops.cast(self.bias, outputs.dtype)
         return outputs if self.activation is None else self.activation(outputs)
+
+    def _convolved(self, inputs):
+        """Returns the products by a convolution of one point.
+
+        LiteRT's converter turns the kernel of a product, and loses its scales.
+        """
+        shape = (1, 1, *self.kernel.shape)
+        x = ops.reshape(inputs, (-1, 1, 1, self.kernel.shape[0]))
+        x = ops.conv(x, self.quantized_kernel(shape), 1, "valid", "channels_last")
+        return ops.reshape(x, (-1, self.units))
 
 
 @keras.saving.register_keras_serializable(package="layers")

@@ -106,7 +106,7 @@ def quantized(model: keras.Model, weight_bits: int = 8) -> keras.Model:
 
     found = named(rewriting.rewritten(graph, model.name, visit), classes_of(model))
     copies.take_weights()
-    if all(map(keras_internals.has_value, model.variables)):
+    if not keras_internals.is_stateless():
         for layer in ranges:
             keras_internals.set_initial_values(layer.weights)
     return found

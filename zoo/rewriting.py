@@ -116,16 +116,16 @@ class Copies:
     def take_weights(self, values: Callable = lambda old: {}):
         """Gives the copies the weights of the layers, by their names.
 
-        What a layer has not gets the value to start from. Where the layer has no values
-        yet, as in `layers.keras_internals.without_values`, nor has the copy.
+        What a layer has not gets the value to start from. Nothing has a value inside of
+        `layers.keras_internals.without_values`, neither the layers nor the copies.
 
         Args:
             values: From a layer to some of its weights that are others in the copy.
         """
+        if keras_internals.is_stateless():
+            return
         for old, new in self._made.items():
             known = weights_of(old)
-            if not all(map(keras_internals.has_value, known.values())):
-                continue
             changed = values(old)
             for name, weight in weights_of(new).items():
                 if name not in known:

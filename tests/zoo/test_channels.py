@@ -144,9 +144,11 @@ def test_networks_without_groups_and_layers_without_filters_are_errors():
     model = keras.Model(images, keras.layers.Dense(3)(images))
     with pytest.raises(ValueError, match="groups of channels.*cannot be found"):
         Channels(model)
-    two = keras.Model([images, keras.Input((4,))], keras.layers.Dense(3)(images))
+    masked = keras.Sequential(
+        [keras.Input((4, 4)), keras.layers.Masking(), keras.layers.Dense(3)]
+    )
     with pytest.raises(ValueError, match="cannot be narrowed: it is not functional"):
-        Channels(two)
+        Channels(masked)
     channels = Channels(chain(keras.layers.ReLU()))
     with pytest.raises(ValueError, match="No filter of the layer 'conv' would be left"):
         channels.kept([(channels.groups[0], range(4))])

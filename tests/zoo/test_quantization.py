@@ -134,6 +134,8 @@ def test_what_integers_cannot_hold_is_an_error(short):
     empty = keras.Model(images, keras.layers.ReLU()(images))
     with pytest.raises(ValueError, match="nothing to quantize"):
         quantized(empty)
-    two = keras.Model([images, keras.Input((4,))], keras.layers.Dense(3)(images))
+    masked = keras.Sequential(
+        [keras.Input((4, 4)), keras.layers.Masking(), keras.layers.Dense(3)]
+    )
     with pytest.raises(ValueError, match="cannot be quantized: it is not functional"):
-        quantized(two)
+        quantized(masked)

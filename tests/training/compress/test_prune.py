@@ -83,6 +83,20 @@ def fit(folder, **kwargs):
     return model, rows
 
 
+def test_a_step_makes_weights_zero():
+    model = dense_model()
+    recipe = dataclasses.replace(SPARSE, pruning="magnitude:sparsity=0.6:initial=0.5")
+    trained = trainer.compile_model(model, recipe, 16)
+    trained.run_eagerly = True
+    data = stripes(16)
+    for step in range(2):
+        trained.train_on_batch(data.images, data.labels)
+        (kernel,) = kernels(model)
+        share = float(prune.cubic_sparsity(step, 0.5, 0.6, 0, 1))
+        assert np.sum(kernel == 0) == np.ceil(share * kernel.size - 1e-3)
+
+
+@pytest.mark.slow
 def test_a_training_keeps_the_share_and_resumes(tmp_path, monkeypatch):
     model, rows = fit(tmp_path / "whole")
     total = sum(kernel.size for kernel in kernels(model))
@@ -154,7 +168,7 @@ def test_settings_and_networks_that_do_not_fit_are_errors():
         prune.read("filters")
     assert prune.read("") is None
     with pytest.raises(
-        ValueError, match="would leave the layer 'a0' empty, which has 8"
+        ValueError, match="would leave the layer 'b0' empty, which has 6"
     ):
         prune.without_filters(network(), Filters(0.9))
     model = network(1)
