@@ -49,7 +49,7 @@ def variants(name: str) -> dict:
     """Returns by column a model or posterior, and the precision to pass it in."""
     import zoo
     from benchmarks.train_ours import dtype_policy
-    from zoo.posterior import folding
+    from zoo import folding
 
     model = zoo.load(name)
     with dtype_policy("mixed_bfloat16"):
@@ -57,7 +57,7 @@ def variants(name: str) -> dict:
     return {
         "float32": (model, "float32"),
         "mixed_bfloat16": (mixed, "float32"),
-        "folded": (folding.folded(model), "float32"),
+        "folded": (folding.fold(model), "float32"),
         "bfloat16": (model, "bfloat16"),
     }
 

@@ -36,6 +36,11 @@ from layers.priors import Prior as Prior
 from layers.priors import ScaleMixturePrior as ScaleMixturePrior
 from layers.priors import StudentTPrior as StudentTPrior
 from layers.priors import SumFilterPrior as SumFilterPrior
+from layers.quantization import FakeQuantization as FakeQuantization
+from layers.quantization import QuantizedConv2D as QuantizedConv2D
+from layers.quantization import QuantizedDense as QuantizedDense
+from layers.quantization import QuantizedMCDropout as QuantizedMCDropout
+from layers.quantization import QuantizedSmoothing as QuantizedSmoothing
 from layers.replicas import accept_empty_batches as accept_empty_batches
 from layers.smoothing import SpatialSmoothing as SpatialSmoothing
 from layers.spectral_norm import SpectralConv2D as SpectralConv2D

@@ -12,9 +12,14 @@ from layers.streams import RandomLayer
 _HALF = "bfloat16", "float16"
 
 
+def kept_scale(rate: float) -> float:
+    """Returns what dropout multiplies the entries by that it keeps."""
+    return 1 / (1 - random.quantize(rate))
+
+
 def _dropped(inputs, drop, rate):
-    scale = 1 / (1 - random.quantize(rate))
-    return ops.where(drop, ops.zeros((), inputs.dtype), inputs * scale)
+    kept = inputs * kept_scale(rate)
+    return ops.where(drop, ops.zeros((), inputs.dtype), kept)
 
 
 @functools.lru_cache(maxsize=64)
@@ -84,13 +89,17 @@ class MCDropout(RandomLayer):
         if self.rate == 0:
             return inputs
         shape = ops.shape(inputs)
-        if self.channelwise:
-            shape = (shape[0], *[1] * (len(shape) - 2), shape[-1])
-        keys = self.next_row_keys(shape[0])
         is_half = keras.backend.standardize_dtype(inputs.dtype) in _HALF
         if is_half and not self.channelwise and compilation.pays(shape[1:]):
-            return _compiled(self.rate)(inputs, keys)
-        return _dropped(inputs, random.bernoulli(keys, shape, self.rate), self.rate)
+            return _compiled(self.rate)(inputs, self.next_row_keys(shape[0]))
+        return _dropped(inputs, self.drawn(inputs), self.rate)
+
+    def drawn(self, inputs):
+        """Returns which entries of the inputs are dropped, in booleans."""
+        shape = ops.shape(inputs)
+        if self.channelwise:
+            shape = (shape[0], *[1] * (len(shape) - 2), shape[-1])
+        return random.bernoulli(self.next_row_keys(shape[0]), shape, self.rate)
 
     def compute_output_shape(self, input_shape):
         return input_shape

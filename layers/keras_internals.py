@@ -84,6 +84,15 @@ def symmetric_padding(operation: keras.Operation) -> tuple | None:
     return None
 
 
+def operation_kind(operation: keras.Operation) -> str | None:
+    """Returns the name of the class of a function of `keras.ops`, of others None.
+
+    Its settings are attributes of the names that its arguments have.
+    """
+    kind = type(operation)
+    return kind.__name__ if kind.__module__.startswith("keras.src.ops.") else None
+
+
 def takes_training(operation: keras.Operation) -> bool:
     """Returns whether the `call` of a layer has an argument `training`."""
     return getattr(operation, "_call_has_training_arg", False)
@@ -120,6 +129,11 @@ def without_values() -> Iterator[None]:
     with keras.StatelessScope(initialize_variables=False):
         yield
     global_state.set_global_attribute(pending, before)
+
+
+def has_value(variable: keras.Variable) -> bool:
+    """Returns whether a weight has a value; see `without_values`."""
+    return variable._value is not None
 
 
 def set_value(variable: keras.Variable, value):

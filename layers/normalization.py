@@ -33,7 +33,12 @@ class BatchNormalization(keras.layers.BatchNormalization):
         (Ioffe and Szegedy, 2015).
     """
 
+    # Whether statistics stay in training too, and are those that normalize; scale and
+    # offset are trained then. A step that is traced keeps it.
+    frozen = False
+
     def call(self, inputs, training=None, mask=None):
+        training = training and not self.frozen
         moves = training and self.trainable and not self.synchronized
         if not (moves and mask is None and replicas.may_be_empty(inputs)):
             return self._normalize(inputs, training, mask)

@@ -154,11 +154,11 @@ KNOWS = {
     "zoo.models": set(),
     "zoo.posterior": {
         *("zoo.arrays", "zoo.classifier", "zoo.outputs", "zoo.predictive"),
-        "zoo.spelling",
+        *("zoo.folding", "zoo.spelling"),
     },
     "zoo.presets": {
         *("zoo.classifier", "zoo.dataset_name", "zoo.posterior", "zoo.registry"),
-        "zoo.storage",
+        *("zoo.compressed", "zoo.storage"),
     },
     "zoo.storage": set(),
     "training.attacks": {
@@ -170,6 +170,7 @@ KNOWS = {
     "training.export": {"training.corruptions", "training.data", "training.runtimes"},
     "training.metrics": {"training.corruptions"},
     "training.objectives": {
+        "training.compress",
         *("training.input_gradients", "training.objective", "training.priors"),
         *("training.named_settings", "training.step_keys"),
         *("training.attacks", "training.overfitting", "training.robustness"),
@@ -181,7 +182,7 @@ KNOWS = {
         "training.task",
         *("training.augment", "training.objectives", "training.optimizer"),
         *("training.kl_weight", "training.trained_layers"),
-        "training.priors",
+        *("training.compress", "training.priors"),
     },
 }
 # And what others do not.

@@ -251,6 +251,8 @@ class Elbo(Classifier):
     objective: Objective | None = None
     # The weight of the KL divergences; None is 1.
     kl_weight: KLWeight | None = None
+    # What is done to the weights after each update; see `minimize`.
+    pruning = None
     # Of what an objective draws.
     seed = 0
     # The weight of each class in the loss; None is 1.
@@ -266,15 +268,19 @@ class Elbo(Classifier):
         """What the model is for."""
         return task.of(self)
 
-    def minimize(self, objective: Objective, kl_weight: KLWeight | None = None):
+    def minimize(
+        self, objective: Objective, kl_weight: KLWeight | None = None, pruning=None
+    ):
         """Makes the steps of `fit` minimize an objective, with whose loss it compiles.
 
         Args:
             objective: What is minimized. With several views, batches of a training have
                 an axis of them behind that of the examples, and so have the logits.
             kl_weight: The weight of the KL divergences in each step; None is 1.
+            pruning: Has `variables`, and a method `apply` that is called after each
+                update, such as `training.compress.prune.MagnitudePruning`.
         """
-        self.objective, self.kl_weight = objective, kl_weight
+        self.objective, self.kl_weight, self.pruning = objective, kl_weight, pruning
         if self._num_views > 1 or objective.takes_unlabeled:
             self.input_spec = None
 
@@ -299,7 +305,8 @@ class Elbo(Classifier):
 
     @property
     def variables(self):
-        states = [s for s in (self.objective, self.kl_weight) if s is not None]
+        each = self.objective, self.kl_weight, self.pruning
+        states = [state for state in each if state is not None]
         own = [variable for state in states for variable in state.variables]
         return [*super().variables, *own]
 
@@ -312,10 +319,34 @@ class Elbo(Classifier):
             token = _IMAGES.set(self._num_images(data))
             step = _STEP.set(_Step(unlabeled))
             try:
-                return super().train_step(*state, data)
+                return self._pruned(super().train_step(*state, data))
             finally:
                 _STEP.reset(step)
                 _IMAGES.reset(token)
+
+    def _pruned(self, result):
+        """Changes weights after an update, and returns what the step does."""
+        if self.pruning is None:
+            return result
+        if keras.backend.backend() != "jax":
+            self.pruning.apply()
+            return result
+        logs, state = result
+        with self._with_values(state) as scope:
+            self.pruning.apply()
+        groups = self._groups_of_state()
+        changed = [
+            [scope.get_current_value(variable) for variable in variables]
+            for variables in groups
+        ]
+        return logs, (*changed, *state[len(groups) :])
+
+    def _groups_of_state(self):
+        """Returns the variables that the state of JAX has values of, in its order."""
+        return (
+            *(self.trainable_variables, self.non_trainable_variables),
+            self.optimizer.variables,
+        )
 
     def _moved(self, data, state=None):
         """Returns a batch with the images that the objective wants in their place."""
@@ -333,13 +364,11 @@ class Elbo(Classifier):
         """Returns a context in which variables have the values of a state of JAX."""
         if state is None:
             return contextlib.nullcontext()
-        groups = (
-            *(self.trainable_variables, self.non_trainable_variables),
-            self.optimizer.variables,
-        )
         pairs = [
             pair
-            for variables, values in zip(groups, state[:3], strict=True)
+            for variables, values in zip(
+                self._groups_of_state(), state[:3], strict=True
+            )
             for pair in zip(variables, values, strict=True)
         ]
         return keras.StatelessScope(state_mapping=pairs)

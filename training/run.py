@@ -26,6 +26,7 @@ from training import (
 )
 from training import data as datasets
 from training import distribution as distributions
+from training.compress import prune, quantize
 from training.data import fingerprint, identities, loading
 from training.recipes.base import Recipe
 from training.versions import current_commit
@@ -59,7 +60,7 @@ def change_recipe(
     """Returns a recipe with some settings replaced, all at once.
 
     A warm-up that nobody asked for becomes as short as a smaller number of epochs
-    needs.
+    needs, and so do the epochs in which statistics stay.
 
     Args:
         recipe: The recipe.
@@ -88,6 +89,9 @@ def change_recipe(
     if "warmup_epochs" not in values and 1 <= epochs <= recipe.warmup_epochs:
         values["warmup_epochs"] = epochs - 1
         logging.info("The warm-up takes %d of %d epochs.", epochs - 1, epochs)
+    if "frozen_epochs" not in values and 1 <= epochs <= recipe.frozen_epochs:
+        values["frozen_epochs"] = epochs - 1
+        logging.info("Statistics stay in %d of %d epochs.", epochs - 1, epochs)
     return dataclasses.replace(recipe, **values)
 
 
@@ -229,6 +233,7 @@ def run_training(
     mixed_precision: bool = False,
     jit_compile="auto",
     checkpoint_seconds: float = 60.0,
+    command: str = "zoo-train",
 ) -> dict:
     """Trains a model and saves its weights.
 
@@ -255,6 +260,7 @@ def run_training(
         mixed_precision: Compute in bfloat16, or with TensorFlow on a GPU in float16.
         jit_compile: Whether to compile with XLA; "auto" leaves it to Keras.
         checkpoint_seconds: Time between checkpoints.
+        command: Name of the command that runs, for the record.
 
     Returns:
         The last row of the metrics, with those of the test set: it appears when the
@@ -274,6 +280,11 @@ def run_training(
         raise ValueError(
             "`moped` puts Gaussian weights around those that a training starts from, "
             f"so it needs `weights`. Received: weights=None, moped={settings.moped}"
+        )
+    if settings.pruning and prune.read(settings.pruning).removes and not weights:
+        raise ValueError(
+            "Filters are removed from a network that was trained, so `pruning` needs "
+            f"`weights` here. Received: weights=None, pruning={settings.pruning}"
         )
     # First, for workers wait for each other before TensorFlow computes anything.
     devices = distributions.scope(distribution)
@@ -313,6 +324,7 @@ def run_training(
         if initial is not None:
             settings = dataclasses.replace(settings, normalization=normalization)
             provenance["updated_batch_statistics"] = update_batch_statistics
+        network = _compressed(network, settings)
         is_new = not (folder / trainer.CHECKPOINT_FILE).exists()
         if update_batch_statistics and is_new:
             batch_statistics.update_batch_statistics(
@@ -321,11 +333,12 @@ def run_training(
         if is_new or not (folder / training_record.FILE).exists():
             write_record(
                 folder,
+                command=command,
                 model=spec.stem,
                 dataset=train.name,
                 data=data_record,
                 recipe=recipe,
-                settings=dataclasses.asdict(settings),
+                settings=_shown(settings),
                 seed=seed,
                 input_shape=train.input_shape,
                 num_classes=len(train.classes),
@@ -369,6 +382,23 @@ def _start(spec, settings, train, initial):
         layers.moped(network, settings.moped, skip=begins_anew)
     found = model_metadata(network)
     return network, (tuple(found["mean"]), tuple(found["variance"])), provenance
+
+
+def _compressed(network, settings):
+    """Returns what is trained in place of a network, as the recipe makes it smaller."""
+    pruning = prune.read(settings.pruning)
+    if pruning is not None and pruning.removes:
+        network = prune.without_filters(network, pruning)
+    if settings.weight_bits:
+        network = quantize.with_integers(network, settings.weight_bits)
+    return network
+
+
+def _shown(settings):
+    """Returns settings as a record has them, without the folders of this machine."""
+    places = settings.teacher_weights.split("+")
+    names = [p if urls.is_url(p) or not p else pathlib.Path(p).name for p in places]
+    return {**dataclasses.asdict(settings), "teacher_weights": "+".join(names)}
 
 
 def _seen(train, settings):

@@ -29,6 +29,8 @@ from training import (
     workers,
 )
 from training.batch_statistics import update_batch_statistics
+from training.compress.prune import pruning
+from training.compress.quantize import freeze_statistics
 from training.data import ImageData, fingerprint
 from training.data.image_data import Numbers
 from training.evaluation import class_names
@@ -118,6 +120,9 @@ class _Keeper(keras.callbacks.Callback):
             logs["kl"] = total / self.model.num_examples
             logs["kl_weight"] = float(self.model.kl_weight.now())
         logs.update(self.model.measure_epoch(epoch))
+        if self.model.pruning is not None:
+            self._sync()
+            logs.update(self.model.pruning.measured())
         rate = self.model.optimizer.learning_rate
         row = {
             "epoch": epoch + 1,
@@ -188,7 +193,8 @@ def compile_model(
             "and these augmentations mix images of several. Leave out the last of "
             f"them. Received: augmentations={list(recipe.augmentations)}"
         )
-    trained.minimize(minimized, KLWeight(recipe, steps, model))
+    weight = KLWeight(recipe, steps, model)
+    trained.minimize(minimized, weight, pruning(recipe, steps, model))
     trained.compile(
         optimizer=optimizer.optimizer(recipe, steps, model),
         loss=trained.objective.loss,
@@ -358,12 +364,17 @@ def _train(
         callbacks.append(progress.TensorBoard(workdir / "tensorboard"))
     callbacks += distribution.callbacks()
     count = len(validation or ())
+    # Behind the last epoch without any.
+    frozen_from = recipe.epochs - recipe.frozen_epochs
     size = batches.test_batch_size(count, recipe.batch_size)
     if workers.is_chief():
         bar.start()
     try:
         with device_memory.explained(recipe.batch_size):
             for epoch in range(keeper.epoch, recipe.epochs):
+                if epoch == max(keeper.epoch, frozen_from):
+                    freeze_statistics(model)
+                    trained.make_train_function(force=True)
                 trained.fit(
                     distribution.shared(
                         load(
@@ -423,6 +434,8 @@ def _test_batches(data, batch_size):
 def _average(trained, data, batch_size, seed):
     """Gives a model its averaged weights, and the statistics that belong to them."""
     optimizer.average(trained)
+    if trained.pruning is not None:
+        trained.pruning.mask()  # Averages with what was not zero yet are not either.
     if any(layer.trainable for layer in batch_normalizations(trained)):
         update_batch_statistics(trained, data.images, batch_size, seed=seed)
     update_precision(trained, data.images, batch_size)

@@ -18,6 +18,7 @@ from zoo import predictive as predictive
 from zoo.bayesian import bayesianize as bayesianize
 from zoo.catalog import describe as describe
 from zoo.catalog import list_models as list_models
+from zoo.folding import fold as fold
 from zoo.kept_weights import kept_weights as kept_weights
 from zoo.loading import load as load
 from zoo.model_name import ModelSpec as ModelSpec

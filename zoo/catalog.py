@@ -8,6 +8,7 @@ import keras
 
 from layers import keras_internals
 from zoo import finding
+from zoo.compressed import compressed
 from zoo.models.methods import METHODS
 from zoo.presets import Preset, index
 from zoo.presets.model_config import layer_settings
@@ -42,6 +43,9 @@ def describe(
         spec = ModelSpec(spec.architecture, spec.methods, preset.tag)
         input_shape, num_classes = preset.input_shape, preset.num_classes
     model = outline(spec, input_shape, num_classes)
+    if preset is not None:
+        with keras_internals.without_values():
+            model = compressed(model, preset.compression)
     lines = {"images": _images(model), "parameters": f"{count_parameters(model):,}"}
     lines |= _methods(model)
     lines |= _weights(preset) if preset else {"weights": "none; build it and train it"}
@@ -93,6 +97,7 @@ def _weights(preset) -> dict[str, str]:
     size = f"{preset.size / 1e6:.2f} MB, " if preset.size else ""
     return {
         "weights": f"{size}{where}, sha256 {preset.sha256 or 'as announced there'}",
+        "compression": ", ".join(f"{k} {v}" for k, v in preset.compression.items()),
         "license": preset.license,
         "classes": ", ".join(preset.classes),
         "data": f"{preset.data} ({preset.data_license})",

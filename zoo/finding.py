@@ -229,6 +229,7 @@ def read(place: str | os.PathLike, name: str = "unknown") -> Found:
         mean=tuple(metadata.get("mean") or ()),
         variance=tuple(metadata.get("variance") or ()),
         layers=metadata.get("layers", {}),
+        compression=metadata.get("compression", {}),
         classes=tuple(metadata.get("classes") or training_record.classes_beside(path)),
     )
     return Found(None, preset, path, place)

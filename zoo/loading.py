@@ -8,6 +8,7 @@ import keras
 
 from layers import keras_internals
 from zoo import finding
+from zoo.compressed import compressed
 from zoo.model_name import read_posterior
 from zoo.models.blocks import is_small
 from zoo.posterior import POSTERIORS, Posterior
@@ -190,13 +191,14 @@ def _build(found, input_shape, num_classes=None):
         )
     new_head = _has_new_head(found, num_classes)
     with keras_internals.without_values():  # Those of the file come at once.
-        return build(
+        model = build(
             dataclasses.replace(spec, tag=None) if new_head else spec,
             shape,
             num_classes if new_head else preset.num_classes,
             (preset.mean, preset.variance) if preset.mean else None,
             () if new_head else found.classes,
         )
+        return compressed(model, preset.compression)
 
 
 def _load_weights(model, found, skip):

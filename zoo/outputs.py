@@ -23,6 +23,7 @@ _PROBABILITIES = {
 }
 _LINEAR = (None, keras.activations.linear)
 _SILENT = {"Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze"}
+_SILENT |= {"FakeQuantization"}  # It rounds.
 
 
 def check_model(model: keras.Model) -> None:

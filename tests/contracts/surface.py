@@ -115,7 +115,8 @@ REASONS = {
         "training.objective.other_images",
         *("layers.blur.check_taps", "layers.blur.blur", "layers.blur.sums"),
         *("layers.blur.blurred_size", "layers.streams.estimator"),
-        "layers.pooling.subsampled",
+        *("layers.pooling.subsampled", "layers.dropout.kept_scale"),
+        *("layers.special", "zoo.rewriting", "training.export.litert.check_reals"),
         *("layers.streams.RandomLayer", "layers.priors.gaussian_kl"),
         *("layers.priors.gaussian_log_prob", "layers.priors.Prior"),
         *("layers.priors.get", "layers.variational.gaussian_layers"),
@@ -137,7 +138,7 @@ REASONS = {
         *("zoo.posterior.gauss_newton", "zoo.posterior.subsets", "layers.gradients"),
         "training.data.readers.label_files",
         *("zoo.posterior.sample_loop", "zoo.posterior.graph_split"),
-        *("zoo.posterior.folding", "layers.convolution", "training.processor"),
+        *("zoo.folding", "layers.convolution", "training.processor"),
         *(
             "zoo.posterior.scaler",
             "zoo.posterior.examples",
@@ -357,6 +358,7 @@ REASONS = {
     ],
     "tests/layers has tables of its inputs": [
         *("layers.moped", "layers.priors.DistributionPrior", "layers.unpooling"),
+        "layers.quantization",
         *(
             f"layers.variational.{base}{ending}"
             for base in ("Dense", "Conv2D", "DepthwiseConv2D")
@@ -364,11 +366,14 @@ REASONS = {
         ),
     ],
     "Its own tests have tables of its inputs": [
+        "training.compress",
         *("layers.priors", "training.priors", "training.mcmc", "training.attacks"),
         "training.metrics.regression",
         "zoo.posterior.weight_samples",
     ],
     "tests/zoo has tables of its inputs": [
+        *("zoo.channels", "zoo.compressed", "zoo.quantization"),
+        "zoo.posterior.prior_network",
         "zoo.bayesian",
         *("zoo.conformal.decision", "zoo.conformal.names", "zoo.conformal.selective"),
         *("zoo.conformal.sets.RAPS", "zoo.conformal.sets.SplitConformal"),

@@ -52,6 +52,16 @@ CASES = {
         ((*TRAIN, "--seed=-1"), "--seed"),
         ((*TRAIN, "--weights=missing"), "missing"),
     ],
+    "compress": [
+        ((*TRAIN[:1], "--workdir=out"), "--recipe"),
+        (TRAIN, "Nothing"),
+        ((*TRAIN, "--bits=2"), "--bits"),
+        ((*TRAIN, "--sparsity=1.5"), "sparsity"),
+        ((*TRAIN, "--filters=0.5"), "weights"),
+        ((*TRAIN, "--filters=0.5", "--sparsity=0.5"), "filters"),
+        ((*TRAIN, "--teacher=resnet2"), "resnet2"),
+        ((*TRAIN, "--bits=8", "--frozen_epochs=12"), "frozen_epochs"),
+    ],
     "publish": [
         ((), "--model"),
         ((NAME, "--weights=missing", "--output=out"), "missing"),

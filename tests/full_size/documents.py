@@ -114,7 +114,7 @@ def _cut(words):
     """Returns the step of a command, with fewer epochs or images if it has many."""
     if words[0] == "make":
         words = ("python", "-m", MAKE[words[1]])
-    if words[0] == "zoo-train":
+    if words[0] in ("zoo-train", "zoo-compress"):
         return Step((*words, *recipes.EPOCH), "one epoch")
     if words[0] == "zoo-sample":
         return Step((*words, FEW, *SHORT), f"{FEW}, few draws")

@@ -18,10 +18,13 @@ LIKE = {
     "cifar100": "cifar10",
     "cifar10_30": "cifar10",
     "cifar10_augmix": "cifar10",
+    "cifar10_compress": "cifar10",
+    "cifar100_compress": "cifar10",
     "cifar10_finetune": "cifar10",
     "cifar10_fgsm": "cifar10",
     "stf_finetune": "cifar10",
     "fashion_mnist_64": "fashion_mnist",
+    "fashion_mnist_compress": "fashion_mnist",
     "fashion_mnist_duq": "fashion_mnist",
 }
 # The schedules of the recipes are much longer.

@@ -138,6 +138,9 @@ def test_weights_without_values_are_never_given_any():
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]).get_weights()
     assert layer.kernel.shape == (3, 4)
     assert layer.kernel._value is None
+    assert not keras_internals.has_value(layer.kernel)
+    keras_internals.set_initial_values(layer.weights)
+    assert keras_internals.has_value(layer.kernel)
 
 
 def test_weights_are_made_with_their_values_under_short_names():
@@ -247,6 +250,25 @@ def test_symmetric_padding_is_that_of_the_operation_in_the_graph():
         for node in keras_internals.nodes(model)
     ]
     assert found == [widths, None]
+
+
+def test_functions_of_keras_are_known_by_their_kind_and_settings():
+    images = x = keras.Input((4, 4, 2))
+    y = ops.pad(x, ((0, 0), (1, 1), (0, 0), (0, 3)))
+    y = ops.concatenate([ops.average_pool(y, 1, 2), ops.max_pool(y, 1, 2)], axis=-1)
+    y = ops.reshape(ops.add(ops.relu(y), y), (-1, 60))
+    model = keras.Model(images, keras.layers.Dense(2)(y))
+    found = {
+        keras_internals.operation_kind(node.operation): node.operation
+        for node in keras_internals.nodes(model)
+    }
+    kinds = "Pad", "AveragePool", "MaxPool", "Concatenate", "Relu", "Add", "Reshape"
+    assert {*found} == {*kinds, None}
+    pad = found["Pad"]
+    assert (tuple(pad.pad_width[-1]), pad.mode) == ((0, 3), "constant")
+    assert np.max(found["AveragePool"].pool_size) == 1
+    assert found["AveragePool"].data_format in (None, "channels_last")
+    assert found["Concatenate"].axis == -1
 
 
 def test_a_layer_that_is_built_accepts_weights_and_then_none():

@@ -14,7 +14,8 @@ from training.attacks import balls
 from training.attacks.expectation import DRAWS
 from training.attacks.pgd import RANGE, Program, check_sizes
 from training.data import fingerprint
-from zoo.posterior import Posterior, folding
+from zoo.folding import fold
+from zoo.posterior import Posterior
 
 NAMES = ("fgsm", "pgd")
 _EDITION = 1  # Counts the changes of the images.
@@ -75,7 +76,7 @@ class Attack:
         Its weights are those of now: normalizations become a part of convolutions.
         """
         with contextlib.suppress(ValueError):  # Of networks that are no graphs.
-            posterior = posterior.with_models(folding.folded)
+            posterior = posterior.with_models(fold)
         return Program(
             posterior,
             self.steps,

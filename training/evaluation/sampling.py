@@ -10,8 +10,8 @@ from keras import ops
 import layers
 from layers import compilation, gradients
 from training import device_memory
-from zoo import arrays
-from zoo.posterior import MonteCarlo, Posterior, folding
+from zoo import arrays, folding
+from zoo.posterior import MonteCarlo, Posterior
 from zoo.posterior.base import layer_name
 
 _MAP_BYTES = 2**26  # Of the sampled logits of a step, for each pixel.
@@ -38,7 +38,7 @@ class Passes:
             samples of a step take no more than 64 MB, or are those of one image.
         name: Name of the model in results; by default its own.
         precision: `"float32"`, for the networks as they are; or `"bfloat16"`, for those
-            that `zoo.posterior.folding.folded` makes of them.
+            that `zoo.fold` makes of them.
 
     Raises:
         ValueError: If sizes are not positive or too large.
@@ -196,7 +196,7 @@ def _in_precision(posterior, precision):
     """Returns what computes the predictions of a posterior."""
     if precision == "float32":  # To the bit what its networks are.
         return posterior
-    return posterior.with_models(lambda model: folding.folded(model, precision))
+    return posterior.with_models(lambda model: folding.fold(model, precision))
 
 
 def _read(images, first, stop):

@@ -5,12 +5,12 @@ import os
 import pathlib
 import tempfile
 import time
+from collections.abc import Callable
 
 import keras
 from keras import ops
 
 from training.export import parity
-from zoo import predictive
 from zoo.conformal import Decision
 from zoo.posterior import Posterior
 from zoo.posterior.base import never_empty
@@ -87,21 +87,24 @@ def check_draws(decision: Decision | None):
         )
 
 
-def scored(posterior: Posterior, images, seed=None) -> tuple:
+def scored(
+    posterior: Posterior, images, seed=None, softmax: Callable = ops.softmax
+) -> tuple:
     """Returns the mean probabilities, in few operators, and the scores by name.
 
     Args:
         posterior: What to export.
         images: Tensor of one image at least, of shape `(batch, *image_shape)`.
         seed: Scalar integer tensor, of a stochastic posterior.
+        softmax: From logits to probabilities.
     """
     # The mean of one sample would be two operators more.
     if seed is None and posterior.num_samples == 1 and not posterior.score_names:
-        return ops.softmax(posterior.logits(images)), {}
+        return softmax(posterior.logits(images)), {}
     with never_empty():
         key = 0 if seed is None else seed
         logits, scores = posterior.first_scored(images, key, 0, posterior.num_samples)
-    return predictive.probs(logits), scores
+    return ops.mean(softmax(logits), axis=0), scores
 
 
 def check_scores(posterior: Posterior, what: str):

@@ -8,9 +8,11 @@ is a tenth of a file in 8 bits, and more where there are many operators.
 import itertools
 
 import flatbuffers
+import numpy as np
 from tensorflow.lite.tools import flatbuffer_utils
 
 _ALIGNMENT = 16  # Of weights, as the converter aligns them.
+_LARGEST_OF_FOUR_BITS = 7
 
 
 class _SharingBuilder(flatbuffers.Builder):
@@ -71,3 +73,35 @@ def compact(content: bytes) -> bytes:
     builder = _SharingBuilder()
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
+
+
+def in_four_bits(content: bytes) -> bytes:
+    """Returns a LiteRT file in which kernels of few values take half a byte each.
+
+    Converted networks with weights of 4 bits have them in bytes, with the scales that
+    they were trained with. Kernels of convolutions and dense layers whose integers are
+    from -7 to 7 are packed here, the first of two in the lower half.
+
+    Args:
+        content: The file.
+    """
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    schema = flatbuffer_utils.schema_fb
+    kinds = schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.FULLY_CONNECTED
+    codes = [code.builtinCode for code in model.operatorCodes]
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            if codes[operator.opcodeIndex] not in kinds:
+                continue
+            tensor = graph.tensors[operator.inputs[1]]
+            data = model.buffers[tensor.buffer].data
+            if tensor.type != schema.TensorType.INT8 or data is None:
+                continue
+            values = np.asarray(data, "uint8").view("int8")
+            if np.abs(values.astype(int)).max() > _LARGEST_OF_FOUR_BITS:
+                continue
+            halves = np.resize(np.append(values, 0), 2 * -(-len(values) // 2)) & 0xF
+            halves = halves.astype("uint8").reshape(-1, 2)
+            model.buffers[tensor.buffer].data = halves[:, 0] | halves[:, 1] << 4
+            tensor.type = schema.TensorType.INT4
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))

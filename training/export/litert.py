@@ -19,7 +19,9 @@ from training.data import loading
 from training.data.readers import label_files
 from training.export import checked, flatbuffer, parity, saved_model
 from training.runtimes import litert as runtime
+from zoo import quantization as integers
 from zoo.conformal import Decision
+from zoo.folding import fold
 from zoo.posterior import Posterior
 
 DTYPES = ("float32", "uint8")
@@ -66,7 +68,10 @@ def export_tflite(
             bits, and then quantizes activations as they come; `"int8"` computes with 8
             bits throughout, but for the probabilities. `"weight_only"` keeps weights in
             8 bits and computes in float32, `"int4"` and `"weight_only_int4"` are the
-            same in 4 bits; these three are made by ai-edge-quantizer.
+            same in 4 bits; these three are made by ai-edge-quantizer. A network that
+            was trained to compute as integers do, as `zoo.quantization.quantized` makes
+            it, takes `"int8"` or, with weights of 4 bits, `"int4"`, and no calibration:
+            its integers are those that it was trained with.
         overwrite: Whether to replace what lies at `path`.
         images: At least two images for the check, of shape `(count, height, width,
             channels)`; by default some of `calibration`, or else random ones.
@@ -85,7 +90,10 @@ def export_tflite(
         ValueError: If the model cannot be exported, or the export differs from it.
         FileExistsError: If something lies at `path`.
     """
-    _check(quantization, calibration, input_dtype)
+    layers.checks.check_choice(quantization, "quantization", parity.TOLERANCES)
+    layers.checks.check_choice(input_dtype, "input_dtype", DTYPES)
+    is_aware = isinstance(model, keras.Layer) and integers.is_quantized(model)
+    (_check_aware if is_aware else _check)(model, quantization, calibration)
     checked.check_decision(decision)
     if decision is not None and quantization:
         raise ValueError(
@@ -114,12 +122,12 @@ def export_tflite(
         function = device_function(posterior, input_dtype, decision)
         saved_model.save({"serving_default": function}, folder)
         inputs = _inputs(function, calibration)
-        if quantization in _RECIPES:
+        if quantization in _RECIPES and not is_aware:
             target.write_bytes(
                 _quantized(_convert(folder, None), target.parent, quantization)
             )
         else:
-            target.write_bytes(_convert(folder, quantization, inputs))
+            target.write_bytes(_convert(folder, quantization, inputs, is_aware))
         label_files.attach(target, posterior.classes)
         if posterior.draws:
             runtime.attach_num_samples(target, posterior.num_samples)
@@ -203,15 +211,43 @@ def check_gradients(posterior: Posterior):
         )
 
 
-def _check(quantization, calibration, input_dtype):
-    layers.checks.check_choice(quantization, "quantization", parity.TOLERANCES)
-    layers.checks.check_choice(input_dtype, "input_dtype", DTYPES)
+def _check(model, quantization, calibration):
     if (quantization == "int8") != (calibration is not None):
         raise ValueError(
             "`calibration`, some hundred images, fixes the ranges of activations for "
             '`quantization="int8"`, and for that alone. Received: '
             f"quantization={quantization}, calibration="
             f"{None if calibration is None else 'images'}"
+        )
+
+
+def _check_aware(model, quantization, calibration):
+    """Checks what is asked of a network that computes as integers do."""
+    kind = f"int{integers.weight_bits(model)}"
+    if quantization != kind:
+        raise ValueError(
+            "The network was trained to compute as integers do, which its file has: "
+            f"export it with `quantization={kind}`. Received: quantization="
+            f"{quantization}, model={model.name}"
+        )
+    if calibration is not None:
+        raise ValueError(
+            "The network was trained with its ranges: there is nothing to calibrate. "
+            f"Received: calibration=images, model={model.name}"
+        )
+
+
+def check_reals(model: keras.Layer):
+    """Checks that a network was not trained to compute as integers do.
+
+    Raises:
+        ValueError: If it was: formats but LiteRT's are for real numbers.
+    """
+    if integers.is_quantized(model):
+        raise ValueError(
+            "The network was trained to compute as integers do, which a file of LiteRT "
+            "holds: `--format=tflite --quantization=int"
+            f"{integers.weight_bits(model)}`. Received: model={model.name}"
         )
 
 
@@ -248,19 +284,40 @@ def device_function(
     Returns:
         A function to a dict, from `probabilities` on.
     """
+    is_aware = integers.is_quantized(posterior)
+    posterior = _for_files(posterior, is_aware)
     specs = [saved_model.spec(posterior, input_dtype)]
     if posterior.draws:
         specs += saved_model.scalars("seed")
 
     def classify(images, seed=None):
         images = ops.cast(images, "float32")
-        probs, scores = checked.scored(posterior, images, seed)
+        softmax = _softmax if is_aware else ops.softmax
+        probs, scores = checked.scored(posterior, images, seed, softmax)
         found = {"probabilities": probs, **scores}
         if decision is not None:
             found |= decision.summary(found["probabilities"])
         return found
 
     return tf.function(classify, specs)
+
+
+def _for_files(posterior, is_aware):
+    """Returns the posterior of networks as files have them: folded."""
+    if is_aware:
+        return posterior.with_models(integers.settled)
+    with contextlib.suppress(ValueError):  # Of networks that are no graphs.
+        return posterior.with_models(lambda model: fold(model, keeps_borders=True))
+    return posterior
+
+
+def _softmax(logits):
+    """Returns probabilities of few operators that the converter leaves in float32.
+
+    It would take a softmax for one of integers, whose steps are of 1 / 256.
+    """
+    powers = ops.exp(logits - ops.max(logits, axis=-1, keepdims=True))
+    return powers / ops.sum(powers, axis=-1, keepdims=True)
 
 
 def _inputs(function, calibration) -> Callable[[], Iterator[dict]] | None:
@@ -277,15 +334,19 @@ def _inputs(function, calibration) -> Callable[[], Iterator[dict]] | None:
     return generate
 
 
-def _convert(folder, quantization, inputs=None) -> bytes:
+def _convert(folder, quantization, inputs=None, is_aware=False) -> bytes:
     converter = tf.lite.TFLiteConverter.from_saved_model(os.fspath(folder))
     converter.optimizations = [tf.lite.Optimize.DEFAULT] if quantization else []
     converter.representative_dataset = inputs
     if quantization == "float16":
         converter.target_spec.supported_types = [tf.float16]
+    by_ranges = quantization == "int8" and not is_aware
     try:
-        convert = _to_integers if quantization == "int8" else type(converter).convert
-        return flatbuffer.compact(convert(converter))
+        convert = _to_integers if by_ranges else type(converter).convert
+        content = convert(converter)
+        if is_aware and quantization == "int4":
+            content = flatbuffer.in_four_bits(content)
+        return flatbuffer.compact(content)
     except Exception as error:  # The converter has no public type of its own.
         missing = sorted(set(re.findall(r"'(tf\.\w+)' op is neither", str(error))))
         reason = f"it has no operator for {', '.join(missing)}" if missing else error

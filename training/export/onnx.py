@@ -63,6 +63,7 @@ def export_onnx(
     checked.check_decision(decision)
     posterior = checked.posterior_of(model, num_samples)
     litert.check_precision(posterior)
+    litert.check_reals(posterior)
     litert.check_gradients(posterior)
     found = {}
 

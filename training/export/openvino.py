@@ -85,6 +85,7 @@ def check(posterior: Posterior):
             f"model={posterior.name}"
         )
     litert.check_precision(posterior)
+    litert.check_reals(posterior)
     litert.check_gradients(posterior)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from training import augment, objectives
 from training.augment import AUGMENTATIONS
+from training.compress import prune
 from training.kl_weight import SCHEDULES
 from training.optimizer import OPTIMIZERS
 from training.priors import parse
@@ -83,6 +84,16 @@ class Recipe:
         unlabeled_batch_size: With `labels`, how many images without stand beside the
             `batch_size` images of a step. An epoch is then one pass over all training
             images in batches of this size, whatever the objective.
+        teacher: The network that the objectives `"distillation"` and
+            `"distribution_distillation"` learn from, or several, as
+            `training.compress.distill.load_teacher` takes them.
+        teacher_weights: Where the weights of these lie, in place of published ones.
+        pruning: What becomes zero or goes, as `training.compress.prune.read` takes it,
+            such as `"magnitude:sparsity=0.8"`; filters go before the training.
+        weight_bits: Where it is 8 or 4, the network computes as integers do, and its
+            weights have so many bits; see `zoo.quantization.quantized`.
+        frozen_epochs: In how many of the last epochs batch statistics, and ranges of
+            integers, stay as they are.
 
     Raises:
         ValueError: If settings are out of their ranges; it names all of them.
@@ -119,6 +130,11 @@ class Recipe:
     labels: int = 0
     labels_seed: int = 0
     unlabeled_batch_size: int = 128
+    teacher: str = ""
+    teacher_weights: str = ""
+    pruning: str = ""
+    weight_bits: int = 0
+    frozen_epochs: int = 0
 
     def __post_init__(self):
         wrong = [
@@ -131,9 +147,15 @@ class Recipe:
                 "`epochs` counts those of the warm-up and must be larger. Received: "
                 f"epochs={self.epochs}, warmup_epochs={self.warmup_epochs}"
             ]
+        if not wrong and self.frozen_epochs >= self.epochs:
+            wrong = [
+                "`frozen_epochs` are the last ones of a training and leave others. "
+                f"Received: epochs={self.epochs}, frozen_epochs={self.frozen_epochs}"
+            ]
         if wrong:
             raise ValueError(" ".join(wrong))
         parse(self.prior)
+        prune.read(self.pruning)
         augment.read_all(self.augmentations)
 
     @property
@@ -223,4 +245,6 @@ _RANGES: dict[str, tuple[str, Callable[..., bool]]] = {
     "labels": ("a number of images, 0 for all of them", lambda n: n >= 0),
     "labels_seed": ("zero or positive", lambda n: n >= 0),
     "unlabeled_batch_size": ("positive", lambda n: n >= 1),
+    "weight_bits": ("8 or 4, 0 for real numbers", lambda n: n in (0, 4, 8)),
+    "frozen_epochs": ("a number of epochs, 0 for none", lambda n: n >= 0),
 }

@@ -8,6 +8,7 @@ from zoo.posterior.isotonic import Isotonic as Isotonic
 from zoo.posterior.laplace import Laplace as Laplace
 from zoo.posterior.mixture import Mixture as Mixture
 from zoo.posterior.monte_carlo import MonteCarlo as MonteCarlo
+from zoo.posterior.prior_network import PriorNetwork as PriorNetwork
 from zoo.posterior.scaler import Scaler as Scaler
 from zoo.posterior.swag import SWA as SWA
 from zoo.posterior.swag import SWAG as SWAG
@@ -29,4 +30,5 @@ POSTERIORS = {
     "vector": Vector,
     "dirichlet": Dirichlet,
     "isotonic": Isotonic,
+    "priornet": PriorNetwork,
 }

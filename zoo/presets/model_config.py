@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from zoo.classifier import classes_of
+from zoo.compressed import compression_of
 
 # What every layer has, what the shapes of the weights say, and what only sets where
 # a training starts.
@@ -24,8 +25,8 @@ def model_metadata(model: keras.Model) -> dict[str, object]:
     Returns:
         `name`, `input_shape`, `num_classes`, the `mean` and `variance` of the pixels
         per channel if the model normalizes them, `layers`, as `layer_settings` has
-        them, and the names of the `classes` if they are known; all as `json` gives it
-        back.
+        them, the names of the `classes` if they are known, and the `compression` of a
+        smaller network, as `zoo.compressed` has it; all as `json` gives it back.
     """
     metadata = {
         "name": model.name,
@@ -35,6 +36,8 @@ def model_metadata(model: keras.Model) -> dict[str, object]:
     }
     if classes := classes_of(model):
         metadata["classes"] = list(classes)
+    if compression := compression_of(model):
+        metadata["compression"] = compression
     for layer in model.layers:
         normalizes = isinstance(layer, keras.layers.Normalization)
         if layer.name == "normalize" and normalizes:

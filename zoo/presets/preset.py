@@ -24,6 +24,8 @@ class Preset:
         layers: Settings of the layers that methods put in, as
             `zoo.presets.model_config.layer_settings` has them; with others it is
             another function.
+        compression: What was done to the network to make it smaller, as
+            `zoo.compressed.compression_of` has it; empty for most.
         file: Name of the weights file, in one of `folders()` or a published folder.
         url: Where to download it if the file is not there.
         withdrawn: The last commit of this repository that has the file, if it is in
@@ -72,6 +74,7 @@ class Preset:
     variance: tuple[float, ...]
     classes: tuple[str, ...] = ()
     layers: Mapping[str, Mapping] = dataclasses.field(default_factory=dict)
+    compression: Mapping = dataclasses.field(default_factory=dict)
     file: str | None = None
     url: str | None = None
     withdrawn: str | None = None

@@ -114,6 +114,9 @@ None were measured.
   `{{ entry.members | map(attribute="file") | join("`, `") }}`.
 {% endif %}
 {% endfor %}
+{% if p.compression %}
+* The network was made smaller: {{ p.compression | listed }}.
+{% endif %}
 {% for name, settings in p.layers.items() %}
 * Layers `{{ name }}`: {{ settings | listed }}.
 {% endfor %}

@@ -1,0 +1,248 @@
+r"""Size, operations, latency and calibration of compressed networks, as LiteRT files.
+
+    python -m benchmarks.compress --dataset=cifar10 --data_dir=data --calibration=200 \
+        --forms float=resnet20_smooth:resnet20_smooth.cifar10 \
+        int8=resnet20_smooth:runs/int8 narrow=resnet20_smooth:runs/narrow \
+        --post_training float --write=docs/compress.md --figure=docs/compress.png
+
+A form is a label, the name of a model and its weights: a published name, or the folder
+of `zoo-compress`. Each becomes a file, in integers where it was trained so, and in
+float32 else; those of `--post_training` also one in integers by calibration. Metrics
+are those of the files, on test images in batches of 100; the latency is of one image on
+one thread, the median over rounds that time all files in turning order, and a speed-up
+the median of the ratios within a round to the first form. Corruptions and detection are
+rows of `zoo-evaluate --model=file.tflite`.
+
+The figure has the NLL against the latency. A form is on the frontier where none is as
+fast and better.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import functools
+import os
+import pathlib
+import tempfile
+
+import numpy as np
+
+from benchmarks import rounds
+from benchmarks.device import processor
+
+BATCH = 100
+SECONDS = 0.02  # Of a measurement, about.
+COLUMNS = (
+    *("form", "kB", "weights not zero", "multiply-adds", "passes", "1 thread (ms)"),
+    *("speed-up", "images", "accuracy (%)", "NLL (nats)", "ECE (%)"),
+)
+
+
+@dataclasses.dataclass
+class Form:
+    """A file, and what was measured of it.
+
+    Attributes:
+        label: What it is called.
+        path: The file.
+        passes: How many forward passes a call averages.
+        sizes: What `training.compress.command.sizes` says of the network.
+        seconds: Median latency of an image.
+        speed_up: Of the first form.
+        metrics: Accuracy, NLL and ECE.
+    """
+
+    label: str
+    path: pathlib.Path
+    passes: int
+    sizes: dict
+    seconds: float = 0.0
+    speed_up: float = 1.0
+    metrics: tuple[float, ...] = ()
+
+
+def exported(text: str, post_training, calibration, num_samples: int, folder) -> list:
+    """Returns the forms that a text describes, exported.
+
+    Args:
+        text: Such as `"int8=resnet20:runs/int8"`.
+        post_training: Labels of those that are quantized after their training, too.
+        calibration: Images for that.
+        num_samples: Forward passes of a stochastic model.
+        folder: Where to write.
+    """
+    import zoo
+    from training import export
+    from training.compress import command
+    from zoo import quantization
+
+    label, _, rest = text.partition("=")
+    name, _, weights = rest.partition(":")
+    if not (label and name and weights):
+        raise ValueError(
+            "A form is a label, a model and its weights, as in "
+            f"'int8=resnet20:runs/int8'. Received: forms={text}"
+        )
+    is_place = os.path.exists(weights)
+    model = zoo.load(name, weights=weights) if is_place else zoo.load(weights)
+    kinds = {label: None}
+    if quantization.is_quantized(model):
+        kinds = {label: f"int{quantization.weight_bits(model)}"}
+    elif label in post_training:
+        kinds[f"{label}, int8 after training"] = "int8"
+    forms = []
+    for key, kind in kinds.items():
+        path = folder / f"{len(list(folder.iterdir()))}.tflite"
+        is_calibrated = kind == "int8" and not quantization.is_quantized(model)
+        extra = {"calibration": calibration} if is_calibrated else {}
+        report = export.export_tflite(
+            model, path, num_samples, quantization=kind, **extra
+        )
+        sizes = command.sizes(model)
+        forms.append(Form(key, path, report["num_samples"], sizes))
+        print(f"{key}: {path.stat().st_size / 1e3:.1f} kB", flush=True)
+    return forms
+
+
+def quality(path: pathlib.Path, images, labels) -> tuple[float, ...]:
+    """Returns accuracy, NLL and ECE; every batch has a seed of its own."""
+    from training import metrics
+    from training.runtimes import litert
+
+    run = litert.open_network(path, num_threads=2).run
+    parts = [run(images[i : i + BATCH], i) for i in range(0, len(images), BATCH)]
+    probs = np.concatenate([part["probabilities"] for part in parts])
+    return tuple(f(probs, labels) for f in (metrics.accuracy, metrics.nll, metrics.ece))
+
+
+def time_all(forms: list[Form], image, count: int):
+    """Measures the latencies of all files.
+
+    Args:
+        forms: The files; they get what was measured.
+        image: Array of shape `(1, height, width, channels)`.
+        count: How many rounds to measure.
+    """
+    from training.runtimes import litert
+
+    steps = {
+        form.label: rounds.local(
+            functools.partial(
+                litert.open_network(form.path, num_threads=1).run, image, 0
+            )
+        )
+        for form in forms
+    }
+    times = rounds.measure(steps, count, SECONDS)
+    for form in forms:
+        form.seconds = float(np.median(times[form.label][:, 0]))
+        form.speed_up = float(rounds.ratio(times, form.label, forms[0].label)[0])
+
+
+def is_on_frontier(form: Form, forms: list[Form]) -> bool:
+    """Returns whether no other form is as fast and has as low an NLL."""
+    return not any(
+        other is not form
+        and other.seconds <= form.seconds
+        and other.metrics[1] <= form.metrics[1]
+        for other in forms
+    )
+
+
+def line(form: Form, num_images: int) -> str:
+    """Returns the line of the table."""
+    accuracy, nll, ece = form.metrics
+    adds = form.sizes["multiply_adds"]
+    cells = [
+        form.label,
+        f"{form.path.stat().st_size / 1e3:.1f}",
+        f"{form.sizes['not_zero']:,}",
+        "" if adds is None else f"{adds:,}",
+        str(form.passes),
+        f"{1e3 * form.seconds:.2f}",
+        f"{form.speed_up:.2f}",
+        str(num_images),
+        f"{100 * accuracy:.2f}",
+        f"{nll:.4f}",
+        f"{100 * ece:.2f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def draw(forms: list[Form], path: pathlib.Path):
+    """Draws the NLL against the latency, with the frontier."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    best = sorted(
+        (form for form in forms if is_on_frontier(form, forms)),
+        key=lambda form: form.seconds,
+    )
+    axes.plot(
+        [1e3 * form.seconds for form in best],
+        [form.metrics[1] for form in best],
+        color="0.7",
+        zorder=1,
+    )
+    for form in forms:
+        place = 1e3 * form.seconds, form.metrics[1]
+        axes.scatter(*place, color="C0" if form in best else "C7", zorder=2)
+        axes.annotate(form.label, place, (4, 4), textcoords="offset points", size=8)
+    axes.set(xlabel="one image on one thread (ms)", ylabel="NLL (nats)", xscale="log")
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    """Prints the table, and draws the figure."""
+    from benchmarks.results import documents
+    from training import data
+    from training.export import litert
+    from training.versions import current_commit
+
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--forms", nargs="+", required=True)
+    parser.add_argument("--post_training", nargs="*", default=[])
+    parser.add_argument("--dataset", default="fashion_mnist")
+    parser.add_argument("--data_dir")
+    parser.add_argument("--calibration", type=int, default=200)
+    parser.add_argument("--num_samples", type=int, default=5)
+    parser.add_argument("--limit", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=51)
+    parser.add_argument("--write", type=pathlib.Path, help="A Markdown file.")
+    parser.add_argument("--figure", type=pathlib.Path, help="A PNG file.")
+    flags = parser.parse_args()
+    load = os.getloadavg()[0]
+    test = data.load(flags.dataset, "test", flags.data_dir).sample(flags.limit)
+    images, labels = np.asarray(test.images[: len(test)]), test.labels
+    calibration = None
+    if flags.post_training:
+        calibration = litert.calibration_images(
+            flags.dataset, flags.calibration, data_dir=flags.data_dir
+        )
+    with tempfile.TemporaryDirectory() as place:
+        folder, forms = pathlib.Path(place), []
+        for text in flags.forms:
+            forms += exported(
+                text, flags.post_training, calibration, flags.num_samples, folder
+            )
+        time_all(forms, images[:1].astype("float32"), flags.rounds)
+        for form in forms:
+            form.metrics = quality(form.path, images.astype("float32"), labels)
+            print(line(form, len(images)), flush=True)
+        lines = [line(form, len(images)) for form in forms]
+    header = f"| {' | '.join(COLUMNS)} |\n|---|{'---:|' * (len(COLUMNS) - 1)}\n"
+    text = (
+        f"\nCommit `{current_commit()[:10]}`, {datetime.date.today()}, {processor()}, "
+        f"{os.cpu_count()} cores, load {load:.1f} at the start; `{flags.dataset}`, one "
+        f"thread:\n\n{header}" + "\n".join(lines) + "\n"
+    )
+    print(text)
+    if flags.figure:
+        draw(forms, flags.figure)
+    if flags.write:
+        documents.replace(flags.write, text + "\n")
+
+
+if __name__ == "__main__":
+    main()
