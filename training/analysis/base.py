@@ -216,6 +216,16 @@ def counted(items: Iterable, total: int, progress=None) -> Iterator:
             progress(1)
 
 
+def accuracy(probs: np.ndarray, labels: np.ndarray) -> float:
+    """Returns how many of the largest probabilities are those of the labels.
+
+    Args:
+        probs: Probabilities or logits, of shape `(..., num_classes)`.
+        labels: Numbers of classes, of shape `(...)`.
+    """
+    return float(np.mean(np.argmax(probs, axis=-1) == labels))
+
+
 def check_finite(values, what: str) -> np.ndarray:
     """Returns values as an array, after a look whether all are finite.
 
