@@ -153,7 +153,7 @@ def check(model: keras.Model, dataset, batch_size: int):
         own if side is None else side
         for side, own in zip(model.input_shape[1:], dataset.input_shape, strict=True)
     )
-    return to_image_shape(dataset, shape)
+    return dataset if dataset.input_shape == shape else to_image_shape(dataset, shape)
 
 
 def check_functional(model: keras.Model):

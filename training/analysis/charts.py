@@ -47,13 +47,13 @@ def by_depth(
     layers = aligned([[row["layer"] for row in rows] for rows in lines.values()])
     figure, axis = figures.new_figure(list(lines), height=3.6, is_wide=True)
     for index, (name, rows) in enumerate(lines.items()):
-        places = (
-            [layers.index(r["layer"]) for r in rows] if layers else range(len(rows))
-        )
-        values = [scale * row["value"] for row in rows]
-        axis.plot(
-            list(places), values, label=name, markersize=5, **figures.style(index)
-        )
+        drawn = {
+            layers.index(row["layer"]) if layers else number: scale * row["value"]
+            for number, row in enumerate(rows)
+            if row["value"] > 0 or not log
+        }
+        look = figures.style(index)
+        axis.plot(list(drawn), list(drawn.values()), label=name, markersize=5, **look)
         if levels:
             level = scale * levels[name]
             axis.axhline(level, color=figures.color(index), linewidth=0.8, alpha=0.6)

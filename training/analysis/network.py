@@ -177,7 +177,7 @@ class Network:
         """Returns the ways around blocks, and the names of blocks that have none.
 
         A block that joins a branch with a shortcut loses the branch: of its inputs the
-        shortcut is the one with the fewest layers with weights. A block without one is
+        shortcut is the one with the fewest layers with weights, or else of any kind. A block without one is
         passed by where its output has the shape of its input. The last blocks, from
         pooling on, have no way around.
         """
@@ -197,9 +197,9 @@ class Network:
             step = self._steps[number]
             places = list(dict.fromkeys(step.inputs))
             if _kind(step.operation, _MERGES) and len(places) > 1:
-                weights = [self._num_weighted(place, first, last) for place in places]
-                if weights.count(min(weights)) == 1:
-                    shortcut = places[weights.index(min(weights))]
+                sizes = [self._size(place, first, last) for place in places]
+                if sizes.count(min(sizes)) == 1:
+                    shortcut = places[sizes.index(min(sizes))]
                     branch = tuple(place for place in places if place != shortcut)
                     return Bypass(after, "branch", number, branch)
                 break
@@ -207,14 +207,18 @@ class Network:
             return None
         return Bypass(after, "identity", last, (before.place, after.place))
 
-    def _num_weighted(self, place, first, last):
-        """Returns how many layers with weights a tensor depends on, in a range."""
-        wanted, count = {place}, 0
+    def _size(self, place, first, last):
+        """Returns how many layers, with weights and of any kind, a tensor depends on.
+
+        Those of a range of steps count.
+        """
+        wanted, weighted, steps = {place}, 0, 0
         for step in reversed(self._steps[first : last + 1]):
             if not wanted.isdisjoint(step.outputs):
                 wanted.update(step.inputs)
-                count += bool(getattr(step.operation, "weights", ()))
-        return count
+                weighted += bool(getattr(step.operation, "weights", ()))
+                steps += 1
+        return weighted, steps
 
     def _number(self, place):
         """Returns the number of the step that gives a tensor."""
