@@ -177,9 +177,9 @@ class Network:
         """Returns the ways around blocks, and the names of blocks that have none.
 
         A block that joins a branch with a shortcut loses the branch: of its inputs the
-        shortcut is the one with the fewest layers with weights, or else of any kind. A block without one is
-        passed by where its output has the shape of its input. The last blocks, from
-        pooling on, have no way around.
+        shortcut is the one with the fewest layers with weights, or else of any kind. A
+        block without one is passed by where its output has the shape of its input. The
+        last blocks, from pooling on, have no way around.
         """
         ways, without = [], []
         ends = [p for p in self.points if len(p.shape) == 3]
