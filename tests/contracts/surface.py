@@ -357,6 +357,7 @@ REASONS = {
     ],
     "Its own tests have tables of its inputs": [
         *("layers.priors", "training.priors", "training.mcmc", "training.attacks"),
+        "training.analysis",
         "zoo.posterior.weight_samples",
     ],
     "tests/zoo has tables of its inputs": [

@@ -4,6 +4,38 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "the variance over space is that of all numbers as a sample of itself",
+        "training/analysis/feature_maps.py",
+        "(count / max(count - 1, 1))",
+        "1.0",
+        "tests/training/analysis/test_feature_maps.py",
+        "test_variance_over_space_is_that_of_numpy",
+    ),
+    (
+        "the diagonal of a Gram matrix counts in the unbiased estimate",
+        "training/analysis/representations.py",
+        "gram = gram - np.diag(np.diag(gram))",
+        "gram = gram + 0",
+        "tests/training/analysis/test_representations.py",
+        "test_estimates_are_their_closed_forms",
+    ),
+    (
+        "a way around a residual block leaves out the shortcut",
+        "training/analysis/network.py",
+        "places[sizes.index(min(sizes))]",
+        "places[sizes.index(max(sizes))]",
+        "tests/training/analysis/test_lesion_study.py",
+        "test_accuracies_are_those_of_networks_without_the_block",
+    ),
+    (
+        "a finding of another seed is taken for this one",
+        "training/analysis/store.py",
+        "found != json.loads(json.dumps(meta))",
+        "found is meta",
+        "tests/training/analysis/test_command.py",
+        "test_half_a_finding_is_none",
+    ),
+    (
         "all batches of a file have the same noise",
         "training/evaluation/artifacts.py",
         "int(key) + int(offset)",

@@ -47,8 +47,12 @@ import numpy as np
 from keras import ops
 
 from layers import graphs
+from layers.checks import check_count
+from training.data.image_data import Numbers
 from training.data.resize import to_image_shape
+from training.evaluation import class_names
 from zoo import arrays
+from zoo.classifier import classes_of
 
 # Arguments of functions that are no settings.
 COMMON = ("batch_size", "seed", "progress", "folder")
@@ -113,54 +117,62 @@ def check(model: keras.Model, dataset, batch_size: int):
         batch_size: Images in a batch.
 
     Returns:
-        The data set, its images in the shape that the model takes.
+        The data set, its images in the shape that the model takes and its labels in the
+        order of the model's classes.
 
     Raises:
-        ValueError: If the model is not functional, does not return a vector for each
-            image, or has another number of classes; if the images do not fit; or if
+        ValueError: If the model is not functional, does not return logits for each
+            image or each pixel, or has other classes; if the images do not fit; or if
             there are fewer than in a batch.
     """
-    if not isinstance(model, keras.Model) or graphs.functional(model) is None:
-        raise ValueError(
-            "An analysis looks at the layers of one network: give a functional or "
-            "sequential Keras model, not a posterior, an ensemble or a subclass. "
-            f"Received: model={type(model).__name__} '{getattr(model, 'name', '')}'"
-        )
-    shapes = model.input_shape, model.output_shape
-    if not all(isinstance(shape, tuple) for shape in shapes) or (
-        [len(shape) for shape in shapes] != [4, 2]
-    ):
-        raise ValueError(
-            "A model to analyze maps images, (batch, height, width, channels), to "
-            f"logits, (batch, num_classes). Received: model={model.name}, "
-            f"input_shape={shapes[0]}, output_shape={shapes[1]}"
-        )
-    if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)):
-        raise ValueError(
-            f"`batch_size` must be an integer. Received: batch_size={batch_size}"
-        )
-    if batch_size < 1:
-        raise ValueError(
-            f"`batch_size` must be positive. Received: batch_size={batch_size}"
-        )
+    check_functional(model)
+    check_count(batch_size, "batch_size")
     if len(dataset.labels) < batch_size:
         raise ValueError(
             f"The data set '{dataset.name}' is smaller than a batch: take more images "
             f"or a smaller batch. Received: {len(dataset.labels)} images, "
             f"batch_size={batch_size}"
         )
-    num_classes = model.output_shape[-1]
-    if len(dataset.classes) != num_classes:
+    whose = f"model '{model.name}'"
+    dataset = class_names.relabeled(dataset, classes_of(model), whose)
+    count, given = model.output_shape[-1], len(dataset.classes)
+    if given > count or (given < count and not isinstance(dataset.classes, Numbers)):
         raise ValueError(
-            f"The model '{model.name}' has {num_classes} classes, and the data set "
-            f"'{dataset.name}' {len(dataset.classes)}. Received: model={model.name}, "
-            f"dataset={dataset.name}"
+            f"The model '{model.name}' has {count} classes. Received: "
+            f"dataset={dataset.name} with {given}"
+        )
+    if np.ndim(dataset.labels) != len(model.output_shape) - 1:
+        raise ValueError(
+            f"The model '{model.name}' classifies each "
+            f"{'image' if len(model.output_shape) == 2 else 'pixel'}, and the data set "
+            f"'{dataset.name}' has labels of another kind. Received: "
+            f"output_shape={model.output_shape}, labels of shape "
+            f"{np.shape(dataset.labels)}"
         )
     shape = tuple(
         own if side is None else side
         for side, own in zip(model.input_shape[1:], dataset.input_shape, strict=True)
     )
-    return to_image_shape(dataset, shape)
+    return dataset if dataset.input_shape == shape else to_image_shape(dataset, shape)
+
+
+def check_functional(model: keras.Model):
+    """Raises a ValueError if a model is not a functional one from images to logits."""
+    if not isinstance(model, keras.Model) or graphs.functional(model) is None:
+        raise ValueError(
+            "An analysis looks at the layers of one network: give a functional or "
+            "sequential Keras model, not a posterior, an ensemble or a subclass. "
+            f"Received: model={getattr(model, 'name', model)}, which is a "
+            f"{type(model).__name__}"
+        )
+    inputs, outputs = model.input_shape, model.output_shape
+    takes_images = isinstance(inputs, tuple) and len(inputs) == 4
+    if not (takes_images and isinstance(outputs, tuple) and len(outputs) in (2, 4)):
+        raise ValueError(
+            "A model to analyze maps one batch of images, (batch, height, width, "
+            "channels), to logits of each image or each pixel. Received: "
+            f"model={model.name}, input_shape={inputs}, output_shape={outputs}"
+        )
 
 
 def batches(dataset, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -202,6 +214,16 @@ def counted(items: Iterable, total: int, progress=None) -> Iterator:
         yield item
         if progress is not None:
             progress(1)
+
+
+def accuracy(probs: np.ndarray, labels: np.ndarray) -> float:
+    """Returns how many of the largest probabilities are those of the labels.
+
+    Args:
+        probs: Probabilities or logits, of shape `(..., num_classes)`.
+        labels: Numbers of classes, of shape `(...)`.
+    """
+    return float(np.mean(np.argmax(probs, axis=-1) == labels))
 
 
 def check_finite(values, what: str) -> np.ndarray:
