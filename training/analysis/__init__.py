@@ -11,10 +11,18 @@ from training.analysis.feature_maps import features as features
 from training.analysis.feature_maps import plot_features as plot_features
 from training.analysis.frequencies import fourier as fourier
 from training.analysis.frequencies import plot_fourier as plot_fourier
+from training.analysis.hessian_spectrum import hessian as hessian
 from training.analysis.lesion_study import lesions as lesions
 from training.analysis.lesion_study import plot_lesions as plot_lesions
+from training.analysis.loss_landscape import landscape as landscape
+from training.analysis.mode_connectivity import connectivity as connectivity
+from training.analysis.phase_diagram import phases as phases
 from training.analysis.representations import plot_similarity as plot_similarity
 from training.analysis.representations import similarity as similarity
+from training.analysis.weight_figures import plot_connectivity as plot_connectivity
+from training.analysis.weight_figures import plot_hessian as plot_hessian
+from training.analysis.weight_figures import plot_landscape as plot_landscape
+from training.analysis.weight_figures import plot_phases as plot_phases
 
 # By their name on the command line, in the order of a report.
 ANALYSES = {
@@ -47,5 +55,44 @@ ANALYSES = {
         "Lesions",
         "Accuracy when one block is passed by: of a residual block the shortcut is "
         "left, another gives what it takes.",
+    ),
+    "hessian": Analysis(
+        hessian,
+        plot_hessian,
+        "Hessian",
+        "Eigenvalues of the Hessian of NLL + L2 by the weights, of batches of "
+        "augmented training images: the larger, the sharper the place that the "
+        "training found.",
+        split="train",
+        keeps=True,
+    ),
+    "landscape": Analysis(
+        landscape,
+        plot_landscape,
+        "Loss landscape",
+        "NLL + L2 of training images around the weights, along random directions in "
+        "which each filter has the length of that of the network.",
+        split="train",
+        keeps=True,
+    ),
+    "connectivity": Analysis(
+        connectivity,
+        plot_connectivity,
+        "Connectivity",
+        "NLL + L2 and error of training images on the straight line between two "
+        "trainings, and on a curve that was trained to keep them low.",
+        takes="pair",
+        split="train",
+        keeps=True,
+    ),
+    "phases": Analysis(
+        phases,
+        plot_phases,
+        "Phases",
+        "Trainings by load and temperature: flat or sharp by the largest eigenvalue, "
+        "connected or not by the error between two seeds, alike or not by CKA.",
+        takes="sweep",
+        split="train",
+        keeps=True,
     ),
 }

@@ -319,4 +319,4 @@ def _do(job, settings, changed, images, prints, folder):
 
 
 # Arguments of functions that are no settings.
-_GIVEN = (*base.COMMON, "model", "first", "second", "dataset")
+_GIVEN = (*base.COMMON, "model", "first", "second", "sweep", "dataset")

@@ -89,7 +89,8 @@ def moved(weights, steps, directions) -> list[np.ndarray]:
         directions: As many lists of arrays.
     """
     return [
-        weight + sum(np.asarray(t, x.dtype) * x for t, x in zip(steps, own, strict=True))
+        weight
+        + sum(np.asarray(t, x.dtype) * x for t, x in zip(steps, own, strict=True))
         for weight, *own in zip(weights, *directions, strict=True)
     ]
 
@@ -102,7 +103,7 @@ def check_alike(first: keras.Model, second: keras.Model):
     """
     pairs = [
         [
-            (variable.path.partition("/")[2] or variable.path, tuple(variable.shape))
+            (variable.path, tuple(variable.shape))
             for variable in (*model.trainable_variables, *_statistics(model))
         ]
         for model in (first, second)
@@ -116,8 +117,8 @@ def check_alike(first: keras.Model, second: keras.Model):
             )
     if len(pairs[0]) != len(pairs[1]):
         raise ValueError(
-            "Two trainings of one architecture are compared weight by weight, and these "
-            f"have others: '{first.name}' has {len(pairs[0])} of them and "
+            "Two trainings of one architecture are compared weight by weight, and "
+            f"these have others: '{first.name}' has {len(pairs[0])} of them and "
             f"'{second.name}' {len(pairs[1])}."
         )
 

@@ -8,9 +8,6 @@ from layers import checks, compilation, gradients
 from training.analysis import base, weight_loss
 from training.analysis.weight_loss import BATCH_STATISTICS, WeightLoss
 
-# What backends raise for a function of which they know no second derivative.
-_ERRORS = LookupError, TypeError, ValueError, NotImplementedError
-
 
 class HessianProducts:
     """The gradient and the Hessian of NLL + L2 of batches, by all trained weights.
@@ -47,7 +44,7 @@ class HessianProducts:
                 )
         self.loss, self.statistics, self.at_once = loss, statistics, at_once
         self.size = sum(weight.size for weight in loss.weights)
-        self.dtype = np.result_type(*loss.weights).name
+        self.dtype = loss.dtype
         autograph = loss.autograph
         self._second = compilation.program(self._both, autograph=autograph)
         self._first = compilation.program(self._gradient, autograph=autograph)
@@ -73,7 +70,7 @@ class HessianProducts:
         vectors = ops.convert_to_tensor(np.asarray(vectors, self.dtype))
         try:
             found = self._sum(self._second, images, targets, key, vectors)
-        except _ERRORS as error:
+        except Exception as error:  # Backends raise several kinds.
             name = _without_second_derivative(self.loss)
             if name is None:
                 raise

@@ -77,9 +77,7 @@ def landscape(
     checks.check_positive(extent, "extent")
     checks.check_count(num_images, "num_images")
     if checks.check_count(points, "points") < 2:
-        raise ValueError(
-            f"A line has two points at least. Received: points={points}"
-        )
+        raise ValueError(f"A line has two points at least. Received: points={points}")
     names = training_batches.read_augmentations(augmentations)
     dataset = dataset.sample(num_images)
     base.check(model, dataset, batch_size)

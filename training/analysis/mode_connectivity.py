@@ -33,9 +33,9 @@ def connectivity(
 
     The curve is `(1 - t)^2 a + 2 t (1 - t) b + t^2 c` of the weights `a` and `c` of the
     two and a bend `b`, which begins in their middle and is trained by gradient descent:
-    each step has a `t` of its own, uniform in (0, 1), and minimizes NLL + L2 there, with
-    the batch's own statistics. The learning rate is constant up to half of the epochs,
-    falls linearly to a hundredth of itself at nine tenths, and stays.
+    each step has a `t` of its own, uniform in (0, 1), and minimizes NLL + L2 there,
+    with the batch's own statistics. The learning rate is constant up to half of the
+    epochs, falls linearly to a hundredth of itself at nine tenths, and stays.
 
     At points of the curve, and of the straight line, batch statistics are computed anew
     for the images; those of the ends are those of other weights.
@@ -126,7 +126,9 @@ def connectivity(
     for path, at in made.items():
         values = kept(
             f"points_{path}",
-            lambda path=path, at=at: _measured(evaluate, at, path, line, seed, progress),
+            lambda path=path, at=at: _measured(
+                evaluate, at, path, line, seed, progress
+            ),
         ).arrays
         arrays |= {f"{path}/{name}": values[name] for name in _METRICS}
         rows += _rows(path, line, values, facts)
@@ -312,7 +314,10 @@ def _rows(path, line, values, facts):
         for name in _METRICS
     ]
     mode = mode_connectivity(100 * values["error"])
-    return [*rows, {"metric": "mode_connectivity", "value": mode, "path": path, **facts}]
+    return [
+        *rows,
+        {"metric": "mode_connectivity", "value": mode, "path": path, **facts},
+    ]
 
 
 def _check(epochs, points):

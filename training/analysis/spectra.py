@@ -170,9 +170,10 @@ def trace_samples(
         [A Stochastic Estimator of the Trace of the Influence Matrix](
         https://doi.org/10.1080/03610919008812866) (Hutchinson, 1990).
     """
-    rng, found = np.random.default_rng(seed), []
+    found = []
     for start in range(0, probes, at_once):
-        signs = _signs(rng, min(at_once, probes - start), size, dtype)
+        numbers = range(start, min(start + at_once, probes))
+        signs = _signs(seed, numbers, size, dtype)
         found.append(_dot(signs, products(signs)))
     return np.concatenate(found)
 
@@ -214,12 +215,13 @@ def lanczos_density(
     steps = min(steps, size)
     of_run = max(1, steps * size * np.dtype(dtype).itemsize)
     together = int(max(1, min(runs, _MOST // of_run)))
-    rng = np.random.default_rng(seed)
     pairs = [
         pair
         for start in range(0, runs, together)
         for pair in _runs(
-            products, _signs(rng, min(together, runs - start), size, dtype), steps
+            products,
+            _signs(seed, range(start, min(start + together, runs)), size, dtype),
+            steps,
         )
     ]
     nodes, weights = (np.stack(part) for part in zip(*pairs, strict=True))
@@ -239,9 +241,7 @@ def density(nodes, weights, points, width: float) -> np.ndarray:
         Array of shape `(points,)`, whose integral is 1.
     """
     checks.check_positive(width, "width")
-    nodes, weights = (
-        np.reshape(x, (-1, np.shape(x)[-1])) for x in (nodes, weights)
-    )
+    nodes, weights = (np.reshape(x, (-1, np.shape(x)[-1])) for x in (nodes, weights))
     distance = (np.asarray(points)[:, None, None] - nodes) / width
     bells = np.exp(-(distance**2) / 2) / (width * np.sqrt(2 * np.pi))
     return np.sum(weights * bells, axis=-1).mean(axis=-1)
@@ -318,9 +318,9 @@ def _small_eigen(vectors, images):
 def _orthonormal(vectors):
     """Returns vectors of length 1, each orthogonal to those before it."""
     found = np.empty_like(vectors)
-    for number, vector in enumerate(vectors):
+    for number in range(len(vectors)):
+        vector, known = vectors[number], found[:number]
         for _ in range(2):
-            known = found[:number]
             vector = vector - known.T @ (known @ vector)
         norm = np.sqrt(_dot(vector, vector))
         # A vector of zeros stays one: the matrix has no further eigenvalue.
@@ -333,5 +333,10 @@ def _dot(a, b):
     return np.einsum("...n,...n->...", a, b, dtype="float64")
 
 
-def _signs(rng, count, size, dtype):
-    return (2 * rng.integers(0, 2, (count, size), "int8") - 1).astype(dtype)
+def _signs(seed, numbers, size, dtype):
+    """Returns vectors of signs by their numbers, the same however many are made."""
+    drawn = [
+        np.random.default_rng((seed, number)).integers(0, 2, size, "int8")
+        for number in numbers
+    ]
+    return (2 * np.stack(drawn) - 1).astype(dtype)

@@ -58,6 +58,12 @@ class Epoch:
         seed: int = 0,
         epoch: int = 0,
     ):
+        if augmentations and np.ndim(dataset.labels) > 1:
+            raise ValueError(
+                "Augmentations move pixels, and not their labels: with a label for "
+                "each pixel take the images as they are. Received: augmentations="
+                f"{list(augmentations)}, dataset={dataset.name}"
+            )
         self._dataset = dataset
         self._order = batches.order_of(dataset, batch_size, seed, epoch)
         self._key = batches.key_of(seed, epoch)
@@ -79,7 +85,7 @@ class Epoch:
             images, labels, numbers = batches.take(self._dataset, index)
             found = self._prepare(self._key, images, labels, numbers, self._partners)
             images, labels = map(ops.convert_to_numpy, found)
-            if labels.ndim == 1:
+            if not np.issubdtype(labels.dtype, np.floating):
                 labels = np.eye(self._num_classes, dtype="float32")[labels]
             yield images, labels
 

@@ -11,6 +11,7 @@ images at hand, as in training.
 """
 
 import contextlib
+import math
 
 import keras
 import numpy as np
@@ -36,6 +37,7 @@ class WeightLoss:
     Attributes:
         variables: The trained variables.
         weights: Their values, as arrays.
+        dtype: That of the weights, or of the most precise of them.
         others: Values of all other variables, as arrays, batch statistics among them.
         norms: The batch normalizations.
 
@@ -57,6 +59,7 @@ class WeightLoss:
                 "layers are frozen or have none."
             )
         self.weights = [ops.convert_to_numpy(v) for v in self.variables]
+        self.dtype = np.result_type(*self.weights).name
         self.others = [ops.convert_to_numpy(v) for v in model.non_trainable_variables]
         self.norms = batch_normalizations(model)
         spared = {id(weight) for weight in optimizer.undecayed(model)}
@@ -80,11 +83,11 @@ class WeightLoss:
             weights: List of tensors or arrays.
         """
         squares = [
-            ops.sum(ops.square(weight))
+            ops.cast(ops.sum(ops.square(weight)), self.dtype)
             for weight, decays in zip(weights, self._decays, strict=True)
             if decays
         ]
-        return 0.5 * self.weight_decay * sum(squares, ops.zeros((), weights[0].dtype))
+        return 0.5 * self.weight_decay * sum(squares, ops.zeros((), self.dtype))
 
     def logits(self, weights, others, images, key, offset=0, statistics="fixed"):
         """Returns logits, twice differentiable by the weights.
@@ -131,10 +134,10 @@ class WeightLoss:
 
 
 def nll(logits, targets):
-    """Returns the negative log-likelihood of each image, in nats.
+    """Returns the negative log-likelihood of each image or pixel, in nats.
 
     Args:
-        logits: Tensor of shape `(batch, num_classes)`.
+        logits: Tensor of shape `(batch, ..., num_classes)`.
         targets: Probabilities of the classes, of that shape.
     """
     return -ops.sum(targets * ops.log_softmax(logits), axis=-1)
@@ -243,7 +246,7 @@ class Evaluation:
             found = self._judge(weights, others, images, targets, key_of(key), offset)
             total += float(found[0])
             right += int(found[1])
-            count += len(images)
+            count += math.prod(targets.shape[:-1])  # Or of pixels.
         penalty = float(self.loss.penalty(weights))
         mean = total / count
         return {
