@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import zoo
-from tests.training.analysis import networks
+from tests.helpers import analyzed
 from training import analysis
 from training.analysis import ANALYSES, Finding, command, store
 from training.cli import names, tables
@@ -24,7 +24,7 @@ def paths(tmp_path):
     """Returns files of two models for images of digits."""
     found = [tmp_path / "one.keras", tmp_path / "two.keras"]
     for path in found:
-        networks.chain(**DIGITS).save(path)
+        analyzed.chain(**DIGITS).save(path)
     return list(map(str, found))
 
 
@@ -175,4 +175,4 @@ def test_names_are_known_without_keras():
 
 def test_a_posterior_is_no_network_to_look_into():
     with pytest.raises(ValueError, match="not a posterior"):
-        analysis.lesions(MonteCarlo(networks.chain()), networks.images())
+        analysis.lesions(MonteCarlo(analyzed.chain()), analyzed.images())

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.training.analysis import networks
+from tests.helpers import analyzed
 from training import analysis
 from training.analysis import frequencies
 from training.data import ImageData
@@ -79,7 +79,7 @@ def test_noise_misleads_where_a_network_listens():
 
 
 def test_smoothing_is_a_low_pass_of_its_gain():
-    model, data = networks.residual(), networks.images(8)
+    model, data = analyzed.residual(), analyzed.images(8)
     found = analysis.fourier(model, data, batch_size=4, layers=["one_out", "smooth"])
     before, after = (
         found.arrays[f"log_amplitude/{name}"] for name in ("one_out", "smooth")
@@ -103,5 +103,5 @@ def test_smoothing_is_a_low_pass_of_its_gain():
 def test_bad_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         analysis.fourier(
-            networks.residual(), networks.images(), batch_size=4, **settings
+            analyzed.residual(), analyzed.images(), batch_size=4, **settings
         )
