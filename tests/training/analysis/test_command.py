@@ -35,19 +35,14 @@ def settings(paths, output, **changes):
 
 def test_what_is_found_is_written_and_kept(paths, tmp_path, monkeypatch):
     output = tmp_path / "out"
-    given = settings(paths, output, what=["features", "similarity", "fourier"])
+    given = settings(paths, output, what=["features", "similarity"])
     first = command.run(given)
     assert [pathlib.Path(p).name for p in first[:2]] == ["report.html", "rows.jsonl"]
     assert all(pathlib.Path(path).is_file() for path in first)
     rows = report_rows.read_rows(output / "rows.jsonl")
     pairs = {(r["analysis"], r["model"]) for r in rows}
     assert pairs == {
-        *(
-            (name, model)
-            for name in ("features", "fourier")
-            for model in ("one", "two")
-        ),
-        ("similarity", "one and two"),
+        *(("features", "one"), ("features", "two"), ("similarity", "one and two")),
     }
     common = {"dataset", "seed", "num_examples", "batch_size", "commit", "split"}
     assert all(common <= row.keys() for row in rows)

@@ -6,7 +6,7 @@ import pytest
 
 import layers
 import zoo
-from tests.helpers import analyzed
+from tests.helpers import analyzed, marks, processes
 from training.analysis.network import Network
 
 
@@ -117,3 +117,12 @@ def masked():
 def test_a_model_that_cannot_be_looked_into_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         Network(make())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["feature_maps", "frequencies", "lesion_study", "network", "representations"],
+)
+@marks.on_others
+def test_analyses_are_the_same_on_others(backend, name):
+    processes.check_on(backend, f"tests/training/analysis/test_{name}.py")
