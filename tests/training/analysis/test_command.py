@@ -145,9 +145,13 @@ def test_mistakes_are_named(paths, tmp_path, changes, message):
         command.run(given)
 
 
-def test_a_folder_of_something_else_is_left_alone(paths, tmp_path):
-    with pytest.raises(ValueError, match="is not that of analyses: it holds one.keras"):
-        command.run(settings(paths, tmp_path))
+@pytest.mark.parametrize("name", ["notes.txt", "rows.jsonl"])
+def test_a_folder_of_something_else_is_left_alone(paths, tmp_path, name):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / name).write_text("")
+    with pytest.raises(ValueError, match=f"is not that of analyses: it holds {name}"):
+        command.run(settings(paths, output))
 
 
 def test_settings_are_numbers_lists_and_words():

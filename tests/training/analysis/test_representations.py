@@ -106,7 +106,7 @@ def test_networks_are_compared_block_by_block():
         for name in ("cka", "cka_unbiased")
     ]
     np.testing.assert_allclose(np.ravel(own), wanted, rtol=1e-3)
-    predicted = [np.argmax(m(pixels), axis=-1) for m in (first, second)]
+    predicted = [np.argmax(np.asarray(m(pixels)), axis=-1) for m in (first, second)]
     assert found.values("agreement") == [np.mean(predicted[0] == predicted[1])]
     assert found.values("accuracy", of=2) == [np.mean(predicted[1] == data.labels)]
     assert not found.values("weight_distance")  # Other shapes.
