@@ -25,9 +25,6 @@ from zoo import loading as zoo_loading
 from zoo.registry import split_posterior
 from zoo.storage import files, remote
 
-# What there is in a folder of results.
-_FILES = (store.FOLDER, page.ROWS, page.PAGE, ".lock")
-
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -107,7 +104,8 @@ def run(settings: Settings) -> list[str]:
         FloatingPointError: If something that is computed is not finite.
     """
     chosen = read_settings(settings.what, settings.changes)
-    check_folder(settings.output, _FILES, "analyses")
+    # Folders of evaluations have rows and a page as well.
+    check_folder(settings.output, (store.FOLDER,), "analyses")
     loading.check_names([settings.dataset], settings.data_dir)
     _check_given(settings, chosen)
     loaded = load(settings)
@@ -115,6 +113,7 @@ def run(settings: Settings) -> list[str]:
     images = functools.lru_cache(functools.partial(_images, settings, loaded))
     prints = functools.lru_cache(fingerprint.of_posterior)
     with remote.local(settings.output) as folder, files.claimed(folder):
+        (folder / store.FOLDER).mkdir(exist_ok=True)
         try:
             for job in jobs:
                 _do(job, settings, chosen[job.name], images, prints, folder)

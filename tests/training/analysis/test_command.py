@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import zoo
-from tests.training.analysis import networks
+from tests.helpers import analyzed
 from training import analysis
 from training.analysis import ANALYSES, Finding, command, store
 from training.cli import names, tables
@@ -24,7 +24,7 @@ def paths(tmp_path):
     """Returns files of two models for images of digits."""
     found = [tmp_path / "one.keras", tmp_path / "two.keras"]
     for path in found:
-        networks.chain(**DIGITS).save(path)
+        analyzed.chain(**DIGITS).save(path)
     return list(map(str, found))
 
 
@@ -35,19 +35,14 @@ def settings(paths, output, **changes):
 
 def test_what_is_found_is_written_and_kept(paths, tmp_path, monkeypatch):
     output = tmp_path / "out"
-    given = settings(paths, output, what=["features", "similarity", "fourier"])
+    given = settings(paths, output, what=["features", "similarity"])
     first = command.run(given)
     assert [pathlib.Path(p).name for p in first[:2]] == ["report.html", "rows.jsonl"]
     assert all(pathlib.Path(path).is_file() for path in first)
     rows = report_rows.read_rows(output / "rows.jsonl")
     pairs = {(r["analysis"], r["model"]) for r in rows}
     assert pairs == {
-        *(
-            (name, model)
-            for name in ("features", "fourier")
-            for model in ("one", "two")
-        ),
-        ("similarity", "one and two"),
+        *(("features", "one"), ("features", "two"), ("similarity", "one and two")),
     }
     common = {"dataset", "seed", "num_examples", "batch_size", "commit", "split"}
     assert all(common <= row.keys() for row in rows)
@@ -150,9 +145,13 @@ def test_mistakes_are_named(paths, tmp_path, changes, message):
         command.run(given)
 
 
-def test_a_folder_of_something_else_is_left_alone(paths, tmp_path):
-    with pytest.raises(ValueError, match="is not that of analyses: it holds one.keras"):
-        command.run(settings(paths, tmp_path))
+@pytest.mark.parametrize("name", ["notes.txt", "rows.jsonl"])
+def test_a_folder_of_something_else_is_left_alone(paths, tmp_path, name):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / name).write_text("")
+    with pytest.raises(ValueError, match=f"is not that of analyses: it holds {name}"):
+        command.run(settings(paths, output))
 
 
 def test_settings_are_numbers_lists_and_words():
@@ -175,4 +174,4 @@ def test_names_are_known_without_keras():
 
 def test_a_posterior_is_no_network_to_look_into():
     with pytest.raises(ValueError, match="not a posterior"):
-        analysis.lesions(MonteCarlo(networks.chain()), networks.images())
+        analysis.lesions(MonteCarlo(analyzed.chain()), analyzed.images())

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import layers
-from tests.training.analysis import networks
+from tests.helpers import analyzed
 from training import analysis
 from training.analysis import feature_maps
 
@@ -15,7 +15,7 @@ def outputs(model, names):
 
 
 def test_variance_over_space_is_that_of_numpy():
-    model, data = networks.residual(), networks.images(13)
+    model, data = analyzed.residual(), analyzed.images(13)
     found = analysis.features(model, data, batch_size=5)
     names = "normalize", "stem_relu", "one_out", "smooth", "two_add"
     pixels = data.images[:10].astype("float32")  # Full batches alone.
@@ -36,7 +36,7 @@ def test_variance_over_space_is_that_of_numpy():
 
 
 def test_variance_over_passes_is_that_of_the_draws():
-    model, data = networks.residual(rate=0.4), networks.images(6)
+    model, data = analyzed.residual(rate=0.4), analyzed.images(6)
     found = analysis.features(model, data, batch_size=3, num_samples=4, seed=5)
     names = "stem_relu", "one_out", "smooth", "two_add"
     part, passes = outputs(model, names), []
@@ -70,7 +70,7 @@ def test_variance_over_passes_is_that_of_the_draws():
     ],
 )
 def test_bad_settings_are_named(settings, message):
-    model, data = networks.residual(rate=0.4), networks.images()
+    model, data = analyzed.residual(rate=0.4), analyzed.images()
     with pytest.raises(ValueError, match=message):
         analysis.features(model, data, **{"batch_size": 4, **settings})
 
@@ -79,18 +79,18 @@ def test_bad_settings_are_named(settings, message):
     "data, message",
     [
         (
-            networks.images(num_classes=2),
+            analyzed.images(num_classes=2),
             "has 3 classes. Received: dataset=noise with 2",
         ),
     ],
 )
 def test_data_of_others_are_named(data, message):
     with pytest.raises(ValueError, match=message):
-        analysis.features(networks.residual(), data, batch_size=4)
+        analysis.features(analyzed.residual(), data, batch_size=4)
 
 
 def test_a_value_that_is_not_finite_is_named():
-    model = networks.residual()
+    model = analyzed.residual()
     model.get_layer("one_2").bias.assign([np.inf] * 4)
     with pytest.raises(FloatingPointError, match="variance of 'one_out' is not finite"):
-        analysis.features(model, networks.images(), batch_size=4)
+        analysis.features(model, analyzed.images(), batch_size=4)

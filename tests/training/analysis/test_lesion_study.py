@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.training.analysis import networks
+from tests.helpers import analyzed
 from training import analysis
 from training.analysis import lesion_study
 
 
 def without(model, name):
-    """Returns the logits of `networks.residual`, one block of which is left out."""
+    """Returns the logits of `analyzed.residual`, one block of which is left out."""
 
     def layer(own):
         return model.get_layer(own)
@@ -30,7 +30,7 @@ def without(model, name):
 
 
 def test_accuracies_are_those_of_networks_without_the_block():
-    model, data = networks.residual(), networks.images(12)
+    model, data = analyzed.residual(), analyzed.images(12)
     found = analysis.lesions(model, data, batch_size=6)
     blocks = [None, "one_out", "smooth", "two_add"]
     assert [row.get("layer") for row in found.rows] == [*blocks, *blocks]
@@ -55,7 +55,7 @@ def test_accuracies_are_those_of_networks_without_the_block():
 
 
 def test_a_network_that_draws_is_averaged():
-    model, data = networks.residual(rate=0.5), networks.images(8)
+    model, data = analyzed.residual(rate=0.5), analyzed.images(8)
     one = analysis.lesions(model, data, batch_size=4, num_samples=1)
     many = analysis.lesions(model, data, batch_size=4, num_samples=3)
     assert one.values("nll")[0] != many.values("nll")[0]
@@ -64,15 +64,15 @@ def test_a_network_that_draws_is_averaged():
 
 
 def concatenated():
-    inputs = keras.Input(networks.SHAPE)
-    x = networks.conv(inputs, 4, 1, "stem")
-    x = keras.layers.Concatenate(name="join")([x, networks.conv(x, 2, 1, "grow")])
+    inputs = keras.Input(analyzed.SHAPE)
+    x = analyzed.conv(inputs, 4, 1, "stem")
+    x = keras.layers.Concatenate(name="join")([x, analyzed.conv(x, 2, 1, "grow")])
     x = keras.layers.Dense(3, name="head")(keras.layers.Flatten()(x))
     return keras.Model(inputs, x)
 
 
 def test_a_branch_that_is_joined_gives_zeros():
-    model, data = concatenated(), networks.images(8)
+    model, data = concatenated(), analyzed.images(8)
     found = analysis.lesions(model, data, batch_size=4)
     assert found.rows[1]["layer"] == "join"
     kernel, bias = model.get_layer("head").get_weights()
@@ -85,4 +85,4 @@ def test_a_branch_that_is_joined_gives_zeros():
 
 def test_a_network_without_such_blocks_is_named():
     with pytest.raises(ValueError, match="No block of .* can be passed by"):
-        analysis.lesions(networks.chain(), networks.images(), batch_size=4)
+        analysis.lesions(analyzed.chain(), analyzed.images(), batch_size=4)

@@ -6,12 +6,12 @@ import pytest
 
 import layers
 import zoo
-from tests.training.analysis import networks
+from tests.helpers import analyzed, marks, processes
 from training.analysis.network import Network
 
 
 def test_points_are_between_blocks_and_say_what_is_there():
-    points = Network(networks.residual()).points
+    points = Network(analyzed.residual()).points
     found = [(p.layer, p.shape, p.kinds) for p in points]
     assert found == [
         ("normalize", (8, 8, 2), ()),
@@ -37,8 +37,8 @@ def test_points_of_the_zoo_are_its_blocks():
 
 
 def test_points_are_found_inside_of_other_models():
-    inner = networks.residual()
-    images = keras.Input(networks.SHAPE)
+    inner = analyzed.residual()
+    images = keras.Input(analyzed.SHAPE)
     outer = keras.Model(images, inner(keras.layers.Rescaling(0.5)(images)))
     names = [p.layer for p in Network(outer).points]
     assert names[0] == "normalize"
@@ -46,12 +46,12 @@ def test_points_are_found_inside_of_other_models():
 
 
 def test_values_are_those_of_the_layers():
-    model = networks.residual()
+    model = analyzed.residual()
     network = Network(model)
     points = network.maps(["two_add", "one_2"])
     assert [p.layer for p in points] == ["one_2", "two_add"]  # As in the network.
     wanted = [model.get_layer(name).output for name in ("one_2", "two_add")]
-    pixels = networks.images().images.astype("float32")
+    pixels = analyzed.images().images.astype("float32")
     logits, found = network.values(pixels, points)
     for own, theirs in zip(
         [logits, *found],
@@ -63,14 +63,14 @@ def test_values_are_those_of_the_layers():
 
 
 def test_what_draws_is_known():
-    model = networks.residual(rate=0.5)
+    model = analyzed.residual(rate=0.5)
     assert Network(model).draws
     assert Network(model).num_passes(7) == 7
-    assert Network(networks.residual()).num_passes(7) == 1
+    assert Network(analyzed.residual()).num_passes(7) == 1
 
 
 def test_ways_around_are_branches_and_identities():
-    ways, without = Network(networks.residual()).bypasses()
+    ways, without = Network(analyzed.residual()).bypasses()
     assert [(way.point.layer, way.kind) for way in ways] == [
         ("one_out", "branch"),
         ("smooth", "identity"),
@@ -89,7 +89,7 @@ def test_ways_around_are_branches_and_identities():
 )
 def test_a_layer_that_cannot_be_looked_at_is_named(names, message):
     with pytest.raises(ValueError, match=message):
-        Network(networks.residual()).maps(names)
+        Network(analyzed.residual()).maps(names)
 
 
 class Own(keras.Model):
@@ -100,7 +100,7 @@ class Own(keras.Model):
 
 
 def masked():
-    model = networks.chain()
+    model = analyzed.chain()
     model.get_layer("flatten").mask_zero = True  # As an embedding has it.
     return model
 
@@ -109,7 +109,7 @@ def masked():
     "make, message",
     [
         (Own, "a functional or sequential Keras model"),
-        (lambda: zoo.posterior.MonteCarlo(networks.chain()), "not a posterior"),
+        (lambda: zoo.posterior.MonteCarlo(analyzed.chain()), "not a posterior"),
         (masked, "without masks. Received: model=functional"),
         (lambda: layers.MCDropout(0.5), "a functional or sequential Keras model"),
     ],
@@ -117,3 +117,12 @@ def masked():
 def test_a_model_that_cannot_be_looked_into_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         Network(make())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["feature_maps", "frequencies", "lesion_study", "network", "representations"],
+)
+@marks.on_others
+def test_analyses_are_the_same_on_others(backend, name):
+    processes.check_on(backend, f"tests/training/analysis/test_{name}.py")
