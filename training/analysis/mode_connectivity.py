@@ -42,7 +42,8 @@ def connectivity(
 
     Args:
         first: A functional Keras model.
-        second: One of the same architecture.
+        second: One of the same architecture, of which only the weights are used: all
+            points are of the function of the first.
         dataset: A `training.data.ImageData` of training images.
         batch_size: Images of a step, and that pass at a time.
         seed: Seed of everything random.

@@ -1,29 +1,26 @@
 """The Hessian of a network against closed forms and differences of gradients."""
 
-import contextlib
-
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 import layers
-from tests.helpers import marks, processes
-from tests.training.analysis import networks
+from tests.helpers import analyzed, marks, processes
 from training import analysis
 from training.analysis.hessian_products import HessianProducts
 from training.analysis.training_batches import augmented, read_augmentations
 from training.analysis.weight_loss import WeightLoss
 
 RNG = np.random.default_rng(0)
-DATA = networks.images(count=40, shape=(4, 4, 2))
+DATA = analyzed.images(count=40, shape=(4, 4, 2))
 IMAGES, TARGETS = augmented(DATA, 10, num_batches=1)[0]
 
 
 def linear():
     """A softmax regression."""
     keras.utils.set_random_seed(1)
-    return networks.chain((4, 4, 2))
+    return analyzed.chain((4, 4, 2))
 
 
 def smooth_network(norm):
@@ -156,7 +153,7 @@ def test_products_are_differences_of_gradients(norm, statistics):
 
 
 def test_draws_are_those_of_the_key_and_frozen_layers_are_constants():
-    model = networks.residual(rate=0.3, shape=(4, 4, 2))
+    model = analyzed.residual(rate=0.3, shape=(4, 4, 2))
     matrix = HessianProducts(WeightLoss(model))
     vector = RNG.normal(size=(1, matrix.size)).astype("float32")
     products = [matrix.products(vector, IMAGES, TARGETS, key=key) for key in (3, 3, 4)]
@@ -259,8 +256,7 @@ def test_augmentations_are_named_in_one_text():
 def test_hessians_are_the_same_on_others(backend):
     if backend == "torch":
         pytest.skip("Analyses are for TensorFlow and JAX")
-    with contextlib.suppress(ImportError):
-        processes.check_on(backend, __file__)
+    processes.check_on(backend, __file__)
 
 
 def test_moments_are_put_back():

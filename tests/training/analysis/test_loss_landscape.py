@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from tests.training.analysis import networks
+from tests.helpers import analyzed
 from training import analysis
 from training.analysis import directions
 from training.batch_statistics import update_batch_statistics
 
-DATA = networks.images(count=20, shape=(4, 4, 2))
+DATA = analyzed.images(count=20, shape=(4, 4, 2))
 SMALL = {"batch_size": 10, "points": 3, "weight_decay": 0.02}
 
 
@@ -107,7 +107,7 @@ def test_statistics_are_recomputed_at_each_point():
 
 
 def test_draws_are_fixed_or_fresh():
-    model = networks.residual(rate=0.5, shape=(4, 4, 2))
+    model = analyzed.residual(rate=0.5, shape=(4, 4, 2))
     losses = {}
     for draws in ("fixed", "fresh"):
         given = {"dimensions": 1, "extent": 1e-6, "draws": draws, **SMALL}
@@ -130,11 +130,11 @@ def test_draws_are_fixed_or_fresh():
 )
 def test_says_what_is_wrong(changes, message):
     with pytest.raises(ValueError, match=message):
-        analysis.landscape(networks.chain((4, 4, 2)), DATA, **{**SMALL, **changes})
+        analysis.landscape(analyzed.chain((4, 4, 2)), DATA, **{**SMALL, **changes})
 
 
 def test_a_loss_that_is_not_finite_says_where():
-    model = networks.chain((4, 4, 2))
+    model = analyzed.chain((4, 4, 2))
     kernel, bias = model.get_weights()
     model.set_weights([kernel, np.full_like(bias, np.inf)])
     with pytest.raises(FloatingPointError, match="The loss at x=-1 is not finite"):

@@ -4,19 +4,19 @@ import keras
 import numpy as np
 import pytest
 
-from tests.training.analysis import networks
+from tests.helpers import analyzed
 from training import analysis
 from training.analysis import mode_connectivity as module
 from training.analysis.training_batches import Epoch
 from training.batch_statistics import update_batch_statistics
 
-DATA = networks.images(count=20, shape=(4, 4, 2))
+DATA = analyzed.images(count=20, shape=(4, 4, 2))
 SMALL = {"batch_size": 10, "points": 3, "weight_decay": 0.02, "num_images": 20}
 
 
 def linear(seed):
     keras.utils.set_random_seed(seed)
-    return networks.chain((4, 4, 2))
+    return analyzed.chain((4, 4, 2))
 
 
 def normalized_network(seed, filters=3):
@@ -85,7 +85,7 @@ def test_a_step_is_gradient_descent_of_the_bend():
         def drop(self, name):
             """Keeps it."""
 
-    one = networks.images(count=10, shape=(4, 4, 2))
+    one = analyzed.images(count=10, shape=(4, 4, 2))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "Kept", Kept)
         given = {**SMALL, "num_images": 10}

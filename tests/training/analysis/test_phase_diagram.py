@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.training.analysis import networks
+from tests.helpers import analyzed
 from training import analysis, sweep_settings
 from training.analysis import Finding, phase_diagram, weight_figures
 
@@ -60,7 +60,7 @@ def grid(state="trained"):
 
 def test_regions_are_those_of_the_limits(measured, tmp_path):
     folder = write(tmp_path, grid())
-    found = analysis.phases(folder, networks.images(), folder=tmp_path / "kept")
+    found = analysis.phases(folder, analyzed.images(), folder=tmp_path / "kept")
     assert found.arrays["loads"].tolist() == ["100", "900"]
     assert found.arrays["temperatures"].tolist() == ["8", "64"]
     assert found.arrays["settings"].tolist() == ["limit", "batch_size"]
@@ -73,7 +73,7 @@ def test_regions_are_those_of_the_limits(measured, tmp_path):
     assert found.values("sharpness", load=900, temperature=8) == [100.0]
     assert len(measured) == 4
     again = analysis.phases(
-        folder, networks.images(), folder=tmp_path / "kept", similar_above=0.95
+        folder, analyzed.images(), folder=tmp_path / "kept", similar_above=0.95
     )
     assert NAMES[again.arrays["region"][1, 1]] == "IV-A"
     assert len(measured) == 4  # All of them were kept.
@@ -83,7 +83,7 @@ def test_regions_are_those_of_the_limits(measured, tmp_path):
 
 def test_where_a_training_diverged_there_is_no_phase(measured, tmp_path):
     folder = write(tmp_path, grid("diverged"))
-    found = analysis.phases(folder, networks.images())
+    found = analysis.phases(folder, analyzed.images())
     assert found.arrays["region"].tolist() == [[0, 1], [2, -1]]
     last = [r for r in found.rows if r["metric"] == "region"][-1]
     assert (last["name"], last["value"]) == ("diverged", -1)
@@ -101,9 +101,9 @@ def test_where_a_training_diverged_there_is_no_phase(measured, tmp_path):
 def test_says_what_is_wrong(measured, tmp_path, rows, settings, message):
     write(tmp_path, rows)
     with pytest.raises(ValueError, match=message):
-        analysis.phases(tmp_path, networks.images(), **settings)
+        analysis.phases(tmp_path, analyzed.images(), **settings)
 
 
 def test_a_folder_of_no_sweep_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="zoo-train --sweep"):
-        analysis.phases(tmp_path, networks.images())
+        analysis.phases(tmp_path, analyzed.images())
