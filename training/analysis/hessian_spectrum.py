@@ -6,7 +6,8 @@ from layers import checks
 from training.analysis import base, spectra, training_batches, weight_loss
 from training.analysis.base import Finding
 from training.analysis.hessian_products import HessianProducts
-from training.analysis.kept import Kept
+from training.analysis.kept import Kept, of_weights
+from training.data import fingerprint
 
 _AT_ONCE = 5  # Vectors of a call.
 _QUANTILES = 0.05, 0.25, 0.5, 0.75, 0.95
@@ -100,13 +101,18 @@ def hessian(
         "weight_decay": float(weight_decay),
         "batch_statistics": batch_statistics if loss.norms else "none",
     }
-    kept, parts = Kept(folder), []
     settings = {
         "eigenvalues": (method, count, tolerance, max_iterations),
         "trace": probes,
         "density": (steps, runs),
     }
-    for number, batch in enumerate(base.counted(found, num_batches, progress)):
+    kept = Kept(
+        folder,
+        **{"model": of_weights(model), "data": fingerprint.of_data(dataset)},
+        **{"seed": seed, **facts, **settings},
+    )
+    parts = []
+    for number, batch in enumerate(base.counted(found, len(found), progress)):
 
         def made(number=number, batch=batch):
             own = {**facts, "batch": number}

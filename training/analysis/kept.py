@@ -1,14 +1,19 @@
 """What an analysis has computed before it ends, in a folder that it may go on from."""
 
+import hashlib
 import json
 import os
 import pathlib
 from collections.abc import Callable
 
 import numpy as np
+from keras import ops
 
 from training.analysis.base import Finding
+from training.differences import differences
 from zoo.storage import files
+
+_IDENTITY = "identity.json"
 
 
 class Kept:
@@ -16,10 +21,27 @@ class Kept:
 
     Args:
         folder: Where files lie, which is made if it is not there; None keeps nothing.
+        identity: What the parts are of, anything that JSON takes.
+
+    Raises:
+        ValueError: If the folder has parts of something else.
     """
 
-    def __init__(self, folder: str | os.PathLike | None):
+    def __init__(self, folder: str | os.PathLike | None, **identity):
         self.folder = None if folder is None else pathlib.Path(folder)
+        if self.folder is None:
+            return
+        path, identity = self.folder / _IDENTITY, json.loads(json.dumps(identity))
+        if path.exists():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            if odd := differences(before, identity):
+                raise ValueError(
+                    f"'{self.folder}' has parts of another analysis: {odd}. Take "
+                    "another folder, or the same settings, models and images."
+                )
+            return
+        with files.replacing(path) as temporary:
+            temporary.write_text(json.dumps(identity) + "\n", encoding="utf-8")
 
     def __call__(self, name: str, make: Callable[[], Finding]) -> Finding:
         """Returns a part, which is computed if it is not kept yet.
@@ -37,7 +59,6 @@ class Kept:
         if path.exists():
             return _read(path)
         found = make()
-        self.folder.mkdir(parents=True, exist_ok=True)
         with files.replacing(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, rows=np.array(json.dumps(found.rows)), **found.arrays)
         return found
@@ -64,3 +85,17 @@ def _read(path):
         raise ValueError(
             f"'{path}' is damaged ({error}). Delete it to compute it anew."
         ) from error
+
+
+def of_weights(model) -> str:
+    """Returns what changes when the weights of a model do.
+
+    Args:
+        model: A Keras model.
+    """
+    digest = hashlib.sha256()
+    for variable in model.variables:
+        value = ops.convert_to_numpy(variable)
+        digest.update(f"{variable.path} {value.shape} {value.dtype}".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()

@@ -5,8 +5,9 @@ import numpy as np
 from layers import checks, random
 from training.analysis import base, directions, training_batches
 from training.analysis.base import Finding
-from training.analysis.kept import Kept
+from training.analysis.kept import Kept, of_weights
 from training.analysis.weight_loss import Evaluation, WeightLoss
+from training.data import fingerprint
 
 DRAWS = "fixed", "fresh"
 _METRICS = "loss", "nll", "error"
@@ -93,7 +94,14 @@ def landscape(
         "batch_statistics": batch_statistics if loss.norms else "none",
         "draws": draws,
     }
-    kept, parts = Kept(folder), []
+    kept = Kept(
+        folder,
+        **{"model": of_weights(model), "data": fingerprint.of_data(dataset)},
+        **{"seed": seed, "batch_size": batch_size, **facts},
+        line=line.tolist(),
+        dimensions=dimensions,
+    )
+    parts = []
     if progress is not None:
         progress.expect(points**dimensions)
 

@@ -6,8 +6,9 @@ from keras import ops
 from layers import checks, compilation, gradients
 from training.analysis import base, directions, training_batches, weight_loss
 from training.analysis.base import Finding
-from training.analysis.kept import Kept
+from training.analysis.kept import Kept, of_weights
 from training.analysis.weight_loss import Evaluation, WeightLoss
+from training.data import fingerprint
 
 _METRICS = "loss", "nll", "error"
 
@@ -88,7 +89,21 @@ def connectivity(
         raise ValueError(f"`momentum` is in [0, 1). Received: momentum={momentum}")
     names = training_batches.read_augmentations(augmentations)
     ends = [WeightLoss(model, weight_decay) for model in (first, second)]
-    loss, kept = ends[0], Kept(folder)
+    loss = ends[0]
+    settings = {
+        "epochs": epochs,
+        "learning_rate": float(learning_rate),
+        "augmentations": training_batches.joined(names),
+        "weight_decay": float(weight_decay),
+        "batch_statistics": "recomputed" if loss.norms else "none",
+    }
+    kept = Kept(
+        folder,
+        models=[of_weights(model) for model in (first, second)],
+        data=fingerprint.of_data(dataset),
+        **{"seed": seed, "batch_size": batch_size, "momentum": momentum},
+        **{"points": points, "num_images": num_images, **settings},
+    )
     if progress is not None:
         paths = 2 if epochs else 1
         progress.expect(epochs * (len(dataset) // batch_size) + paths * points)
@@ -115,14 +130,7 @@ def connectivity(
     evaluate = Evaluation(loss, found, "recomputed")
     line = np.linspace(0, 1, points)
     made = {"line": curve.straight, **({"curve": curve.at} if epochs else {})}
-    facts = {
-        "images": len(found) * batch_size,
-        "epochs": epochs,
-        "learning_rate": float(learning_rate),
-        "augmentations": training_batches.joined(names),
-        "weight_decay": float(weight_decay),
-        "batch_statistics": "recomputed" if loss.norms else "none",
-    }
+    facts = {"images": len(found) * batch_size, **settings}
     rows, arrays = [], {"t": line}
     for path, at in made.items():
         values = kept(

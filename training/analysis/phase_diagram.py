@@ -13,6 +13,7 @@ from training.analysis.hessian_spectrum import hessian
 from training.analysis.kept import Kept
 from training.analysis.mode_connectivity import connectivity
 from training.analysis.representations import similarity
+from training.data import fingerprint
 from zoo import finding, loading
 
 # Settings that make updates noisier; what else a sweep has is the load.
@@ -97,7 +98,7 @@ def phases(
     rows = sweep_settings.read(sweep)
     load, temperature = _axes(rows, load, temperature)
     cells = _cells(rows, load, temperature)
-    kept, found = Kept(folder), {}
+    found = {}
     settings = {
         "batch_size": batch_size,
         "seed": seed,
@@ -109,6 +110,12 @@ def phases(
         },
         "num_images": num_images,
     }
+    kept = Kept(
+        folder,
+        data=fingerprint.of_data(dataset),
+        trainings=[row["folder"] for row in rows],
+        **{"load": load, "temperature": temperature, **settings},
+    )
     whole = base.counted(cells.items(), len(cells), progress)
     for number, (place, trainings) in enumerate(whole):
 

@@ -88,9 +88,11 @@ def test_points_are_those_of_networks_that_are_moved_by_hand(tmp_path):
         np.testing.assert_array_equal(a, b)
     line = analysis.landscape(model, DATA, extent=0.5, dimensions=1, **SMALL)
     np.testing.assert_allclose(line.arrays["loss"], found.arrays["loss"][1], rtol=1e-6)
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.glob("line*"))) == 3
     again = analysis.landscape(model, DATA, extent=0.5, folder=tmp_path, **SMALL)
     assert again.rows == found.rows
+    with pytest.raises(ValueError, match="another analysis: seed was 0 and is now 1"):
+        analysis.landscape(model, DATA, extent=0.5, folder=tmp_path, seed=1, **SMALL)
 
 
 def test_statistics_are_recomputed_at_each_point():

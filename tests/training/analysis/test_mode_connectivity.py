@@ -40,6 +40,7 @@ def test_a_curve_has_its_ends_and_its_middle():
 def test_measures_of_a_path_are_those_of_their_definitions():
     assert module.mode_connectivity([2.0, 1.0, 2.0]) == 1.0  # Lower between.
     assert module.mode_connectivity([2.0, 2.0, 2.0]) == 0.0
+    assert module.mode_connectivity([1.0, 7.0, 1.5, 3.0]) == -5.0
     assert module.barrier([0.0, 4.0, 0.0, 0.0], [0, 0.25, 0.5, 1]) == 4.0
     assert module.barrier([4.0, 3.0, 0.0], [0, 0.25, 1]) == 0.0
 
@@ -72,8 +73,8 @@ def test_a_step_is_gradient_descent_of_the_bend():
     folder = {}
 
     class Kept:
-        def __init__(self, _):
-            pass
+        def __init__(self, _, **identity):
+            assert identity["momentum"] == 0.9
 
         def __call__(self, name, make):
             folder[name] = make()
