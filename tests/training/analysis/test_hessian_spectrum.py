@@ -14,6 +14,8 @@ from training.analysis.weight_loss import WeightLoss
 
 RNG = np.random.default_rng(0)
 DATA = analyzed.images(count=40, shape=(4, 4, 2))
+# JAX has the other one only if it is asked for before all else.
+DTYPE = "float64" if keras.backend.backend() == "tensorflow" else "float32"
 IMAGES, TARGETS = augmented(DATA, 10, num_batches=1)[0]
 
 
@@ -24,16 +26,14 @@ def linear():
 
 
 def smooth_network(norm):
-    """A network without kinks, in float64, with a normalization."""
+    """A network without kinks, with a normalization."""
     keras.utils.set_random_seed(2)
-    inputs = keras.Input((4, 4, 2), dtype="float64")
-    x = keras.layers.Rescaling(1 / 64, -2, dtype="float64")(inputs)
-    x = keras.layers.Conv2D(4, 3, dtype="float64", name="conv")(x)
+    inputs = keras.Input((4, 4, 2), dtype=DTYPE)
+    x = keras.layers.Rescaling(1 / 64, -2, dtype=DTYPE)(inputs)
+    x = keras.layers.Conv2D(4, 3, dtype=DTYPE, name="conv")(x)
     x = keras.ops.tanh(norm(x))
-    x = keras.layers.GlobalAveragePooling2D(dtype="float64")(x)
-    model = keras.Model(
-        inputs, keras.layers.Dense(3, dtype="float64")(x), name="smooth"
-    )
+    x = keras.layers.GlobalAveragePooling2D(dtype=DTYPE)(x)
+    model = keras.Model(inputs, keras.layers.Dense(3, dtype=DTYPE)(x), name="smooth")
     for weight in model.weights:
         if len(weight.shape) == 1:
             weight.assign(RNG.uniform(0.5, 1.5, weight.shape))
@@ -92,7 +92,7 @@ def test_of_a_softmax_regression_the_hessian_has_a_closed_form():
         tolerance=1e-5,
     )
     both = (f.arrays["eigenvalues"] for f in (finding, power))
-    np.testing.assert_allclose(*both, rtol=1e-3)
+    np.testing.assert_allclose(*both, rtol=5e-3)
     row = next(row for row in power.rows if row["metric"] == "trace")
     assert abs(row["value"] - np.trace(wanted)) < 6 * row["standard_error"]
     assert power.arrays["density_nodes"].shape == (2, 2, 6)
@@ -107,9 +107,9 @@ def test_of_a_softmax_regression_the_hessian_has_a_closed_form():
 
 NORMS = {
     "ours": lambda: layers.BatchNormalization(name="norm"),
-    "batch": lambda: keras.layers.BatchNormalization(dtype="float64", name="norm"),
-    "layer": lambda: keras.layers.LayerNormalization(dtype="float64"),
-    "group": lambda: keras.layers.GroupNormalization(2, dtype="float64"),
+    "batch": lambda: keras.layers.BatchNormalization(dtype=DTYPE, name="norm"),
+    "layer": lambda: keras.layers.LayerNormalization(dtype=DTYPE),
+    "group": lambda: keras.layers.GroupNormalization(2, dtype=DTYPE),
 }
 
 
@@ -129,10 +129,11 @@ NORMS = {
 def test_products_are_differences_of_gradients(norm, statistics):
     model = smooth_network(NORMS[norm]())
     matrix = HessianProducts(WeightLoss(model, 0.01), statistics)
-    assert matrix.dtype == "float64"
+    assert matrix.dtype == DTYPE
     vectors = RNG.normal(size=(2, matrix.size))
     found = matrix.products(vectors, IMAGES, TARGETS)
-    step = 3e-3 if norm == "ours" else 1e-5  # It computes in float32.
+    # Ours computes in float32.
+    step = 3e-3 if norm == "ours" or DTYPE == "float32" else 1e-5
     for vector, product in zip(vectors, found, strict=True):
         sides = [
             matrix.gradient(
@@ -148,7 +149,7 @@ def test_products_are_differences_of_gradients(norm, statistics):
             for sign in (1, -1)
         ]
         wanted = (sides[0] - sides[1]) / (2 * step)
-        bound = (1e-6 if step < 1e-3 else 2e-3) * np.abs(wanted).max()
+        bound = (1e-6 if step < 1e-3 else 3e-3) * np.abs(wanted).max()
         np.testing.assert_allclose(product, wanted, atol=bound)
 
 
@@ -178,7 +179,11 @@ class NoSecond(keras.layers.Layer):
             def double(x):
                 return 2 * x
 
-            double.defvjp(lambda x: (2 * x, None), lambda _, g: (2 * g,))
+            def backward(_, gradient):
+                shape = jax.ShapeDtypeStruct(gradient.shape, gradient.dtype)
+                return (jax.pure_callback(lambda x: 2 * x, shape, gradient),)
+
+            double.defvjp(lambda x: (2 * x, None), backward)
             return double(x)
         import tensorflow as tf
 

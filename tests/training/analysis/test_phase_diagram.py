@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+import zoo
 from tests.helpers import analyzed
-from training import analysis, sweep_settings
+from training import analysis, data, sweep, sweep_settings
 from training.analysis import Finding, phase_diagram, weight_figures
 
 NAMES = [*phase_diagram.REGIONS]
@@ -107,3 +108,34 @@ def test_says_what_is_wrong(measured, tmp_path, rows, settings, message):
 def test_a_folder_of_no_sweep_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="zoo-train --sweep"):
         analysis.phases(tmp_path, analyzed.images())
+
+
+@pytest.mark.slow
+def test_a_sweep_of_trainings_is_measured(tmp_path):
+    axes = {"limit": [100, 300], "batch_size": [16, 50], "seed": [0, 1]}
+    given = {"dataset": "mnist", "epochs": 2, "changes": ["holdout=0"]}
+    rows = sweep.run_sweep("mlp", "fashion_mnist", str(tmp_path), axes, **given)
+    assert [row["state"] for row in rows] == 8 * ["trained"]
+    digits = data.load("mnist", "train").sample(120)
+    small = {"batch_size": 30, "epochs": 1, "num_images": 60}
+    found = analysis.phases(tmp_path, digits, **small)
+    assert np.isfinite(found.arrays["sharpness"]).all()
+    assert (found.arrays["region"] >= 0).all()
+    tops = []
+    for seed in (0, 1):
+        place = tmp_path / f"limit=100+batch_size=50+seed={seed}"
+        one = analysis.hessian(
+            zoo.load("mlp", weights=place),
+            digits,
+            batch_size=30,
+            augmentations="none",
+            weight_decay=0.0,
+            num_batches=1,
+            count=1,
+            probes=0,
+            steps=0,
+        )
+        tops += one.values("eigenvalue")
+    wanted = np.sqrt(np.abs(np.prod(tops)))
+    both = found.values("sharpness", load=100, temperature=50)
+    np.testing.assert_allclose(both, [wanted], rtol=1e-3)
