@@ -30,7 +30,8 @@ def by_depth(
     in common, they stand at their numbers.
 
     Args:
-        findings: By the name of the network, with rows that have a `layer` and `kinds`.
+        findings: By the name of the network, with rows that have a `layer` and `kinds`;
+            one without such rows has no line, and keeps its color to itself.
         metric: Which rows to draw.
         label: What the y-axis says.
         log: Whether that is logarithmic.
@@ -44,7 +45,8 @@ def by_depth(
         name: [row for row in finding.rows if row["metric"] == metric]
         for name, finding in findings.items()
     }
-    layers = aligned([[row["layer"] for row in rows] for rows in lines.values()])
+    named = [[row["layer"] for row in rows] for rows in lines.values() if rows]
+    layers = aligned(named)
     figure, axis = figures.new_figure(list(lines), height=3.6, is_wide=True)
     for index, (name, rows) in enumerate(lines.items()):
         drawn = {
@@ -52,6 +54,8 @@ def by_depth(
             for number, row in enumerate(rows)
             if row["value"] > 0 or not log
         }
+        if not rows:
+            continue
         look = figures.style(index)
         axis.plot(list(drawn), list(drawn.values()), label=name, markersize=5, **look)
         if levels:

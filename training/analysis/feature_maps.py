@@ -149,9 +149,8 @@ def plot_features(findings: Mapping[str, Finding]) -> dict:
     """
     figures = {}
     for metric, (title, label) in _FIGURES.items():
-        drawn = {name: f for name, f in findings.items() if f.values(metric)}
-        if drawn:
-            figures[title] = charts.by_depth(drawn, metric, label, log=True)
+        if any(finding.values(metric) for finding in findings.values()):
+            figures[title] = charts.by_depth(findings, metric, label, log=True)
     return figures
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import keras
 
-from training.analysis import ANALYSES, store
+from training.analysis import ANALYSES, charts, store
 from training.analysis.base import Finding
 from training.report import figures
 from training.report import page as report_page
@@ -123,7 +123,9 @@ def _tables(dataset, findings: Mapping[str, Finding]) -> dict[str, Grid]:
     tables = {}
     for metric, lines in values.items():
         if len(lines) <= _LONGEST:
-            body = [_line(where, found, findings) for where, found in lines.items()]
+            given = [[w for w in lines if model in lines[w]] for model in findings]
+            order = charts.aligned([own for own in given if own]) or list(lines)
+            body = [_line(where, lines[where], findings) for where in order]
             grid = Grid(["", *findings], body, words=1)
             tables[f"{metric.replace('_', ' ')} on {dataset}"] = grid
     return tables
