@@ -102,6 +102,11 @@ _SECONDS = flags.DEFINE_float(
 def main():
     """Trains the model and says where its files lie."""
     swept = sweep_settings.parse(_SWEEP.value)
+    if swept and _MEMBERS.value > 1:
+        raise ValueError(
+            "The seeds of a sweep are a setting of it, such as `--sweep=seed=0,1`. "
+            f"Received: members={_MEMBERS.value}"
+        )
     names.check(
         swept.get("model", [_MODEL.value]),
         [_DATASET.value],
@@ -162,11 +167,6 @@ def _run_sweep(of_all, settings):
     """Trains with all combinations of settings, and prints a line of each."""
     from training import sweep
 
-    if _MEMBERS.value > 1:
-        raise ValueError(
-            "The seeds of a sweep are a setting of it, such as `--sweep=seed=0,1`. "
-            f"Received: members={_MEMBERS.value}"
-        )
     for row in sweep.run_sweep(*of_all, sweep_settings.parse(_SWEEP.value), **settings):
         if row["state"] == "trained":
             _show(row, f"{row['folder']}: ")
