@@ -327,7 +327,7 @@ REASONS = {
             "training.evaluation.sweep",
         ),
         *("training.trainer.train", "training.cli", "training.workers"),
-        "training.members",
+        *("training.members", "training.sweep", "training.sweep_settings"),
         *("training.evaluation.slices", "training.parallel"),
     ],
     "It matches names of classes; tests/zoo/test_classifier.py has tables": [

@@ -95,7 +95,7 @@ def hessian(
     matrix = HessianProducts(loss, batch_statistics, at_once)
     found = training_batches.augmented(dataset, batch_size, names, num_batches, seed)
     facts = {
-        "loss": "nll + l2",
+        "objective": "nll + l2",
         "batch_size": batch_size,
         "augmentations": training_batches.joined(names),
         "weight_decay": float(weight_decay),

@@ -11,6 +11,7 @@ from training.report import figures
 
 _POINTS = 600  # Of a density.
 _WIDTH = 0.005  # Of its Gaussian, over the range of the eigenvalues.
+_MANY_TIMES = 30  # The smallest eigenvalue, from where on the axis is logarithmic.
 _LEVELS = 12  # Of contours.
 _COLORS = "#D55E00", "#E69F00", "#CC79A7", "#56B4E9", "#009E73"
 
@@ -50,7 +51,11 @@ def _largest(arrays):
     axis.plot([], [], "o", color="0.5", label="eigenvalue, by rank from left to right")
     axis.plot([], [], color="black", label="median of the largest over the batches")
     axis.set_xticks(range(len(arrays)), list(arrays))
-    axis.set_yscale("symlog", linthresh=1)
+    values = np.abs(np.concatenate([own["eigenvalues"] for own in arrays.values()]))
+    if np.nanmax(values) > _MANY_TIMES * np.nanmin(values):
+        axis.set_yscale("symlog", linthresh=1)
+    else:
+        axis.axhline(0, color="0.4", linewidth=0.8)
     axis.set_ylabel("Eigenvalue")
     figures.tidy(axis)
     figures.legend(figure, axis)

@@ -132,8 +132,8 @@ def test_products_are_differences_of_gradients(norm, statistics):
     assert matrix.dtype == DTYPE
     vectors = RNG.normal(size=(2, matrix.size))
     found = matrix.products(vectors, IMAGES, TARGETS)
-    # Ours computes in float32.
-    step = 3e-3 if norm == "ours" or DTYPE == "float32" else 1e-5
+    coarse = norm == "ours" or DTYPE == "float32"  # Ours computes in float32.
+    step, rtol = (3e-4, 2e-2) if coarse else (1e-5, 1e-6)
     for vector, product in zip(vectors, found, strict=True):
         sides = [
             matrix.gradient(
@@ -149,8 +149,7 @@ def test_products_are_differences_of_gradients(norm, statistics):
             for sign in (1, -1)
         ]
         wanted = (sides[0] - sides[1]) / (2 * step)
-        bound = (1e-6 if step < 1e-3 else 3e-3) * np.abs(wanted).max()
-        np.testing.assert_allclose(product, wanted, atol=bound)
+        np.testing.assert_allclose(product, wanted, atol=rtol * np.abs(wanted).max())
 
 
 def test_draws_are_those_of_the_key_and_frozen_layers_are_constants():
