@@ -49,13 +49,13 @@ def by_depth(
     layers = aligned(named)
     figure, axis = figures.new_figure(list(lines), height=3.6, is_wide=True)
     for index, (name, rows) in enumerate(lines.items()):
+        if not rows:
+            continue
         drawn = {
             layers.index(row["layer"]) if layers else number: scale * row["value"]
             for number, row in enumerate(rows)
             if row["value"] > 0 or not log
         }
-        if not rows:
-            continue
         look = figures.style(index)
         axis.plot(list(drawn), list(drawn.values()), label=name, markersize=5, **look)
         if levels:

@@ -107,8 +107,10 @@ def test_networks_are_compared_block_by_block():
     ]
     np.testing.assert_allclose(np.ravel(own), wanted, rtol=1e-3)
     predicted = [np.argmax(np.asarray(m(pixels)), axis=-1) for m in (first, second)]
-    assert found.values("agreement") == [np.mean(predicted[0] == predicted[1])]
-    assert found.values("accuracy", of=2) == [np.mean(predicted[1] == data.labels)]
+    values = [*found.values("agreement"), *found.values("accuracy", of=2)]
+    others = predicted[0], data.labels
+    wanted = [np.mean(predicted[1] == other) for other in others]
+    np.testing.assert_allclose(values, wanted)
     assert not found.values("weight_distance")  # Other shapes.
     assert len(representations.plot_similarity({"a and b": found})) == 1
 
