@@ -21,6 +21,7 @@ EXAMPLES = [
     "corrupt.py",
     "calibrate.py",
     "read_a_report.py",
+    "flatness.py",
 ]
 
 project = "smoothzoo"

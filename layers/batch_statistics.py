@@ -42,12 +42,17 @@ def _call(layer, noted, inputs, training=None, mask=None):
         count, mean, variance = layer.moments(inputs)
         noted.append((count, mean, variance))
         return layer.normalized(inputs, mean, variance)
-    x = ops.cast(inputs, "float32")
+    dtype = keras.backend.result_type(inputs.dtype, "float32")
+    x = ops.cast(inputs, dtype)
     axes = [i for i in range(len(x.shape)) if i != layer.axis % len(x.shape)]
     mean, variance = ops.moments(x, axes)
     noted.append((math.prod(x.shape[i] for i in axes), mean, variance))
+    beta, gamma = (
+        weight if weight is None else ops.cast(weight, dtype)
+        for weight in (layer.beta, layer.gamma)
+    )
     x = ops.batch_normalization(
-        x, mean, variance, layer.axis, layer.beta, layer.gamma, layer.epsilon
+        x, mean, variance, layer.axis, beta, gamma, layer.epsilon
     )
     return ops.cast(x, layer.compute_dtype)
 

@@ -66,6 +66,27 @@ def vjp(function: Callable, values: list):
     return _of_backend(_vjp_on_tensorflow, _vjp_on_jax, _vjp_on_torch)(function, values)
 
 
+def hessian_products(function: Callable, values: list, rows: list):
+    """Returns a function's value, its gradient, and products with its Hessian.
+
+    What does not depend on the vectors is computed once for all of them. On JAX a
+    product is the derivative of the gradient along the vector, forward over reverse;
+    elsewhere the gradient of the product of gradient and vector, as forward
+    derivatives of TensorFlow are made of those backward.
+
+    Args:
+        function: From a list of tensors to a scalar.
+        values: The tensors, of floating numbers.
+        rows: Vectors, as for each value a tensor of shape `(vectors, *value.shape)`.
+
+    Returns:
+        The scalar, a list like `values`, and a list like `rows`.
+    """
+    return _of_backend(_second_on_tensorflow, _second_on_jax, _second_on_torch)(
+        function, values, rows
+    )
+
+
 def _of_backend(on_tensorflow, on_jax, on_torch):
     functions = {"tensorflow": on_tensorflow, "jax": on_jax, "torch": on_torch}
     return functions[keras.backend.backend()]
@@ -127,6 +148,66 @@ def _vjp_on_torch(function, values):
             outputs, values, by_outputs, allow_unused=True, materialize_grads=True
         )
     ]
+
+
+def _second_on_tensorflow(function, values, rows):
+    import tensorflow as tf
+
+    values = [tf.convert_to_tensor(value) for value in values]
+    zero = tf.UnconnectedGradients.ZERO
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as outer:
+        outer.watch(values)
+        with tf.GradientTape(watch_accessed_variables=False) as inner:
+            inner.watch(values)
+            total = function(values)
+        found = inner.gradient(total, values, unconnected_gradients=zero)
+        found = [tf.convert_to_tensor(x) for x in found]  # Of rows of a table, too.
+
+    def body(number, products):
+        own = outer.gradient(
+            found,
+            values,
+            output_gradients=[row[number] for row in rows],
+            unconnected_gradients=zero,
+        )
+        return number + 1, [
+            done.write(number, tf.convert_to_tensor(x))
+            for done, x in zip(products, own, strict=True)
+        ]
+
+    # A loop, for the graph of each vector is as large as that of the gradient.
+    count = rows[0].shape[0]
+    empty = [
+        tf.TensorArray(v.dtype, count, element_shape=v.shape, clear_after_read=False)
+        for v in values
+    ]
+    _, products = tf.while_loop(
+        lambda number, _: number < count, body, (0, empty), parallel_iterations=1
+    )
+    return total, found, [product.stack() for product in products]
+
+
+def _second_on_jax(function, values, rows):
+    import jax
+
+    (total, found), along = jax.linearize(jax.value_and_grad(function), values)
+    return total, found, jax.vmap(lambda row: along(row)[1])(rows)
+
+
+def _second_on_torch(function, values, rows):
+    import torch
+
+    options = {"allow_unused": True, "materialize_grads": True}
+    with torch.enable_grad():
+        values = [_leaf(keras.ops.convert_to_tensor(value)) for value in values]
+        total = function(values)
+        found = torch.autograd.grad(total, values, create_graph=True, **options)
+        products = [
+            torch.autograd.grad(found, values, row, retain_graph=True, **options)
+            for row in zip(*rows, strict=True)
+        ]
+    stacked = [torch.stack(own) for own in zip(*products, strict=True)]
+    return total.detach(), [x.detach() for x in found], stacked
 
 
 def _leaf(x):
@@ -196,3 +277,31 @@ def _on_torch(run, cotangents):
         allow_unused=True,
     )
     return outputs, more, [*rows]
+
+
+@contextlib.contextmanager
+def exact_moments():
+    """Makes variances inside have their second derivatives on TensorFlow, too.
+
+    `tf.nn.moments`, by which Keras normalizes layers, groups and batches in training,
+    takes the mean inside of the variance for a constant: that is right for gradients,
+    and the gradients of gradients are some percent off. Other backends are right.
+    """
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    def moments(x, axes, shift=None, keepdims=False, name=None):
+        mean = tf.reduce_mean(x, axes, keepdims=True)
+        variance = tf.reduce_mean(tf.square(x - mean), axes, keepdims=True)
+        if keepdims:
+            return mean, variance
+        return tf.squeeze(mean, axes), tf.squeeze(variance, axes)
+
+    before = tf.nn.moments
+    tf.nn.moments = moments
+    try:
+        yield
+    finally:
+        tf.nn.moments = before

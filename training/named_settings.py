@@ -2,13 +2,18 @@
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from zoo import spelling
 
 
 def read(
-    text: str, functions: Mapping[str, Callable], kind: str, skip: int = 0
+    text: str,
+    functions: Mapping[str, Callable],
+    kind: str,
+    skip: int = 0,
+    others: Collection[str] = (),
+    words: bool = False,
 ) -> tuple[str, dict]:
     """Returns a name, and the settings behind it.
 
@@ -18,6 +23,8 @@ def read(
         functions: By name, what takes the settings.
         kind: What the names are of, for messages.
         skip: How many of the first parameters of the functions are no settings.
+        others: Names of further parameters that are none.
+        words: Whether a value that is no number and no JSON is a word.
 
     Raises:
         ValueError: If the name is not known, or its function takes no such setting.
@@ -33,7 +40,8 @@ def read(
             f"Unknown {kind} '{name}'.{spelling.hint(name, functions)} Known {kind}s: "
             f"{', '.join(functions)}. Received: {kind}={text}"
         )
-    taken, settings = list(inspect.signature(functions[name]).parameters)[skip:], {}
+    parameters = list(inspect.signature(functions[name]).parameters)[skip:]
+    taken, settings = [own for own in parameters if own not in others], {}
     for part in parts:
         key, _, value = part.partition("=")
         if key not in taken or key in settings:
@@ -44,6 +52,9 @@ def read(
         try:
             settings[key] = _parse(value)
         except (ValueError, ZeroDivisionError):
+            if words and value:
+                settings[key] = value
+                continue
             raise ValueError(
                 f"The setting '{key}' of the {kind} '{name}' is no number. Received: "
                 f"{kind}={text}"

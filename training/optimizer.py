@@ -206,14 +206,18 @@ def optimizer(recipe, steps_per_epoch: int, model: keras.Model):
         use_ema=recipe.ema_momentum > 0,
         ema_momentum=recipe.ema_momentum,
     )
-    spared = [
+    if spared := undecayed(model):
+        result.exclude_from_weight_decay(var_list=spared)
+    return result
+
+
+def undecayed(model: keras.Model) -> list:
+    """Returns the weights of a model that have no weight decay."""
+    return [
         weight
         for layer in keras_internals.flat_layers(model)
         for weight in _undecayed(layer)
     ]
-    if spared:
-        result.exclude_from_weight_decay(var_list=spared)
-    return result
 
 
 def _undecayed(layer):

@@ -74,7 +74,7 @@ def track(description: str, total: int, period: float = 30.0, unit: str = "image
     """
     if sys.stderr.isatty():
         with _progress_bar(unit) as bar:
-            task = bar.add_task(description, total=total, rate=0.0, left="-:--:--")
+            task = bar.add_task(description, total=total, rate="0", left="-:--:--")
             yield Progress(description, total, lambda p: _update(bar, task, p))
     else:
         last = time.monotonic()
@@ -85,11 +85,11 @@ def track(description: str, total: int, period: float = 30.0, unit: str = "image
             if now - last >= period and progress.done < progress.total:
                 last = now
                 logging.info(
-                    f"%s: %d of %d {unit}, %.0f {unit}/s, %.0f s left",
+                    f"%s: %d of %d {unit}, %s {unit}/s, %.0f s left",
                     progress.description,
                     progress.done,
                     progress.total,
-                    progress.rate,
+                    _shown(progress.rate),
                     progress.seconds_left,
                 )
 
@@ -105,9 +105,13 @@ def _update(bar, task, progress):
         description=progress.description,
         completed=progress.done,
         total=progress.total,
-        rate=progress.rate,
+        rate=_shown(progress.rate),
         left=text if left < float("inf") else "-:--:--",
     )
+
+
+def _shown(rate):
+    return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def _progress_bar(unit):
@@ -117,7 +121,7 @@ def _progress_bar(unit):
         "{task.description}",
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
-        "{task.fields[rate]:.0f} " + f"{unit}/s",
+        "{task.fields[rate]} " + f"{unit}/s",
         "{task.fields[left]}",
         console=console.Console(stderr=True),
         transient=True,

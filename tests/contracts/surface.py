@@ -336,7 +336,7 @@ REASONS = {
             "training.evaluation.sweep",
         ),
         *("training.trainer.train", "training.cli", "training.workers"),
-        "training.members",
+        *("training.members", "training.sweep", "training.sweep_settings"),
         *("training.evaluation.slices", "training.parallel"),
     ],
     "It matches names of classes; tests/zoo/test_classifier.py has tables": [
@@ -369,6 +369,7 @@ REASONS = {
         "training.compress",
         *("layers.priors", "training.priors", "training.mcmc", "training.attacks"),
         "training.metrics.regression",
+        "training.analysis",
         "zoo.posterior.weight_samples",
     ],
     "tests/zoo has tables of its inputs": [

@@ -59,7 +59,7 @@ def test_the_gallery_shows_every_example():
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "EXAMPLES"
     )
     assert sorted(listed) == EXAMPLES
-    assert len(EXAMPLES) == 10
+    assert len(EXAMPLES) == 11
 
 
 def test_docstrings_become_those_that_sphinx_reads():

@@ -17,6 +17,7 @@ def check(
     data_dir: str | None = None,
     recipe: str | None = None,
     output: str | None = None,
+    analyses: Iterable[str] = (),
 ):
     """Checks the names that a command was given, then imports the zoo.
 
@@ -30,6 +31,7 @@ def check(
         data_dir: Folder that holds the data sets.
         recipe: Name of a recipe.
         output: Folder for results, a path or a URL.
+        analyses: Names of analyses.
 
     Raises:
         ValueError: If a name is unknown, or nothing can be written to such a URL.
@@ -49,6 +51,7 @@ def check(
                     output,
                 )
         _check_models(models)
+        _check_analyses(analyses)
         if datasets := list(filter(None, datasets)):
             from training.data import expand, loading
 
@@ -72,6 +75,19 @@ def _check_models(names):
         for part in () if is_elsewhere(name) else of_models.split("+"):
             if not is_elsewhere(part):
                 model_name.read(model_name.split_number(part)[0], words)
+
+
+def _check_analyses(names):
+    from training.cli import tables
+    from zoo import spelling
+
+    known = tables.analyses()
+    for name in names if known else ():
+        if name not in known:
+            raise ValueError(
+                f"Unknown analysis '{name}'.{spelling.hint(name, known)} Known: "
+                f"{', '.join(known)}. Received: what={name}"
+            )
 
 
 @contextlib.contextmanager

@@ -15,13 +15,24 @@ _ROOT = pathlib.Path(__file__).parents[2]
 
 def words() -> Words | None:
     """Returns what model names are made of; None if the sources do not say."""
-    try:
-        return Words(
+    return _read(
+        lambda: Words(
             Source("zoo.registry").ARCHITECTURES,
             Source("zoo.models.methods").METHODS,
             Source("zoo.posterior").POSTERIORS,
             Source("zoo.models.methods").MEMBERS,
         )
+    )
+
+
+def analyses() -> list[str] | None:
+    """Returns the names of analyses; None if the sources do not say."""
+    return _read(lambda: list(Source("training.analysis").ANALYSES))
+
+
+def _read(function):
+    try:
+        return function()
     # No sources are installed, or a table is made of more than literals and others.
     except (OSError, SyntaxError, LookupError, TypeError, ValueError, AttributeError):
         return None

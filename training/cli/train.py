@@ -9,6 +9,8 @@ Examples:
         --workdir=runs/finetuned
     zoo-train --model=resnet20 --recipe=fashion_mnist --members=3 \
         --workdir=runs/three
+    zoo-train --model=resnet20 --recipe=cifar10_30 --sweep=limit=2000,10000 \
+        --sweep=batch_size=32,128 --sweep=seed=0,1 --workdir=runs/grid
     srun zoo-train --model=resnet50_smooth --recipe=imagenet \
         --distribution=multi_worker --workdir=/shared/resnet50_smooth
 """
@@ -17,6 +19,7 @@ import os
 
 from absl import flags, logging
 
+from training import sweep_settings
 from training.cli import common, names, quiet
 
 _MODEL = flags.DEFINE_string(
@@ -78,6 +81,12 @@ _MEMBERS = flags.DEFINE_integer(
     "several are an ensemble, e.g. 3.",
     lower_bound=1,
 )
+_SWEEP = flags.DEFINE_multi_string(
+    "sweep",
+    [],
+    "Setting to train with several values of, e.g. batch_size=32,128; may be repeated, "
+    "for all combinations: of the recipe, or model, limit, epochs or seed.",
+)
 _MIXED = flags.DEFINE_bool("mixed_precision", False, "Whether to compute in 16 bits.")
 _JIT = flags.DEFINE_enum(
     "jit_compile",
@@ -92,8 +101,14 @@ _SECONDS = flags.DEFINE_float(
 
 def main():
     """Trains the model and says where its files lie."""
+    swept = sweep_settings.parse(_SWEEP.value)
+    if swept and _MEMBERS.value > 1:
+        raise ValueError(
+            "The seeds of a sweep are a setting of it, such as `--sweep=seed=0,1`. "
+            f"Received: members={_MEMBERS.value}"
+        )
     names.check(
-        [_MODEL.value],
+        swept.get("model", [_MODEL.value]),
         [_DATASET.value],
         _DATA_DIR.value,
         recipe=_RECIPE.value,
@@ -134,6 +149,9 @@ def _train(is_chief=True):
         "jit_compile": {"true": True, "false": False}.get(_JIT.value, "auto"),
     }
     of_all = _MODEL.value, _RECIPE.value, _WORKDIR.value
+    if _SWEEP.value:
+        _run_sweep(of_all, settings)
+        return
     if _MEMBERS.value > 1:
         rows = members.run_members(*of_all, _MEMBERS.value, **settings)
     else:
@@ -143,6 +161,18 @@ def _train(is_chief=True):
     for number, row in enumerate(rows):
         _show(row, f"Member {number + 1}: " if len(rows) > 1 else "")
     print(f"Weights, metrics and TensorBoard lie in {_WORKDIR.value}")
+
+
+def _run_sweep(of_all, settings):
+    """Trains with all combinations of settings, and prints a line of each."""
+    from training import sweep
+
+    for row in sweep.run_sweep(*of_all, sweep_settings.parse(_SWEEP.value), **settings):
+        if row["state"] == "trained":
+            _show(row, f"{row['folder']}: ")
+        else:
+            print(f"{row['folder']}: {row['error']}")
+    print(f"All of them are rows of {_WORKDIR.value}/{sweep.SUMMARY_FILE}")
 
 
 def _show(row, prefix):

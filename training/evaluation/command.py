@@ -5,7 +5,7 @@ import functools
 import itertools
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from absl import logging
 
@@ -474,11 +474,17 @@ def _check(settings, models, rows):
     return card_check.check(rows, known, settings.tolerance, made_of)
 
 
-def check_folder(folder: str | os.PathLike):
+def check_folder(
+    folder: str | os.PathLike,
+    names: Collection[str] = _FILES,
+    kind: str = "an evaluation",
+):
     """Checks that a folder is new, empty or that of an evaluation.
 
     Args:
         folder: A path or a URL.
+        names: Names of files, of which one at least is in such a folder.
+        kind: What it is of, for the error.
 
     Raises:
         ValueError: If it holds something else.
@@ -491,9 +497,9 @@ def check_folder(folder: str | os.PathLike):
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"'{folder}' is a file; give a folder for the results.")
         found = sorted(x.name for x in folder.iterdir()) if folder.exists() else []
-    if set(found) - {remote.OWNER} and not set(found) & set(_FILES):
+    if set(found) - {remote.OWNER} and not set(found) & set(names):
         raise ValueError(
-            f"The folder '{folder}' is not that of an evaluation: it holds "
+            f"The folder '{folder}' is not that of {kind}: it holds "
             f"{', '.join(found[:3])}. Give a new one."
         )
 

@@ -76,10 +76,16 @@ def html(
         "labels": results.labels(),
         "datasets": results.datasets,
     }
-    write_text(_render(content), path)
+    write_text(render("page.html", content), path)
 
 
-def _render(content):
+def render(template: str, content: Mapping) -> str:
+    """Returns a page.
+
+    Args:
+        template: Name of a file of `ASSETS`.
+        content: What it names.
+    """
     import jinja2
     import markupsafe
 
@@ -96,7 +102,7 @@ def _render(content):
         lstrip_blocks=True,
     )
     environment.filters["code"] = code
-    return environment.get_template("page.html").render(content)
+    return environment.get_template(template).render(content)
 
 
 def _sizes(results):

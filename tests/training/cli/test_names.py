@@ -15,6 +15,7 @@ COMMANDS = (
     "train",
     "sample",
     "evaluate",
+    "analyze",
     "export",
     "publish",
     "convert",
@@ -97,6 +98,7 @@ OUTPUT = "--output=runs/none"
         ),
         ("convert", ("--source=timm:x", "--model=resnt50", OUTPUT), "'resnet50'"),
         ("data_check", ("--dataset=cifr10",), "Did you mean 'cifar10'"),
+        ("analyze", ("--what=lesion", OUTPUT), "Did you mean 'lesions'"),
     ],
 )
 def test_a_typo_needs_no_keras(command, flags, message):

@@ -204,3 +204,28 @@ def test_the_normalization_is_that_of_the_pixels():
     mean, variance = run.measure_normalization(data)
     np.testing.assert_allclose(mean, [data.images.mean()], atol=0.01)
     np.testing.assert_allclose(variance, [data.images.astype(float).var()], atol=0.01)
+
+
+def test_a_sweep_tells_of_names_and_members_before_it_begins(tmp_path):
+    flags = ["--model=resnet20", "--recipe=fashion_mnist", f"--workdir={tmp_path}/w"]
+    wrong = zoo_train(*flags, "--sweep=model=resnet20,resnet20_smoth")
+    assert wrong.returncode == 1
+    assert "smoth" in wrong.stderr
+    wrong = zoo_train(*flags, "--sweep=seed=0,1", "--members=2")
+    assert wrong.returncode == 1
+    assert "members=2" in wrong.stderr
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.slow
+def test_a_sweep_trains_all_combinations(data_dir, tmp_path):
+    flags = ["--model=mlp", "--recipe=fashion_mnist", f"--workdir={tmp_path}/w"]
+    flags += ["--epochs=2", f"--data_dir={data_dir}", "--sweep=batch_size=16,32"]
+    result = zoo_train(*flags)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "batch_size=16: Test NLL" in result.stdout
+    text = (tmp_path / "w" / "sweep.jsonl").read_text()
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert [row["batch_size"] for row in rows] == [16, 32]
+    record = json.loads((tmp_path / "w/batch_size=32/recipe.json").read_text())
+    assert record["settings"]["batch_size"] == 32

@@ -1,0 +1,101 @@
+"""What an analysis has computed before it ends, in a folder that it may go on from."""
+
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+from keras import ops
+
+from training.analysis.base import Finding
+from training.differences import differences
+from zoo.storage import files
+
+_IDENTITY = "identity.json"
+
+
+class Kept:
+    """Keeps the parts of a finding, each as soon as it is there.
+
+    Args:
+        folder: Where files lie, which is made if it is not there; None keeps nothing.
+        identity: What the parts are of, anything that JSON takes.
+
+    Raises:
+        ValueError: If the folder has parts of something else.
+    """
+
+    def __init__(self, folder: str | os.PathLike | None, **identity):
+        self.folder = None if folder is None else pathlib.Path(folder)
+        if self.folder is None:
+            return
+        path, identity = self.folder / _IDENTITY, json.loads(json.dumps(identity))
+        if path.exists():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            if odd := differences(before, identity):
+                raise ValueError(
+                    f"'{self.folder}' has parts of another analysis: {odd}. Take "
+                    "another folder, or the same settings, models and images."
+                )
+            return
+        with files.replacing(path) as temporary:
+            temporary.write_text(json.dumps(identity) + "\n", encoding="utf-8")
+
+    def __call__(self, name: str, make: Callable[[], Finding]) -> Finding:
+        """Returns a part, which is computed if it is not kept yet.
+
+        Args:
+            name: Its name, for a file.
+            make: Computes it.
+
+        Raises:
+            ValueError: If the file is damaged.
+        """
+        if self.folder is None:
+            return make()
+        path = self._path(name)
+        if path.exists():
+            return _read(path)
+        found = make()
+        with files.replacing(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, rows=np.array(json.dumps(found.rows)), **found.arrays)
+        return found
+
+    def has(self, name: str) -> bool:
+        """Returns whether a part is kept."""
+        return self.folder is not None and self._path(name).exists()
+
+    def drop(self, name: str):
+        """Deletes a part that is needed no more, if it is kept."""
+        if self.has(name):
+            self._path(name).unlink()
+
+    def _path(self, name):
+        return self.folder / f"{name}.npz"
+
+
+def _read(path):
+    try:
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+            return Finding(json.loads(str(arrays.pop("rows"))), arrays)
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise ValueError(
+            f"'{path}' is damaged ({error}). Delete it to compute it anew."
+        ) from error
+
+
+def of_weights(model) -> str:
+    """Returns what changes when the weights of a model do.
+
+    Args:
+        model: A Keras model.
+    """
+    digest = hashlib.sha256()
+    for variable in model.variables:
+        value = ops.convert_to_numpy(variable)
+        digest.update(f"{variable.path} {value.shape} {value.dtype}".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()
