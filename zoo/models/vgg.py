@@ -10,7 +10,13 @@ import functools
 
 import keras
 
-from zoo.models.blocks import classify, convolve, norm_activate, preprocess
+from zoo.models.blocks import (
+    classify,
+    convolve,
+    norm_activate,
+    preprocess,
+    refuse_attention,
+)
 from zoo.models.parts import Parts
 
 
@@ -35,6 +41,7 @@ def vgg(
     Returns:
         A functional model from images to logits.
     """
+    refuse_attention(parts, "vgg")
     images, x = preprocess(input_shape, normalization)
     for stage, (depth, filters) in enumerate(zip(depths, FILTERS, strict=True), 1):
         if stage > 1:
