@@ -184,7 +184,9 @@ class LocalAttention(keras.layers.Layer):
         scores = scores + ops.cast(positions, "float32")
         if masks is not None:
             scores = scores + ops.reshape(masks, (count, 1, 1, points))
-        weights = ops.cast(ops.softmax(scores), value.dtype)
+        # Keras warns of the softmax of one number.
+        weights = ops.softmax(scores) if points > 1 else ops.ones_like(scores)
+        weights = ops.cast(weights, value.dtype)
         x = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
         x = ops.reshape(x, (count * points, self.num_heads * self.key_dim))
         return ops.matmul(x, self.output_kernel) + self.bias

@@ -12,6 +12,7 @@ from layers import checks, compilation, members, random, streams
 from layers.variational import divergence_per_example
 from training.input_gradients import state_of
 from training.kl_weight import KLWeight
+from training.stochastic_depth import Branches
 from zoo import predictive
 from zoo.classifier import Classifier, classes_of
 
@@ -244,6 +245,8 @@ class Elbo(Classifier):
     objective: Objective | None = None
     # The weight of the KL divergences; None is 1.
     kl_weight: KLWeight | None = None
+    # Residual branches that steps leave out; see `training.stochastic_depth`.
+    branches: Branches | None = None
     # Of what an objective draws.
     seed = 0
 
@@ -285,9 +288,12 @@ class Elbo(Classifier):
 
     @property
     def variables(self):
-        states = [s for s in (self.objective, self.kl_weight) if s is not None]
-        own = [variable for state in states for variable in state.variables]
+        states = self.objective, self.kl_weight, self.branches
+        own = [v for state in states if state is not None for v in state.variables]
         return [*super().variables, *own]
+
+    def around(self, operation, call):
+        return call if self.branches is None else self.branches.around(operation, call)
 
     def train_step(self, *args):
         *state, data = args  # The state of all variables, on JAX.

@@ -125,7 +125,7 @@ class Parts:
     average_pool: Callable = average_pooled
     # attention(filters, num_heads, key_dim, window_size): at the end of a residual
     # branch, in place of its convolutions of 3x3, in blocks at the ends of stages. None
-    # has no such blocks; chains have none in any case.
+    # has no such blocks, and chains take nothing else.
     attention: Callable | None = None
     # smooth(): at the end of every stage, before the next one subsamples; in a
     # pre-activation ResNet, not of the last.
