@@ -117,7 +117,9 @@ def test_strengths_and_uses_are_drawn_for_each_operation(monkeypatch):
     for name in NAMES:
         operation = np.full(len(SOURCE), NAMES.index(name), "int32")
         found = rand_augment.apply(SOURCE, operation, strengths, SIGNS)
-        np.testing.assert_array_equal(found, applied(name), err_msg=name)
+        error = np.abs(np.asarray(found, "int32") - applied(name))
+        assert error.max() <= 1, name  # As products of float32 round.
+        assert error.mean() < 0.01, name
 
 
 def test_an_image_is_augmented_alike_in_every_batch_and_in_gray():
