@@ -54,7 +54,6 @@ CASES = {
         IMAGES,
         {"non_trainable": 1},
     ),
-    "depth": (layers.StochasticDepth, {}, IMAGES, IMAGES, {"non_trainable": 1}),
     "attention": (
         layers.LocalAttention,
         {"filters": 6, "num_heads": 2, "key_dim": 3, "window_size": 3},

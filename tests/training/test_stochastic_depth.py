@@ -49,6 +49,10 @@ def test_steps_leave_whole_branches_out_and_predictions_do_not():
     trained = trainer.compile_model(model, DEEP, num_examples=64)
     images = np.asarray(data.images, "float32")
     np.testing.assert_array_equal(trained(images), model(images))
+    # Checkpoints have what is drawn from, and files of the model do not.
+    own = {id(variable) for variable in trained.variables}
+    assert {id(variable) for variable in trained.branches.variables} <= own
+    assert len(trained.variables) == len(model.variables) + 2
     expected = ops.convert_to_numpy(model(images))
     # What the second branch, of rate 0.4, adds, by what the head makes of it.
     before = keras.Model(model.input, model.get_layer("one_add").output)(images)
@@ -66,6 +70,7 @@ def test_steps_leave_whole_branches_out_and_predictions_do_not():
     assert np.ptp(np.mean(dropped, axis=0)) > 0.1  # Not always the same images.
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_with_the_branches_that_it_would_have_left_out(
     tmp_path, monkeypatch
 ):

@@ -192,8 +192,8 @@ def test_short_networks_train_save_and_load_with_any_methods(
 
 
 # Attention, and what could disturb it.
-OF_ATTENTION = ["smooth_mcdo_flipout_msa", "msa", "msa_blurpool_gelu"]
-OF_ATTENTION += ["msa_film_freqdrop", "sngp_msa"]
+OF_ATTENTION = ["smooth_mcdo_msa", "smooth_mcdo_flipout_msa", "msa"]
+OF_ATTENTION += ["msa_blurpool_gelu", "msa_film_freqdrop", "sngp_msa"]
 
 
 @pytest.mark.parametrize("methods", marks.few(OF_ATTENTION, OF_ATTENTION[1:]))
