@@ -78,7 +78,10 @@ class OutputMarker(keras.Model):
 
     def _run_through_graph(self, inputs, operation_fn=lambda op: op, **kwargs):
         def around(operation):
-            return self.around(operation, operation_fn(operation))
+            call = operation_fn(operation)
+            # With a `call_fn`, Keras asks for shapes alone, and wants the operation.
+            asks = kwargs.get("call_fn") is not None
+            return call if asks else self.around(operation, call)
 
         output = super()._run_through_graph(inputs, around, **kwargs)
         if isinstance(output, keras.KerasTensor):
