@@ -7,6 +7,7 @@ backends.check()
 from layers.alias_free import FilteredMaxPooling2D as FilteredMaxPooling2D
 from layers.alias_free import FilteredReLU as FilteredReLU
 from layers.alias_free import QuantileReLU as QuantileReLU
+from layers.attention import LocalAttention as LocalAttention
 from layers.batch_ensemble import Conv2DBatchEnsemble as Conv2DBatchEnsemble
 from layers.batch_ensemble import Conv2DRank1 as Conv2DRank1
 from layers.batch_ensemble import DenseBatchEnsemble as DenseBatchEnsemble
@@ -17,6 +18,7 @@ from layers.centroids import ClassCentroids as ClassCentroids
 from layers.convolution import FusedConv2D as FusedConv2D
 from layers.dropout import Dropout as Dropout
 from layers.dropout import MCDropout as MCDropout
+from layers.dropout import StochasticDepth as StochasticDepth
 from layers.epochs import EpochEvents as EpochEvents
 from layers.film import FiLMBatchNormalization as FiLMBatchNormalization
 from layers.frequency import FLCPooling2D as FLCPooling2D

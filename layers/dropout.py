@@ -1,4 +1,4 @@
-"""Dropout that stays on: the random layers of MC dropout."""
+"""Dropout of entries, which may stay on, and of whole branches of a network."""
 
 import functools
 
@@ -20,6 +20,16 @@ def kept_scale(rate: float) -> float:
 def _dropped(inputs, drop, rate):
     kept = inputs * kept_scale(rate)
     return ops.where(drop, ops.zeros((), inputs.dtype), kept)
+
+
+def _checked(rate, what):
+    """Returns the probability to drop something if it is one."""
+    if not is_number(rate) or not 0 <= rate < 1 or random.quantize(rate) == 1:
+        raise ValueError(
+            f"`rate` is the probability to drop {what}, in [0, 1). Received: "
+            f"rate={rate}"
+        )
+    return rate
 
 
 @functools.lru_cache(maxsize=64)
@@ -76,12 +86,7 @@ class MCDropout(RandomLayer):
         **kwargs,
     ):
         super().__init__(seed, **kwargs)
-        if not is_number(rate) or not 0 <= rate < 1 or random.quantize(rate) == 1:
-            raise ValueError(
-                "`rate` is the probability to drop an entry, in [0, 1). "
-                f"Received: rate={rate}"
-            )
-        self.rate = rate
+        self.rate = _checked(rate, "an entry")
         self.channelwise = channelwise
         self.built = True
 
@@ -130,3 +135,57 @@ class Dropout(MCDropout):
 
     def call(self, inputs, training=False):
         return super().call(inputs) if training else inputs
+
+
+@keras.saving.register_keras_serializable(package="layers")
+class StochasticDepth(RandomLayer):
+    """Leaves a residual branch out for some examples, in training.
+
+    It stands at the end of the branch, before the sum with the shortcut. In training
+    each example has the whole branch with probability `1 - rate`, divided by that
+    probability, or zeros. In inference it is the identity, so that networks with and
+    without it have the same predictions and exports.
+
+    Args:
+        rate: Probability to leave the branch out, in `[0, 1)`.
+        seed: Makes the choices reproducible; see `layers.RandomLayer`.
+
+    Input shape: `(batch, ...)`.
+
+    Output shape: Same as the input.
+
+    Example:
+
+    >>> x = keras.ops.ones((64, 2, 2, 1))
+    >>> dropped = StochasticDepth(0.5, seed=0)(x, training=True)
+    >>> sums = keras.ops.sum(dropped, axis=(1, 2, 3))
+    >>> sorted(set(keras.ops.convert_to_numpy(sums).tolist()))
+    [0.0, 8.0]
+
+    Reference:
+        [Deep Networks with Stochastic Depth](https://arxiv.org/abs/1603.09382) (Huang
+        et al., 2016), Eq. 2, which multiplies by `1 - rate` in inference in place of
+        the division.
+    """
+
+    by_row = True
+    stochastic = False
+
+    def __init__(self, rate: float = 0.1, seed: int | None = None, **kwargs):
+        super().__init__(seed, **kwargs)
+        self.rate = _checked(rate, "a branch")
+        self.built = True
+
+    def call(self, inputs, training=False):
+        if not training or self.rate == 0:
+            return inputs
+        batch, *others = ops.shape(inputs)
+        keys = self.next_row_keys(batch)
+        drop = random.bernoulli(keys, (batch, *[1] * len(others)), self.rate)
+        return _dropped(inputs, drop, self.rate)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate}

@@ -59,7 +59,9 @@ def standardized(graph, *values) -> list:
 
 
 class OutputMarker(keras.Model):
-    """A functional model that marks what its graph returns for symbolic inputs.
+    """A functional model whose passes subclasses change, without another graph.
+
+    It also marks what its graph returns for symbolic inputs.
 
     `keras.models.clone_model` runs the graph of a model on new inputs and calls the
     class of the model with these and their output, so a clone finds the mark on the
@@ -70,8 +72,18 @@ class OutputMarker(keras.Model):
     def mark(self, output: keras.KerasTensor):
         """Sets attributes of a symbolic output; by default none."""
 
-    def _run_through_graph(self, *args, **kwargs):
-        output = super()._run_through_graph(*args, **kwargs)
+    def around(self, operation: keras.Operation, call):
+        """Returns what a pass through the graph calls in place of an operation."""
+        return call
+
+    def _run_through_graph(self, inputs, operation_fn=lambda op: op, **kwargs):
+        def around(operation):
+            call = operation_fn(operation)
+            # With a `call_fn`, Keras asks for shapes alone, and wants the operation.
+            asks = kwargs.get("call_fn") is not None
+            return call if asks else self.around(operation, call)
+
+        output = super()._run_through_graph(inputs, around, **kwargs)
         if isinstance(output, keras.KerasTensor):
             self.mark(output)
         return output

@@ -148,6 +148,7 @@ AUGMENTATIONS = {
     ),
     "mixup": Augmentation(augment_pairs.mixup, mixes_pairs=True),
     "cutmix": Augmentation(augment_pairs.cutmix, mixes_pairs=True),
+    "mixup_cutmix": Augmentation(augment_pairs.mixup_or_cutmix, mixes_pairs=True),
 }
 
 

@@ -107,11 +107,55 @@ def cutmix(alpha: float = 1.0, rate: float = 0.5) -> Callable:
     return mixed
 
 
-def _check_alpha(alpha, name):
+def mixup_or_cutmix(
+    mixup_alpha: float = 1.0, cutmix_alpha: float = 1.0, switch: float = 0.5
+) -> Callable:
+    """Returns an augmentation by one of both for each image, drawn at random.
+
+    Args:
+        mixup_alpha: The `alpha` of `mixup`.
+        cutmix_alpha: The `alpha` of `cutmix`, whose `rate` is 1 here.
+        switch: Probability of `cutmix`.
+
+    Returns:
+        A function like that of `mixup`.
+
+    Raises:
+        ValueError: If an `alpha` is not positive, or `switch` no probability.
+
+    Reference:
+        [Training data-efficient image transformers](https://arxiv.org/abs/2012.12877)
+        (Touvron et al., 2021), appendix; there one is drawn for a batch.
+    """
+    _check_alpha(mixup_alpha, "mixup_cutmix", "mixup_alpha")
+    _check_alpha(cutmix_alpha, "mixup_cutmix", "cutmix_alpha")
+    if not (checks.is_number(switch) and 0 <= switch <= 1):
+        raise ValueError(
+            "`switch` is the probability with which 'mixup_cutmix' takes CutMix, in "
+            f"[0, 1]. Received: switch={switch}"
+        )
+    first, second = mixup(mixup_alpha), cutmix(cutmix_alpha, rate=1)
+
+    def mixed(images, labels, others, other_labels, keys):
+        chosen = random.bernoulli(random.fold(keys, 9), ops.shape(keys), switch)
+        pairs = zip(
+            second(images, labels, others, other_labels, keys),
+            first(images, labels, others, other_labels, keys),
+            strict=True,
+        )
+        return tuple(
+            ops.where(ops.expand_dims(chosen, (*range(1, len(cut.shape)),)), cut, mix)
+            for cut, mix in pairs
+        )
+
+    return mixed
+
+
+def _check_alpha(alpha, name, argument="alpha"):
     if not (checks.is_number(alpha) and 0 < alpha < float("inf")):
         raise ValueError(
-            f"`alpha` is the parameter of the Beta distribution of '{name}', positive "
-            f"and finite. Received: alpha={alpha}"
+            f"`{argument}` is the parameter of the Beta distribution of '{name}', "
+            f"positive and finite. Received: {argument}={alpha}"
         )
 
 

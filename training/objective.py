@@ -13,6 +13,7 @@ from layers.variational import divergence_per_example
 from training import task
 from training.input_gradients import state_of
 from training.kl_weight import KLWeight
+from training.stochastic_depth import Branches
 from zoo import predictive
 from zoo.classifier import Classifier, classes_of
 
@@ -253,6 +254,8 @@ class Elbo(Classifier):
     kl_weight: KLWeight | None = None
     # What is done to the weights after each update; see `minimize`.
     pruning = None
+    # Residual branches that steps leave out; see `training.stochastic_depth`.
+    branches: Branches | None = None
     # Of what an objective draws.
     seed = 0
     # The weight of each class in the loss; None is 1.
@@ -305,10 +308,13 @@ class Elbo(Classifier):
 
     @property
     def variables(self):
-        each = self.objective, self.kl_weight, self.pruning
+        each = self.objective, self.kl_weight, self.pruning, self.branches
         states = [state for state in each if state is not None]
         own = [variable for state in states for variable in state.variables]
         return [*super().variables, *own]
+
+    def around(self, operation, call):
+        return call if self.branches is None else self.branches.around(operation, call)
 
     def train_step(self, *args):
         *state, data = args  # The state of all variables, on JAX.

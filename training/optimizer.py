@@ -5,7 +5,7 @@ import contextvars
 import keras
 from keras import ops
 
-from layers import keras_internals
+from layers import keras_internals, replicas
 
 
 @keras.saving.register_keras_serializable(package="training")
@@ -101,13 +101,52 @@ class _OneRate:
 _RATE = contextvars.ContextVar("rate", default=(None, None))
 
 
+def clipped(gradients: list, norm: float) -> list:
+    """Returns gradients, shorter if the norm of all of them together is too large.
+
+    On replicas it is that of the sum of their gradients, which Keras' `global_clipnorm`
+    does not know when it clips.
+
+    Args:
+        gradients: Tensors, and None for weights that have no gradient.
+        norm: The largest norm; 0 leaves all as they are.
+
+    Reference:
+        [On the difficulty of training recurrent neural networks](
+        https://arxiv.org/abs/1211.5063) (Pascanu et al., 2013), algorithm 1.
+    """
+    if not norm:
+        return gradients
+    known = replicas.summed([x for x in gradients if x is not None])
+    squares = [ops.sum(ops.square(ops.cast(x, "float32"))) for x in known]
+    factor = norm / ops.maximum(ops.sqrt(sum(squares)), norm)
+    return [x if x is None else x * ops.cast(factor, x.dtype) for x in gradients]
+
+
+class _Clips:
+    """An optimizer that takes the argument `clip_norm`; see `clipped`."""
+
+    def __init__(self, *args, clip_norm: float = 0.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.clip_norm = clip_norm
+
+    def apply(self, grads, trainable_variables=None):
+        """Updates weights; see `keras.optimizers.Optimizer.apply`."""
+        super().apply(clipped(grads, self.clip_norm), trainable_variables)
+
+    def get_config(self):
+        """Returns the config of Keras' optimizer, and `clip_norm`."""
+        return {**super().get_config(), "clip_norm": self.clip_norm}
+
+
 @keras.saving.register_keras_serializable(package="training")
-class MomentumSGD(_OneRate, _KeepsWeights, keras.optimizers.SGD):
+class MomentumSGD(_Clips, _OneRate, _KeepsWeights, keras.optimizers.SGD):
     """Keras' gradient descent, updated by TensorFlow's kernel for momentum.
 
     Keras composes the update of seven operations on each weight. The kernel does them
     at once, with the same result bit for bit. Other backends, and a descent without
-    momentum, get Keras' own. The arguments are those of `keras.optimizers.SGD`.
+    momentum, get Keras' own. The arguments are those of `keras.optimizers.SGD`, and
+    `clip_norm`; see `clipped`.
     """
 
     def update_step(self, gradient, variable, learning_rate):
@@ -128,8 +167,8 @@ class MomentumSGD(_OneRate, _KeepsWeights, keras.optimizers.SGD):
 
 
 @keras.saving.register_keras_serializable(package="training")
-class AdamW(_OneRate, _KeepsWeights, keras.optimizers.AdamW):
-    """Keras' Adam with decoupled weight decay, with the same arguments."""
+class AdamW(_Clips, _OneRate, _KeepsWeights, keras.optimizers.AdamW):
+    """Keras' Adam with decoupled weight decay, its arguments, and `clip_norm`."""
 
 
 def average(model: keras.Model):
@@ -146,7 +185,7 @@ def average(model: keras.Model):
     super(_KeepsWeights, own).finalize_variable_values(model.trainable_variables)
 
 
-def _sgd(recipe, rate, **averages):
+def _sgd(recipe, rate, **settings):
     """Returns stochastic gradient descent.
 
     PyTorch adds `weight_decay * w` to the gradient, before the momentum, so that an
@@ -160,11 +199,11 @@ def _sgd(recipe, rate, **averages):
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay / (1 - recipe.momentum),
         name="sgd",
-        **averages,
+        **settings,
     )
 
 
-def _adamw(recipe, rate, **averages):
+def _adamw(recipe, rate, **settings):
     """Returns Adam with decoupled weight decay.
 
     An update shrinks a weight by `learning_rate * weight_decay`, in Keras and PyTorch.
@@ -181,7 +220,7 @@ def _adamw(recipe, rate, **averages):
         beta_2=second,
         epsilon=1e-8,
         name="adamw",
-        **averages,
+        **settings,
     )
 
 
@@ -205,6 +244,7 @@ def optimizer(recipe, steps_per_epoch: int, model: keras.Model):
         learning_rate(recipe, steps_per_epoch),
         use_ema=recipe.ema_momentum > 0,
         ema_momentum=recipe.ema_momentum,
+        clip_norm=recipe.clip_norm,
     )
     if spared := undecayed(model):
         result.exclude_from_weight_decay(var_list=spared)

@@ -37,6 +37,7 @@ from training.evaluation import class_names
 from training.feature_precision import update_precision
 from training.kl_weight import KLWeight
 from training.recipes.base import Recipe
+from training.stochastic_depth import Branches
 from training.trained_layers import freeze_others
 from zoo import outputs
 from zoo.classifier import Classifier, classes_of
@@ -173,7 +174,8 @@ def compile_model(
 
     Raises:
         ValueError: If the model does not return logits, the objective is for another
-            task, or it takes no labels as the augmentations make them.
+            task, or it takes no labels as the augmentations make them, or there is no
+            residual branch for the `stochastic_depth`.
     """
     outputs.check_model(model)
     freeze_others(model, recipe.trained_layers)
@@ -195,6 +197,8 @@ def compile_model(
         )
     weight = KLWeight(recipe, steps, model)
     trained.minimize(minimized, weight, pruning(recipe, steps, model))
+    if recipe.stochastic_depth:
+        trained.branches = Branches(model, recipe.stochastic_depth)
     trained.compile(
         optimizer=optimizer.optimizer(recipe, steps, model),
         loss=trained.objective.loss,
@@ -349,6 +353,8 @@ def _train(
         _build_metrics(trained, data, recipe.batch_size)
         load = resident.numbers
     layers.set_seed(model, seed)
+    if trained.branches is not None:
+        trained.branches.set_seed(seed)
     keeper = _resume(trained, model, workdir, settings, data, recipe)
     keeper.steps, keeper.timer = steps, workers.Timer(checkpoint_seconds)
     bar = progress.Bar(

@@ -6,9 +6,10 @@ import pathlib
 # What a test of this folder calls with its table of inputs.
 COVERED = {
     "layers.alias_free": ["QuantileReLU", "FilteredReLU", "FilteredMaxPooling2D"],
+    "layers.attention": ["LocalAttention"],
     "layers.blur": ["BlurPool2D"],
     "layers.centroids": ["ClassCentroids"],
-    "layers.dropout": ["MCDropout", "Dropout"],
+    "layers.dropout": ["MCDropout", "Dropout", "StochasticDepth"],
     "layers.batch_ensemble": [
         *("DenseBatchEnsemble", "Conv2DBatchEnsemble", "DenseRank1", "Conv2DRank1"),
     ],
@@ -103,6 +104,8 @@ REASONS = {
         "training.corruptions.sequences.perturb_labels",
         *("layers.normalization", "layers.random", "layers.tracing", "zoo.outputs"),
         *("layers.replicas", "layers.epochs", "zoo.arrays"),
+        *("layers.attention.windows", "layers.attention.merged"),
+        *("layers.attention.shifts", "training.stochastic_depth"),
         *("layers.alias_free.num_taps", "layers.alias_free.kaiser"),
         *("layers.alias_free.upsampling", "layers.alias_free.downsampling"),
         *("layers.alias_free.raised", "layers.frequency.resampled"),

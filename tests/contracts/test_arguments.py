@@ -24,6 +24,16 @@ CONSTRUCTORS = {
         {"rate": (-0.1, 1, 1.5, NAN, INF, "0.5", None), "seed": SEEDS},
     ),
     "Dropout": (layers.Dropout, {}, {"rate": (-0.1, 1, NAN, None), "seed": SEEDS}),
+    "StochasticDepth": (
+        layers.StochasticDepth,
+        {},
+        {"rate": (-0.1, 1, NAN, None), "seed": SEEDS},
+    ),
+    "LocalAttention": (
+        layers.LocalAttention,
+        {"filters": 2},
+        {key: COUNTS for key in ("filters", "num_heads", "key_dim", "window_size")},
+    ),
     "AdaptiveAveragePooling2D": (
         layers.AdaptiveAveragePooling2D,
         {"output_size": 7},

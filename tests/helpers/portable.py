@@ -66,6 +66,7 @@ def outputs():
         "smoothing_norm": layers.SpatialSmoothing(batch_norm=True),
         "dropout": layers.MCDropout(seed=3),
         "dropout_training": layers.Dropout(0.5, seed=3),
+        "depth_training": layers.StochasticDepth(0.5, seed=3),
         "dense": layers.DenseFlipout(3, seed=3, **noisy),
         "conv": layers.Conv2DFlipout(3, 3, 2, "same", seed=3, **noisy),
         "process": layers.GaussianProcess(
@@ -77,6 +78,7 @@ def outputs():
         "ensemble": layers.Conv2DBatchEnsemble(2, 3, num_members=3),
         "rank1": layers.DenseRank1(2, num_members=3, initial_scale=0.5, seed=3),
         "masks": layers.Masksembles(2, seed=3),
+        "attention": layers.LocalAttention(2, 2, 5, 4),
     }
     for name, layer in members.items():
         layer.build((*images().shape[:-1], 12 if name == "masks" else 3))
@@ -102,6 +104,7 @@ def train():
             layers.Conv2DFlipout(8, 3, padding="same"),
             layers.SpatialSmoothing(batch_norm=True),
             layers.BlurPool2D(),
+            layers.LocalAttention(8, 2, 4, 3),
             layers.MCDropout(0.1),
             keras.layers.Flatten(),
             layers.Dropout(0.1),

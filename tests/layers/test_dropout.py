@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from layers import Dropout, MCDropout, is_stochastic, stream
+from layers import Dropout, MCDropout, StochasticDepth, is_stochastic, stream
 from tests.helpers.checks import assert_mean_close, check_layer
 
 SHAPE = (4, 5, 6, 7)
@@ -169,3 +169,28 @@ def test_keeps_the_contract(layer, shape):
 def test_rejects_a_rate_that_is_no_probability_or_drops_all(rate):
     with pytest.raises(ValueError, match=rf"in \[0, 1\).*Received: rate={rate}"):
         MCDropout(rate)
+
+
+def test_stochastic_depth_drops_examples_as_a_whole_and_in_training_alone():
+    layer, x = StochasticDepth(RATE, seed=3), images(COUNT, 3, 2)
+    np.testing.assert_array_equal(layer(x), x)
+    np.testing.assert_array_equal(StochasticDepth(0.0)(x, training=True), x)
+    first, second = (np.asarray(layer(x, training=True)) for _ in range(2))
+    rate = 19661 / 65536  # The nearest of the 65,536 parts of one.
+    kept = np.any(first != 0, axis=(1, 2))
+    np.testing.assert_allclose(first[kept], x[kept] / (1 - rate), rtol=1e-6)
+    assert_mean_close(kept, 1 - RATE)
+    again = np.any(second != 0, axis=(1, 2)) - (1 - RATE)
+    centered = kept - (1 - RATE)
+    assert_mean_close(centered * again, 0.0)
+    assert_mean_close(centered[1:] * centered[:-1], 0.0)
+    assert not is_stochastic(keras.Sequential([keras.Input((3, 2)), layer]))
+    # Which examples have the branch does not follow from the split of a batch.
+    with stream(7):
+        whole = layer(x, training=True)
+    with stream(7, offset=5):
+        np.testing.assert_array_equal(layer(x[5:9], training=True), whole[5:9])
+
+
+def test_stochastic_depth_keeps_the_contract_of_layers():
+    check_layer(StochasticDepth(0.5, seed=1, name="depth"), SHAPE)

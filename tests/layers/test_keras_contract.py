@@ -54,6 +54,13 @@ CASES = {
         IMAGES,
         {"non_trainable": 1},
     ),
+    "attention": (
+        layers.LocalAttention,
+        {"filters": 6, "num_heads": 2, "key_dim": 3, "window_size": 3},
+        IMAGES,
+        (2, 7, 8, 6),
+        {"trainable": 4},
+    ),
     "dense": (
         layers.DenseFlipout,
         {"units": 3},

@@ -99,6 +99,23 @@ def test_a_clone_is_made_of_marked_outputs():
     assert model(np.ones((1, 3), "float32")).shape == (1, 2)
 
 
+class Doubled(keras_internals.OutputMarker):
+    """Doubles what its dense layers give, as the graph of another network would."""
+
+    def around(self, operation, call):
+        if not isinstance(operation, keras.layers.Dense):
+            return call
+        return lambda *args, **kwargs: 2 * call(*args, **kwargs)
+
+
+def test_a_pass_calls_what_a_model_puts_in_place_of_an_operation():
+    images = keras.Input((3,))
+    plain = keras.Model(images, keras.layers.Dense(2)(keras.layers.ReLU()(images)))
+    changed, x = Doubled(images, plain.output), np.eye(3, dtype="float32")
+    np.testing.assert_allclose(changed(x), 2 * plain(x), rtol=1e-6)
+    assert changed.layers == plain.layers
+
+
 def test_layers_say_whether_their_call_takes_the_training_mode(model):
     assert keras_internals.takes_training(keras.layers.Dropout(0.5))
     assert keras_internals.takes_training(model)

@@ -451,4 +451,28 @@ MUTATIONS = [
         "tests/layers/test_alias_free.py",
         "test_a_quantile_is_that_of_numpy_and_bounds_the_share_that_is_cut",
     ),
+    (
+        "points that fill up windows are attended to",
+        "layers/attention.py",
+        "_NEVER = -1e9",
+        "_NEVER = 0.0",
+        "tests/layers/test_attention.py",
+        "test_equal_queries_and_keys_give_the_box_mean_of_the_values",
+    ),
+    (
+        "positions are those from keys to queries",
+        "layers/attention.py",
+        "place[None] - place[:, None] + size - 1 for",
+        "place[:, None] - place[None] + size - 1 for",
+        "tests/layers/test_attention.py",
+        "test_a_position_that_outweighs_all_others_moves_the_values",
+    ),
+    (
+        "stochastic depth drops entries",
+        "layers/dropout.py",
+        "(batch, *[1] * len(others))",
+        "(batch, *others)",
+        "tests/layers/test_dropout.py",
+        "test_stochastic_depth_drops_examples_as_a_whole_and_in_training_alone",
+    ),
 ]

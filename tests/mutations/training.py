@@ -1851,4 +1851,28 @@ MUTATIONS = [
         "tests/training/test_semi_supervised.py",
         "test_an_image_that_comes_again_is_augmented_anew",
     ),
+    (
+        "gradients are clipped on each device by itself",
+        "training/optimizer.py",
+        "known = replicas.summed([x for x in gradients if x is not None])",
+        "known = [x for x in gradients if x is not None]",
+        "tests/training/test_mirrored.py",
+        "test_noise_and_mixtures_of_pairs_are_those_of_one_device",
+    ),
+    (
+        "stochastic depth leaves the shortcut out",
+        "training/stochastic_depth.py",
+        "0 if before[0] > before[1] else 1",
+        "1 if before[0] > before[1] else 0",
+        "tests/training/test_stochastic_depth.py",
+        "test_steps_leave_whole_branches_out_and_predictions_do_not",
+    ),
+    (
+        "a mixture is drawn for a batch",
+        "training/augment_pairs.py",
+        "random.bernoulli(random.fold(keys, 9), ops.shape(keys), switch)",
+        "random.bernoulli(random.fold(keys[0], 9), ops.shape(keys[:1]), switch)",
+        "tests/training/test_augment_pairs.py",
+        "test_each_image_has_one_of_two_mixtures",
+    ),
 ]

@@ -1039,4 +1039,12 @@ MUTATIONS = [
         "tests/zoo/models/test_aliasing_methods.py",
         "test_filters_are_in_any_of_the_places_by_their_names",
     ),
+    (
+        "attention is in blocks side by side",
+        "zoo/models/blocks.py",
+        'found[f"stage{stage}_block{depth - 2 * i}"]',
+        'found[f"stage{stage}_block{depth - i}"]',
+        "tests/zoo/models/test_attention.py",
+        "test_attention_ends_all_stages_but_the_first",
+    ),
 ]

@@ -111,6 +111,27 @@ def test_parts_have_the_sizes_and_places_of_the_paper():
     assert np.mean(weights_of("cutmix") == 0) > 0.5
 
 
+def test_each_image_has_one_of_two_mixtures():
+    images, labels = np.tile(IMAGES, (8, 1, 1, 1)), np.tile(LABELS, (8, 1))
+    keys = random.fold(9, np.arange(512))
+    of_both, of_mixup, of_cutmix = (
+        mixed(text, images, labels, keys)
+        for text in (
+            "mixup_cutmix:mixup_alpha=0.5:cutmix_alpha=0.8:switch=0.25",
+            "mixup:alpha=0.5",
+            "cutmix:alpha=0.8:rate=1",
+        )
+    )
+    is_cut, is_mixed = (
+        np.all(of_both[0] == other[0], axis=(1, 2, 3))
+        for other in (of_cutmix, of_mixup)
+    )
+    assert np.all(is_cut | is_mixed)
+    assert_mean_close(is_cut & ~is_mixed, 0.25)
+    expected = np.where(is_cut[:, None], of_cutmix[1], of_mixup[1])
+    np.testing.assert_array_equal(of_both[1], expected)
+
+
 def numbered(count):
     """Returns images that have their number in all pixels."""
     data = stripes(count)

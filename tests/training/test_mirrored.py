@@ -61,7 +61,8 @@ def test_odd_sizes_have_the_figures_of_one_device(figures):
 @pytest.mark.slow
 def test_noise_and_mixtures_of_pairs_are_those_of_one_device():
     mixed = "plain", ["flip", "mixup"]
-    cases = [9, 19, 19, [2], "dign", *mixed], [10, 21, 31, [3], "cross_entropy", *mixed]
+    short = {"clip_norm": 0.05}  # Of the sum over devices, not of each part.
+    cases = [9, 19, 19, [2], "dign", *mixed], [10, 21, 31, [3], short, *mixed]
     for training in run(*cases)["trainings"]:
         assert_like_one_device(training)
 

@@ -91,6 +91,37 @@ def test_an_image_has_operations_of_its_own_with_equal_odds(monkeypatch):
     assert_mean_close(first == second, 1 / 14)
 
 
+def test_strengths_and_uses_are_drawn_for_each_operation(monkeypatch):
+    seen = []
+
+    def note(images, operation, factor, sign):
+        seen.append([np.asarray(operation), np.asarray(factor)])
+        return images
+
+    monkeypatch.setattr(rand_augment, "apply", note)
+    keys = random.fold(3, np.arange(6000))
+    function = augment.read("randaugment:factor=0.9:std=0.1:rate=0.5")[1]
+    function(np.zeros((6000, 1, 1, 1), "uint8"), keys)
+    for operation, factor in seen:
+        # Half of them, and a 14th of the others, leave the image as it is.
+        assert_mean_close(operation == 0, 0.5 + 0.5 / 14)
+        # A normal distribution, cut off one standard deviation above its mean.
+        assert_mean_close(factor < 0.9, 0.5)
+        assert_mean_close(factor == 1, 0.1587)
+        assert_mean_close(factor < 0.8, 0.1587)
+    (_, first), (_, second) = seen
+    assert_mean_close((first < 0.9) == (second < 0.9), 0.5)
+    monkeypatch.undo()
+    # Strengths that are equal are that strength.
+    strengths = np.full(len(SOURCE), FACTOR, "float32")
+    for name in ("posterize", "solarize", "color", "shear_x", "translate_y"):
+        operation = np.full(len(SOURCE), NAMES.index(name), "int32")
+        found = rand_augment.apply(SOURCE, operation, strengths, SIGNS)
+        error = np.abs(np.asarray(found, "int32") - applied(name))
+        assert error.max() <= 1, name  # As products of float32 round.
+        assert error.mean() < 0.01, name
+
+
 def test_an_image_is_augmented_alike_in_every_batch_and_in_gray():
     function = augment.read("randaugment")[1]
     keys = random.fold(5, np.arange(8))
@@ -121,7 +152,11 @@ def test_corruptions_that_are_like_augmentations_are_known():
         ("randaugment:factor=9", "in .0, 1.; a magnitude of 9.*Received: factor=9"),
         ("randaugment:factor=-0.1", "Received: factor=-0.1"),
         ("randaugment:num_ops=0", "`num_ops` must be a positive integer"),
-        ("randaugment:power=1", "Settings of .*: num_ops, factor, each once"),
+        ("randaugment:power=1", "Settings of .*: num_ops, factor, std, rate, each"),
+        ("randaugment:std=-1", "zero or positive. Received: std=-1"),
+        ("randaugment:rate=2", "`rate` is the probability.*Received: rate=2"),
+        ("mixup_cutmix:switch=2", "`switch` is the probability.*Received: switch=2"),
+        ("mixup_cutmix:cutmix_alpha=0", "`cutmix_alpha` is.*Received: cutmix_alpha=0"),
         ("mixup:alpha=0", "positive and finite. Received: alpha=0"),
         ("mixup:alpha=a", "'alpha' of the augmentation 'mixup' is no number"),
         ("cutmix:alpha=-1", "Beta distribution of 'cutmix'.*Received: alpha=-1"),

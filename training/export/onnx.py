@@ -120,10 +120,25 @@ def _at(function, opset):
     import tf2onnx
 
     file, _ = tf2onnx.convert.from_function(
-        function, input_signature=function.input_signature, opset=opset
+        function,
+        input_signature=function.input_signature,
+        opset=opset,
+        custom_op_handlers={"Erfc": (_erfc, [])},
     )
     onnx.checker.check_model(file, full_check=True)
     return file
+
+
+def _erfc(graph, node, name, args):
+    """Writes what GELU has in TensorFlow as 1 - erf(x), since ONNX has erf alone."""
+    shape, kind = graph.get_shape(node.output[0]), graph.get_dtype(node.output[0])
+    graph.remove_node(name)
+    one = graph.make_const(f"{name}_one", np.ones((), "float32"))
+    erf = graph.make_node("Erf", node.input, name=f"{name}_erf")
+    inputs = [one.output[0], erf.output[0]]
+    graph.make_node(
+        "Sub", inputs, outputs=node.output, name=name, shapes=[shape], dtypes=[kind]
+    )
 
 
 def _valid(function, opset):

@@ -37,6 +37,11 @@ class Recipe:
         weight_decay: In the convention of PyTorch: for `"sgd"` the coefficient of the
             weights that is added to the gradient before the momentum, for `"adamw"` the
             share of the weights that an update of learning rate 1 takes away.
+        clip_norm: The largest norm of the gradient of all weights together; a longer
+            one is made shorter. 0 is without.
+        stochastic_depth: The largest rate with which an image passes a residual branch
+            not at all, that of the last branch: rates grow from 0 along the network.
+            Predictions have all branches. See `layers.StochasticDepth`.
         objective: What is minimized, a key of `training.objectives.OBJECTIVES`, with
             settings behind it if these are not its own, such as `"duq:penalty=0.05"`.
         kl_weight: Factor of the KL divergences of Gaussian weights, 0 or positive.
@@ -112,6 +117,8 @@ class Recipe:
     nesterov: bool = True
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 5e-4
+    clip_norm: float = 0.0
+    stochastic_depth: float = 0.0
     objective: str = "cross_entropy"
     kl_weight: float = 1.0
     kl_schedule: str = "constant"
@@ -227,6 +234,8 @@ _RANGES: dict[str, tuple[str, Callable[..., bool]]] = {
     "moped": ("zero or positive, and finite", lambda x: 0 <= x < math.inf),
     "trained_layers": (f"one of {', '.join(KINDS)}", lambda name: name in KINDS),
     "weight_decay": ("zero or positive, and finite", lambda x: 0 <= x < math.inf),
+    "clip_norm": ("zero or positive, and finite", lambda x: 0 <= x < math.inf),
+    "stochastic_depth": ("in [0, 1)", lambda x: 0 <= x < 1),
     "ema_momentum": ("in [0, 1)", lambda x: 0 <= x < 1),
     "snapshots": ("a number of epochs, 0 for none", lambda n: n >= 0),
     "label_smoothing": ("in [0, 1)", lambda x: 0 <= x < 1),

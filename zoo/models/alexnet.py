@@ -16,6 +16,7 @@ from zoo.models.blocks import (
     convolved,
     is_small,
     preprocess,
+    refuse_attention,
 )
 from zoo.models.parts import Parts
 
@@ -57,6 +58,7 @@ def alexnet(
     Returns:
         A functional model from images to logits.
     """
+    refuse_attention(parts, "alexnet")
     inner = functools.partial(parts.inner_conv, use_bias=True)
     images, x = preprocess(input_shape, normalization)
     for stage, (depth, sizes) in enumerate(zip(depths, SIZES, strict=True), 1):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 from keras import ops
@@ -152,6 +152,70 @@ def residual_blocks(stage: int, depth: int) -> Iterator[tuple[int, str]]:
     """
     for block in range(1, depth + 1):
         yield 2 if block == 1 and stage > 1 else 1, f"stage{stage}_block{block}"
+
+
+# Blocks with attention from the last stage on; those of Alter-ResNet-50, and of
+# Alter-ResNet-18 where a stage has two blocks.
+_MOST = 2, 3, 1
+_KEY_DIM = 64  # The most channels of a key in one head.
+
+
+def attention_blocks(
+    parts: Parts, depths: Sequence[int], width: int, small: bool
+) -> dict[str, dict]:
+    """Returns which residual blocks have attention, and its settings.
+
+    From the last block of a stage on, every other one has it: two of the last stage,
+    three of the one before, one of that before, and none of the first stage, as far as
+    there are two blocks for each. So a block with attention never subsamples. Queries,
+    keys and values have three times the channels of the branch, in heads of up to 64:
+    6, 12 and 24 heads in the stages behind the first of a network for ImageNet.
+
+    Args:
+        parts: The layers to build from.
+        depths: The number of blocks per stage.
+        width: The number of channels inside of branches of the first stage.
+        small: Whether windows have sides of 4 points, for small images, or of 7.
+
+    Returns:
+        Arguments of `parts.attention` by the name of the block.
+
+    Raises:
+        ValueError: If channels have parts, which attention would mix.
+
+    Reference:
+        [How Do Vision Transformers Work?](https://arxiv.org/abs/2202.06709) (Park and
+        Kim, 2022), section 4.
+    """
+    if parts.attention is None:
+        return {}
+    if parts.num_parts > 1:
+        raise ValueError(
+            "Attention looks at all channels, and these are those of members that do "
+            "not see each other; 'msa' and 'packed' cannot be combined. Received: "
+            f"num_parts={parts.num_parts}"
+        )
+    key_dim, last, found = min(width, _KEY_DIM), len(depths), {}
+    for stage, most in zip(range(last, 1, -1), _MOST, strict=False):
+        settings = {
+            "num_heads": 3 * width * 2 ** (stage - 1) // key_dim,
+            "key_dim": key_dim,
+            "window_size": 4 if small else 7,
+        }
+        depth = depths[stage - 1]
+        for i in range(min(most, depth // 2)):
+            found[f"stage{stage}_block{depth - 2 * i}"] = settings
+    return found
+
+
+def refuse_attention(parts: Parts, family: str) -> None:
+    """Raises a ValueError where a chain of layers would have attention."""
+    if parts.attention is not None:
+        raise ValueError(
+            "Attention is in residual blocks at the ends of stages, and this network "
+            "has none; take a ResNet, such as 'resnet20_msa', or leave out the method "
+            f"'msa'. Received: a network of the family '{family}'"
+        )
 
 
 def preprocess(input_shape, normalization):

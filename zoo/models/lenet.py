@@ -11,7 +11,7 @@ import functools
 
 import keras
 
-from zoo.models.blocks import activate, convolved, preprocess
+from zoo.models.blocks import activate, convolved, preprocess, refuse_attention
 from zoo.models.parts import Parts
 
 
@@ -38,6 +38,7 @@ def lenet(
     depths: tuple[int, ...],
 ) -> keras.Model:
     """Builds a LeNet; see `zoo.models.vgg.vgg` for the arguments."""
+    refuse_attention(parts, "lenet")
     images, x = preprocess(input_shape, normalization)
     for stage, (depth, filters) in enumerate(zip(depths, FILTERS, strict=False), 1):
         if stage > 1:
@@ -70,6 +71,7 @@ def perceptron(
     It has no stages, so that `depths` is empty, and methods that replace convolutions
     change nothing.
     """
+    refuse_attention(parts, "perceptron")
     images, x = preprocess(input_shape, normalization)
     x = _hidden(x, parts, UNITS)
     return keras.Model(images, parts.head(num_classes, name="head")(x))

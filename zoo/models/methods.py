@@ -243,6 +243,16 @@ def antialias_pool(parts: Parts, taps: tuple[float, ...] = (1, 2, 1)) -> Parts:
     return dataclasses.replace(parts, max_pool=pool)
 
 
+def msa(parts: Parts) -> Parts:
+    """Self-attention at the ends of stages (Park and Kim, 2022), in residual networks.
+
+    In place of convolutions of 3x3, in every other block from the end of a stage on: up
+    to two blocks of the last stage, three of the one before and one of that before,
+    and none of the first stage.
+    """
+    return dataclasses.replace(parts, attention=layers.LocalAttention)
+
+
 def gelu(parts: Parts) -> Parts:
     """Smooth activations, which make fewer high frequencies (Vasconcelos et al.)."""
     return _activated(parts, "gelu")
@@ -492,6 +502,7 @@ METHODS = {
     "swish": swish,
     "flc": flc,
     "freqdrop": frequency_dropout,
+    "msa": msa,
     "qrelu": quantile_relu,
     "aliasfree": alias_free,
     "lowpass": low_pass,

@@ -123,6 +123,10 @@ class Parts:
     max_pool: Callable = max_pooled
     # average_pool(feature_map, pool_size): to half the size, in LeNet; likewise.
     average_pool: Callable = average_pooled
+    # attention(filters, num_heads, key_dim, window_size): at the end of a residual
+    # branch, in place of its convolutions of 3x3, in blocks at the ends of stages. None
+    # has no such blocks, and chains take nothing else.
+    attention: Callable | None = None
     # smooth(): at the end of every stage, before the next one subsamples; in a
     # pre-activation ResNet, not of the last.
     smooth: Callable = keras.layers.Identity

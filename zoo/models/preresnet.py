@@ -4,13 +4,19 @@ He et al. (2016), and the wide networks of Zagoruyko and Komodakis (2016),
 https://arxiv.org/abs/1605.07146. A shortcut that changes the number of channels starts
 behind the first normalization and rectifier of its block and has no normalization of
 its own, as in the authors' code, timm and the paper on spatial smoothing.
+
+The `alter_` networks of Park and Kim (2022), https://arxiv.org/abs/2202.06709, have
+self-attention at the ends of stages.
 """
 
+import dataclasses
 import functools
 
 import keras
 
+import layers
 from zoo.models.blocks import (
+    attention_blocks,
     classify,
     convolve,
     downsample,
@@ -43,6 +49,16 @@ def _bottleneck_branch(x, parts, filters, strides, name):
     x = downsample(x, parts.downsample, strides, f"{name}_2")
     x = parts.dropout(name=f"{name}_dropout")(x)
     return convolve(x, parts, filters, 1, 1, f"{name}_3")
+
+
+def _attention_block(x, parts, filters, width, name, settings):
+    skip, x = x, parts.norm(name=f"{name}_1_norm")(x)
+    x = keras.layers.Activation("gelu", name=f"{name}_1_gelu")(x)
+    x = convolve(x, parts, width, 1, 1, f"{name}_1", parts.inner_conv)
+    x = parts.norm(name=f"{name}_2_norm")(x)
+    x = parts.dropout(name=f"{name}_dropout")(x)
+    x = parts.attention(filters, **settings, name=f"{name}_attention")(x)
+    return keras.layers.Add(name=f"{name}_add")([skip, x])
 
 
 def _projection(x, parts, filters, strides, name):
@@ -80,6 +96,7 @@ def preresnet(
     widen: int = 1,
     bottleneck: bool = False,
     cifar: bool = False,
+    attention: bool = False,
 ) -> keras.Model:
     """Builds a pre-activation ResNet.
 
@@ -97,18 +114,26 @@ def preresnet(
             doubles it.
         bottleneck: Whether the branches are bottlenecks, with four times the filters.
         cifar: Whether the stem never subsamples.
+        attention: Whether it has attention at the ends of stages without a method.
 
     Returns:
         A functional model from images to logits.
     """
     branch = _bottleneck_branch if bottleneck else _basic_branch
+    if attention and parts.attention is None:
+        parts = dataclasses.replace(parts, attention=layers.LocalAttention)
     images, x = preprocess(input_shape, normalization)
-    filters = filters * parts.widen
-    x = _stem(x, parts, filters, small=cifar or is_small(input_shape))
+    small, filters = cifar or is_small(input_shape), filters * parts.widen
+    attending = attention_blocks(parts, depths, filters * widen, small)
+    x = _stem(x, parts, filters, small)
     for stage, depth in enumerate(depths, 1):
         width = 2 ** (stage - 1) * filters * widen * (4 if bottleneck else 1)
         for strides, name in residual_blocks(stage, depth):
-            x = _block(x, parts, branch, width, strides, name)
+            if name in attending:
+                inner = width // 4 if bottleneck else width
+                x = _attention_block(x, parts, width, inner, name, attending[name])
+            else:
+                x = _block(x, parts, branch, width, strides, name)
         if stage < len(depths):
             x = parts.smooth(name=f"stage{stage}_smooth")(x)
     x = norm_activate(x, parts, "pool")
@@ -117,6 +142,7 @@ def preresnet(
 
 _DEEP = functools.partial(preresnet, bottleneck=True)
 _CIFAR = functools.partial(preresnet, filters=16, cifar=True)
+_ALTER = functools.partial(preresnet, attention=True)
 ARCHITECTURES = {
     "preresnet18": functools.partial(preresnet, depths=(2, 2, 2, 2)),
     "preresnet34": functools.partial(preresnet, depths=(3, 4, 6, 3)),
@@ -129,4 +155,6 @@ ARCHITECTURES = {
     },
     "preresnet164": functools.partial(_CIFAR, depths=(18, 18, 18), bottleneck=True),
     "wide_resnet28_10": functools.partial(_CIFAR, depths=(4, 4, 4), widen=10),
+    "alter_resnet18": functools.partial(_ALTER, depths=(2, 2, 2, 2)),
+    "alter_resnet50": functools.partial(_ALTER, depths=(3, 4, 6, 4), bottleneck=True),
 }

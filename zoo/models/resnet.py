@@ -14,6 +14,7 @@ import keras
 
 from zoo.models.blocks import (
     activate,
+    attention_blocks,
     classify,
     conv_norm,
     downsample,
@@ -44,6 +45,14 @@ def _bottleneck_branch(x, parts, filters, strides, name, widen, groups):
     x = downsample(x, parts.downsample, strides, f"{name}_2")
     x = parts.dropout(name=f"{name}_dropout")(x)
     return conv_norm(x, parts, filters, 1, 1, f"{name}_3")
+
+
+def _attention_branch(x, parts, filters, width, name, settings):
+    x = conv_norm(x, parts, width, 1, 1, f"{name}_1", parts.inner_conv)
+    x = keras.layers.Activation("gelu", name=f"{name}_1_gelu")(x)
+    x = parts.dropout(name=f"{name}_dropout")(x)
+    x = parts.attention(filters, **settings, name=f"{name}_attention")(x)
+    return parts.norm(name=f"{name}_2_norm")(x)
 
 
 def _projection(x, parts, filters, strides, name, layer=None):
@@ -107,14 +116,20 @@ def resnet(
     shortcut = parts.shortcut or shortcut
     images, x = preprocess(input_shape, normalization)
     filters, skips = filters * parts.widen, of_shortcuts(parts)
-    x = _stem(x, parts, filters, cifar or is_small(input_shape), deep)
+    small = cifar or is_small(input_shape)
+    attending = attention_blocks(parts, depths, filters, small)
+    x = _stem(x, parts, filters, small, deep)
     for stage, depth in enumerate(depths, 1):
         width = 2 ** (stage - 1) * filters * (4 if bottleneck else 1)
         for strides, name in residual_blocks(stage, depth):
             skip = x
             if skip.shape[-1] != width:
                 skip = shortcut(x, skips, width, strides, f"{name}_skip")
-            x = branch(x, parts, width, strides, name)
+            if name in attending:
+                inner = width // 4 if bottleneck else width
+                x = _attention_branch(x, parts, width, inner, name, attending[name])
+            else:
+                x = branch(x, parts, width, strides, name)
             x = keras.layers.Add(name=f"{name}_add")([skip, x])
             x = activate(x, parts, name)
         x = parts.smooth(name=f"stage{stage}_smooth")(x)

@@ -10,7 +10,13 @@ import functools
 
 import keras
 
-from zoo.models.blocks import classify, convolve, norm_activate, preprocess
+from zoo.models.blocks import (
+    classify,
+    convolve,
+    norm_activate,
+    preprocess,
+    refuse_attention,
+)
 from zoo.models.parts import Parts
 
 
@@ -37,6 +43,7 @@ def vgg(
     Returns:
         A functional model from images to logits.
     """
+    refuse_attention(parts, "vgg")
     images, x = preprocess(input_shape, normalization)
     widths = FILTERS if filters is None else filters
     for stage, (depth, width) in enumerate(zip(depths, widths, strict=True), 1):

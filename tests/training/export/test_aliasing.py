@@ -47,7 +47,9 @@ def test_low_cut_pooling_is_quantized(label, tmp_path):
     assert operators(tmp_path / "lite")[1] == []
 
 
-NETWORKS = pytest.mark.parametrize("name", ["resnet20_flc", "resnet20_antialias_swish"])
+NETWORKS = pytest.mark.parametrize(
+    "name", ["resnet20_flc", "resnet20_antialias_swish", "resnet20_gelu"]
+)
 
 
 @pytest.mark.slow

@@ -87,6 +87,8 @@ def test_weights_decay_as_fast_as_with_pytorch():
         *[{"milestones": x} for x in ((3, 2), (0,), (2, 2), (1.5,), ("a",))],
         *[{"momentum": 1.0}, {"momentum": -0.1}, {"ema_momentum": 1.0}],
         *[{"weight_decay": -1.0}, {"weight_decay": np.inf}],
+        *[{"clip_norm": x} for x in (-1.0, np.inf, "a")],
+        *[{"stochastic_depth": x} for x in (-0.1, 1.0, np.nan)],
         *[{"label_smoothing": 1.0}, {"label_smoothing": 1.5}],
         *[{"augmentations": ("turn",)}, {"image_size": (64,)}, {"image_size": (0, 9)}],
         *[{"normalization": x} for x in (((1.0,), (0.0,)), ((1.0,), (1.0, 2.0)), 3)],
@@ -130,3 +132,43 @@ def test_the_ends_of_the_ranges_are_in_them():
 def test_all_wrong_settings_are_named_together():
     with pytest.raises(ValueError, match=r"batch_size=0.*momentum=1.0.*decay=-1"):
         Recipe("x", batch_size=0, momentum=1.0, weight_decay=-1.0)
+
+
+@pytest.mark.parametrize("kind", optimizer.OPTIMIZERS)
+def test_gradients_are_shortened_together(kind):
+    """As PyTorch's `clip_grad_norm_` does, by the definition."""
+    recipe = Recipe("x", optimizer=kind, clip_norm=2.0, weight_decay=0.0)
+    rng = np.random.default_rng(0)
+    gradients = [rng.normal(size=shape).astype("float32") for shape in ((3, 4), (5,))]
+    norm = np.sqrt(sum(np.sum(np.square(x)) for x in gradients))
+    for length in (0.5, 4.0):
+        scaled = [x * np.float32(length / norm) for x in gradients]
+        found = optimizer.clipped([scaled[0], None, scaled[1]], 2.0)
+        assert found[1] is None
+        for one, other in zip((found[0], found[2]), scaled, strict=True):
+            np.testing.assert_allclose(one, other * min(1, 2 / length), rtol=1e-5)
+    weights = [keras.Variable(np.zeros(x.shape)) for x in gradients]
+    model = keras.Sequential([keras.Input((1,))])
+    made = optimizer.optimizer(recipe, 10, model)
+    again = type(made).from_config(made.get_config())
+    assert again.clip_norm == made.clip_norm == 2.0
+    expected = [keras.Variable(np.zeros(x.shape)) for x in gradients]
+    plain = optimizer.optimizer(dataclasses.replace(recipe, clip_norm=0.0), 10, model)
+    for updater, own, factor in ((made, weights, 1), (plain, expected, 2 / norm)):
+        updater.build(own)
+        for _ in range(2):
+            updater.apply([x * np.float32(factor) for x in gradients], own)
+    assert norm > 3
+    for one, other in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-7)
+
+
+def test_the_recipe_of_the_paper_on_attention_has_its_settings():
+    recipe = load_recipe("cifar100_alternet")
+    assert (recipe.optimizer, recipe.clip_norm, recipe.stochastic_depth) == (
+        *("adamw", 5.0, 0.1),
+    )
+    assert recipe.epochs - recipe.warmup_epochs == 300
+    assert recipe.overlaps == augment.overlaps(["randaugment"])
+    _, mix = augment.read_all(recipe.augmentations)
+    assert mix is not None

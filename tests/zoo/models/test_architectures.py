@@ -76,6 +76,8 @@ DEPTHS = {
     "alexnet": (1, 1, 3),
     "lenet5": (1, 1),
     "mlp": (),
+    "alter_resnet18": (2, 2, 2, 2),
+    "alter_resnet50": (3, 4, 6, 4),
 }
 DEPTHS |= {f"resnet{n}d": DEPTHS[f"resnet{n}"] for n in (18, 34, 50, 101, 152)}
 PLAIN = [name for name in DEPTHS if re.fullmatch(r"(resnet|vgg)\d+", name)]
@@ -83,7 +85,7 @@ DEPTHS |= {f"pre{name}": DEPTHS[name] for name in PLAIN}
 DEPTHS |= {"preresnet164": (18, 18, 18), "wide_resnet28_10": (4, 4, 4)}
 BOTTLENECK = re.compile(r".*resnex?t(50|101|152|164).*")
 CHAIN = re.compile(r".*vgg.*|alexnet|lenet5|mlp")
-PRE = re.compile(r"pre.*|wide_resnet28_10")
+PRE = re.compile(r"(pre|alter_).*|wide_resnet28_10")
 
 
 def blocks(name):
@@ -119,10 +121,15 @@ def test_mc_dropout_is_in_front_of_the_last_convolution_of_a_branch(name):
         assert producer(dropouts[dropout]) == dropout.replace("dropout", "relu")
     assert {layer.rate for layer in dropouts.values()} == {0.3}
     assert not any(layer.channelwise for layer in dropouts.values())
+    names = {layer.name for layer in model.layers}
     for block in blocks(name):
         source = producer(dropouts[f"{block}_dropout"])
         if CHAIN.fullmatch(name):  # Behind each convolution, and its rectifier if any.
             assert source == f"{block}_{'conv' if PRE.fullmatch(name) else 'relu'}"
+            continue
+        if f"{block}_attention" in names:
+            assert source == f"{block}_2_norm"
+            assert producer(model.get_layer(f"{block}_attention")) == f"{block}_dropout"
             continue
         last = 3 if BOTTLENECK.fullmatch(name) else 2
         number = last if PRE.fullmatch(name) else last - 1
@@ -134,7 +141,11 @@ def test_mc_dropout_is_in_front_of_the_last_convolution_of_a_branch(name):
 @pytest.mark.parametrize("name", deep_is_slow(DEPTHS, plain=True))
 def test_gaussian_weights_are_in_the_inner_convolutions_and_the_head(name):
     model = build_graph(f"{name}_smooth_mcdo_flipout")
-    inner = [f"{block}_2_conv" for block in blocks(name)]
+    names = {layer.name for layer in model.layers}
+    inner = [
+        f"{block}_{1 if f'{block}_attention' in names else 2}_conv"
+        for block in blocks(name)
+    ]
     if CHAIN.fullmatch(name):
         inner = [f"{block}_conv" for block in blocks(name)][1:]
     assert list(layers_of(model, "Conv2DFlipout")) == inner
@@ -184,12 +195,12 @@ NAMES = re.compile(
 
 
 ENDS = ["", *(f"_{method}" for method in METHODS)]
-# The narrow chains have too few channels for masks.
+# The narrow chains have too few channels for masks, and no residual blocks.
 NAMED = [
     name + end
     for name in ("resnet18", *SMALLEST, "prevgg11")
     for end in ENDS
-    if end != "_masks" or name in ("resnet18", *SMALLEST[:2])
+    if end not in ("_masks", "_msa") or name in ("resnet18", *SMALLEST[:2])
 ]
 NINE_OF_TEN = [name for n, name in enumerate(NAMED[len(ENDS) :]) if n % 10]
 # What others are like, and what another test has.

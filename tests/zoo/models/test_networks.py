@@ -31,7 +31,10 @@ OF_ALIASING = [(name,) for name in ALIASING]
 OF_ALIASING += [("smooth", "mcdo", "flc", "freqdrop", "swish")]
 OF_ALIASING += [("flipout", "antialias", "qrelu"), ("sngp", "flc"), ("flc", "blur")]
 OF_ALIASING += [("film", "flc"), ("packed", "antialias"), ("ddu", "gelu")]
-SINGLE = [name for name in METHODS if name not in {*VARIATIONAL, *MEMBERS, *ALIASING}]
+# Those that not all families have.
+RESIDUAL = {"msa"}
+APART = {*VARIATIONAL, *MEMBERS, *ALIASING, *RESIDUAL}
+SINGLE = [name for name in METHODS if name not in APART]
 SUBSETS = [
     subset
     for size in range(len(SINGLE) + 1)
@@ -134,7 +137,7 @@ def check_plain_weights(model, path):
         return
     if {"stf", "ddu"} <= set(spec.methods):  # Its first convolution has no bound.
         return
-    heads = [method for method in spec.methods if method in ("mlp", "ddu")]
+    heads = [method for method in spec.methods if method in ("mlp", "ddu", "msa")]
     row = registry.ARCHITECTURES[spec.architecture]
     plain = plain_network("_".join((spec.architecture, *heads)), row.keywords["depths"])
     weight_file.save_weights(plain, path / "plain.safetensors")
@@ -186,6 +189,23 @@ def test_short_networks_train_save_and_load_with_any_methods(
     two_stages, name, subset, tmp_path
 ):
     check_network(name, subset, tmp_path)
+
+
+# Attention, and what could disturb it.
+OF_ATTENTION = ["smooth_mcdo_msa", "smooth_mcdo_flipout_msa", "msa"]
+OF_ATTENTION += ["msa_blurpool_gelu", "msa_film_freqdrop", "sngp_msa"]
+
+
+@pytest.mark.parametrize("methods", marks.few(OF_ATTENTION, OF_ATTENTION[1:]))
+@pytest.mark.parametrize("name", marks.few(["resnet20", "preresnet20"], ["resnet20"]))
+def test_short_networks_with_attention_train_save_and_load(
+    monkeypatch, name, methods, tmp_path
+):
+    row = functools.partial(registry.ARCHITECTURES[name], depths=(1, 2), filters=8)
+    monkeypatch.setitem(registry.ARCHITECTURES, name, row)
+    check_network(name, tuple(methods.split("_")), tmp_path)
+    model = new_graph(f"{name}_{methods}", SHAPE, 3)
+    assert model.get_layer("stage2_block2_attention").num_heads == 6
 
 
 @pytest.mark.slow
