@@ -4,6 +4,38 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "a deviation over trainings is that of all of them, not of a sample",
+        "training/report/leaderboard/boards.py",
+        "statistics.stdev(several)",
+        "statistics.pstdev(several)",
+        "tests/training/report/leaderboard/test_boards.py",
+        "test_values_are_means_and_deviations_over_trainings_of_means_over_seeds",
+    ),
+    (
+        "a point that is as good as the best before it is on the front",
+        "training/report/leaderboard/pareto.py",
+        "if y < best:",
+        "if y <= best:",
+        "tests/training/report/leaderboard/test_pareto.py",
+        "test_the_front_is_what_no_other_point_dominates",
+    ),
+    (
+        "values of different images stand in one column",
+        "training/report/leaderboard/admission.py",
+        'first["data"] != row["data"]',
+        'first["model"] == row["model"] and first["data"] != row["data"]',
+        "tests/training/report/leaderboard/test_admission.py",
+        "test_different_images_in_one_column_are_refused",
+    ),
+    (
+        "a row of predictions that sums to a half is taken",
+        "training/evaluation/prediction_files.py",
+        "np.abs(sums - 1) <= _TOLERANCE",
+        "sums - 1 <= _TOLERANCE",
+        "tests/training/evaluation/test_prediction_files.py",
+        "test_a_file_that_is_no_such_one_is_refused_by_its_name",
+    ),
+    (
         "all batches of a file have the same noise",
         "training/evaluation/artifacts.py",
         "int(key) + int(offset)",

@@ -18,6 +18,7 @@ from training.evaluation import (
     TOLERANCE,
     adaptation,
     card_check,
+    carried,
     class_names,
     masking_check,
     seen,
@@ -254,6 +255,7 @@ def _run(settings, workers, folder):
         precision=settings.precision,
         attacks=attacks,
     )
+    rows = carried.with_facts(rows, models, settings.model, settings.weights)
     missing = [*missing, *left_out, *_mixed(rows)]
     rows += aggregates(rows, settings.reference)
     deviations = _check(settings, models, rows) if settings.check else ()

@@ -75,10 +75,16 @@ def html(
         "labels": results.labels(),
         "datasets": results.datasets,
     }
-    write_text(_render(content), path)
+    write_text(render("page.html", content), path)
 
 
-def _render(content):
+def render(template: str, content: Mapping) -> str:
+    """Returns the text of a page.
+
+    Args:
+        template: Name of a file in `ASSETS`.
+        content: What it shows, by the names that it has there.
+    """
     import jinja2
     import markupsafe
 
@@ -95,7 +101,7 @@ def _render(content):
         lstrip_blocks=True,
     )
     environment.filters["code"] = code
-    return environment.get_template("page.html").render(content)
+    return environment.get_template(template).render(content)
 
 
 def _sizes(results):
