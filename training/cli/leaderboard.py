@@ -14,10 +14,15 @@ from absl import flags
 from training.cli import common
 
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder to write the page and its data to, e.g. site.", required=True
+    "output",
+    None,
+    "Folder to write the page and its data to, e.g. site.",
+    required=True,
 )
 _PUBLISHED = flags.DEFINE_bool(
-    "published", False, "Whether the models that are published with this package are in."
+    "published",
+    False,
+    "Whether the models that are published with this package are in.",
 )
 _MODEL = flags.DEFINE_list(
     "model", "", "Models to show, all by default; * matches any name, e.g. resnet20*."

@@ -31,9 +31,7 @@ def with_facts(
     """
     weights = weights or [None] * len(names)
     pairs = zip(names, weights, strict=True)
-    facts = {
-        model: of_model(*pair) for model, pair in zip(models, pairs, strict=False)
-    }
+    facts = {model: of_model(*pair) for model, pair in zip(models, pairs, strict=False)}
     common = {"commit": current_commit()}
     found = []
     for row in rows:

@@ -245,7 +245,7 @@ class _Table:
             self._most[key] = max(self._most.get(key, 0), one.passes)
         self.lines = {}
         self._once = _deterministic(placed)
-        for one in self._distinct(placed):
+        for one in self._each_once(placed):
             key = one.model, one.variant, one.passes
             cells = self.lines.setdefault(key, {})
             runs = cells.setdefault((one.name, one.row["metric"]), {})
@@ -255,7 +255,7 @@ class _Table:
         for row in self._errors():
             self.errors.setdefault(row["model"], []).append(row)
 
-    def _distinct(self, placed):
+    def _each_once(self, placed):
         """Yields rows, of a deterministic model one in place of each number."""
         seen = {}
         for one in placed:
@@ -298,9 +298,7 @@ class _Table:
 
         def compared(column, value):
             is_whole = value.images is None or value.images == most[column]
-            return dataclasses.replace(
-                value, is_comparable=is_whole and not on_test
-            )
+            return dataclasses.replace(value, is_comparable=is_whole and not on_test)
 
         sizes = [n for m, v, n in self.lines if (m, v) == (model, variant)]
         return Line(
@@ -334,10 +332,7 @@ class _Table:
         for (label, count, metric), runs in self._means(cells).items():
             column = _mean_column(label, count, metric)
             found.setdefault(column, {})[0, _preference(metric, own)] = runs
-        values = {
-            column: _value(alike[min(alike)])
-            for column, alike in found.items()
-        }
+        values = {column: _value(alike[min(alike)]) for column, alike in found.items()}
         return {**values, **self._costs(key, cells)}
 
     def _column(self, name, metric) -> Column | None:
@@ -412,9 +407,11 @@ class _Table:
                         shared = (one.row.get("num_examples") or 0) // len(amounts)
                         own = {(name.change, amount): (one.row, shared)}
                         # Single sets go before a mean over them.
-                        places |= own if not name.is_mean else {
-                            k: v for k, v in own.items() if k not in places
-                        }
+                        places |= (
+                            own
+                            if not name.is_mean
+                            else {k: v for k, v in own.items() if k not in places}
+                        )
             for (training, seed), places in by_run.items():
                 if places.keys() == _BENCHMARK:
                     yield from _of_grid(self.name, key, training, seed, places)

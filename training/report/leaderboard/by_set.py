@@ -19,9 +19,7 @@ def values(board: Board) -> dict | None:
         It has an integer for each set, the value in the unit of the heading times ten
         to the power of the digits, or None. None if there is one set alone.
     """
-    lines = {
-        number: line for number, line in enumerate(board.lines) if line.is_largest
-    }
+    lines = {number: line for number, line in enumerate(board.lines) if line.is_largest}
     places = {place: None for line in lines.values() for place in line.by_set}
     sets = list(dict.fromkeys(name for name, _ in places))
     metrics = [

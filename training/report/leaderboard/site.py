@@ -80,7 +80,9 @@ def check_folder(folder: str | os.PathLike):
 
 def _cards(found) -> dict[str, str]:
     """Returns the cards of packaged models as Markdown, by their names."""
-    named = {card: None for board in found for line in board.lines for card in line.cards}
+    named = {
+        card: None for board in found for line in board.lines for card in line.cards
+    }
     names = [c.removeprefix(published.CARD) for c in named if _is_packaged(c)]
     cards = {name: published.card(name) for name in names}
     return {name: text for name, text in cards.items() if text}
@@ -179,9 +181,7 @@ def _known(column: Column) -> dict:
 
 def _group(board, column) -> str:
     counts = [
-        line.values[column].images or 0
-        for line in board.lines
-        if column in line.values
+        line.values[column].images or 0 for line in board.lines if column in line.values
     ]
     most = max(counts, default=0)
     return f"{column.group}: {most:,} images" if most else column.group

@@ -33,8 +33,8 @@ def read(places: Iterable[str | os.PathLike], ours: bool = False) -> list[dict]:
     parts += [admission.admit(_rows(pathlib.Path(place)), place) for place in places]
     if not parts:
         raise ValueError(
-            "A leaderboard needs rows; name files or folders of `zoo-evaluate`, or take "
-            "those that are published. Received: rows=[], published=False"
+            "A leaderboard needs rows; name files or folders of `zoo-evaluate`, or "
+            "take those that are published. Received: rows=[], published=False"
         )
     return admission.joined(parts)
 

@@ -54,7 +54,9 @@ def test_headings_sort_numbers_with_deviations_and_marks(tab):
     # What was not measured comes last, whichever way.
     for _ in range(2):
         tab.run(f"{TABLE}.querySelectorAll('.names button')[4].click()")
-        cells = tab.run(f"[...{TABLE}.tBodies[0].rows].map(r => r.cells[4].textContent)")
+        cells = tab.run(
+            f"[...{TABLE}.tBodies[0].rows].map(r => r.cells[4].textContent)"
+        )
         assert cells[-2:] == ["-", "-"]
 
 
@@ -107,8 +109,9 @@ def test_the_front_of_the_script_is_that_of_python(tab):
         )
         expected = [f"{x.model} {x.passes}" for x in board.front(column, None)]
         assert sorted(found) == sorted(expected)
-        texts = tab.run("[...document.querySelectorAll('.fronts li')].map(x => "
-                        "x.textContent)")
+        texts = tab.run(
+            "[...document.querySelectorAll('.fronts li')].map(x => x.textContent)"
+        )
         assert len(texts) == len(expected) or len(texts) > len(expected)
 
 

@@ -49,13 +49,21 @@ def test_the_page_has_the_values_and_marks(tmp_path):
     assert len(best) == 3
     assert re.findall(r'class="group start">([^<]*)<', page) == ["d: 1,000 images"]
     headings = re.findall(r'<th scope="col"[^>]*>([^<]*)</th>', page)
-    assert headings[:5] == ["Model", "Passes", "Trainings", "NLL (nats)", "Accuracy (%)"]
+    assert headings[:5] == [
+        "Model",
+        "Passes",
+        "Trainings",
+        "NLL (nats)",
+        "Accuracy (%)",
+    ]
     assert page.count('<th scope="row"') == len(found) == 5
     fronts = page.partition("Pareto fronts")[2].partition("</dl>")[0]
     assert "<dt>d: NLL (nats) against passes</dt>" in fronts
     for line in re.findall("<li>(.*?)</li>", fronts):
         assert "†" not in line
-        model, passes = re.fullmatch(r"(\S+) at (\d) pass(?:es)?: 0\.\d{4}", line).groups()
+        model, passes = re.fullmatch(
+            r"(\S+) at (\d) pass(?:es)?: 0\.\d{4}", line
+        ).groups()
         assert (model, passes) in found
 
 
