@@ -11,33 +11,39 @@ from zoo.presets.provenance import chosen_on
 from zoo.registry import split_posterior
 
 
-def with_facts(
-    rows: Iterable[Mapping],
+def of_models(
     models: Iterable[str],
     names: Sequence[str],
     weights: Sequence[str | None] | None = None,
-) -> list[dict]:
-    """Returns rows with the commit of this package, and what is known of their models.
+) -> dict[str, dict]:
+    """Returns what is known of the models of an evaluation, by their names in rows.
 
     Args:
-        rows: Rows of an evaluation.
-        models: Names of its models in rows, first those that were named.
+        models: These names, first those of the models that were named.
         names: What was named, as `training.evaluation.models.load` takes it.
         weights: A path or nothing for each of them.
 
     Returns:
-        Rows with `commit`, and with what `of_model` returns of the models that were
-        named, and of posteriors of these.
+        What `of_model` says of each model that was named.
     """
-    weights = weights or [None] * len(names)
-    pairs = zip(names, weights, strict=True)
-    facts = {model: of_model(*pair) for model, pair in zip(models, pairs, strict=False)}
-    common = {"commit": current_commit()}
-    found = []
+    pairs = zip(names, weights or [None] * len(names), strict=True)
+    named = zip(models, pairs, strict=False)
+    return {model: of_model(*pair) for model, pair in named}
+
+
+def with_facts(rows: Iterable[Mapping], facts: Mapping[str, Mapping]) -> list[dict]:
+    """Returns rows with the commit of this package, and what is known of their models.
+
+    Args:
+        rows: Rows of an evaluation.
+        facts: What `of_models` returns; it is of posteriors of these models, too.
+    """
+    commit, found = current_commit(), []
     for row in rows:
         model = row["model"]
         of_posterior = facts.get(model.rpartition("@")[0], {})
-        found.append({**row, **common, **facts.get(model, of_posterior)})
+        known = facts.get(model, of_posterior)
+        found.append({**row, "commit": commit, **known})
     return found
 
 

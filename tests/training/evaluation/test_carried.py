@@ -14,11 +14,8 @@ def test_rows_carry_the_commit_and_what_is_known_of_named_models(tmp_path):
     first, second = presets["resnet20.cifar10"], presets["resnet20.fashion_mnist"]
     names = [first.name, str(path), f"{first.name}+{second.name}@temperature"]
     models = [first.name, path.name, "both", f"{first.name}@mc", "of a suite"]
-    rows = carried.with_facts(
-        [{"model": model, "value": place} for place, model in enumerate(models)],
-        models,
-        names,
-    )
+    rows = [{"model": model, "value": place} for place, model in enumerate(models)]
+    rows = carried.with_facts(rows, carried.of_models(models, names))
     assert [row["value"] for row in rows] == [0, 1, 2, 3, 4]
     assert {row["commit"] for row in rows} == {current_commit()}
     known = [

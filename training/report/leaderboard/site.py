@@ -48,8 +48,8 @@ def write(
     cards = _cards(found)
     links = {f"{published.CARD}{name}": _place(name) for name in cards}
     paths = [folder / _PAGE, folder / data_file.FILE]
+    data_file.write(rows, paths[1])  # By which a folder is known as one of these.
     write_text(html(found, links), paths[0])
-    data_file.write(rows, paths[1])
     if cards:
         with files.replacing(folder / _CARDS) as temporary:
             temporary.mkdir()
