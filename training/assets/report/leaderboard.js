@@ -48,7 +48,9 @@ function ticksOf(low, high, isLogarithmic) {
 }
 
 function chartOf(points, names, on, cost, quality) {
-  const [width, height, left, bottom, top, right] = [760, 400, 70, 48, 14, 24];
+  // In pixels of the screen, so that words are as large as all others.
+  const width = Math.min(760, document.querySelector("main").clientWidth);
+  const [height, left, bottom, top, right] = [380, 70, 48, 14, 24];
   const [xs, ys] = [0, 1].map(k => points.map(p => p[k]));
   const isLogarithmic = Math.min(...xs) > 0 && Math.max(...xs) / Math.min(...xs) > 8;
   const scale = (values, low, high, warp) => {
@@ -143,9 +145,12 @@ for (const section of document.querySelectorAll("section.ranked")) {
       const known = shown().filter(row => !of(row).some(Number.isNaN));
       const points = known.map(of);
       const on = frontOf(points.map(([x, y]) => [-c.better * x, -q.better * y]));
-      const names = known.map((row, i) =>
-        `${nameOf(row)} at ${row.dataset.passes} passes: ${c.title} ${points[i][0]}, ` +
-        `${q.title} ${points[i][1]}`);
+      const names = known.map((row, i) => {
+        const passes = row.dataset.passes;
+        const paid = c === columns[1] ? "" : `, ${c.title} ${points[i][0]}`;
+        return `${nameOf(row)} at ${passes} pass${passes > 1 ? "es" : ""}${paid}: ` +
+          `${q.title} ${points[i][1]}`;
+      });
       rows.forEach(row => row.classList.remove("front-line"));
       on.forEach(i => known[i].classList.add("front-line"));
       list.replaceChildren(...on.map(i => make("li", {}, names[i])));

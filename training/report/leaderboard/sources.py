@@ -1,6 +1,7 @@
 """Where the rows of a leaderboard come from: files and folders of several kinds."""
 
 import fnmatch
+import functools
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +31,8 @@ def read(places: Iterable[str | os.PathLike], ours: bool = False) -> list[dict]:
     parts = []
     if ours:
         parts.append(admission.admit(published.rows(), published.NAME))
-    parts += [admission.admit(_rows(pathlib.Path(place)), place) for place in places]
+    paths = [_inside(pathlib.Path(place)) for place in places]
+    parts += [admission.admit(_rows(path), str(path)) for path in paths]
     if not parts:
         raise ValueError(
             "A leaderboard needs rows; name files or folders of `zoo-evaluate`, or "
@@ -39,11 +41,14 @@ def read(places: Iterable[str | os.PathLike], ours: bool = False) -> list[dict]:
     return admission.joined(parts)
 
 
+def _inside(path) -> pathlib.Path:
+    """Returns the file of rows in a folder, or what was given."""
+    found = (path / name for name in _IN_FOLDERS if (path / name).is_file())
+    return next(found, path)
+
+
 def _rows(path) -> list[dict]:
     if path.is_dir():
-        for name in _IN_FOLDERS:
-            if (path / name).is_file():
-                return _rows(path / name)
         if files := sorted(path.rglob("*.npz")):
             return _predicted(files)
         raise ValueError(
@@ -111,6 +116,7 @@ def clean(row: Mapping) -> str:
     return str(unsized(dataset_name.parse(row["dataset"])).clean)
 
 
+@functools.lru_cache(maxsize=10_000)
 def unsized(name: dataset_name.DatasetName) -> dataset_name.DatasetName:
     """Returns the name of a data set without the sizes that its images got."""
     changes = tuple(change for change in name.changes if change[0] != "size")

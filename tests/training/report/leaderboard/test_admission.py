@@ -116,7 +116,7 @@ def place(row):
 def test_the_data_are_written_and_read_again(tmp_path):
     rows, _ = ranked.rows(("a.d", "b.d_seed1"), ("d", "d_c/fog/1"), sizes=(1, 5))
     rows += [ranked.row("c.d", "d vs e", "auroc/entropy", 2 / 3, bytes=12, card="x")]
-    rows += [ranked.row("é<b>", value=1e-9, commit=None, source="/home/me")]
+    rows += [ranked.row("é<b>", "f", value=1e-9, commit=None, source="/home/me")]
     data_file.write(rows, tmp_path / "leaderboard.json")
     text = (tmp_path / "leaderboard.json").read_text()
     assert "/home/me" not in text
