@@ -38,6 +38,7 @@ extensions = [
     "root_pages",
     "docstrings",
     "reference",
+    "leaderboard",
     "links",
 ]
 exclude_patterns = ["extensions", "gallery", "serving"]

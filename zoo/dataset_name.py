@@ -78,12 +78,12 @@ class DatasetName:
         places = [i for i, (kind, _) in enumerate(self.changes) if kind != "size"]
         return places[-1] if places else None
 
-    @property
+    @functools.cached_property
     def shift(self) -> tuple[str, str]:
         """Kind and value of the last change but sizes; two empty texts if none."""
         return ("", "") if self._place is None else self.changes[self._place]
 
-    @property
+    @functools.cached_property
     def kind(self) -> str:
         """What results on this set are about.
 

@@ -3,11 +3,14 @@
 import pathlib
 
 from training.metrics import METRICS
+from training.report import leaderboard
+from training.report.leaderboard import data_file
 from zoo import dataset_name, registry
 from zoo.presets import index
 from zoo.publishing import results
 from zoo.storage import files
 
+DATA = "docs/leaderboard.json"  # What the page of docs/leaderboard.md is built from.
 START, END = "<!-- results -->\n", "<!-- end of results -->\n"
 CORRUPTED = "<!-- corrupted -->\n", "<!-- end of corrupted -->\n"
 CIFAR = {
@@ -190,6 +193,11 @@ def blocks() -> dict[str, dict[tuple[str, str], str]]:
     }
 
 
+def leaderboard_data() -> str:
+    """Returns the data of our leaderboard: all results of the presets, as JSON."""
+    return data_file.text(leaderboard.read([], ours=True))
+
+
 def _photographs(dataset):
     """Returns the tables of a test set of photographs, those that have results."""
     tables = [results_table(dataset, images=True), detection_table(dataset)]
@@ -234,7 +242,7 @@ def split(path: pathlib.Path, marks=(START, END)) -> tuple[str, str, str]:
 
 
 def update(root: pathlib.Path):
-    """Puts the results of the packaged presets between the marks of the documents.
+    """Puts the results of the packaged presets into the documents and their data.
 
     Args:
         root: The checkout.
@@ -242,6 +250,8 @@ def update(root: pathlib.Path):
     for name, texts in blocks().items():
         for marks, text in texts.items():
             replace(root / name, text, marks)
+    with files.replacing(root / DATA) as temporary:
+        temporary.write_text(leaderboard_data(), encoding="utf-8")
 
 
 def replace(path: pathlib.Path, text: str, marks=(START, END)):

@@ -68,6 +68,13 @@ CASES = {
         (("--package=missing",), "missing"),
         ((NAME, "--weights=w", "--output=out", "--dtype=int8"), "--dtype"),
     ],
+    "leaderboard": [
+        ((), "published"),
+        (("missing.jsonl",), "missing.jsonl"),
+        (("--published", "--model=resnet2"), "resnet2"),
+        (("--published", "--dataset=cifar1"), "cifar1"),
+        (("--published", "--reference=nobody"), "nobody"),
+    ],
     "convert": [
         ((), "--"),
         (("--source=missing.safetensors", NAME, "--output=out"), "missing"),
@@ -75,12 +82,14 @@ CASES = {
     ],
 }
 
+WITH_OUTPUT = ("evaluate", "export", "leaderboard")
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", CASES)
 def test_a_mistake_is_one_line_that_names_it(command, tmp_path):
     for number, (given, named) in enumerate(CASES[command]):
-        args = [f"--output=out{number}"] if command in ("evaluate", "export") else []
+        args = [f"--output=out{number}"] if command in WITH_OUTPUT else []
         args = [] if named in ("--model", "--output") and number < 2 else args
         result = processes.run(
             [sys.executable, "-m", f"training.cli.{command}", *args, *given],

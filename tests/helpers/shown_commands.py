@@ -57,8 +57,15 @@ def defined_flags(module):
     }
 
 
+def takes_words(module):
+    """Returns whether a command takes words that are no flags."""
+    return "takes_words=True" in (ROOT / f"{module.replace('.', '/')}.py").read_text()
+
+
 def check_flags(module, arguments, whole):
     known, given = defined_flags(module), {}
+    if takes_words(module):
+        arguments = [word for word in arguments if word.startswith("--")]
     for argument in arguments:
         assert argument.startswith("--"), f"{module}: {argument}"
         name, _, value = argument[2:].partition("=")
@@ -73,6 +80,7 @@ def check_flags(module, arguments, whole):
             assert name in given, f"{module} needs --{name}"
     for name in re.split("[,+]", given.get("model", "")):
         is_file = re.search(r"/|\.keras$|\.\.\.", name) or places.is_place(name)
+        is_file = is_file or "*" in name  # A pattern.
         if name and not is_file:
             zoo.parse(name)
     recipe = given.get("recipe", "base")

@@ -16,7 +16,7 @@ _EXPLAINED = (
 )
 
 
-def run(main: Callable[[], None]):
+def run(main: Callable, takes_words: bool = False):
     """Runs a command and exits.
 
     A flag that is wrong ends with code 2; a `ValueError`, an `OSError` (a file that
@@ -25,11 +25,14 @@ def run(main: Callable[[], None]):
     traceback; `--verbosity=1` keeps all of them.
 
     Args:
-        main: Function without arguments, in the module that defines the flags. That
-            module's docstring is the help of the command.
+        main: Function in the module that defines the flags, whose docstring is the help
+            of the command.
+        takes_words: Whether it takes the words that are no flags, a list. Without, they
+            are a mistake, and it has no arguments.
     """
+    flags.FLAGS.set_gnu_getopt(takes_words)  # Flags may stand behind these words.
     app.run(
-        functools.partial(_run, main),
+        functools.partial(_run, main, takes_words),
         flags_parser=functools.partial(_parse, sys.modules[main.__module__]),
     )
 
@@ -145,7 +148,7 @@ def is_local(path: str | None) -> bool:
     return not is_url
 
 
-def _run(main, argv):
+def _run(main, takes_words, argv):
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # `app.run` has raised it.
         python_logging.getLogger("jax").setLevel("WARNING")  # It lists missing devices.
@@ -165,9 +168,9 @@ def _run(main, argv):
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
     try:
-        if len(argv) > 1:
+        if len(argv) > 1 and not takes_words:
             raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
-        main()
+        main(*([argv[1:]] if takes_words else []))
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except Exception as error:

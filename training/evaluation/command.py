@@ -18,6 +18,7 @@ from training.evaluation import (
     TOLERANCE,
     adaptation,
     card_check,
+    carried,
     class_names,
     masking_check,
     seen,
@@ -182,6 +183,7 @@ def _run(settings, workers, folder):
         )
     attacks = _attacks(settings)
     models, names, ood, adapt, missing, ranked = _choose(settings)
+    facts = carried.of_models(models, settings.model, settings.weights)
     _check_attacked(attacks, names)
 
     image_size, selection = _image_size(models), _selection(settings, models)
@@ -254,6 +256,7 @@ def _run(settings, workers, folder):
         precision=settings.precision,
         attacks=attacks,
     )
+    rows = carried.with_facts(rows, facts)
     missing = [*missing, *left_out, *_mixed(rows)]
     rows += aggregates(rows, settings.reference)
     deviations = _check(settings, models, rows) if settings.check else ()

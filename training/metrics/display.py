@@ -52,12 +52,16 @@ def number(metric: str, value: float, short: bool = False) -> str:
         value: Not yet in that unit.
         short: With fewer decimals, for a small cell.
     """
+    return text(_metric(metric), value, short)
+
+
+def text(shown: Metric, value: float, short: bool = False) -> str:
+    """Returns a value as a row of the table of metrics says; see `number`."""
     if math.isnan(value):
         return "-"
-    shown = _metric(metric)
     digits = (shown.digits + 1) // 2 if short else shown.digits
-    text = f"{shown.factor * value:.{digits}f}"
-    return text.replace("-", "") if float(text) == 0 else text
+    words = f"{shown.factor * value:.{digits}f}"
+    return words.replace("-", "") if float(words) == 0 else words
 
 
 def cell(metric: str, values: Sequence[float]) -> str:
@@ -65,10 +69,10 @@ def cell(metric: str, values: Sequence[float]) -> str:
     values = [v for v in values if not math.isnan(v)]
     if not values:
         return "-"
-    text = number(metric, statistics.fmean(values))
+    words = number(metric, statistics.fmean(values))
     if len(values) > 1:
-        text += f" ± {number(metric, statistics.stdev(values))}"
-    return text
+        words += f" ± {number(metric, statistics.stdev(values))}"
+    return words
 
 
 def better(metric: str) -> int:

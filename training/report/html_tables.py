@@ -15,11 +15,23 @@ from zoo.dataset_name import DatasetName
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """A cell: its text, what it is sorted by, and whether it is the best of all."""
+    """A cell.
+
+    Attributes:
+        text: What it says.
+        value: What it is sorted by; None if that is its text.
+        best: Whether it is the best of all.
+        note: Words or a mark behind the text.
+        title: What explains it.
+        link: The address that its text leads to.
+    """
 
     text: str
-    value: float | str
+    value: float | str | None
     best: bool = False
+    note: str = ""
+    title: str = ""
+    link: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -80,11 +80,11 @@ def html(
 
 
 def render(template: str, content: Mapping) -> str:
-    """Returns a page.
+    """Returns the text of a page.
 
     Args:
-        template: Name of a file of `ASSETS`.
-        content: What it names.
+        template: Name of a file in `ASSETS`.
+        content: What it shows, by the names that it has there.
     """
     import jinja2
     import markupsafe

@@ -77,3 +77,24 @@ def seen_images(seen: Mapping[str, int]) -> str:
         f"saw all {count:,} training images{labels}, those of the validation set among "
         "them"
     )
+
+
+def chosen_on(seen: Mapping[str, int]) -> str | None:
+    """Says on which images choices of a training could be made: epochs, temperatures.
+
+    Args:
+        seen: As `seen_images` takes it.
+
+    Returns:
+        A word and what it stands for; None if there is no record.
+
+    Example:
+
+    >>> chosen_on({"images": 45000, "held_out": 5000})
+    'validation: 5,000 held-out training images'
+    """
+    if not seen:
+        return None
+    if held_out := seen.get("held_out"):
+        return f"validation: {held_out:,} held-out training images"
+    return "nothing: no training images were held out"

@@ -15,6 +15,8 @@ def test_the_documents_hold_the_results_of_the_presets():
         for marks, text in texts.items():
             _, middle, _ = documents.split(ROOT / name, marks)
             assert middle == text, "run `make results`"
+    data = (ROOT / documents.DATA).read_text(encoding="utf-8")
+    assert data == documents.leaderboard_data(), "run `make results`"
 
 
 def test_the_first_screen_has_four_lines_of_the_results():

@@ -16,6 +16,7 @@ from tests.helpers.commands import environment
 from tests.helpers.data_sets import stripes, write_idx
 from training import data, report
 from training.evaluation import evaluate
+from training.versions import current_commit
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,8 @@ def test_the_command_prints_a_table_and_writes_rows_table_and_figure(folder):
     assert len(rows) == 2 * len(found) == 2 * len(expected)
     for row, other in zip(found, expected, strict=True):
         assert row.pop("seconds") > 0
+        assert row.pop("commit") == current_commit()
+        assert row.pop("bytes") == (folder / "random.keras").stat().st_size
         assert len(row.pop("data")) == 12
         del other["seconds"]
         exact = pytest.approx(other.pop("value"), abs=1e-5, nan_ok=True)

@@ -1,19 +1,25 @@
 // Tables: a click on a heading sorts the lines, another one turns them around.
-for (const table of document.querySelectorAll("table.sortable")) {
+// A cell says in `data-value` what it is sorted by, unless its text does.
+function makeSortable(table) {
   const body = table.tBodies[0];
   table.querySelectorAll(".names th").forEach((heading, column) => {
     const button = document.createElement("button");
     button.append(...heading.childNodes);
     heading.append(button);
+    const isWord = heading.classList.contains("word");
+    const number = text => isWord ? NaN : Number.parseFloat(text);
     button.addEventListener("click", () => {
       const up = heading.getAttribute("aria-sort") !== "ascending";
       for (const other of table.querySelectorAll(".names th"))
         other.removeAttribute("aria-sort");
       heading.setAttribute("aria-sort", up ? "ascending" : "descending");
-      const key = row => row.cells[column].dataset.value;
+      const key = row => {
+        const cell = row.cells[column];
+        return cell.dataset.value ?? (cell.textContent === "-" ? "" : cell.textContent);
+      };
       const compare = (a, b) => {
         if (key(a) === "" || key(b) === "") return (key(a) === "") - (key(b) === "");
-        const order = key(a) - key(b);
+        const order = number(key(a)) - number(key(b));
         const sign = up ? 1 : -1;
         return sign * (Number.isNaN(order) ? key(a).localeCompare(key(b)) : order);
       };
@@ -21,6 +27,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+document.querySelectorAll("table.sortable").forEach(makeSortable);
 // Of several parts one is shown, which a menu selects; all of them are printed.
 for (const group of document.querySelectorAll("[data-choice]")) {
   const parts = [...group.children];
