@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 import layers
-from layers import epochs, keras_internals
+from layers import deep_explainer, epochs, keras_internals
 from zoo.kept_weights import kept_weights
 
 _SHOWN = 5  # Maximal number of names in a message.
@@ -66,6 +66,9 @@ class Classifier(keras_internals.OutputMarker):
         if is_empty:
             inputs = ops.zeros((1, *inputs.shape[1:]), inputs.dtype)
         outputs = super().__call__(inputs, *args, training=training, **kwargs)
+        if deep_explainer.is_explaining():
+            draws = layers.is_stochastic(self)
+            deep_explainer.check(self, inputs, outputs, draws)
         return outputs[:0] if is_empty else outputs
 
     def fit(self, *args, **kwargs):

@@ -95,7 +95,7 @@ REASONS = {
         "zoo.posterior.monte_carlo.passes_of",
         *("zoo.registry.split_seed", "zoo.registry.join_seed"),
         *("layers.normalization", "layers.random", "layers.tracing", "zoo.outputs"),
-        *("layers.replicas", "layers.epochs", "zoo.arrays"),
+        *("layers.replicas", "layers.epochs", "zoo.arrays", "layers.deep_explainer"),
         *("layers.alias_free.num_taps", "layers.alias_free.kaiser"),
         *("layers.alias_free.upsampling", "layers.alias_free.downsampling"),
         *("layers.alias_free.raised", "layers.frequency.resampled"),

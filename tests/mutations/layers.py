@@ -429,4 +429,20 @@ MUTATIONS = [
         "tests/layers/test_alias_free.py",
         "test_a_quantile_is_that_of_numpy_and_bounds_the_share_that_is_cut",
     ),
+    (
+        "normalizations stay fused where SHAP has no rule for them",
+        "layers/normalization.py",
+        "and not deep_explainer.is_explaining()",
+        "and True",
+        "tests/zoo/test_deep_explainer.py",
+        "test_normalizations_are_unfused_where_it_has_no_other_rule",
+    ),
+    (
+        "an explanation that is refused breaks later trainings",
+        "layers/deep_explainer.py",
+        "    _restore()\n",
+        "",
+        "tests/zoo/test_deep_explainer.py",
+        "test_what_it_cannot_follow_is_refused_and_later_trainings_go_on",
+    ),
 ]
