@@ -10,6 +10,9 @@
 #                      lies in the folders and what the file is
 #     make runtimes    one network in eight forms, each in its runtime: installs these in
 #                      .runtimes and prints the table of docs/device.md
+#     make neighbors   the code of docs/neighbors.md with the libraries that it is about,
+#                      each in an environment of its own in .neighbors;
+#                      `make neighbors ARGS=shap` runs a section
 #     make lint        ruff
 #     make bench       measurements against other libraries
 #     make mutate      puts deliberate bugs in and checks that the tests see them
@@ -17,7 +20,8 @@
 #     make docs        the documentation as a site, build/docs/index.html
 #     make setup       the environment .venv, which all of these make by themselves;
 #                      `make clean setup PYTHON=python3.12` takes that interpreter
-#     make clean       removes .venv, .runtimes and what else was made here, except runs/
+#     make clean       removes .venv, .runtimes, .neighbors and what else was made here,
+#                      except runs/
 
 PYTHON ?= python3
 ARGS =
@@ -28,8 +32,8 @@ JOBS = 2
 VENV = .venv
 BIN = $(VENV)/bin
 
-.PHONY: setup test slow-test torch-test full-size real-data runtimes lint bench mutate results \
-  demo docs clean
+.PHONY: setup test slow-test torch-test full-size real-data runtimes neighbors lint bench mutate \
+  results demo docs clean
 
 setup: $(VENV)/complete
 
@@ -76,6 +80,9 @@ $(RUNTIMES)/complete: setup.cfg constraints.txt
 	  --editable '.[runtimes]'
 	@touch $@
 
+neighbors: setup
+	$(BIN)/python -m tests.neighbors $(ARGS)
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -111,5 +118,5 @@ $(VENV)/torch: $(VENV)/complete
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(RUNTIMES) build dist demo docs/examples docs/reference .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(RUNTIMES) .neighbors build dist demo docs/examples docs/reference .pytest_cache .ruff_cache *.egg-info
 	find layers zoo training tests -name __pycache__ -prune -exec rm -rf {} +
