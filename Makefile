@@ -8,7 +8,7 @@
 #     make real-data DATA=folder WEIGHTS=folder PUBLISHED=file   the tests on CIFAR
 #                      itself, which are skipped elsewhere; docs/data.md says what
 #                      lies in the folders and what the file is
-#     make runtimes    one network in eight forms, each in its runtime: installs these in
+#     make runtimes    one network in all forms, each in its runtime: installs these in
 #                      .runtimes and prints the table of docs/device.md
 #     make neighbors   the code of docs/neighbors.md with the libraries that it is about,
 #                      each in an environment of its own in .neighbors;

@@ -173,7 +173,19 @@ def _listed(names):
 
 
 def _check_export(model, kind, settings):
-    """Raises a ValueError where Keras would write a file whose masks are wrong."""
+    """Raises a ValueError where Keras would write a file that is wrong."""
+    quantized = [
+        layer.name
+        for layer in keras_internals.flat_layers(model)
+        if getattr(layer, "quantization_mode", None)
+    ]
+    if quantized and kind != "tf_saved_model":
+        raise ValueError(
+            "A model that Keras has quantized is wrong, or not smaller, in other "
+            "formats: export it as it was before, by `zoo-export --format=tflite "
+            f"--quantization`. Received: format={kind}, model={model.name}, of which "
+            f"{quantized[0]} is quantized"
+        )
     if not layers.is_stochastic(model):
         return
     opset = settings.get("opset_version") or 15

@@ -1001,4 +1001,12 @@ MUTATIONS = [
         "tests/zoo/models/test_aliasing_methods.py",
         "test_filters_are_in_any_of_the_places_by_their_names",
     ),
+    (
+        "what Keras has quantized is exported by it",
+        "zoo/classifier.py",
+        'if quantized and kind != "tf_saved_model":',
+        'if quantized and kind == "tf_saved_model":',
+        "tests/training/export/test_openvino.py",
+        "test_what_openvino_computes_wrongly_is_refused",
+    ),
 ]

@@ -46,7 +46,7 @@ def environment(section: pages.Section, folder: pathlib.Path) -> pathlib.Path:
 
 
 def run(section: pages.Section, python: pathlib.Path) -> str | None:
-    """Runs the code of a section, its processes one after the other.
+    """Runs the code of a section, its processes one after the other, and its check.
 
     Returns:
         What a process wrote that failed, or None.
@@ -55,11 +55,16 @@ def run(section: pages.Section, python: pathlib.Path) -> str | None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     env |= {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
     with tempfile.TemporaryDirectory() as folder:
+        commands = []
         for number, code in enumerate(section.processes):
             file = pathlib.Path(folder, f"{section.name}_{number}.py")
             file.write_text(code)
+            commands.append([python, file])
+        if (pages.CHECKS / f"{section.name}.py").exists():
+            commands.append([python, "-m", f"tests.neighbors.checks.{section.name}"])
+        for command in commands:
             done = subprocess.run(
-                [python, file],
+                command,
                 cwd=folder,
                 env=env,
                 capture_output=True,

@@ -7,6 +7,8 @@ import re
 from tests.helpers import markdown
 
 ROOT = pathlib.Path(__file__).parents[2]
+# A module of the name of a section looks at what its code has left in the folder.
+CHECKS = pathlib.Path(__file__).parent / "checks"
 # Pages, and which of their sections; None for all that install something.
 PAGES = {"docs/neighbors.md": None, "docs/device.md": ("Core ML",)}
 # What begins a block that runs in a process of its own, with those after it.
