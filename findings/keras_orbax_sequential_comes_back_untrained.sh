@@ -17,6 +17,8 @@ trap 'rm -rf "$folder"' EXIT
   orbax-checkpoint==0.12.8
 cd "$folder"
 cat >train.py <<'PYTHON'
+import os
+
 import keras
 import numpy as np
 
@@ -33,11 +35,13 @@ models = {
 }
 for name, model in models.items():
     model.compile("adam", "mse")
-    kept = keras.callbacks.OrbaxCheckpoint(f"{name}", save_on_background=False)
+    place = os.path.abspath(name)
+    kept = keras.callbacks.OrbaxCheckpoint(place, save_on_background=False)
     model.fit(x, y, epochs=30, verbose=0, callbacks=[kept])
     np.savez(f"{name}.npz", x=x, found=model.predict(x, verbose=0))
 PYTHON
 cat >load.py <<'PYTHON'
+import os
 import sys
 import warnings
 
@@ -47,7 +51,7 @@ import numpy as np
 name = sys.argv[1]
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    model = keras.saving.load_model(name)
+    model = keras.saving.load_model(os.path.abspath(name))
 stored = np.load(f"{name}.npz")
 apart = np.abs(model.predict(stored["x"], verbose=0) - stored["found"]).max()
 said = [str(warning.message) for warning in caught]
