@@ -10,6 +10,8 @@
 #                      lies in the folders and what the file is
 #     make runtimes    one network in all forms, each in its runtime: installs these in
 #                      .runtimes and prints the table of docs/device.md
+#     make runtimes-test   the tests of exports and of what is evaluated so, none of which
+#                      is skipped there
 #     make neighbors   the code of docs/neighbors.md with the libraries that it is about,
 #                      each in an environment of its own in .neighbors;
 #                      `make neighbors ARGS=shap` runs a section
@@ -32,8 +34,8 @@ JOBS = 2
 VENV = .venv
 BIN = $(VENV)/bin
 
-.PHONY: setup test slow-test torch-test full-size real-data runtimes neighbors lint bench mutate \
-  results demo docs clean
+.PHONY: setup test slow-test torch-test full-size real-data runtimes runtimes-test neighbors lint \
+  bench mutate results demo docs clean
 
 setup: $(VENV)/complete
 
@@ -74,10 +76,14 @@ RUNTIMES = .runtimes
 runtimes: $(RUNTIMES)/complete
 	$(RUNTIMES)/bin/python -m benchmarks.runtimes $(ARGS)
 
+runtimes-test: $(RUNTIMES)/complete
+	$(RUNTIMES)/bin/python -m pytest -n $(JOBS) --dist loadfile tests/training/export \
+	  tests/training/runtimes tests/training/evaluation/test_artifacts.py $(ARGS)
+
 $(RUNTIMES)/complete: setup.cfg constraints.txt
 	$(PYTHON) -m venv --clear $(RUNTIMES)
 	$(RUNTIMES)/bin/python -m pip install --constraint constraints.txt \
-	  --editable '.[runtimes]'
+	  --editable '.[runtimes,test]'
 	@touch $@
 
 neighbors: setup
