@@ -277,7 +277,6 @@ def evaluated(made: dict[str, Made], flags, folder: pathlib.Path) -> dict:
             limit=limit,
             batch_size=BATCH,
             data_dir=flags.data_dir,
-            jobs=flags.jobs,
             output=str(folder / name),
         )
         return command.run(settings).rows
@@ -334,7 +333,6 @@ def main() -> None:
     parser.add_argument("--corrupted_limit", type=int, help="Images of each of them.")
     parser.add_argument("--server", help="Address of a model on a server.")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--jobs", type=int, help="Processes of the evaluation.")
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--folder", type=pathlib.Path, default="runs/runtimes")
     parser.add_argument("--write", type=pathlib.Path, help="A file with the marks.")
