@@ -113,7 +113,7 @@ FORMS = {
     BASE: Form("float32.tflite", "tflite"),
     **{
         f"LiteRT {name}": Form(f"{name}.tflite", "tflite", {"quantization": name})
-        for name in ("dynamic", "int8", "int4")
+        for name in ("dynamic", "int8", "weight_only", "int4", "weight_only_int4")
     },
     "LiteRT int8, by ai-edge-quantizer": Form(
         "ai_edge.tflite", source=BASE, make=eight_bits
