@@ -210,6 +210,16 @@ def function(made: Made, flags):
 
     if made.is_keras:
         return keras_function(made.model, made.passes)
+    if os.path.exists(os.path.join(made.place, "saved_model.pb")) and made.passes == 1:
+        import tensorflow as tf
+
+        loaded = tf.saved_model.load(made.place)  # A signature does not keep it.
+
+        def default(images, seed):
+            found = loaded.signatures["serving_default"](images=tf.constant(images))
+            return found["probabilities"].numpy()
+
+        return default
     network = places.open_network(made.place, flags.num_samples, flags.threads)
     if network.sample is not None:
         return lambda images, seed: network.sample(images, seed, made.passes).mean(
