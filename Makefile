@@ -8,8 +8,13 @@
 #     make real-data DATA=folder WEIGHTS=folder PUBLISHED=file   the tests on CIFAR
 #                      itself, which are skipped elsewhere; docs/data.md says what
 #                      lies in the folders and what the file is
-#     make runtimes    one network in eight forms, each in its runtime: installs these in
+#     make runtimes    one network in all forms, each in its runtime: installs these in
 #                      .runtimes and prints the table of docs/device.md
+#     make runtimes-test   the tests of exports and of what is evaluated so, none of which
+#                      is skipped there
+#     make neighbors   the code of docs/neighbors.md with the libraries that it is about,
+#                      each in an environment of its own in .neighbors;
+#                      `make neighbors ARGS=shap` runs a section
 #     make lint        ruff
 #     make bench       measurements against other libraries
 #     make mutate      puts deliberate bugs in and checks that the tests see them
@@ -17,7 +22,8 @@
 #     make docs        the documentation as a site, build/docs/index.html
 #     make setup       the environment .venv, which all of these make by themselves;
 #                      `make clean setup PYTHON=python3.12` takes that interpreter
-#     make clean       removes .venv, .runtimes and what else was made here, except runs/
+#     make clean       removes .venv, .runtimes, .neighbors and what else was made here,
+#                      except runs/
 
 PYTHON ?= python3
 ARGS =
@@ -28,8 +34,8 @@ JOBS = 2
 VENV = .venv
 BIN = $(VENV)/bin
 
-.PHONY: setup test slow-test torch-test full-size real-data runtimes lint bench mutate results \
-  demo docs clean
+.PHONY: setup test slow-test torch-test full-size real-data runtimes runtimes-test neighbors lint \
+  bench mutate results demo docs clean
 
 setup: $(VENV)/complete
 
@@ -70,11 +76,18 @@ RUNTIMES = .runtimes
 runtimes: $(RUNTIMES)/complete
 	$(RUNTIMES)/bin/python -m benchmarks.runtimes $(ARGS)
 
+runtimes-test: $(RUNTIMES)/complete
+	$(RUNTIMES)/bin/python -m pytest -n $(JOBS) --dist loadfile tests/training/export \
+	  tests/training/runtimes tests/training/evaluation/test_artifacts.py $(ARGS)
+
 $(RUNTIMES)/complete: setup.cfg constraints.txt
 	$(PYTHON) -m venv --clear $(RUNTIMES)
 	$(RUNTIMES)/bin/python -m pip install --constraint constraints.txt \
-	  --editable '.[runtimes]'
+	  --editable '.[runtimes,test]'
 	@touch $@
+
+neighbors: setup
+	$(BIN)/python -m tests.neighbors $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -111,5 +124,5 @@ $(VENV)/torch: $(VENV)/complete
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(RUNTIMES) build dist demo docs/examples docs/reference .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(RUNTIMES) .neighbors build dist demo docs/examples docs/reference .pytest_cache .ruff_cache *.egg-info
 	find layers zoo training tests -name __pycache__ -prune -exec rm -rf {} +

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from layers import replicas
+from layers import deep_explainer, replicas
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -94,6 +94,7 @@ def fits(inputs) -> bool:
     """Returns whether TensorFlow's kernel takes feature maps; see `fused`."""
     return (
         keras.backend.backend() == "tensorflow"
+        and not deep_explainer.is_explaining()
         and len(inputs.shape) == 4
         and keras.backend.standardize_dtype(inputs.dtype)
         in ("float32", "bfloat16", "float16")

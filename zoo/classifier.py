@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 import layers
-from layers import epochs, keras_internals
+from layers import deep_explainer, epochs, keras_internals
 from zoo.kept_weights import kept_weights
 
 _SHOWN = 5  # Maximal number of names in a message.
@@ -66,6 +66,9 @@ class Classifier(keras_internals.OutputMarker):
         if is_empty:
             inputs = ops.zeros((1, *inputs.shape[1:]), inputs.dtype)
         outputs = super().__call__(inputs, *args, training=training, **kwargs)
+        if deep_explainer.is_explaining():
+            draws = layers.is_stochastic(self)
+            deep_explainer.check(self, inputs, outputs, draws)
         return outputs[:0] if is_empty else outputs
 
     def fit(self, *args, **kwargs):
@@ -170,7 +173,19 @@ def _listed(names):
 
 
 def _check_export(model, kind, settings):
-    """Raises a ValueError where Keras would write a file whose masks are wrong."""
+    """Raises a ValueError where Keras would write a file that is wrong."""
+    quantized = [
+        layer.name
+        for layer in keras_internals.flat_layers(model)
+        if getattr(layer, "quantization_mode", None)
+    ]
+    if quantized and kind != "tf_saved_model":
+        raise ValueError(
+            "A model that Keras has quantized is wrong, or not smaller, in other "
+            "formats: export it as it was before, by `zoo-export --format=tflite "
+            f"--quantization`. Received: format={kind}, model={model.name}, of which "
+            f"{quantized[0]} is quantized"
+        )
     if not layers.is_stochastic(model):
         return
     opset = settings.get("opset_version") or 15

@@ -15,7 +15,7 @@ FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
 LEFT_OUT = {
     r"pip |git |cd |export |ls |sudo ": "installs, or moves about",
     r"make (setup|docs|((slow|torch)-)?test|lint|mutate|bench|clean)": "of developers",
-    r"make (full-size|real-data|runtimes)": "of developers",
+    r"make (full-size|real-data|runtimes|neighbors)": "of developers",
     r"(zoo-convert|.*\btimm:)": "weights of the zoo's own width, from a network",
     r".*(hf|gs)://": "needs a network",
     r"docker|tensorflow_model_server|curl|python docs/serving": "needs a server",

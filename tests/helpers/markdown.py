@@ -50,6 +50,23 @@ def blocks(path: pathlib.Path, *languages: str) -> list[Block]:
     return [block for block in found if not _EXTENDS.match(block.code)]
 
 
+def by_heading(path: pathlib.Path) -> dict[str, list[Block]]:
+    """Returns all blocks, also those that are not run, by the `##` that they are under.
+
+    What stands before the first of these headings is left out.
+    """
+    text, found = path.read_text(), {}
+    outside = _FENCE.sub(lambda match: " " * len(match[0]), text)
+    headings = [*re.finditer(r"^## (.+)$", outside, re.MULTILINE)]
+    for match in _FENCE.finditer(text):
+        above = [x[1] for x in headings if x.start() < match.start()]
+        line = text.count("\n", 0, match.start("code")) + 1
+        if above:
+            block = Block(match["language"], match["code"], line)
+            found.setdefault(above[-1], []).append(block)
+    return found
+
+
 def extensions(path: pathlib.Path) -> dict[str, Extension]:
     """Returns the extensions of the packages by the heading that they are under."""
     text, found, files = path.read_text(), {}, {}

@@ -3,6 +3,10 @@
 It speaks the two interfaces of the server, gRPC by the server's own messages and REST
 as its documentation says, for a folder of `training.export.serving`: it reads
 `models.config`, chooses versions by its policy and replays the warm-up requests.
+
+    python -m tests.helpers.model_server served
+
+serves such a folder until it is interrupted, and prints the addresses.
 """
 
 import base64
@@ -11,6 +15,7 @@ import importlib.util
 import json
 import pathlib
 import re
+import sys
 import threading
 from concurrent import futures
 from http import server
@@ -317,3 +322,9 @@ def serving_models(models: Models):
         thread.join()
         rest.server_close()
         remote.stop(None).wait()
+
+
+if __name__ == "__main__":
+    with serving(pathlib.Path(sys.argv[1])) as (remote, rest):
+        print(f"grpc://{remote} http://{rest}", flush=True)
+        threading.Event().wait()

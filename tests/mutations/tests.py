@@ -43,4 +43,12 @@ MUTATIONS = [
         "tests/test_contributing.py",
         "test_an_example_works_and_touches_these_files",
     ),
+    (
+        "blocks of another process run in the first one",
+        "tests/neighbors/pages.py",
+        "if not processes or block.code.startswith(ANOTHER):",
+        "if not processes:",
+        "tests/docs/test_neighbors.py",
+        "test_a_block_that_says_so_begins_another_process",
+    ),
 ]

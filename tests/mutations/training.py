@@ -254,6 +254,14 @@ MUTATIONS = [
         "test_gradients_are_means_over_the_draws",
     ),
     (
+        "a Euclidean radius in the wrong unit passes",
+        "training/attacks/balls.py",
+        "farthest=lambda count: 64.0 * math.sqrt(count)",
+        "farthest=lambda count: 255.0 * math.sqrt(count)",
+        "tests/training/attacks/test_attacked.py",
+        "test_flags_are_radii_of_gray_levels",
+    ),
+    (
         "a later restart replaces a worse image",
         "training/attacks/pgd.py",
         "worse = ops.logical_or(new_errors > errors, same)",

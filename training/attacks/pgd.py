@@ -1,6 +1,7 @@
 """Projected gradient descent, and its single step, the fast gradient sign method."""
 
 import functools
+import math
 from collections.abc import Callable
 
 import keras
@@ -330,16 +331,25 @@ def check_sizes(ball: balls.Ball, epsilon, step_size, steps: int, image_shape: t
             )
     if not layers.checks.is_number(epsilon) or not epsilon:
         return
-    if epsilon < ball.smallest:
+    count = 1 if None in image_shape else math.prod(image_shape)
+    if epsilon < ball.smallest(count):
         raise ValueError(
             f"`epsilon` is in gray levels of [0, 255], of which {epsilon:.4g} changes "
             "no pixel; give 8 for 8/255, and for pixels in [0, 1] multiply by 255. "
             f"Received: epsilon={epsilon}"
         )
-    if None not in image_shape and epsilon > ball.largest(np.prod(image_shape)):
+    if None not in image_shape and epsilon > ball.largest(count):
         raise ValueError(
             "`epsilon` is in gray levels of [0, 255], and no two images are so far "
             f"from each other. Received: epsilon={epsilon}"
+        )
+    if None not in image_shape and epsilon > ball.farthest(count):
+        raise ValueError(
+            f"`epsilon` is the norm of {count} values in gray levels of [0, 255], and "
+            f"{epsilon:.4g} would move each by {epsilon / math.sqrt(count):.0f} of "
+            f"them. If a norm of {epsilon / RANGE:.4g} gray levels is meant, give "
+            f"{epsilon / RANGE:.4g} in Python and {epsilon / RANGE:.4g}/255 to "
+            f"commands. Received: epsilon={epsilon}"
         )
     if layers.checks.is_number(step_size) and steps * step_size < _SHORTEST * epsilon:
         raise ValueError(

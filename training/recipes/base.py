@@ -161,8 +161,10 @@ class Recipe:
             ]
         if wrong:
             raise ValueError(" ".join(wrong))
+        # What is wrong with a name or its settings is said where it is read.
         parse(self.prior)
         prune.read(self.pruning)
+        objectives.read(self.objective)
         augment.read_all(self.augmentations)
 
     @property
@@ -197,13 +199,8 @@ def _are_sides(value) -> bool:
     return whole and (value is None or (len(value) == 2 and min(value) >= 1))
 
 
-def _is_objective(text) -> bool:
-    return isinstance(text, str) and bool(objectives.read(text))
-
-
-def _are_augmentations(names) -> bool:
-    # Of their settings, `training.augment` says what is wrong.
-    return {name.partition(":")[0] for name in names} <= set(AUGMENTATIONS)
+def _are_texts(values) -> bool:
+    return not isinstance(values, str) and all(isinstance(x, str) for x in values)
 
 
 def _are_rates(values) -> bool:
@@ -226,7 +223,7 @@ _RANGES: dict[str, tuple[str, Callable[..., bool]]] = {
     "objective": (
         f"one of {', '.join(objectives.OBJECTIVES)}, maybe with settings of it, such "
         "as 'duq:penalty=0.05'",
-        _is_objective,
+        lambda text: isinstance(text, str),
     ),
     "kl_weight": ("zero or positive, and finite", lambda x: 0 <= x < math.inf),
     "kl_schedule": (f"one of {', '.join(SCHEDULES)}", lambda name: name in SCHEDULES),
@@ -246,7 +243,7 @@ _RANGES: dict[str, tuple[str, Callable[..., bool]]] = {
     "augmentations": (
         f"some of {', '.join(AUGMENTATIONS)}, maybe with settings of them, such as "
         "'mixup:alpha=0.2'",
-        _are_augmentations,
+        _are_texts,
     ),
     "normalization": ("a mean and a positive variance per channel", _normalizes),
     "image_size": ("a height and a width like [224, 224]", _are_sides),

@@ -1,5 +1,6 @@
 """Attacks of evaluations: what flags mean, stored predictions, rows and reports."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -13,7 +14,8 @@ from tests.helpers import reports
 from tests.helpers.data_sets import Interrupting, stripes
 from tests.helpers.networks import as_numpy
 from tests.helpers.trainings import dense_model, without_time
-from training.attacks import attacked, pgd
+from training.attacks import attacked, balls, pgd
+from training.attacks.pgd import check_sizes
 from training.evaluation import command, sweep
 from training.report import curves, figures, page, result_set
 from zoo.posterior import MonteCarlo
@@ -43,6 +45,15 @@ def test_flags_are_radii_of_gray_levels():
     ):
         with pytest.raises(ValueError, match=message):
             attacked.named(**{"name": "pgd", **given})
+    # Of larger images a Euclidean radius that is common is longer, in either unit.
+    ball = balls.named("l2")
+    for side, radius, is_fine in (
+        *((32, 128, True), (32, 16, True), (32, 16 * 255, False), (32, 4.9, False)),
+        *((224, 3 * 255, True), (224, 128 * 255, False), (224, 5.0, False)),
+    ):
+        expected = pytest.raises(ValueError, match=f"gray levels.*epsilon={radius}")
+        with contextlib.nullcontext() if is_fine else expected:
+            check_sizes(ball, radius, radius, 1, (side, side, 3))
     settings = command.Settings(["m"], "out", epsilon=["8/255"])
     with pytest.raises(ValueError, match="are for an attack.*attack=None"):
         command._attacks(settings)

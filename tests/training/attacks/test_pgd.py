@@ -332,6 +332,10 @@ WRONG = [
     ({"epsilon": 0.5, "norm": "l2"}, "gray levels.*epsilon=0.5"),
     ({"epsilon": 8 * 255}, "no two images are so far.*epsilon=2040"),
     ({"epsilon": 2000, "norm": "l2"}, "no two images are so far.*epsilon=2000"),
+    (
+        {"epsilon": 600, "norm": "l2"},
+        "norm of 16 values.*each by 150 .*2.353 in Python and 2.353/255.*epsilon=600",
+    ),
     ({"epsilon": float("nan")}, "`epsilon` must be a finite number.*epsilon=nan"),
     ({"epsilon": -1.0}, "not negative. Received: epsilon=-1"),
     ({"step_size": 2 / 255}, "do not come near.*give 2 for 2/255.*step_size=0.007"),

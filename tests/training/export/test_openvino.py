@@ -82,6 +82,11 @@ def test_what_openvino_computes_wrongly_is_refused(tmp_path):
         openvino.export_openvino(quantized, tmp_path / "it")
     with pytest.raises(ValueError, match="quantized by Keras.*--quantization.*head"):
         export.export_tflite(quantized, tmp_path / "it")
+    model = zoo.build("resnet20", (16, 16, 1), 3)
+    model.quantize("int8", filters="head")
+    for kind in ("openvino", "litert", "onnx"):
+        with pytest.raises(ValueError, match=f"--quantization.*format={kind}.*head"):
+            model.export(tmp_path / "it", format=kind)
     assert list(tmp_path.iterdir()) == []
 
 

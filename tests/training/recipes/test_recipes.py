@@ -90,7 +90,11 @@ def test_weights_decay_as_fast_as_with_pytorch():
         *[{"clip_norm": x} for x in (-1.0, np.inf, "a")],
         *[{"stochastic_depth": x} for x in (-0.1, 1.0, np.nan)],
         *[{"label_smoothing": 1.0}, {"label_smoothing": 1.5}],
-        *[{"augmentations": ("turn",)}, {"image_size": (64,)}, {"image_size": (0, 9)}],
+        *[
+            {"augmentations": ("flip", 1)},
+            {"image_size": (64,)},
+            {"image_size": (0, 9)},
+        ],
         *[{"normalization": x} for x in (((1.0,), (0.0,)), ((1.0,), (1.0, 2.0)), 3)],
     ],
 )
@@ -106,8 +110,15 @@ def test_settings_of_an_objective_stand_behind_it():
         assert Recipe("x", objective=text).objective == text
     found = objectives.read("logit_norm:temperature=2")
     assert (found.func, found.keywords) == (logit_norm.logit_norm, {"temperature": 2})
-    for text in ("dug", "duq:penal=1", "augmix:weight=1", "duq:penalty=x", "duq:", 3):
-        with pytest.raises(ValueError, match=f"one of .*duq:pen.*objective={text}"):
+    for text, message in (
+        ("fgms", "Unknown objective 'fgms'. Did you mean 'fgsm'.*cross_entropy, "),
+        ("duq:penal=1", "'duq': penalty"),
+        ("augmix:weight=1", "'augmix': none"),
+        ("duq:penalty=x", "'penalty' .* is no number"),
+        ("duq:", "'duq': penalty"),
+        (3, "`objective` must be one of .*duq:pen"),
+    ):
+        with pytest.raises(ValueError, match=f"{message}.*objective={text}"):
             Recipe("x", objective=text)
 
 
@@ -118,7 +129,7 @@ def test_a_recipe_knows_the_corruptions_that_it_trains_on_the_like_of():
     assert both.overlaps == (*augment.overlaps(["randaugment"]), "gaussian_noise")
     with pytest.raises(ValueError, match="`factor` is the strength.*factor=2"):
         Recipe("x", augmentations=("randaugment:factor=2",))
-    with pytest.raises(ValueError, match="some of .*such as 'mixup:alpha=0.2'"):
+    with pytest.raises(ValueError, match="'mixupp'. Did you mean 'mixup'"):
         Recipe("x", augmentations=("mixupp:alpha=1",))
 
 
