@@ -10,6 +10,8 @@ MUTATIONS = [
         "left = ops.logical_or(left, is_here)",
         "tests/layers/test_unpooling.py",
         "test_values_go_where_the_largest_ones_were",
+    ),
+    (
         "frozen ranges move",
         "layers/quantization.py",
         "if training and not self.frozen:",
@@ -474,6 +476,8 @@ MUTATIONS = [
         "(batch, *others)",
         "tests/layers/test_dropout.py",
         "test_stochastic_depth_drops_examples_as_a_whole_and_in_training_alone",
+    ),
+    (
         "normalizations stay fused where SHAP has no rule for them",
         "layers/normalization.py",
         "and not deep_explainer.is_explaining()",

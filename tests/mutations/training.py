@@ -42,6 +42,8 @@ MUTATIONS = [
         "if False:",
         "tests/training/data/readers/test_mask_folders.py",
         "test_masks_that_do_not_fit_are_named",
+    ),
+    (
         "the sparsity grows as the square",
         "training/compress/prune.py",
         "(initial - final) * rest * rest * rest",
@@ -72,6 +74,8 @@ MUTATIONS = [
         "softmax = ops.softmax",
         "tests/training/export/test_integers.py",
         "test_the_ranges_of_the_training_are_those_of_the_file",
+    ),
+    (
         "the mean inside of a variance is a constant",
         "layers/gradients.py",
         "tf.square(x - mean)",
@@ -174,6 +178,8 @@ MUTATIONS = [
         "found is meta",
         "tests/training/analysis/test_command.py",
         "test_half_a_finding_is_none",
+    ),
+    (
         "a deviation over trainings is that of all of them, not of a sample",
         "training/report/leaderboard/boards.py",
         "statistics.stdev(several)",

@@ -18,6 +18,8 @@ MUTATIONS = [
         "return logits, np.maximum(labels, 0)",
         "tests/test_segmentation.py",
         "test_a_temperature_is_that_of_the_labeled_pixels",
+    ),
+    (
         "a channel that is masked keeps its offset",
         "zoo/channels.py",
         "_given(layer.gamma, layer.beta, layer.moving_mean)",
@@ -1046,6 +1048,8 @@ MUTATIONS = [
         'found[f"stage{stage}_block{depth - i}"]',
         "tests/zoo/models/test_attention.py",
         "test_attention_ends_all_stages_but_the_first",
+    ),
+    (
         "what Keras has quantized is exported by it",
         "zoo/classifier.py",
         'if quantized and kind != "tf_saved_model":',
