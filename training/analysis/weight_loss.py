@@ -89,7 +89,16 @@ class WeightLoss:
         ]
         return 0.5 * self.weight_decay * sum(squares, ops.zeros((), self.dtype))
 
-    def logits(self, weights, others, images, key, offset=0, statistics="fixed"):
+    def logits(
+        self,
+        weights,
+        others,
+        images,
+        key,
+        offset=0,
+        statistics="fixed",
+        derivatives: bool = True,
+    ):
         """Returns logits, twice differentiable by the weights.
 
         Args:
@@ -100,6 +109,8 @@ class WeightLoss:
             offset: The number of the first image.
             statistics: One of `BATCH_STATISTICS`; `"recomputed"` are those of these
                 images, by which there are derivatives too.
+            derivatives: Whether they are asked for; without them TensorFlow merges
+                convolutions and normalizations.
 
         Returns:
             The logits, and a list of the moments that each batch normalization found in
@@ -111,7 +122,7 @@ class WeightLoss:
             stack.enter_context(layers.stream(key, offset))
             if statistics == "recomputed":
                 stack.enter_context(measuring(self.norms, noted))
-            else:
+            elif derivatives:
                 stack.enter_context(_affine(self.norms))
             found, _ = self.model.stateless_call(
                 weights, others, images, training=False
@@ -203,7 +214,9 @@ class Evaluation:
         self._measure = compilation.program(self._measured, autograph=autograph)
 
     def _judged(self, weights, others, images, targets, key, offset):
-        logits, _ = self.loss.logits(weights, others, images, key, offset)
+        logits, _ = self.loss.logits(
+            weights, others, images, key, offset, derivatives=False
+        )
         right = ops.equal(ops.argmax(logits, axis=-1), ops.argmax(targets, axis=-1))
         return ops.sum(nll(logits, targets)), ops.sum(ops.cast(right, "int32"))
 
