@@ -312,11 +312,13 @@ def _for_files(posterior, is_aware):
 
 
 def _softmax(logits):
-    """Returns probabilities of few operators that the converter leaves in float32.
+    """Returns probabilities of operators that the converter leaves in float32.
 
-    It would take a softmax for one of integers, whose steps are of 1 / 256.
+    It would take a softmax, and what looks like one, for that of integers, whose steps
+    are of 1 / 256. A square of roots does not look like one.
     """
-    powers = ops.exp(logits - ops.max(logits, axis=-1, keepdims=True))
+    roots = ops.exp((logits - ops.max(logits, axis=-1, keepdims=True)) / 2)
+    powers = roots * roots
     return powers / ops.sum(powers, axis=-1, keepdims=True)
 
 

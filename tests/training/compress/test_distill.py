@@ -95,6 +95,7 @@ def test_a_step_sees_the_mean_of_an_ensemble_in_the_order_of_the_classes():
     )
 
 
+@pytest.mark.slow
 def test_passes_of_a_teacher_are_drawn_anew_in_each_step():
     posterior = MonteCarlo(dense_model(), 3)
     found = distill.Teacher(posterior, student(), "t")
@@ -106,6 +107,7 @@ def test_passes_of_a_teacher_are_drawn_anew_in_each_step():
     np.testing.assert_array_equal(again.logits(images, 5), first)
 
 
+@pytest.mark.slow
 def test_a_student_learns_the_spread_of_its_teacher():
     """Of one that says 90 % and 60 % of all images, the Dirichlet in between."""
     recipe = dataclasses.replace(
