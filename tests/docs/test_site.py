@@ -8,6 +8,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -132,6 +133,26 @@ def test_links_of_the_site_are_checked(tmp_path):
         "a.html: 'no.png' leads to a file that is not there.",
         "style.css: 'https://fonts.example.org/a' is elsewhere.",
     ]
+
+
+class App:
+    """What an extension sees of Sphinx."""
+
+    builder = types.SimpleNamespace(format="html")
+
+    def __init__(self, folder):
+        self.srcdir, self.outdir = DOCS, folder
+
+    def connect(self, event, function, priority):
+        assert (event, priority < 500) == ("build-finished", True)  # Before the links.
+        function(self, None)
+
+
+def test_the_leaderboard_is_built_and_embedded(tmp_path):
+    extension("leaderboard").setup(App(tmp_path))
+    frames = re.findall(r'src="([^"]+)"', (DOCS / "leaderboard.md").read_text())
+    assert [(tmp_path / frame).is_file() for frame in frames] == [True]
+    assert extension("links").problems(tmp_path) == []
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@
 and what is known of both:
 
     num_samples  how many passes `probs` is the mean of, 1 by default
-    seed         seed of the passes
+    seed         seed of the passes; files of different seeds are kept apart
     commit       text, of the code that predicts
     data         text, the fingerprint of images and labels in rows of `zoo-evaluate`
     chosen_on    text, on which images choices were made: "validation: 5,000 images"
@@ -257,41 +257,49 @@ def rows(
         ValueError: If a file is no such one, or nothing is known to detect a data set
             out of distribution against.
     """
-    groups = {}
+    models = {}
     for path in paths:
         file = read(path)
-        key = file.facts["model"], file.facts.get("seed")
-        groups.setdefault(key, []).append(file)
-    return [row for files in groups.values() for row in _of_model(files, decide)]
+        models.setdefault(file.facts["model"], []).append(file)
+    return [row for files in models.values() for row in _of_model(files, decide)]
 
 
 def _of_model(files, decide):
     """Yields the rows of one model: validation sets are read first, others last."""
-    fitted, inside = {}, {}
+    fitted, inside = [], []  # Files, their predictions, and what was fitted to these.
     for file in sorted(files, key=_order):
         stored = file.load()
-        sizes = tuple(stored.meta["sizes"])
-        base = dataset_name.without_part(file.name)
-        if base != file.name:
-            fitted[base, sizes] = _fit(decide, stored)
-            continue
-        if file.is_labeled:
+        passes = stored.meta["sizes"][-1]
+        if dataset_name.without_part(file.name) != file.name:
+            fitted.append((file, stored, _fit(decide, stored)))
+        elif file.is_labeled:
             name = dataset_name.parse(file.name)
             own = evaluate.rows(stored)
-            decided = fitted.get((str(name.clean), sizes), {})
-            own += decisions.rows(own, decided, stored)
+            alike = (
+                found
+                for other, theirs, found in fitted
+                if dataset_name.without_part(other.name) == str(name.clean)
+                and _are_together(file, stored, other, theirs)
+            )
+            own += decisions.rows(own, next(alike, {}), stored)
             if name.kind == "clean":
-                inside[file.name, sizes] = file, stored
-            yield from (_with_facts(row, sizes[-1], file) for row in own)
+                inside.append((file, stored))
+            yield from (_with_facts(row, passes, file) for row in own)
         else:
-            first, theirs = _inside(file, sizes, inside)
+            first, theirs = _inside(file, stored, inside)
             for row in ood.rows(theirs, stored):
-                yield _with_facts(row, sizes[-1], file, first)
+                yield _with_facts(row, passes, file, first)
 
 
 def _order(file):
     is_part = dataset_name.without_part(file.name) != file.name
     return not is_part, not file.is_labeled
+
+
+def _are_together(file, stored, other, theirs) -> bool:
+    """Returns whether two files have passes of one kind, and no different seeds."""
+    seeds = {one.facts["seed"] for one in (file, other) if "seed" in one.facts}
+    return stored.meta["sizes"] == theirs.meta["sizes"] and len(seeds) < 2
 
 
 def _fit(decide, stored):
@@ -304,21 +312,22 @@ def _fit(decide, stored):
     return found
 
 
-def _inside(file, sizes, inside):
+def _inside(file, stored, inside):
     """Returns the file and predictions that one is detected against."""
     wanted = file.facts.get("inside")
     found = [
-        pair
-        for (name, own), pair in inside.items()
-        if own == sizes and wanted in (None, name)
+        (other, theirs)
+        for other, theirs in inside
+        if wanted in (None, other.name) and _are_together(file, stored, other, theirs)
     ]
     if len(found) != 1:
-        known = ", ".join(f"{name} of {own[-1]} passes" for name, own in inside)
+        passes = stored.meta["sizes"][-1]
+        known = ", ".join(f"'{other.path}'" for other, _ in found or inside)
         raise ValueError(
             f"'{file.path}' has no labels, so it is of images out of distribution, and "
-            f"needs one clean data set of '{file.facts['model']}' with labels and "
-            f"{sizes[-1]} passes to be detected against; `inside` names it. Received: "
-            f"inside={wanted}, and there are: {known or 'none'}"
+            f"needs one clean data set of '{file.facts['model']}' with labels, "
+            f"{passes} passes and the same seed to be detected against; `inside` "
+            f"names it. Received: inside={wanted}, and there are: {known or 'none'}"
         )
     return found[0]
 
