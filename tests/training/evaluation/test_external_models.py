@@ -88,6 +88,14 @@ def test_the_served_model_of_the_zoo_is_evaluated(tmp_path):
     loaded = external_models.load(str(tmp_path / "served"), 3, "probs")
     assert not loaded.repeats_itself
     assert len(values(loaded)) > 2
+    # Its name says what its output is.
+    export_saved_model(network(), tmp_path / "probabilities")
+    network().export(tmp_path / "logits", verbose=False)
+    found = [
+        values(external_models.load(str(tmp_path / name)))
+        for name in ("probabilities", "logits")
+    ]
+    assert found[0][1, "nll"] == pytest.approx(found[1][1, "nll"], abs=1e-4)
 
 
 def test_another_file_at_the_same_path_has_another_fingerprint(tmp_path):
