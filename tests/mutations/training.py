@@ -260,6 +260,14 @@ MUTATIONS = [
         "test_gradients_are_means_over_the_draws",
     ),
     (
+        "a worker does not know the layer of a SavedModel",
+        "training/evaluation/sampling.py",
+        "from training.evaluation import external_models as external_models",
+        "",
+        "tests/training/evaluation/test_external_models.py",
+        "test_a_worker_knows_the_layer_of_a_saved_model",
+    ),
+    (
         "a Euclidean radius in the wrong unit passes",
         "training/attacks/balls.py",
         "farthest=lambda count: 64.0 * math.sqrt(count)",

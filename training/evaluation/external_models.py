@@ -95,7 +95,8 @@ def read(
 
     Args:
         path: Path of a `.keras` file or of a folder of a SavedModel.
-        outputs: `"logits"` or `"probs"`, what it returns.
+        outputs: `"logits"` or `"probs"`, what it returns; of a SavedModel, the names
+            of outputs say it if they are `logits`, `probabilities` or `probs`.
         input_range: What it takes in place of pixels from 0 to 255.
         classes: Names of the classes in the order of its outputs, if it does not know
             them itself.
@@ -108,7 +109,10 @@ def read(
     """
     low, high = external_outputs.checked(outputs, input_range)
     is_file = path.endswith(".keras")
-    model = keras.saving.load_model(path) if is_file else _read(path, outputs)
+    if is_file:
+        model = keras.saving.load_model(path)
+    else:
+        model, outputs = _read(path, outputs)
     _check_shapes(model, path)
     name = model.name if is_file else pathlib.Path(path).name
     if name.startswith(("functional", "sequential")):  # Nobody named it.
@@ -163,10 +167,10 @@ class _Log(keras.layers.Layer):
 
 
 def _read(path, outputs):
-    """Returns a SavedModel as a Keras model."""
+    """Returns a SavedModel as a Keras model, and what that returns."""
     layer = _Served(path, outputs, name="served")
     images = keras.Input(layer.image_shape, name="images")
-    return keras.Model(images, layer(images), name="saved_model")
+    return keras.Model(images, layer(images), name="saved_model"), layer.outputs
 
 
 @keras.saving.register_keras_serializable(package="training")
@@ -192,15 +196,18 @@ class _Served(keras.layers.Layer):
         self.image_shape = tuple(self._spec.shape[1:])
 
     def _choose(self, given):
-        found = [n for n in external_outputs.NAMES[self.outputs] if n in given]
-        found = found or (list(given) if len(given) == 1 else [])
-        if not found:
-            raise ValueError(
-                f"The SavedModel '{self.folder}' has no output of the name "
-                f"{' or '.join(external_outputs.NAMES[self.outputs])}. Received: "
-                f"outputs={self.outputs}, and it has {sorted(given)}"
-            )
-        return found[0]
+        names = external_outputs.NAMES
+        for kind in (self.outputs, *names):
+            if found := [name for name in names[kind] if name in given]:
+                self.outputs = kind  # Which the name says, whatever was said.
+                return found[0]
+        if len(given) == 1:
+            return next(iter(given))
+        known = ", ".join(name for kind in names.values() for name in kind)
+        raise ValueError(
+            f"The SavedModel '{self.folder}' has no output of the names {known}. "
+            f"Received: outputs={self.outputs}, and it has {sorted(given)}"
+        )
 
     def call(self, inputs):
         images = ops.cast(inputs, self._spec.dtype.name)

@@ -10,6 +10,9 @@ from keras import ops
 import layers
 from layers import compilation, gradients
 from training import device_memory
+
+# Whose layers a worker has to know when it is sent a model.
+from training.evaluation import external_models as external_models
 from zoo import arrays, folding
 from zoo.posterior import MonteCarlo, Posterior
 from zoo.posterior.base import layer_name

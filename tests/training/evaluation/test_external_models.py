@@ -1,5 +1,9 @@
 """Models that are not of the zoo, in the two formats that Keras writes."""
 
+import pickle
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -88,6 +92,29 @@ def test_the_served_model_of_the_zoo_is_evaluated(tmp_path):
     loaded = external_models.load(str(tmp_path / "served"), 3, "probs")
     assert not loaded.repeats_itself
     assert len(values(loaded)) > 2
+    # Its name says what its output is.
+    export_saved_model(network(), tmp_path / "probabilities")
+    network().export(tmp_path / "logits", verbose=False)
+    found = [
+        values(external_models.load(str(tmp_path / name)))
+        for name in ("probabilities", "logits")
+    ]
+    assert found[0][1, "nll"] == pytest.approx(found[1][1, "nll"], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_worker_knows_the_layer_of_a_saved_model(tmp_path):
+    network().export(tmp_path / "model", verbose=False)
+    loaded = external_models.load(str(tmp_path / "model"))
+    (tmp_path / "sent").write_bytes(pickle.dumps(Passes(loaded, (1,))))
+    code = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).sizes)"
+    found = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "sent"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "(1,)" in found.stdout, found.stderr
 
 
 def test_another_file_at_the_same_path_has_another_fingerprint(tmp_path):
