@@ -25,6 +25,7 @@ from zoo.posterior import (
     Laplace,
     Mixture,
     MonteCarlo,
+    PriorNetwork,
     Temperature,
     Vector,
     WeightSamples,
@@ -126,6 +127,10 @@ LINEAR = [
 ]
 
 
+def unpooled(x):
+    return layers.MaxUnpooling2D()([keras.layers.MaxPooling2D()(x), x])
+
+
 # What others of these are like in how they survive.
 ALIKE = [
     *LINEAR[2:],
@@ -135,6 +140,9 @@ ALIKE = [
     "SWA",
     "Vector",
     "Dirichlet",
+    "PriorNetwork",
+    "QuantizedDense",
+    "QuantizedSmoothing",
     "SmoothedCrossEntropy",
 ]
 
@@ -170,6 +178,17 @@ OBJECTS = {
     "SpectralConv2D": lambda: around(layers.SpectralConv2D(4, 3, max_norm=0.1)),
     "GaussianProcess": lambda: around(layers.GaussianProcess(4, 32, seed=1)),
     "ClassCentroids": lambda: around(layers.ClassCentroids(4, 3), (128,)),
+    "LocalAttention": lambda: around(
+        layers.LocalAttention(4, num_heads=2, key_dim=3, window_size=3)
+    ),
+    "StochasticDepth": lambda: around(layers.StochasticDepth(0.3)),
+    "MaxUnpooling2D": lambda: around(unpooled),
+    "FakeQuantization": lambda: around(layers.FakeQuantization(4)),
+    "QuantizedConv2D": lambda: around(layers.QuantizedConv2D(4, 3, weight_bits=4)),
+    "QuantizedDense": lambda: around(layers.QuantizedDense(4)),
+    "QuantizedMCDropout": lambda: around(layers.QuantizedMCDropout(0.4)),
+    "QuantizedSmoothing": lambda: around(layers.QuantizedSmoothing()),
+    "PriorNetwork": lambda: posterior(PriorNetwork(classifier(), 2)),
     "MonteCarlo": lambda: posterior(MonteCarlo(classifier(), 2)),
     "DeepEnsemble": lambda: posterior(DeepEnsemble([classifier(), classifier()])),
     "Temperature": lambda: posterior(Temperature(classifier(), 2.5)),

@@ -62,7 +62,8 @@ def test_a_name_gives_the_function_that_was_published(models, name, expected):
 def test_loading_reads_top_to_bottom(models):
     with calls.recorded() as found:
         zoo.load("resnet20_mcdo.second@temperature")
-    modules = "finding", "registry", "presets.weight_file", "presets.posterior_file"
+    modules = "finding", "registry", "compressed", "presets.weight_file"
+    modules += ("presets.posterior_file",)
     assert calls.rooms(found, "zoo.loading") == [f"zoo.{name}" for name in modules]
     modules = "storage.urls", "registry", "presets.index", "storage.download"
     assert calls.rooms(found, "zoo.finding") == [f"zoo.{name}" for name in modules]

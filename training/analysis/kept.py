@@ -55,7 +55,7 @@ class Kept:
         """
         if self.folder is None:
             return make()
-        path = self._path(name)
+        path = self._place(name)
         if path.exists():
             return _read(path)
         found = make()
@@ -65,14 +65,14 @@ class Kept:
 
     def has(self, name: str) -> bool:
         """Returns whether a part is kept."""
-        return self.folder is not None and self._path(name).exists()
+        return self.folder is not None and self._place(name).exists()
 
     def drop(self, name: str):
         """Deletes a part that is needed no more, if it is kept."""
         if self.has(name):
-            self._path(name).unlink()
+            self._place(name).unlink()
 
-    def _path(self, name):
+    def _place(self, name):
         return self.folder / f"{name}.npz"
 
 

@@ -117,7 +117,12 @@ def vat(
         return added
 
     return objective.Objective(
-        loss, training_loss, variables=(step,), takes_unlabeled=True, repeats=True
+        loss,
+        training_loss,
+        variables=(step,),
+        takes_unlabeled=True,
+        repeats=True,
+        tasks=objective.OF_CLASSES,
     )
 
 

@@ -47,7 +47,8 @@ OF_MEMBERS = [(name,) for name in MEMBERS]
 OF_MEMBERS += [("smooth", "film"), ("batchensemble", "masks"), ("mcdo", "packed")]
 OF_MEMBERS += [("film", "masks"), ("flipout", "rankone"), ("packed", "blurpool")]
 OF_MEMBERS += [("mcdo", "masks"), ("packed", "mlp")]
-RANDOM = {"mcdo", "mcdo10", "lldo", "flipout", "llsvi", "stf", "rankone", *VARIATIONAL}
+RANDOM = {"mcdo", "mcdo10", "mcdo50", "lldo", "flipout", "llsvi", "stf", "rankone"}
+RANDOM |= VARIATIONAL
 HEADS = {"sngp", "duq"}  # Methods whose head is no layer of Keras with other weights.
 
 
