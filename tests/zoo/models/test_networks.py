@@ -33,22 +33,24 @@ OF_ALIASING += [("flipout", "antialias", "qrelu"), ("sngp", "flc"), ("flc", "blu
 OF_ALIASING += [("film", "flc"), ("packed", "antialias"), ("ddu", "gelu")]
 # Those that not all families have.
 RESIDUAL = {"msa"}
-APART = {*VARIATIONAL, *MEMBERS, *ALIASING, *RESIDUAL}
+# As another one, at another rate.
+ALIKE = {"mcdo50"}
+APART = {*VARIATIONAL, *MEMBERS, *ALIASING, *RESIDUAL, *ALIKE}
 SINGLE = [name for name in METHODS if name not in APART]
 SUBSETS = [
     subset
     for size in range(len(SINGLE) + 1)
     for subset in itertools.combinations(SINGLE, size)
 ]
-SUBSETS += [(name,) for name in sorted(VARIATIONAL)] + [tuple(METHODS)]
+SUBSETS += [(name,) for name in sorted(VARIATIONAL | ALIKE)] + [tuple(METHODS)]
 SHAPE = (32, 32, 3)
 # Those with several members: alone, and with what could disturb them.
 OF_MEMBERS = [(name,) for name in MEMBERS]
 OF_MEMBERS += [("smooth", "film"), ("batchensemble", "masks"), ("mcdo", "packed")]
 OF_MEMBERS += [("film", "masks"), ("flipout", "rankone"), ("packed", "blurpool")]
 OF_MEMBERS += [("mcdo", "masks"), ("packed", "mlp")]
-RANDOM = {"mcdo", "mcdo10", "mcdo50", "lldo", "flipout", "llsvi", "stf", "rankone"}
-RANDOM |= VARIATIONAL
+RANDOM = {"mcdo", "mcdo10", "lldo", "flipout", "llsvi", "stf", "rankone"}
+RANDOM |= {*VARIATIONAL, *ALIKE}
 HEADS = {"sngp", "duq"}  # Methods whose head is no layer of Keras with other weights.
 
 
