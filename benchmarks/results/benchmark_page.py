@@ -48,7 +48,8 @@ def page(rows: Iterable[Mapping], base: str) -> str:
     """
     rows = list(rows)
     parts = [by_group(rows, base)]
-    for metric in DRAWN:
+    evaluated = {row["metric"] for row in rows}
+    for metric in filter(evaluated.__contains__, DRAWN):
         largest = max(row["num_samples"] for row in rows)
         what = f"{display.heading(metric)}, N = {largest}"
         text = f"Mean over the severities of each corruption, {what}:"

@@ -8,7 +8,7 @@ import tensorflow as tf
 import zoo
 from tests.helpers.exports import IMAGES, dropout_model, tiny
 from training import export
-from training.export import parity
+from training.export import checked, parity
 
 
 @pytest.fixture(scope="module")
@@ -22,19 +22,26 @@ def plain():
     return tiny()
 
 
-def test_an_export_that_differs_leaves_nothing(posterior, plain, monkeypatch, tmp_path):
-    logits = zoo.predictive.probs
+def write_logits(monkeypatch):
+    """Lets exports have logits in the place of probabilities."""
     monkeypatch.setattr(zoo.predictive, "probs", lambda x: keras.ops.mean(x, axis=0))
-    for function in (export.export_saved_model, export.export_tflite):
-        with pytest.raises(ValueError, match="differs from Keras.*max_difference"):
-            function(posterior, tmp_path / "output")
+    right = checked.scored
+    monkeypatch.setattr(checked, "scored", lambda *args: right(*args[:3], lambda x: x))
+
+
+def test_an_export_that_differs_leaves_nothing(posterior, plain, tmp_path):
+    with pytest.MonkeyPatch.context() as wrong:
+        write_logits(wrong)
+        for function in (export.export_saved_model, export.export_tflite):
+            with pytest.raises(ValueError, match="differs from Keras.*max_difference"):
+                function(posterior, tmp_path / "output")
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr(zoo.predictive, "probs", logits)
     export.export_tflite(plain, tmp_path / "output")
     kept = (tmp_path / "output").read_bytes()
-    monkeypatch.setattr(zoo.predictive, "probs", lambda x: keras.ops.mean(x, axis=0))
-    with pytest.raises(ValueError, match="differs"):
-        export.export_tflite(posterior, tmp_path / "output", overwrite=True)
+    with pytest.MonkeyPatch.context() as wrong:
+        write_logits(wrong)
+        with pytest.raises(ValueError, match="differs"):
+            export.export_tflite(posterior, tmp_path / "output", overwrite=True)
     assert [file.name for file in tmp_path.iterdir()] == ["output"]
     assert (tmp_path / "output").read_bytes() == kept
 
