@@ -18,9 +18,6 @@ class Branches:
         model: A functional model.
         rate: The largest rate.
 
-    Attributes:
-        variables: Random state, for steps and checkpoints.
-
     Raises:
         ValueError: If the model has no residual branch.
 
@@ -57,7 +54,7 @@ class Branches:
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """The random state of these layers."""
+        """The random state of these layers, for steps and checkpoints."""
         return [variable for layer in self.layers for variable in layer.variables]
 
     def set_seed(self, seed: int):
