@@ -122,8 +122,8 @@ def check(model: keras.Model, dataset, batch_size: int):
 
     Raises:
         ValueError: If the model is not functional, does not return logits for each
-            image or each pixel, or has other classes; if the images do not fit; or if
-            there are fewer than in a batch.
+            image or each pixel, or has other classes; if the images do not fit, or
+            pixels have no label; or if there are fewer images than in a batch.
     """
     check_functional(model)
     check_count(batch_size, "batch_size")
@@ -148,6 +148,13 @@ def check(model: keras.Model, dataset, batch_size: int):
             f"'{dataset.name}' has labels of another kind. Received: "
             f"output_shape={model.output_shape}, labels of shape "
             f"{np.shape(dataset.labels)}"
+        )
+    if np.min(dataset.labels) == arrays.UNLABELED:
+        missing = np.count_nonzero(dataset.labels == arrays.UNLABELED)
+        raise ValueError(
+            "Analyses count each pixel, and some have no label: leave out images with "
+            f"such pixels. Received: dataset={dataset.name}, {missing} of "
+            f"{np.size(dataset.labels)} labels are {arrays.UNLABELED}"
         )
     shape = tuple(
         own if side is None else side

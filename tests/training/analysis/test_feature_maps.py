@@ -1,11 +1,13 @@
 """Variances of feature maps against NumPy."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
 import layers
-from tests.helpers import analyzed
+from tests.helpers import analyzed, scenes
 from training import analysis
 from training.analysis import feature_maps
 
@@ -87,6 +89,17 @@ def test_bad_settings_are_named(settings, message):
 def test_data_of_others_are_named(data, message):
     with pytest.raises(ValueError, match=message):
         analysis.features(analyzed.residual(), data, batch_size=4)
+
+
+def test_pixels_without_a_label_are_refused():
+    model, data = scenes.network(), scenes.scenes(4)
+    missing = (
+        f"dataset=scenes, {np.sum(data.labels == -1)} of {data.labels.size} labels"
+    )
+    with pytest.raises(ValueError, match=missing):
+        analysis.features(model, data, batch_size=4)
+    whole = dataclasses.replace(data, labels=np.maximum(data.labels, 0))
+    assert analysis.features(model, whole, batch_size=4).rows
 
 
 def test_a_value_that_is_not_finite_is_named():
