@@ -169,14 +169,8 @@ def load(settings: Settings) -> dict[str, keras.Model]:
         ValueError: If one is not a single network of Keras, a name is not known, or
             there are not as many weights as models.
     """
-    weights = list(settings.weights) or [None] * len(settings.model)
-    if len(weights) != len(settings.model):
-        raise ValueError(
-            "`--weights` needs as many entries as `--model`. Received: "
-            f"{len(weights)} weights, {len(settings.model)} models"
-        )
     loaded = {}
-    for name, place in zip(settings.model, weights, strict=True):
+    for name, place in models.paired(settings.model, settings.weights):
         models.add(loaded, *_load(name, place or None, settings))
     for model in loaded.values():
         base.check_functional(model)
@@ -256,19 +250,20 @@ def _jobs(settings, chosen, loaded) -> Iterator[Job]:
                 yield Job(name, own, (model,), {})
 
 
-def _images(settings, loaded, split) -> ImageData:
-    """Returns the images of a split."""
+def _images(settings, loaded, split) -> tuple[ImageData, str]:
+    """Returns the images of a split and their fingerprint."""
     sizes = [model.input_shape[1:3] for model in loaded.values()]
     size = next((size for size in sizes if None not in size), None)
     found = data.load(settings.dataset, split, settings.data_dir, size)
     found = found.sample(settings.limit)
     logging.info("%s images of %s", split.capitalize(), found.describe())
-    return found
+    return found, fingerprint.of_data(found)
 
 
 def _do(job, settings, changed, images, prints, folder):
     """Makes a finding and writes it, unless it is there."""
-    chosen, function = images(job.analysis.split), job.analysis.function
+    chosen, data_print = images(job.analysis.split)
+    function = job.analysis.function
     defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(function).parameters.items()
@@ -283,7 +278,7 @@ def _do(job, settings, changed, images, prints, folder):
             prints(one) if isinstance(one, keras.Model) else str(one)
             for one in job.given
         ],
-        "data": fingerprint.of_data(chosen),
+        "data": data_print,
     }
     place = store.Place(folder, job.name, job.model, chosen.name)
     if place.read(meta) is not None:

@@ -48,12 +48,7 @@ def load(
     Raises:
         ValueError: If a name is not known, or weights and names do not fit together.
     """
-    weights = list(weights) or [None] * len(names)
-    if len(weights) != len(names):
-        raise ValueError(
-            "`--weights` needs as many entries as `--model`. Received: "
-            f"{len(weights)} weights, {len(names)} models"
-        )
+    pairs = paired(names, weights)
     load_external = functools.partial(
         external_models.load,
         num_samples=num_samples,
@@ -62,10 +57,31 @@ def load(
         classes=classes,
     )
     loaded = {}
-    for name, of_name in zip(names, weights, strict=True):
+    for name, of_name in pairs:
         own, model = _load(name, of_name, num_samples, load_external, in_keras)
         add(loaded, own, model)
     return loaded
+
+
+def paired(
+    names: Sequence[str], weights: Sequence[str | None] = ()
+) -> list[tuple[str, str | None]]:
+    """Returns names with the weights of each, as `--weights` gives them.
+
+    Args:
+        names: Names of models.
+        weights: A file or folder, or nothing, for each name, if any.
+
+    Raises:
+        ValueError: If there are not as many weights as names.
+    """
+    weights = list(weights) or [None] * len(names)
+    if len(weights) != len(names):
+        raise ValueError(
+            "`--weights` needs as many entries as `--model`. Received: "
+            f"{len(weights)} weights, {len(names)} models"
+        )
+    return list(zip(names, weights, strict=True))
 
 
 def add(models: dict, name: str, model: keras.Model | Posterior):
