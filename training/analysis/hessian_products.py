@@ -130,11 +130,9 @@ class HessianProducts:
 
     def _function(self, others, images, targets, key, offset):
         def function(weights):
-            logits, _ = self.loss.logits(
-                weights, others, images, key, offset, self.statistics
+            return self.loss.objective(
+                weights, others, images, targets, key, offset, self.statistics
             )
-            mean = ops.mean(weight_loss.nll(logits, ops.cast(targets, logits.dtype)))
-            return mean + ops.cast(self.loss.penalty(weights), logits.dtype)
 
         return function
 

@@ -6,8 +6,7 @@ from layers import checks
 from training.analysis import base, spectra, training_batches, weight_loss
 from training.analysis.base import Finding
 from training.analysis.hessian_products import HessianProducts
-from training.analysis.kept import Kept, of_weights
-from training.data import fingerprint
+from training.analysis.kept import Kept
 
 _AT_ONCE = 5  # Vectors of a call.
 _QUANTILES = 0.05, 0.25, 0.5, 0.75, 0.95
@@ -99,28 +98,19 @@ def hessian(
         "batch_size": batch_size,
         "augmentations": training_batches.joined(names),
         "weight_decay": float(weight_decay),
-        "batch_statistics": batch_statistics if loss.norms else "none",
+        "batch_statistics": loss.told(batch_statistics),
     }
     settings = {
         "eigenvalues": (method, count, tolerance, max_iterations),
         "trace": probes,
         "density": (steps, runs),
     }
-    kept = Kept(
-        folder,
-        **{"model": of_weights(model), "data": fingerprint.of_data(dataset)},
-        **{"seed": seed, **facts, **settings},
-    )
+    kept = Kept(folder, [model], dataset, seed=seed, **facts, **settings)
     parts = []
     for number, batch in enumerate(base.counted(found, len(found), progress)):
-
-        def made(number=number, batch=batch):
-            own = {**facts, "batch": number}
-            return _of_batch(
-                _Batch(matrix, batch, number, seed, progress), own, **settings
-            )
-
-        parts.append(kept(f"batch_{number:04d}", made))
+        own = _Batch(matrix, batch, number, seed, progress)
+        said = {**facts, "batch": number}
+        parts.append(kept(f"batch_{number:04d}", _of_batch, own, said, **settings))
     rows = [row for part in parts for row in part.rows]
     arrays = {
         name: np.stack([part.arrays[name] for part in parts])

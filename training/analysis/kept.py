@@ -4,12 +4,14 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import keras
 import numpy as np
 from keras import ops
 
 from training.analysis.base import Finding
+from training.data import ImageData, fingerprint
 from training.differences import differences
 from zoo.storage import files
 
@@ -21,17 +23,30 @@ class Kept:
 
     Args:
         folder: Where files lie, which is made if it is not there; None keeps nothing.
-        identity: What the parts are of, anything that JSON takes.
+        models: The models that the parts are of.
+        dataset: The `training.data.ImageData` that they are of.
+        **settings: What else they are of, anything that JSON takes.
 
     Raises:
         ValueError: If the folder has parts of something else.
     """
 
-    def __init__(self, folder: str | os.PathLike | None, **identity):
+    def __init__(
+        self,
+        folder: str | os.PathLike | None,
+        models: Sequence[keras.Model],
+        dataset: ImageData,
+        **settings,
+    ):
         self.folder = None if folder is None else pathlib.Path(folder)
         if self.folder is None:
             return
-        path, identity = self.folder / _IDENTITY, json.loads(json.dumps(identity))
+        path = self.folder / _IDENTITY
+        identity = {
+            "models": [of_weights(model) for model in models],
+            "data": fingerprint.of_data(dataset),
+            **json.loads(json.dumps(settings)),
+        }
         if path.exists():
             before = json.loads(path.read_text(encoding="utf-8"))
             if odd := differences(before, identity):
@@ -43,22 +58,26 @@ class Kept:
         with files.replacing(path) as temporary:
             temporary.write_text(json.dumps(identity) + "\n", encoding="utf-8")
 
-    def __call__(self, name: str, make: Callable[[], Finding]) -> Finding:
+    def __call__(
+        self, name: str, make: Callable[..., Finding], *args, **kwargs
+    ) -> Finding:
         """Returns a part, which is computed if it is not kept yet.
 
         Args:
             name: Its name, for a file.
             make: Computes it.
+            *args: What that takes.
+            **kwargs: Likewise.
 
         Raises:
             ValueError: If the file is damaged.
         """
         if self.folder is None:
-            return make()
+            return make(*args, **kwargs)
         path = self._place(name)
         if path.exists():
             return _read(path)
-        found = make()
+        found = make(*args, **kwargs)
         with files.replacing(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, rows=np.array(json.dumps(found.rows)), **found.arrays)
         return found

@@ -5,12 +5,10 @@ import numpy as np
 from layers import checks, random
 from training.analysis import base, directions, training_batches
 from training.analysis.base import Finding
-from training.analysis.kept import Kept, of_weights
-from training.analysis.weight_loss import Evaluation, WeightLoss
-from training.data import fingerprint
+from training.analysis.kept import Kept
+from training.analysis.weight_loss import METRICS, Evaluation, WeightLoss
 
 DRAWS = "fixed", "fresh"
-_METRICS = "loss", "nll", "error"
 
 
 def landscape(
@@ -91,12 +89,11 @@ def landscape(
         "images": len(found) * batch_size,
         "augmentations": training_batches.joined(names),
         "weight_decay": float(weight_decay),
-        "batch_statistics": batch_statistics if loss.norms else "none",
+        "batch_statistics": loss.told(batch_statistics),
         "draws": draws,
     }
     kept = Kept(
-        folder,
-        **{"model": of_weights(model), "data": fingerprint.of_data(dataset)},
+        *(folder, [model], dataset),
         **{"seed": seed, "batch_size": batch_size, **facts},
         line=line.tolist(),
         dimensions=dimensions,
@@ -105,33 +102,22 @@ def landscape(
     if progress is not None:
         progress.expect(points**dimensions)
 
-    def of_line(number, *fixed):
-        values = np.empty((len(_METRICS), points))
+    def of_line(number, fixed):
         for place, x in enumerate(line):
             key = seed
             if draws == "fresh":
                 key = int(random.fold(seed, number * points + place))
-            weights = directions.moved(loss.weights, (x, *fixed), axes)
-            point = evaluate(weights, key)
-            where = {"x": float(x), **({"y": float(fixed[0])} if fixed else {})}
-            told = ", ".join(f"{axis}={step:g}" for axis, step in where.items())
-            base.check_finite(point["loss"], f"The loss at {told}")
-            values[:, place] = [point[name] for name in _METRICS]
-            if progress is not None:
-                progress(1)
-        return Finding([], dict(zip(_METRICS, values, strict=True)))
+            steps = (x, *fixed)
+            told = ", ".join(f"{a}={s:g}" for a, s in zip("xy", steps, strict=False))
+            yield directions.moved(loss.weights, steps, axes), key, f"at {told}"
+
+    def measured(*where):
+        return Finding([], evaluate.along(of_line(*where), progress))
 
     rest = [()] if dimensions == 1 else [(y,) for y in line]
     for number, fixed in enumerate(rest):
-        parts.append(
-            kept(
-                f"line_{number:04d}",
-                lambda number=number, fixed=fixed: of_line(number, *fixed),
-            )
-        )
-    arrays = {
-        name: np.stack([part.arrays[name] for part in parts]) for name in _METRICS
-    }
+        parts.append(kept(f"line_{number:04d}", measured, number, fixed))
+    arrays = {name: np.stack([part.arrays[name] for part in parts]) for name in METRICS}
     rows = [
         {
             "metric": name,
@@ -142,7 +128,7 @@ def landscape(
         }
         for i in range(len(rest))
         for j, x in enumerate(line)
-        for name in _METRICS
+        for name in METRICS
     ]
     if dimensions == 1:
         arrays = {name: values[0] for name, values in arrays.items()}

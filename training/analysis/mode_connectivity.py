@@ -6,11 +6,8 @@ from keras import ops
 from layers import checks, compilation, gradients
 from training.analysis import base, directions, training_batches, weight_loss
 from training.analysis.base import Finding
-from training.analysis.kept import Kept, of_weights
-from training.analysis.weight_loss import Evaluation, WeightLoss
-from training.data import fingerprint
-
-_METRICS = "loss", "nll", "error"
+from training.analysis.kept import Kept
+from training.analysis.weight_loss import METRICS, Evaluation, WeightLoss
 
 
 def connectivity(
@@ -95,29 +92,22 @@ def connectivity(
         "learning_rate": float(learning_rate),
         "augmentations": training_batches.joined(names),
         "weight_decay": float(weight_decay),
-        "batch_statistics": "recomputed" if loss.norms else "none",
+        "batch_statistics": loss.told("recomputed"),
     }
     kept = Kept(
-        folder,
-        models=[of_weights(model) for model in (first, second)],
-        data=fingerprint.of_data(dataset),
+        *(folder, [first, second], dataset),
         **{"seed": seed, "batch_size": batch_size, "momentum": momentum},
         **{"points": points, "num_images": num_images, **settings},
     )
     if progress is not None:
         paths = 2 if epochs else 1
-        progress.expect(epochs * (len(dataset) // batch_size) + paths * points)
+        progress.expect(epochs * base.num_batches(dataset, batch_size) + paths * points)
     curve = _Curve(loss, [end.weights for end in ends], momentum)
     rate = _Rate(learning_rate, epochs)
     done = [epoch for epoch in range(epochs) if kept.has(_name(epoch))]
     for epoch in range(max(done, default=0), epochs):
         images = training_batches.Epoch(dataset, batch_size, names, seed, epoch)
-        state = kept(
-            _name(epoch),
-            lambda images=images, epoch=epoch: curve.train(
-                images, rate, seed, epoch, progress
-            ),
-        )
+        state = kept(_name(epoch), curve.train, images, rate, seed, epoch, progress)
         curve.restore(state)
         kept.drop(_name(epoch - 1))
     sample = dataset.sample(num_images)
@@ -133,13 +123,9 @@ def connectivity(
     facts = {"images": len(found) * batch_size, **settings}
     rows, arrays = [], {"t": line}
     for path, at in made.items():
-        values = kept(
-            f"points_{path}",
-            lambda path=path, at=at: _measured(
-                evaluate, at, path, line, seed, progress
-            ),
-        ).arrays
-        arrays |= {f"{path}/{name}": values[name] for name in _METRICS}
+        ways = evaluate, at, path, line, seed, progress
+        values = kept(f"points_{path}", _measured, *ways).arrays
+        arrays |= {f"{path}/{name}": values[name] for name in METRICS}
         rows += _rows(path, line, values, facts)
     return Finding(rows, arrays)
 
@@ -261,11 +247,9 @@ class _Curve:
                 sum(ops.cast(f, x.dtype) * x for f, x in zip(factors, own, strict=True))
                 for own in zip(first, bend, second, strict=True)
             ]
-            logits, _ = self.loss.logits(
-                weights, others, images, key, statistics="recomputed"
+            return self.loss.objective(
+                weights, others, images, targets, key, statistics="recomputed"
             )
-            mean = ops.mean(weight_loss.nll(logits, ops.cast(targets, logits.dtype)))
-            return mean + ops.cast(self.loss.penalty(weights), logits.dtype)
 
         value, pull = gradients.vjp(function, bend)
         found = pull(ops.ones_like(value))
@@ -289,15 +273,8 @@ class _Rate:
 
 
 def _measured(evaluate, at, path, line, seed, progress):
-    found = {name: np.empty(len(line)) for name in _METRICS}
-    for place, t in enumerate(line):
-        point = evaluate(at(float(t)), seed)
-        base.check_finite(point["loss"], f"The loss of the {path} at t={t:g}")
-        for name in _METRICS:
-            found[name][place] = point[name]
-        if progress is not None:
-            progress(1)
-    return Finding([], found)
+    points = ((at(float(t)), seed, f"of the {path} at t={t:g}") for t in line)
+    return Finding([], evaluate.along(points, progress))
 
 
 def _rows(path, line, values, facts):
@@ -309,7 +286,7 @@ def _rows(path, line, values, facts):
             "t": float(t),
             **facts,
         }
-        for name in _METRICS
+        for name in METRICS
         for t, value in zip(line, values[name], strict=True)
     ]
     rows += [
@@ -320,7 +297,7 @@ def _rows(path, line, values, facts):
             "path": path,
             **facts,
         }
-        for name in _METRICS
+        for name in METRICS
     ]
     mode = mode_connectivity(100 * values["error"])
     return [

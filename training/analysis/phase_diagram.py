@@ -13,7 +13,6 @@ from training.analysis.hessian_spectrum import hessian
 from training.analysis.kept import Kept
 from training.analysis.mode_connectivity import connectivity
 from training.analysis.representations import similarity
-from training.data import fingerprint
 from zoo import finding, loading
 
 # Settings that make updates noisier; what else a sweep has is the load.
@@ -111,21 +110,15 @@ def phases(
         "num_images": num_images,
     }
     kept = Kept(
-        folder,
-        data=fingerprint.of_data(dataset),
+        *(folder, (), dataset),
         trainings=[row["folder"] for row in rows],
         **{"load": load, "temperature": temperature, **settings},
     )
     whole = base.counted(cells.items(), len(cells), progress)
     for number, (place, trainings) in enumerate(whole):
-
-        def made(place=place, trainings=trainings):
-            return _measured(sweep, place, trainings, dataset, **settings)
-
-        found[place] = {
-            name: float(value)
-            for name, value in kept(f"cell_{number:04d}", made).arrays.items()
-        }
+        name, own = f"cell_{number:04d}", (sweep, trainings, dataset)
+        arrays = kept(name, _measured, *own, **settings).arrays
+        found[place] = {name: float(value) for name, value in arrays.items()}
     loads, temperatures = (_order(cells, axis) for axis in (0, 1))
     grids = {
         name: np.array(
@@ -258,7 +251,7 @@ def _order(cells, axis):
     return sorted(values) if is_number else values
 
 
-def _measured(sweep, place, trainings, dataset, batch_size, seed, curve, num_images):
+def _measured(sweep, trainings, dataset, batch_size, seed, curve, num_images):
     """Returns the measures of a combination; none where a training diverged."""
     if any(row["state"] != "trained" for row in trainings):
         return Finding([], {})

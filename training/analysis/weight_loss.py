@@ -12,6 +12,7 @@ images at hand, as in training.
 
 import contextlib
 import math
+from collections.abc import Iterable
 
 import keras
 import numpy as np
@@ -21,8 +22,10 @@ import layers
 from layers import checks, compilation, gradients, graphs, keras_internals
 from layers.batch_statistics import batch_normalizations, measuring, pooled
 from training import optimizer
+from training.analysis import base
 
 BATCH_STATISTICS = "fixed", "recomputed"
+METRICS = "loss", "nll", "error"  # Of each point of a line or a curve.
 _AFFINE = (keras.layers.BatchNormalization, layers.BatchNormalization)
 
 
@@ -128,6 +131,28 @@ class WeightLoss:
                 weights, others, images, training=False
             )
         return found, noted
+
+    def objective(
+        self, weights, others, images, targets, key, offset=0, statistics="fixed"
+    ):
+        """Returns NLL + L2, a scalar.
+
+        Args:
+            weights: As in `logits`.
+            others: As in `logits`.
+            images: As in `logits`.
+            targets: Probabilities of the classes, of the shape of the logits.
+            key: As in `logits`.
+            offset: As in `logits`.
+            statistics: As in `logits`.
+        """
+        logits, _ = self.logits(weights, others, images, key, offset, statistics)
+        mean = ops.mean(nll(logits, ops.cast(targets, logits.dtype)))
+        return mean + ops.cast(self.penalty(weights), logits.dtype)
+
+    def told(self, statistics: str) -> str:
+        """Returns what rows say of batch statistics: `"none"` where there are none."""
+        return statistics if self.norms else "none"
 
     def with_statistics(self, others, noted) -> list:
         """Returns values of the other variables with new batch statistics.
@@ -268,6 +293,25 @@ class Evaluation:
             "l2": penalty,
             "error": 1 - right / count,
         }
+
+    def along(self, points: Iterable, progress=None) -> dict[str, np.ndarray]:
+        """Returns the `METRICS` of points, as an array each.
+
+        Args:
+            points: Weights, a key, and what an error calls the point, of each of them.
+            progress: A `training.progress.Progress` that each point is told to.
+
+        Raises:
+            FloatingPointError: If a loss is not finite.
+        """
+        values = []
+        for weights, key, name in points:
+            found = self(weights, key)
+            base.check_finite(found["loss"], f"The loss {name}")
+            values.append([found[metric] for metric in METRICS])
+            if progress is not None:
+                progress(1)
+        return dict(zip(METRICS, np.transpose(values), strict=True))
 
     def _numbered(self):
         offset = 0

@@ -73,11 +73,11 @@ def test_a_step_is_gradient_descent_of_the_bend():
     folder = {}
 
     class Kept:
-        def __init__(self, _, **identity):
+        def __init__(self, *_, **identity):
             assert identity["momentum"] == 0.9
 
-        def __call__(self, name, make):
-            folder[name] = make()
+        def __call__(self, name, make, *args):
+            folder[name] = make(*args)
             return folder[name]
 
         def has(self, name):

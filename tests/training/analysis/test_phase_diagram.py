@@ -36,7 +36,8 @@ def measured(monkeypatch):
     }
     asked = []
 
-    def measure(sweep, place, trainings, dataset, **settings):
+    def measure(sweep, trainings, dataset, **settings):
+        place = trainings[0]["limit"], trainings[0]["batch_size"]
         asked.append(place)
         assert len(trainings) == 2
         if any(training["state"] != "trained" for training in trainings):
