@@ -207,6 +207,21 @@ def num_batches(dataset, batch_size: int) -> int:
     return len(dataset.labels) // batch_size
 
 
+def numbered(
+    dataset, batch_size: int, progress=None
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yields the number of each batch, its images and its labels.
+
+    Args:
+        dataset: As in `batches`.
+        batch_size: As in `batches`.
+        progress: As in `counted`.
+    """
+    pairs, total = batches(dataset, batch_size), num_batches(dataset, batch_size)
+    for number, (images, labels) in counted(enumerate(pairs), total, progress):
+        yield number, images, labels
+
+
 def counted(items: Iterable, total: int, progress=None) -> Iterator:
     """Yields items, and tells progress after each.
 

@@ -86,9 +86,7 @@ def features(
 
     begin, go_on = network.compiled(first), network.compiled(further)
     spatial, over_passes = [], []
-    batches = base.batches(dataset, batch_size)
-    total = base.num_batches(dataset, batch_size)
-    for number, (images, _) in base.counted(enumerate(batches), total, progress):
+    for number, images, _ in base.numbered(dataset, batch_size, progress):
         offset = number * batch_size
         variances, states = begin(images, seed, offset)
         found = [_by_image(variances)]

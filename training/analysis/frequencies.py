@@ -98,9 +98,8 @@ def fourier(
         return [np.mean(x, axis=0, dtype=float) for x in zip(*values, strict=True)]
 
     look, predict = network.compiled(amplitudes), network.compiled(predictions)
-    curves, right, total = [], [], base.num_batches(dataset, batch_size)
-    batches = enumerate(base.batches(dataset, batch_size))
-    for index, (images, labels) in base.counted(batches, total, progress):
+    curves, right = [], []
+    for index, images, labels in base.numbered(dataset, batch_size, progress):
         given = seed, index * batch_size
         probs, *found = mean(look, images, *given)
         curves.append(found)

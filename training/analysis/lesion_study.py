@@ -74,9 +74,7 @@ def lesions(
     predict = network.compiled(predictions)
     gates = 1 - np.eye(1 + len(ways), len(ways), -1, dtype="float32")
     right, nats = [], []
-    batches = enumerate(base.batches(dataset, batch_size))
-    total = base.num_batches(dataset, batch_size)
-    for index, (images, labels) in base.counted(batches, total, progress):
+    for index, images, labels in base.numbered(dataset, batch_size, progress):
         given = seed, index * batch_size
         for row in gates:
             found = [predict(images, *given, number, row) for number in range(count)]
@@ -84,7 +82,7 @@ def lesions(
             right.append(np.argmax(probs, axis=-1) == labels)
             own = np.take_along_axis(probs, labels[..., None], axis=-1)[..., 0]
             nats.append(-np.log(np.maximum(own, np.finfo("float32").tiny)))
-    right, nats = (_by_lesion(x, total) for x in (right, nats))
+    right, nats = (_by_lesion(x, len(gates)) for x in (right, nats))
     base.check_finite(nats, f"The NLL of '{model.name}'")
     facts = [{}] + [{**way.point.facts, "bypass": way.kind} for way in ways]
     values = {"accuracy": right.mean(axis=1), "nll": nats.mean(axis=1)}
@@ -97,10 +95,10 @@ def lesions(
     return Finding(rows, {"right": right})
 
 
-def _by_lesion(parts, num_batches):
+def _by_lesion(parts, num_lesions):
     """Returns the values of each lesion, of shape `(lesions, examples)`."""
     stacked = np.stack(parts)
-    stacked = stacked.reshape(num_batches, -1, *stacked.shape[1:])
+    stacked = stacked.reshape(-1, num_lesions, *stacked.shape[1:])
     return np.moveaxis(stacked, 0, 1).reshape(stacked.shape[1], -1)
 
 
