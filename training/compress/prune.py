@@ -12,7 +12,7 @@ from layers import checks, keras_internals, quantization
 from training import named_settings
 from zoo.channels import Channels, Group
 from zoo.classifier import Classifier
-from zoo.compressed import FILTERS, compression_of
+from zoo.compressed import FILTERS, compression_of, noted
 
 # Layers whose kernels are pruned.
 _KERNELS = (
@@ -389,11 +389,8 @@ def without_filters(model: keras.Model, settings: Filters) -> Classifier:
     channels = Channels(model)
     removed = chosen_filters(channels, settings)
     made = channels.narrowed(channels.kept(removed))
-    known = model.knows() if isinstance(model, Classifier) else {}
-    before = compression_of(model)
-    left = {**before.get(FILTERS, {}), **channels.left(removed)}
-    made.know(**{**known, "compression": {**before, FILTERS: left}})
-    return made
+    before = compression_of(model).get(FILTERS, {})
+    return noted(made, model, {FILTERS: {**before, **channels.left(removed)}})
 
 
 def chosen_filters(
