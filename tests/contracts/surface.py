@@ -95,7 +95,7 @@ REASONS = {
         *("training.export.saved_model.scalars", "training.export.saved_model.save"),
         *("training.metrics.display", "zoo.finding", "zoo.registry.split_posterior"),
         *("zoo.loading.load_found", "zoo.loading.load_shared"),
-        *("zoo.loading.warn_unlike",),
+        *("zoo.loading.warn_unlike", "zoo.loading.load_several"),
         *("zoo.posterior.monte_carlo.as_posterior", "zoo.presets.posterior_file"),
         "zoo.posterior.monte_carlo.noise_settings",
         "zoo.posterior.monte_carlo.passes_of",

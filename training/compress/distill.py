@@ -6,10 +6,9 @@ from keras import ops
 import zoo
 from layers import gradients, random, streams
 from layers.special import log_gamma
-from zoo import finding, predictive
+from zoo import finding, loading, predictive
 from zoo.classifier import classes_of, match
-from zoo.model_name import read_posterior
-from zoo.posterior import POSTERIORS, Posterior
+from zoo.posterior import Posterior
 from zoo.posterior.monte_carlo import as_posterior
 from zoo.registry import split_posterior
 
@@ -30,16 +29,11 @@ def load_teacher(name: str, weights: str = "") -> Posterior:
     Raises:
         ValueError: If there is no such network, or its posterior has not adapted.
     """
-    of_models, behind = split_posterior(name)
-    pairs = finding.members(of_models, weights or None)
-    if len(pairs) == 1:
+    of_models, _ = split_posterior(name)
+    if len(finding.members(of_models, weights or None)) == 1:
         found = as_posterior(zoo.load(name, weights=weights or None), NUM_SAMPLES)
     else:
-        kind, settings = read_posterior(behind or "ensemble")
-        found = POSTERIORS[kind].from_models(
-            [zoo.load(own, weights=place) for own, place in pairs],
-            **POSTERIORS[kind].parse_settings(settings),
-        )
+        found = loading.load_several(name, weights=weights or None)
     if not found.is_adapted:
         raise ValueError(
             "A teacher must know what its posterior has to learn: publish it with its "
