@@ -61,22 +61,6 @@ class PriorNetwork(MonteCarlo):
         samples = self.first(images, key, offset, num_samples)
         return samples, _scores(samples)
 
-    def settled(self, change=lambda model: model):
-        posterior = PriorNetwork(change(self.model), 1, name=self.name)
-        posterior.repeats_itself = True
-        return posterior
-
-    def with_models(self, change):
-        posterior = PriorNetwork(
-            change(self.model),
-            self.num_samples,
-            estimator=self.estimator,
-            memory=self.memory,
-            name=self.name,
-        )
-        posterior.repeats_itself = self.repeats_itself
-        return posterior
-
 
 def _scores(samples):
     return {"epistemic": ops.mean(dirichlet_information(samples), axis=0)}
