@@ -10,11 +10,11 @@ from zoo import finding, loading, predictive
 from zoo.classifier import classes_of, match
 from zoo.posterior import Posterior
 from zoo.posterior.monte_carlo import as_posterior
+from zoo.posterior.prior_network import log_concentrations
 from zoo.registry import split_posterior
 
 _DRAWS = 0x7EAC  # Folded into the seed of a training.
 NUM_SAMPLES = 10  # Passes of a teacher that draws, unless its name says it.
-_LARGEST = 30.0  # Of logits whose exponentials are concentrations.
 
 
 def load_teacher(name: str, weights: str = "") -> Posterior:
@@ -163,8 +163,8 @@ def dirichlet_loss(samples, logits, temperature=1.0, smoothing: float = 1e-4):
     probs = ops.softmax(ops.cast(samples, "float32") / temperature, axis=-1)
     probs = (1 - smoothing) * probs + smoothing / samples.shape[-1]
     logs = ops.mean(ops.log(probs), axis=0)
-    scaled = ops.minimum(ops.cast(logits, "float32") / temperature, _LARGEST)
-    concentrations = ops.exp(scaled)
+    scaled = ops.cast(logits, "float32") / temperature
+    concentrations = ops.exp(log_concentrations(scaled))
     total = log_gamma(ops.sum(concentrations, axis=-1))
     each = (concentrations - 1) * logs - log_gamma(concentrations)
     return -(total + ops.sum(each, axis=-1))

@@ -66,6 +66,18 @@ def _scores(samples):
     return {"epistemic": ops.mean(dirichlet_information(samples), axis=0)}
 
 
+def log_concentrations(logits):
+    """Returns the logarithms of concentrations, whose exponentials are finite.
+
+    Args:
+        logits: Tensor of any shape.
+
+    Returns:
+        float32 tensor of that shape, at most 30.
+    """
+    return ops.minimum(ops.cast(logits, "float32"), _LARGEST)
+
+
 def dirichlet_information(logits):
     """Returns the mutual information of a class and a prediction, in nats.
 
@@ -86,7 +98,7 @@ def dirichlet_information(logits):
         [Predictive Uncertainty Estimation via Prior Networks](
         https://arxiv.org/abs/1802.10501) (Malinin and Gales, 2018), section 3.
     """
-    logits = ops.minimum(ops.cast(logits, "float32"), _LARGEST)
+    logits = log_concentrations(logits)
     concentrations, logs = ops.exp(logits), ops.log_softmax(logits)
     total = ops.sum(concentrations, axis=-1, keepdims=True)
     terms = logs - digamma(concentrations + 1) + digamma(total + 1)
