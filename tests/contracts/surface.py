@@ -115,7 +115,7 @@ REASONS = {
         *("layers.gaussian_process.orthogonal_features", "training.feature_precision"),
         *("training.input_gradients", "training.objective.num_images"),
         *("training.objective.unlabeled", "training.objective.state_before"),
-        "training.objective.other_images",
+        *("training.objective.other_images", "training.objective.divergence"),
         *("layers.blur.check_taps", "layers.blur.blur", "layers.blur.sums"),
         *("layers.blur.blurred_size", "layers.streams.estimator"),
         *("layers.pooling.subsampled", "layers.dropout.kept_scale"),

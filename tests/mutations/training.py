@@ -1890,8 +1890,8 @@ MUTATIONS = [
     (
         "the clean prediction learns from the divergence, too",
         "training/objectives/vat.py",
-        "    logs = ops.stop_gradient(logs)\n",
-        "",
+        "clean = ops.stop_gradient(logs)",
+        "clean = logs",
         "tests/training/objectives/test_vat.py",
         "test_a_step_minimizes_what_slow_power_iteration_finds",
     ),

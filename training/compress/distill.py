@@ -6,6 +6,7 @@ from keras import ops
 import zoo
 from layers import gradients, random, streams
 from layers.special import log_gamma
+from training import objective
 from zoo import finding, loading, predictive
 from zoo.classifier import classes_of, match
 from zoo.posterior import Posterior
@@ -136,8 +137,8 @@ def divergence(samples, logits, temperature: float = 1.0):
         https://arxiv.org/abs/1503.02531) (Hinton et al., 2015), section 2.
     """
     logs = predictive.log_probs(ops.cast(samples, "float32") / temperature)
-    others = ops.log_softmax(ops.cast(logits, "float32") / temperature)
-    return temperature**2 * ops.sum(ops.exp(logs) * (logs - others), axis=-1)
+    scaled = ops.cast(logits, "float32") / temperature
+    return temperature**2 * objective.divergence(logs, scaled)
 
 
 def dirichlet_loss(samples, logits, temperature=1.0, smoothing: float = 1e-4):
