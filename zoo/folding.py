@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 import layers
-from layers import keras_internals, quantization
+from layers import keras_internals
 from layers.checks import check_choice
 from zoo import rewriting
 from zoo.classifier import classes_of, named
@@ -17,17 +17,13 @@ PRECISIONS = ("float32", "bfloat16")
 
 # Layers whose output is linear in kernel and bias, channel by channel.
 _LINEAR = (
+    *rewriting.CONVOLUTIONS,
+    *rewriting.DENSE,
     keras.layers.Conv1D,
-    keras.layers.Conv2D,
     keras.layers.Conv3D,
     keras.layers.DepthwiseConv1D,
     keras.layers.DepthwiseConv2D,
-    keras.layers.Dense,
-    layers.FusedConv2D,
-    quantization.QuantizedConv2D,
-    quantization.QuantizedDense,
 )
-_NORMALIZATIONS = keras.layers.BatchNormalization, layers.BatchNormalization
 
 
 def fold(
@@ -233,7 +229,7 @@ def _folds(graph) -> dict:
     calls = [step.operation for step in graph.steps if step.operation is not None]
     found = {}
     for step in graph.steps:
-        if type(step.operation) not in _NORMALIZATIONS:
+        if type(step.operation) not in rewriting.NORMALIZATIONS:
             continue
         # Between them may be the border of a model inside, where nothing happens.
         (place,), is_alone = step.inputs, True

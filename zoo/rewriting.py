@@ -9,8 +9,18 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
-from layers import keras_internals
+import layers
+from layers import keras_internals, quantization
 from zoo.posterior.graph_split import Tracer, runs_foreign_code
+
+# Layers of one kind, of Keras and of this package.
+CONVOLUTIONS = (
+    keras.layers.Conv2D,
+    layers.FusedConv2D,
+    quantization.QuantizedConv2D,
+)
+DENSE = keras.layers.Dense, quantization.QuantizedDense
+NORMALIZATIONS = keras.layers.BatchNormalization, layers.BatchNormalization
 
 
 def graph_of(model: keras.Model, purpose: str) -> Tracer:
@@ -79,6 +89,12 @@ def uses(graph: Tracer) -> dict:
 
     places = {p for step in graph.steps for p in (*step.inputs, *step.outputs)}
     return {place: list(found(place)) for place in places}
+
+
+def is_sum(operation) -> bool:
+    """Returns whether a layer or a function adds up feature maps."""
+    is_layer = type(operation) is keras.layers.Add
+    return is_layer or keras_internals.operation_kind(operation) == "Add"
 
 
 def weights_of(layer: keras.Layer) -> dict[str, keras.Variable]:

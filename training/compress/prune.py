@@ -7,23 +7,19 @@ import keras
 import numpy as np
 from keras import ops
 
-import layers
-from layers import checks, keras_internals, quantization
+from layers import checks, keras_internals
 from training import named_settings
+from zoo import rewriting
 from zoo.channels import Channels, Group
 from zoo.classifier import Classifier
 from zoo.compressed import FILTERS, compression_of, noted
 
 # Layers whose kernels are pruned.
 _KERNELS = (
-    keras.layers.Conv2D,
-    keras.layers.Dense,
+    *rewriting.CONVOLUTIONS,
+    *rewriting.DENSE,
     keras.layers.DepthwiseConv2D,
-    layers.FusedConv2D,
-    quantization.QuantizedConv2D,
-    quantization.QuantizedDense,
 )
-_NORMALIZATIONS = keras.layers.BatchNormalization, layers.BatchNormalization
 _MOST_STEPS, _LEAST_UPDATES = 100, 20
 
 
@@ -164,7 +160,7 @@ class Slimming(Filters):
         """
         found = {}
         for layer, numbers in channels.taken.items():
-            if type(layer) in _NORMALIZATIONS and layer.gamma is not None:
+            if type(layer) in rewriting.NORMALIZATIONS and layer.gamma is not None:
                 scales = np.abs(ops.convert_to_numpy(layer.gamma))
                 for root, scale in zip(channels.roots(numbers), scales, strict=True):
                     found[root] = found.get(root, 0.0) + float(scale)
