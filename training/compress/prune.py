@@ -124,7 +124,7 @@ class Filters:
             The sum over the layers of the mean size of the weights of its filters.
         """
         norms = {
-            name: np.mean(_by_filter(channels.layers[name].kernel), axis=0)
+            name: np.mean(_by_filter(channels.layers[name]), axis=0)
             for name in group.layers
             if channels.layers[name] is not None
         }
@@ -322,7 +322,7 @@ class MagnitudePruning:
 
     def _check_layers(self, model):
         sizes = [np.abs(_kernel(layer)).ravel() for layer in self.layers]
-        count = int(np.ceil(self.settings.sparsity * sum(map(len, sizes)) - 1e-6))
+        count = _count(self.settings.sparsity, sum(map(len, sizes)))
         bound = np.sort(np.concatenate(sizes))[count - 1]
         for layer, of_layer in zip(self.layers, sizes, strict=True):
             if of_layer.max() <= bound:
@@ -401,7 +401,7 @@ def chosen_filters(
     removed = []
     for group in channels.groups:
         size = len(group.channels)
-        count = int(np.ceil(settings.sparsity * size - 1e-6))
+        count = _count(settings.sparsity, size)
         if count == size:
             raise ValueError(
                 f"This sparsity would leave the layer '{group.name}' empty, which "
@@ -413,11 +413,16 @@ def chosen_filters(
     return removed
 
 
+def _count(sparsity: float, size: int) -> int:
+    """Returns how many of so many go: their share, rounded up."""
+    return int(np.ceil(sparsity * size - 1e-6))
+
+
 def _kernel(layer) -> np.ndarray:
     return ops.convert_to_numpy(layer.kernel)
 
 
-def _by_filter(kernel) -> np.ndarray:
+def _by_filter(layer) -> np.ndarray:
     """Returns the sizes of weights, of shape `(inputs, filters)`."""
-    array = np.abs(ops.convert_to_numpy(kernel)).astype("float64")
+    array = np.abs(_kernel(layer)).astype("float64")
     return array.reshape(-1, array.shape[-1])
