@@ -275,29 +275,11 @@ class Channels:
                     )
         return found
 
-    def masked(self, kept: Mapping[str, np.ndarray]):
-        """Makes the channels zero that are not left, by weights that are zero.
-
-        Args:
-            kept: What `kept` returns.
-        """
-        stays = self._is_kept(kept)
-        for name, mask in kept.items():
-            layer = self.layers[name]
-            if layer is not None:
-                for weight in _given(layer.kernel, layer.bias):
-                    weight.assign(weight * ops.cast(mask, weight.dtype))
-        for layer, numbers in self.taken.items():
-            if type(layer) in rewriting.NORMALIZATIONS:
-                mask = [stays.get(root, True) for root in self.roots(numbers)]
-                for weight in _given(layer.gamma, layer.beta, layer.moving_mean):
-                    weight.assign(weight * ops.cast(mask, weight.dtype))
-
     def narrowed(self, kept: Mapping[str, np.ndarray]) -> keras.Model:
         """Returns a network without the channels that are not left.
 
-        Its logits are those of the network after `masked`, but for the draws of random
-        layers, which are those of smaller feature maps.
+        Its logits are those of the network in which these channels are zero, but for
+        the draws of random layers, which are those of smaller feature maps.
 
         Args:
             kept: What `kept` returns.
@@ -385,10 +367,6 @@ def _keeps_zero(activation) -> bool:
     """Returns whether a function of numbers is zero at zero; a softmax is not."""
     zeros = activation(ops.zeros((1, 2))) if activation is not None else 0.0
     return not np.any(ops.convert_to_numpy(zeros))
-
-
-def _given(*weights) -> list:
-    return [weight for weight in weights if weight is not None]
 
 
 def _is_plain(layer) -> bool:
