@@ -397,8 +397,8 @@ def _compressed(network, settings):
 def _shown(settings):
     """Returns settings as a record has them, without the folders of this machine."""
     places = settings.teacher_weights.split("+")
-    names = [p if urls.is_url(p) or not p else pathlib.Path(p).name for p in places]
-    return {**dataclasses.asdict(settings), "teacher_weights": "+".join(names)}
+    shown = "+".join(map(initial_weights.without_folders, places))
+    return {**dataclasses.asdict(settings), "teacher_weights": shown}
 
 
 def _seen(train, settings):

@@ -4,6 +4,14 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "a record has the folders of the weights of a teacher",
+        "training/run.py",
+        '"+".join(map(initial_weights.without_folders, places))',
+        '"+".join(places)',
+        "tests/training/test_initial_weights.py",
+        "test_a_record_has_no_folders_of_the_weights_of_teachers",
+    ),
+    (
         "pixels without a label count in the loss",
         "training/task.py",
         'each = ops.cast(is_known, "float32")',
