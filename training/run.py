@@ -407,6 +407,35 @@ def _seen(train, settings):
     return {**seen, "labels": settings.labels} if settings.labels else seen
 
 
+def folder_of_several(
+    workdir: str, distribution: str | None, what: str
+) -> pathlib.Path:
+    """Returns the folder in which several trainings have one each.
+
+    Args:
+        workdir: The work folder, a local path.
+        distribution: As `run_training` takes it, for each of the trainings.
+        what: What the trainings are together, for errors.
+
+    Raises:
+        ValueError: If the work folder is a URL or that of a single training, or the
+            trainings have several workers.
+    """
+    if urls.is_url(workdir) or distribution == "multi_worker":
+        raise ValueError(
+            f"The trainings of {what} have a local folder and one worker each; with "
+            "others train them apart, each in a workdir of its own. Received: "
+            f"workdir={workdir}, distribution={distribution}"
+        )
+    folder = pathlib.Path(workdir)
+    if (folder / training_record.FILE).exists():
+        raise ValueError(
+            f"'{workdir}' is the folder of a single training; take another one for "
+            f"{what}. Received: workdir={workdir}"
+        )
+    return folder
+
+
 def write_record(folder: pathlib.Path, command: str = "zoo-train", **settings):
     """Writes what makes a training, or a sampling, into its folder.
 
