@@ -102,14 +102,24 @@ def weights_of(layer: keras.Layer) -> dict[str, keras.Variable]:
     return {w.path.partition(f"{layer.name}/")[2] or w.name: w for w in layer.weights}
 
 
+def can_change(operation) -> bool:
+    """Returns whether it is a layer of Keras or this package, and so all inside."""
+    return isinstance(operation, keras.layers.Layer) and not any(
+        map(runs_foreign_code, keras_internals.flat_layers(operation))
+    )
+
+
 class Copies:
     """Layers like those of a model, so that the model stays what it is.
 
     Layers that are not of Keras or this package are no copies: they are in both.
+
+    Attributes:
+        made: The copies, by the layers that they are of.
     """
 
     def __init__(self):
-        self._made = {}
+        self.made = {}
 
     def of(self, old, kind: type | None = None, **changes):
         """Returns the copy of a layer; a function stays as it is.
@@ -119,15 +129,12 @@ class Copies:
             kind: Its class in place of that of the layer.
             **changes: Settings in place of those of the layer.
         """
-        is_layer = isinstance(old, keras.layers.Layer)
-        if not is_layer or any(
-            map(runs_foreign_code, keras_internals.flat_layers(old))
-        ):
+        if not can_change(old):
             return old
-        if old not in self._made:
+        if old not in self.made:
             config = {**old.get_config(), **changes}
-            self._made[old] = (kind or type(old)).from_config(config)
-        return self._made[old]
+            self.made[old] = (kind or type(old)).from_config(config)
+        return self.made[old]
 
     def take_weights(self, values: Callable = lambda old: {}):
         """Gives the copies the weights of the layers, by their names.
@@ -140,7 +147,7 @@ class Copies:
         """
         if keras_internals.is_stateless():
             return
-        for old, new in self._made.items():
+        for old, new in self.made.items():
             known = weights_of(old)
             changed = values(old)
             for name, weight in weights_of(new).items():
