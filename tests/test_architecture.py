@@ -154,7 +154,7 @@ KNOWS = {
     "zoo.models": set(),
     "zoo.posterior": {
         *("zoo.arrays", "zoo.classifier", "zoo.outputs", "zoo.predictive"),
-        *("zoo.folding", "zoo.spelling"),
+        "zoo.spelling",
     },
     "zoo.presets": {
         *("zoo.classifier", "zoo.dataset_name", "zoo.posterior", "zoo.registry"),

@@ -69,8 +69,17 @@ def _label(found):
     """Returns what weights were asked for by, without the folders of this machine."""
     if found.place is None:
         return found.preset.name
-    is_url = urls.is_url(found.place)
-    return found.place if is_url else pathlib.Path(found.place).resolve().name
+    return without_folders(found.place)
+
+
+def without_folders(place: str) -> str:
+    """Returns a place of weights as records have it: of a path the last name.
+
+    Args:
+        place: A path or a URL; empty for published weights.
+    """
+    is_path = place and not urls.is_url(place)
+    return pathlib.Path(place).resolve().name if is_path else place
 
 
 def _image_size(input_shape):

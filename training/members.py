@@ -1,7 +1,6 @@
 """Trainings of the members of a deep ensemble, one after the other, in one folder."""
 
 import json
-import pathlib
 
 import keras
 from absl import logging
@@ -9,7 +8,7 @@ from absl import logging
 from layers import checks
 from training import run
 from zoo import finding
-from zoo.storage import files, urls
+from zoo.storage import files
 
 
 def run_members(
@@ -47,18 +46,8 @@ def run_members(
         raise ValueError(
             "An ensemble has two members at least. Received: num_members=1"
         )
-    if urls.is_url(workdir) or settings.get("distribution") == "multi_worker":
-        raise ValueError(
-            "Several members train in a local folder and by one worker each; train "
-            "them apart, with another seed and workdir each. Received: "
-            f"workdir={workdir}, distribution={settings.get('distribution')}"
-        )
-    folder = pathlib.Path(workdir)
-    if (folder / "recipe.json").exists():
-        raise ValueError(
-            f"'{workdir}' is the folder of a single training; take another one for "
-            f"several members. Received: num_members={num_members}"
-        )
+    distribution = settings.get("distribution")
+    folder = run.folder_of_several(workdir, distribution, "several members")
     names, rows = [f"seed{seed + number}" for number in range(num_members)], []
     for number, name in enumerate(names):
         logging.info("Member %d of %d: %s", number + 1, num_members, folder / name)

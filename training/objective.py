@@ -92,6 +92,20 @@ def cross_entropy(label_smoothing: float = 0.0, num_classes: int | None = None):
     return SmoothedCrossEntropy(label_smoothing, num_classes)
 
 
+def divergence(logs, logits):
+    """Returns the KL divergence of predictions from others, `KL(p || q)`, in nats.
+
+    Args:
+        logs: float32 tensor of shape `(..., num_classes)`, the logarithms of `p`.
+        logits: Tensor of that shape, those of `q`.
+
+    Returns:
+        float32 tensor of shape `(...)`.
+    """
+    others = ops.log_softmax(ops.cast(logits, "float32"))
+    return ops.sum(ops.exp(logs) * (logs - others), axis=-1)
+
+
 @dataclasses.dataclass(frozen=True)
 class Objective:
     """What the steps of a training minimize, in nats per example.

@@ -397,14 +397,43 @@ def _compressed(network, settings):
 def _shown(settings):
     """Returns settings as a record has them, without the folders of this machine."""
     places = settings.teacher_weights.split("+")
-    names = [p if urls.is_url(p) or not p else pathlib.Path(p).name for p in places]
-    return {**dataclasses.asdict(settings), "teacher_weights": "+".join(names)}
+    shown = "+".join(map(initial_weights.without_folders, places))
+    return {**dataclasses.asdict(settings), "teacher_weights": shown}
 
 
 def _seen(train, settings):
     """Returns what a record says of the images, and of the labels if not all count."""
     seen = {"images": len(train), "held_out": train.held_out}
     return {**seen, "labels": settings.labels} if settings.labels else seen
+
+
+def folder_of_several(
+    workdir: str, distribution: str | None, what: str
+) -> pathlib.Path:
+    """Returns the folder in which several trainings have one each.
+
+    Args:
+        workdir: The work folder, a local path.
+        distribution: As `run_training` takes it, for each of the trainings.
+        what: What the trainings are together, for errors.
+
+    Raises:
+        ValueError: If the work folder is a URL or that of a single training, or the
+            trainings have several workers.
+    """
+    if urls.is_url(workdir) or distribution == "multi_worker":
+        raise ValueError(
+            f"The trainings of {what} have a local folder and one worker each; with "
+            "others train them apart, each in a workdir of its own. Received: "
+            f"workdir={workdir}, distribution={distribution}"
+        )
+    folder = pathlib.Path(workdir)
+    if (folder / training_record.FILE).exists():
+        raise ValueError(
+            f"'{workdir}' is the folder of a single training; take another one for "
+            f"{what}. Received: workdir={workdir}"
+        )
+    return folder
 
 
 def write_record(folder: pathlib.Path, command: str = "zoo-train", **settings):

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import pathlib
 import re
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +10,6 @@ from absl import logging
 
 from training import progress, run
 from training.sweep_settings import SUMMARY_FILE
-from zoo.storage import urls
 
 # Arguments of `run_training` that may have several values; others are of the recipe.
 _ARGUMENTS = ("model", "limit", "seed", "epochs")
@@ -46,17 +44,7 @@ def run_sweep(
         ValueError: If the work folder is a URL or that of a single training, or the
             training has several workers; or a setting has another value too.
     """
-    if urls.is_url(workdir) or settings.get("distribution") == "multi_worker":
-        raise ValueError(
-            "The trainings of a sweep have a local folder and one worker each. "
-            f"Received: workdir={workdir}, distribution={settings.get('distribution')}"
-        )
-    folder = pathlib.Path(workdir)
-    if (folder / "recipe.json").exists():
-        raise ValueError(
-            f"'{workdir}' is the folder of a single training; take another one for a "
-            "sweep."
-        )
+    folder = run.folder_of_several(workdir, settings.get("distribution"), "a sweep")
     _check_once(axes, settings)
     done = {row["folder"]: row for row in progress.read_rows(folder / SUMMARY_FILE)}
     combinations = list(itertools.product(*axes.values()))

@@ -19,13 +19,6 @@ from layers import keras_internals, quantization
 from zoo import rewriting
 from zoo.classifier import classes_of, named
 
-_CONVOLUTIONS = (
-    keras.layers.Conv2D,
-    layers.FusedConv2D,
-    quantization.QuantizedConv2D,
-)
-_DENSE = keras.layers.Dense, quantization.QuantizedDense
-_NORMALIZATIONS = keras.layers.BatchNormalization, layers.BatchNormalization
 # What maps each channel by itself, and one of zeros to zeros.
 _BY_CHANNEL = (
     keras.layers.ReLU,
@@ -125,7 +118,7 @@ class Channels:
         shapes = [self.graph.tensors[place].shape for place in step.outputs]
         if len(given) == len(shapes) == 1 and once:
             found = self._of_one(operation, given[0], shapes[0], step)
-        elif self._is_sum(operation) and len({len(ids) for ids in given}) == 1:
+        elif rewriting.is_sum(operation) and len({len(ids) for ids in given}) == 1:
             for other in given[1:]:
                 for a, b in zip(given[0], other, strict=True):
                     self._tie(a, b)
@@ -147,14 +140,14 @@ class Channels:
     def _of_one(self, operation, given, shape, step):
         """Returns the channels of a step of one input and output; None if unknown."""
         kind = type(operation)
-        is_dense = kind in _DENSE and len(shape) == 2
-        if is_dense or (kind in _CONVOLUTIONS and _is_plain(operation)):
+        is_dense = kind in rewriting.DENSE and len(shape) == 2
+        if is_dense or (kind in rewriting.CONVOLUTIONS and _is_plain(operation)):
             self.taken[operation] = given
             made = self._make(operation.name, operation, shape[-1])
             if not _keeps_zero(operation.activation):
                 self._fix(made)
             return made
-        if kind in _NORMALIZATIONS and operation.axis in (-1, len(shape) - 1):
+        if kind in rewriting.NORMALIZATIONS and operation.axis in (-1, len(shape) - 1):
             self.taken[operation] = given
             return given
         if kind is keras.layers.Flatten and shape[-1] and len(given):
@@ -181,11 +174,6 @@ class Channels:
         zeros = self._make(name, None, before + after)
         self.pads[step] = name, before, after
         return np.concatenate([zeros[:before], given, zeros[before:]])
-
-    @staticmethod
-    def _is_sum(operation):
-        is_layer = type(operation) is keras.layers.Add
-        return is_layer or keras_internals.operation_kind(operation) == "Add"
 
     @staticmethod
     def _joins(operation, shape):
@@ -287,29 +275,11 @@ class Channels:
                     )
         return found
 
-    def masked(self, kept: Mapping[str, np.ndarray]):
-        """Makes the channels zero that are not left, by weights that are zero.
-
-        Args:
-            kept: What `kept` returns.
-        """
-        stays = self._is_kept(kept)
-        for name, mask in kept.items():
-            layer = self.layers[name]
-            if layer is not None:
-                for weight in _given(layer.kernel, layer.bias):
-                    weight.assign(weight * ops.cast(mask, weight.dtype))
-        for layer, numbers in self.taken.items():
-            if type(layer) in _NORMALIZATIONS:
-                mask = [stays.get(root, True) for root in self.roots(numbers)]
-                for weight in _given(layer.gamma, layer.beta, layer.moving_mean):
-                    weight.assign(weight * ops.cast(mask, weight.dtype))
-
     def narrowed(self, kept: Mapping[str, np.ndarray]) -> keras.Model:
         """Returns a network without the channels that are not left.
 
-        Its logits are those of the network after `masked`, but for the draws of random
-        layers, which are those of smaller feature maps.
+        Its logits are those of the network in which these channels are zero, but for
+        the draws of random layers, which are those of smaller feature maps.
 
         Args:
             kept: What `kept` returns.
@@ -324,7 +294,7 @@ class Channels:
             old = step.operation
             if step in self.pads:
                 return _of_fewer(old, kept[self.pads[step][0]], *self.pads[step][1:])
-            if old not in self.taken or type(old) in _NORMALIZATIONS:
+            if old not in self.taken or type(old) in rewriting.NORMALIZATIONS:
                 return copies.of(old)
             key = "filters" if hasattr(old, "filters") else "units"
             return copies.of(old, **{key: int(kept[old.name].sum())})
@@ -345,7 +315,7 @@ class Channels:
             inputs, result = indices(self.taken[old]), {}
             for name, weight in rewriting.weights_of(old).items():
                 value = ops.convert_to_numpy(weight)
-                if type(old) in _NORMALIZATIONS:
+                if type(old) in rewriting.NORMALIZATIONS:
                     result[name] = value[inputs]
                     continue
                 value = value[..., kept[old.name]]
@@ -397,10 +367,6 @@ def _keeps_zero(activation) -> bool:
     """Returns whether a function of numbers is zero at zero; a softmax is not."""
     zeros = activation(ops.zeros((1, 2))) if activation is not None else 0.0
     return not np.any(ops.convert_to_numpy(zeros))
-
-
-def _given(*weights) -> list:
-    return [weight for weight in weights if weight is not None]
 
 
 def _is_plain(layer) -> bool:

@@ -23,8 +23,24 @@ def compression_of(model: keras.Model) -> dict:
     Args:
         model: Keras model.
     """
-    known = model.knows() if isinstance(model, Classifier) else {}
-    return known.get("compression", {})
+    return _known(model).get("compression", {})
+
+
+def _known(model):
+    return model.knows() if isinstance(model, Classifier) else {}
+
+
+def noted(made: Classifier, model: keras.Model, done: Mapping) -> Classifier:
+    """Returns a network that knows what another one does, and how it was made of it.
+
+    Args:
+        made: What was made of the model, which is changed.
+        model: Keras model.
+        done: What was done to it, on top of what had been done before.
+    """
+    compression = {**compression_of(model), **done}
+    made.know(**{**_known(model), "compression": compression})
+    return made
 
 
 def compressed(model: Classifier, compression: Mapping) -> Classifier:
@@ -50,5 +66,4 @@ def compressed(model: Classifier, compression: Mapping) -> Classifier:
         made = channels.narrowed(channels.like(left))
     if bits := compression.get(WEIGHT_BITS):
         made = quantized(made, bits)
-    made.know(**{**model.knows(), "compression": dict(compression)})
-    return made
+    return noted(made, model, compression)

@@ -7,27 +7,23 @@ import numpy as np
 from keras import ops
 
 import layers
-from layers import keras_internals, quantization
+from layers import keras_internals
 from layers.checks import check_choice
 from zoo import rewriting
 from zoo.classifier import classes_of, named
-from zoo.posterior.graph_split import Step, Tracer, runs_foreign_code
+from zoo.posterior.graph_split import Step, Tracer
 
 PRECISIONS = ("float32", "bfloat16")
 
 # Layers whose output is linear in kernel and bias, channel by channel.
 _LINEAR = (
+    *rewriting.CONVOLUTIONS,
+    *rewriting.DENSE,
     keras.layers.Conv1D,
-    keras.layers.Conv2D,
     keras.layers.Conv3D,
     keras.layers.DepthwiseConv1D,
     keras.layers.DepthwiseConv2D,
-    keras.layers.Dense,
-    layers.FusedConv2D,
-    quantization.QuantizedConv2D,
-    quantization.QuantizedDense,
 )
-_NORMALIZATIONS = keras.layers.BatchNormalization, layers.BatchNormalization
 
 
 def fold(
@@ -114,7 +110,7 @@ class _Folding:
     def __init__(self, graph: Tracer, half: set, keeps_borders: bool):
         self.graph, self.half, self.keeps_borders = graph, half, keeps_borders
         self.norms = _folds(graph)  # By the layer that each is folded into.
-        self.made = {}  # New layers by old ones.
+        self.copies = rewriting.Copies()
 
     def model(self, name) -> keras.Model:
         gone = set(self.norms.values())
@@ -125,7 +121,7 @@ class _Folding:
             return step.run(given, self._operation(step))
 
         made = rewriting.rewritten(self.graph, name, visit)
-        for old, new in self.made.items():
+        for old, new in self.copies.made.items():
             _set_weights(new, _folded_weights(old, self.norms.get(old)))
         return made
 
@@ -137,16 +133,12 @@ class _Folding:
             # which takes a tenth of the time.
             widths = keras_internals.symmetric_padding(old)
             return lambda x, **_: ops.pad(x, widths, constant_values=-math.inf)
-        if not _can_change(old):
-            return old
-        if old not in self.made:
-            config = old.get_config()
-            if step in self.half:
-                config["dtype"] = _policy(old)
-            if old in self.norms:
-                config["use_bias"] = True
-            self.made[old] = _type_of(old).from_config(config)
-        return self.made[old]
+        changes = {}
+        if step in self.half:
+            changes["dtype"] = _policy(old)
+        if old in self.norms:
+            changes["use_bias"] = True
+        return self.copies.of(old, _type_of(old), **changes)
 
 
 def _is_of_windows(step, graph) -> bool:
@@ -187,7 +179,7 @@ def _half_precision(graph) -> set[Step]:
         is_feature = step not in kernels | to_others and all(
             len(shape) == 2 for shape in shapes
         )
-        if is_inside and not is_feature and _can_change(step.operation):
+        if is_inside and not is_feature and rewriting.can_change(step.operation):
             half.add(step)
     return half
 
@@ -195,12 +187,6 @@ def _half_precision(graph) -> set[Step]:
 def _has_kernel(operation):
     return isinstance(operation, keras.layers.Layer) and any(
         len(weight.shape) > 1 for weight in operation.weights
-    )
-
-
-def _can_change(operation):
-    return isinstance(operation, keras.layers.Layer) and not any(
-        map(runs_foreign_code, keras_internals.flat_layers(operation))
     )
 
 
@@ -233,7 +219,7 @@ def _folds(graph) -> dict:
     calls = [step.operation for step in graph.steps if step.operation is not None]
     found = {}
     for step in graph.steps:
-        if type(step.operation) not in _NORMALIZATIONS:
+        if type(step.operation) not in rewriting.NORMALIZATIONS:
             continue
         # Between them may be the border of a model inside, where nothing happens.
         (place,), is_alone = step.inputs, True

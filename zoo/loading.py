@@ -61,14 +61,29 @@ def load(
         ConnectionError: If it cannot be downloaded.
     """
     if "*" in str(name) or (weights and len(finding.places(weights)) > 1):
-        return _load_several(str(name), input_shape, num_classes, weights, settings)
+        return load_several(str(name), input_shape, num_classes, weights, **settings)
     found = finding.find(name, weights)
     warn_unlike(found)
     return load_found(found, input_shape, num_classes, **settings)
 
 
-def _load_several(name, input_shape, num_classes, weights, settings):
-    """Returns a posterior of several networks; see `zoo.finding.members`."""
+def load_several(
+    name: str,
+    input_shape: tuple[int | None, int | None, int] | None = None,
+    num_classes: int | None = None,
+    weights: str | os.PathLike | None = None,
+    **settings,
+) -> Posterior:
+    """Loads the posterior of several networks, by default an ensemble; see `load`.
+
+    Args:
+        name: That of one model or of several joined by `+`, as `zoo.finding.members`
+            takes them, with a posterior behind an @.
+        input_shape: As `load` takes it.
+        num_classes: As `load` takes it.
+        weights: As `zoo.finding.members` takes them.
+        **settings: As `load` takes them.
+    """
     of_models, behind = split_posterior(name)
     kind, pairs = read_posterior(behind or "ensemble")
     models = [

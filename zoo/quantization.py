@@ -23,7 +23,6 @@ _IN_STEPS = {
     layers.MCDropout: quantization.QuantizedMCDropout,
     layers.SpatialSmoothing: quantization.QuantizedSmoothing,
 }
-_NORMALIZATIONS = keras.layers.BatchNormalization, layers.BatchNormalization
 # What gives some of the numbers that it takes, and zeros: their range is the same.
 _KEEPING = (
     keras.layers.MaxPooling2D,
@@ -172,7 +171,7 @@ def _kernels(graph, model):
                 found.append(layer)
                 continue
             shapes = [weight.shape for weight in layer.weights if layer.built]
-            is_plain = type(layer) in (*_NORMALIZATIONS, *_IN_STEPS)
+            is_plain = type(layer) in (*rewriting.NORMALIZATIONS, *_IN_STEPS)
             has_kernel = any(len(shape) > 1 for shape in shapes) and len(inside) == 1
             if isinstance(layer, GaussianKernel) or (has_kernel and not is_plain):
                 raise ValueError(
@@ -202,20 +201,18 @@ def _is_rounded(step, taken) -> bool:
     if _keeps_range(operation):
         return False
     if type(operation) in _LINEAR and _is_linear(operation):
-        is_part = follower is not None and type(follower.operation) in _NORMALIZATIONS
+        is_part = (
+            follower is not None
+            and type(follower.operation) in rewriting.NORMALIZATIONS
+        )
         return not (is_part or _is_rectifier(follower))
-    if _is_sum(operation) or type(operation) in _NORMALIZATIONS:
+    if rewriting.is_sum(operation) or type(operation) in rewriting.NORMALIZATIONS:
         return not _is_rectifier(follower)
     return True
 
 
 def _is_linear(layer):
     return layer.activation in (None, keras.activations.linear)
-
-
-def _is_sum(operation):
-    is_layer = type(operation) is keras.layers.Add
-    return is_layer or keras_internals.operation_kind(operation) == "Add"
 
 
 def _is_rectifier(step) -> bool:

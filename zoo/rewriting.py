@@ -9,8 +9,18 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
-from layers import keras_internals
+import layers
+from layers import keras_internals, quantization
 from zoo.posterior.graph_split import Tracer, runs_foreign_code
+
+# Layers of one kind, of Keras and of this package.
+CONVOLUTIONS = (
+    keras.layers.Conv2D,
+    layers.FusedConv2D,
+    quantization.QuantizedConv2D,
+)
+DENSE = keras.layers.Dense, quantization.QuantizedDense
+NORMALIZATIONS = keras.layers.BatchNormalization, layers.BatchNormalization
 
 
 def graph_of(model: keras.Model, purpose: str) -> Tracer:
@@ -81,19 +91,35 @@ def uses(graph: Tracer) -> dict:
     return {place: list(found(place)) for place in places}
 
 
+def is_sum(operation) -> bool:
+    """Returns whether a layer or a function adds up feature maps."""
+    is_layer = type(operation) is keras.layers.Add
+    return is_layer or keras_internals.operation_kind(operation) == "Add"
+
+
 def weights_of(layer: keras.Layer) -> dict[str, keras.Variable]:
     """Returns the weights of a layer by their path inside of it."""
     return {w.path.partition(f"{layer.name}/")[2] or w.name: w for w in layer.weights}
+
+
+def can_change(operation) -> bool:
+    """Returns whether it is a layer of Keras or this package, and so all inside."""
+    return isinstance(operation, keras.layers.Layer) and not any(
+        map(runs_foreign_code, keras_internals.flat_layers(operation))
+    )
 
 
 class Copies:
     """Layers like those of a model, so that the model stays what it is.
 
     Layers that are not of Keras or this package are no copies: they are in both.
+
+    Attributes:
+        made: The copies, by the layers that they are of.
     """
 
     def __init__(self):
-        self._made = {}
+        self.made = {}
 
     def of(self, old, kind: type | None = None, **changes):
         """Returns the copy of a layer; a function stays as it is.
@@ -103,15 +129,12 @@ class Copies:
             kind: Its class in place of that of the layer.
             **changes: Settings in place of those of the layer.
         """
-        is_layer = isinstance(old, keras.layers.Layer)
-        if not is_layer or any(
-            map(runs_foreign_code, keras_internals.flat_layers(old))
-        ):
+        if not can_change(old):
             return old
-        if old not in self._made:
+        if old not in self.made:
             config = {**old.get_config(), **changes}
-            self._made[old] = (kind or type(old)).from_config(config)
-        return self._made[old]
+            self.made[old] = (kind or type(old)).from_config(config)
+        return self.made[old]
 
     def take_weights(self, values: Callable = lambda old: {}):
         """Gives the copies the weights of the layers, by their names.
@@ -124,7 +147,7 @@ class Copies:
         """
         if keras_internals.is_stateless():
             return
-        for old, new in self._made.items():
+        for old, new in self.made.items():
             known = weights_of(old)
             changed = values(old)
             for name, weight in weights_of(new).items():

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 import zoo
-from zoo import registry
+from zoo import registry, rewriting
 
 SHAPE = (16, 16, 1)
 SETTINGS = {
@@ -37,6 +37,25 @@ def built(name, seed=0):
         elif variable.name in ("beta", "moving_mean", "bias"):
             variable.assign(rng.normal(0, 0.3, variable.shape))
     return model
+
+
+def mask(channels, kept):
+    """Makes the channels zero that are not left, by weights that are zero."""
+    gone = set()
+    for name, is_left in kept.items():
+        gone.update(channels.roots(channels.made[name][~is_left]))
+        if (layer := channels.layers[name]) is not None:
+            _multiply((layer.kernel, layer.bias), is_left)
+    for layer, numbers in channels.taken.items():
+        if type(layer) in rewriting.NORMALIZATIONS:
+            is_left = [root not in gone for root in channels.roots(numbers)]
+            _multiply((layer.gamma, layer.beta, layer.moving_mean), is_left)
+
+
+def _multiply(weights, is_left):
+    for weight in weights:
+        if weight is not None:
+            weight.assign(weight * np.asarray(is_left, weight.dtype))
 
 
 def images(count=3, seed=1):

@@ -4,6 +4,14 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "a record has the folders of the weights of a teacher",
+        "training/run.py",
+        '"+".join(map(initial_weights.without_folders, places))',
+        '"+".join(places)',
+        "tests/training/test_initial_weights.py",
+        "test_a_record_has_no_folders_of_the_weights_of_teachers",
+    ),
+    (
         "pixels without a label count in the loss",
         "training/task.py",
         'each = ops.cast(is_known, "float32")',
@@ -1890,8 +1898,8 @@ MUTATIONS = [
     (
         "the clean prediction learns from the divergence, too",
         "training/objectives/vat.py",
-        "    logs = ops.stop_gradient(logs)\n",
-        "",
+        "clean = ops.stop_gradient(logs)",
+        "clean = logs",
         "tests/training/objectives/test_vat.py",
         "test_a_step_minimizes_what_slow_power_iteration_finds",
     ),

@@ -20,14 +20,6 @@ MUTATIONS = [
         "test_a_temperature_is_that_of_the_labeled_pixels",
     ),
     (
-        "a channel that is masked keeps its offset",
-        "zoo/channels.py",
-        "_given(layer.gamma, layer.beta, layer.moving_mean)",
-        "_given(layer.gamma, layer.moving_mean)",
-        "tests/zoo/test_channels.py",
-        "test_removed_channels_leave_the_logits_of_masked_ones",
-    ),
-    (
         "a function that is one half at zero keeps channels apart",
         "zoo/channels.py",
         "return _keeps_zero(operation.activation)",

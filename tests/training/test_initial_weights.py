@@ -336,6 +336,22 @@ def test_the_statistics_are_kept_where_nothing_was_asked(
     assert started[0][-1]["updated_batch_statistics"] is False
 
 
+def test_a_record_has_no_folders_of_the_weights_of_teachers(
+    trained, pictures, tmp_path, started, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    places = f"{tmp_path}/one/two/+gs://bucket/three+.+four/five.safetensors"
+    changes = ["image_size=[16, 16]", "warmup_epochs=0", f"teacher_weights={places}"]
+    run_training(
+        trained, pictures, "work", changes=changes, update_batch_statistics=False
+    )
+    record = json.loads((tmp_path / "work" / "recipe.json").read_text())
+    shown = f"two+gs://bucket/three+{tmp_path.name}+five.safetensors"
+    assert record["settings"]["teacher_weights"] == shown
+    assert started[0][1].teacher_weights == places
+    assert initial_weights.without_folders("") == ""  # Published weights.
+
+
 @pytest.mark.slow
 def test_gaussian_weights_start_around_those_of_the_plain_network(
     trained, pictures, tmp_path, started

@@ -46,7 +46,7 @@ def test_removed_channels_leave_the_logits_of_masked_ones(short, name):
     kept = channels.kept(removed)
     made = channels.narrowed(kept)
     np.testing.assert_array_equal(model(x, training=False), before)
-    channels.masked(kept)
+    narrow.mask(channels, kept)
     masked = as_numpy(model(x, training=False))
     assert np.abs(masked - before).max() > 1e-3
     close(as_numpy(made(x, training=False)), masked)
@@ -103,7 +103,7 @@ def test_models_inside_flat_maps_and_joined_maps_are_followed():
     kept = channels.kept(some_of_each(channels, 2))
     x = np.random.default_rng(0).normal(size=(4, 6, 6, 2)).astype("float32")
     made = channels.narrowed(kept)
-    channels.masked(kept)
+    narrow.mask(channels, kept)
     close(as_numpy(made(x)), as_numpy(model(x)))
 
 

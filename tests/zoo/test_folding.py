@@ -12,8 +12,8 @@ import layers
 import zoo
 from tests.helpers import processes
 from tests.helpers.networks import as_numpy
+from zoo.folding import fold
 from zoo.posterior import DeepEnsemble, MonteCarlo, Temperature
-from zoo.posterior.folding import folded
 
 FAMILIES = [
     "resnet20_smooth_mcdo",
@@ -68,10 +68,10 @@ def test_each_family_predicts_the_same_with_the_same_draws(name):
     expected = logits(model, x)
     scale = np.abs(expected).max()
     np.testing.assert_allclose(
-        logits(folded(model), x) / scale, expected / scale, atol=1e-5
+        logits(fold(model), x) / scale, expected / scale, atol=1e-5
     )
     # Masks of another draw would change them by as much as they are.
-    half = folded(model, "bfloat16")
+    half = fold(model, "bfloat16")
     assert half.layers[1].compute_dtype == half.layers[-1].compute_dtype == "float32"
     found = logits(half, x)
     assert found.dtype == "float32"
@@ -81,7 +81,7 @@ def test_each_family_predicts_the_same_with_the_same_draws(name):
 def test_the_normalizations_behind_random_kernels_alone_are_left():
     model = zoo.build("resnet20_flipout", (16, 16, 1), 4)
     assert len(normalizations(model)) == 19
-    left = normalizations(folded(model))
+    left = normalizations(fold(model))
     assert len(normalizations(model)) == 19
     assert left == [f"stage{s}_block{b}_2_norm" for s in (1, 2, 3) for b in (1, 2, 3)]
 
@@ -105,7 +105,7 @@ def test_scales_go_where_the_outputs_of_each_kind_of_layer_are():
     model = with_statistics(kinds())
     for layer in (layer for layer in model.layers if hasattr(layer, "bias")):
         layer.bias.assign(np.random.default_rng(2).normal(size=layer.bias.shape))
-    result = folded(model)
+    result = fold(model)
     assert not normalizations(result)
     x = np.random.default_rng(0).normal(size=(5, 6, 6, 4)).astype("float32")
     np.testing.assert_allclose(result(x), model(x), rtol=1e-4, atol=1e-5)
@@ -152,7 +152,7 @@ def test_a_normalization_that_cannot_be_folded_stays(graph):
     x = start = keras.Input((4, 4, 1))
     x = keras.layers.Flatten()(graph(x))
     model = with_statistics(keras.Model(start, keras.layers.Dense(3)(x)))
-    result = folded(model)
+    result = fold(model)
     assert normalizations(result) == ["norm"]
     x = np.random.default_rng(0).normal(size=(5, 4, 4, 1)).astype("float32")
     np.testing.assert_allclose(result(x), model(x), rtol=1e-5, atol=1e-5)
@@ -171,7 +171,7 @@ def test_models_inside_and_layers_in_training_mode_are_kept():
     x = start = keras.Input((4, 4, 1))
     x = keras.layers.Dropout(0.5, name="drop")(head(inner(x)), training=True)
     model = keras.Model(start, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
-    result = folded(model)
+    result = fold(model)
     assert normalizations(result) == ["norm"]
     assert layers.is_stochastic(result)
     assert [layer for layer in result.layers if isinstance(layer, keras.Model)] == []
@@ -186,7 +186,7 @@ def test_a_border_inside_of_a_model_does_not_part_a_convolution_from_its_norm():
     model = keras.Model(start, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
     model = with_statistics(model)
     x = np.random.default_rng(0).normal(size=(5, 4, 4, 1)).astype("float32")
-    result = folded(model)
+    result = fold(model)
     assert not normalizations(result)
     np.testing.assert_allclose(result(x), model(x), rtol=1e-5, atol=1e-5)
 
@@ -201,7 +201,7 @@ def test_mirrored_borders_of_maxima_are_replaced_where_they_do_not_matter():
         x = keras.layers.Flatten()(keras.layers.MaxPooling2D(2)(x))
         model = keras.Model(start, keras.layers.Dense(3)(x))
         x = np.random.default_rng(0).normal(size=(5, 4, 4, 1)).astype("float32")
-        result = folded(model)
+        result = fold(model)
         np.testing.assert_allclose(result(x), model(x), rtol=1e-5, atol=1e-5)
         modes = {getattr(operation, "mode", None) for operation in result.operations}
         assert ("constant" in modes) == is_replaced
@@ -219,20 +219,20 @@ def test_normalizations_that_learned_their_scale_keep_it():
     model = keras.Sequential(
         [keras.Input((4, 4, 1)), norm, *rest, keras.layers.Dense(3)]
     )
-    np.testing.assert_allclose(folded(model)(x), model(x), rtol=1e-5, atol=1e-5)
-    assert folded(model, "bfloat16").layers[1].compute_dtype == "float32"
+    np.testing.assert_allclose(fold(model)(x), model(x), rtol=1e-5, atol=1e-5)
+    assert fold(model, "bfloat16").layers[1].compute_dtype == "float32"
 
 
 def test_models_without_a_graph_or_a_layer_for_it_are_errors():
     masks = [keras.layers.Masking(), keras.layers.Dense(4), keras.layers.Dense(3)]
     masked = keras.Sequential([keras.Input((4, 4)), *masks])
     with pytest.raises(ValueError, match="has masks"):
-        folded(masked)
+        fold(masked)
     small = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     with pytest.raises(ValueError, match="no layers that could compute in bfloat16"):
-        folded(small, "bfloat16")
+        fold(small, "bfloat16")
     with pytest.raises(ValueError, match="precision=float8"):
-        folded(small, "float8")
+        fold(small, "float8")
 
 
 def small_network():
@@ -251,7 +251,7 @@ def test_posteriors_of_folded_networks_have_their_samples():
     scaled = Temperature(ensemble, temperature=1.7)
     x = images((6, 6, 1))
     for posterior in (passes, ensemble, scaled):
-        other = posterior.with_models(folded)
+        other = posterior.with_models(fold)
         assert type(other) is type(posterior)
         assert other.num_samples == posterior.num_samples
         assert other.name == posterior.name
@@ -259,7 +259,7 @@ def test_posteriors_of_folded_networks_have_their_samples():
         assert keras.layers.BatchNormalization not in kinds
         expected = as_numpy(posterior(x, seed=5))
         np.testing.assert_allclose(other(x, seed=5), expected, rtol=1e-4, atol=1e-4)
-    assert passes.with_models(folded).memory == 2**20
+    assert passes.with_models(fold).memory == 2**20
 
 
 @pytest.mark.slow
@@ -268,11 +268,11 @@ def test_folded_networks_predict_the_same_on_jax():
 import layers
 import numpy as np
 import zoo
-from zoo.posterior.folding import folded
+from zoo.folding import fold
 
 model = zoo.build("resnet20_smooth_mcdo", (16, 16, 1), 3)
 x = np.random.default_rng(1).integers(0, 256, (3, 16, 16, 1)).astype("uint8")
-networks = model, folded(model), folded(model, "bfloat16")
+networks = model, fold(model), fold(model, "bfloat16")
 found = []
 for network in networks:
     with layers.stream(3):

@@ -9,7 +9,6 @@ import numpy as np
 from keras import ops
 
 import zoo
-from layers import keras_internals
 from training import run
 from zoo.channels import multiply_adds
 from zoo.compressed import compression_of
@@ -172,12 +171,11 @@ def sizes(model: keras.Model) -> dict[str, int | None]:
         The numbers of `weights` in kernels, of those `not_zero`, and of `multiply_adds`
         for an image, None where images have no size of their own.
     """
-    kernels = {
-        id(weight): ops.convert_to_numpy(weight)
-        for layer in keras_internals.flat_layers(model)
-        for weight in layer.trainable_weights
+    kernels = [
+        ops.convert_to_numpy(weight)
+        for weight in model.trainable_weights
         if len(weight.shape) > 1
-    }.values()
+    ]
     shape = model.input_shape[1:]
     return {
         "weights": sum(kernel.size for kernel in kernels),

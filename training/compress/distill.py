@@ -6,16 +6,16 @@ from keras import ops
 import zoo
 from layers import gradients, random, streams
 from layers.special import log_gamma
-from zoo import finding, predictive
+from training import objective
+from zoo import finding, loading, predictive
 from zoo.classifier import classes_of, match
-from zoo.model_name import read_posterior
-from zoo.posterior import POSTERIORS, Posterior
+from zoo.posterior import Posterior
 from zoo.posterior.monte_carlo import as_posterior
+from zoo.posterior.prior_network import log_concentrations
 from zoo.registry import split_posterior
 
 _DRAWS = 0x7EAC  # Folded into the seed of a training.
 NUM_SAMPLES = 10  # Passes of a teacher that draws, unless its name says it.
-_LARGEST = 30.0  # Of logits whose exponentials are concentrations.
 
 
 def load_teacher(name: str, weights: str = "") -> Posterior:
@@ -30,16 +30,11 @@ def load_teacher(name: str, weights: str = "") -> Posterior:
     Raises:
         ValueError: If there is no such network, or its posterior has not adapted.
     """
-    of_models, behind = split_posterior(name)
-    pairs = finding.members(of_models, weights or None)
-    if len(pairs) == 1:
+    of_models, _ = split_posterior(name)
+    if len(finding.members(of_models, weights or None)) == 1:
         found = as_posterior(zoo.load(name, weights=weights or None), NUM_SAMPLES)
     else:
-        kind, settings = read_posterior(behind or "ensemble")
-        found = POSTERIORS[kind].from_models(
-            [zoo.load(own, weights=place) for own, place in pairs],
-            **POSTERIORS[kind].parse_settings(settings),
-        )
+        found = loading.load_several(name, weights=weights or None)
     if not found.is_adapted:
         raise ValueError(
             "A teacher must know what its posterior has to learn: publish it with its "
@@ -142,8 +137,8 @@ def divergence(samples, logits, temperature: float = 1.0):
         https://arxiv.org/abs/1503.02531) (Hinton et al., 2015), section 2.
     """
     logs = predictive.log_probs(ops.cast(samples, "float32") / temperature)
-    others = ops.log_softmax(ops.cast(logits, "float32") / temperature)
-    return temperature**2 * ops.sum(ops.exp(logs) * (logs - others), axis=-1)
+    scaled = ops.cast(logits, "float32") / temperature
+    return temperature**2 * objective.divergence(logs, scaled)
 
 
 def dirichlet_loss(samples, logits, temperature=1.0, smoothing: float = 1e-4):
@@ -169,8 +164,8 @@ def dirichlet_loss(samples, logits, temperature=1.0, smoothing: float = 1e-4):
     probs = ops.softmax(ops.cast(samples, "float32") / temperature, axis=-1)
     probs = (1 - smoothing) * probs + smoothing / samples.shape[-1]
     logs = ops.mean(ops.log(probs), axis=0)
-    scaled = ops.minimum(ops.cast(logits, "float32") / temperature, _LARGEST)
-    concentrations = ops.exp(scaled)
+    scaled = ops.cast(logits, "float32") / temperature
+    concentrations = ops.exp(log_concentrations(scaled))
     total = log_gamma(ops.sum(concentrations, axis=-1))
     each = (concentrations - 1) * logs - log_gamma(concentrations)
     return -(total + ops.sum(each, axis=-1))

@@ -7,23 +7,19 @@ import keras
 import numpy as np
 from keras import ops
 
-import layers
-from layers import checks, keras_internals, quantization
+from layers import checks, keras_internals
 from training import named_settings
+from zoo import rewriting
 from zoo.channels import Channels, Group
 from zoo.classifier import Classifier
-from zoo.compressed import FILTERS, compression_of
+from zoo.compressed import FILTERS, compression_of, noted
 
 # Layers whose kernels are pruned.
 _KERNELS = (
-    keras.layers.Conv2D,
-    keras.layers.Dense,
+    *rewriting.CONVOLUTIONS,
+    *rewriting.DENSE,
     keras.layers.DepthwiseConv2D,
-    layers.FusedConv2D,
-    quantization.QuantizedConv2D,
-    quantization.QuantizedDense,
 )
-_NORMALIZATIONS = keras.layers.BatchNormalization, layers.BatchNormalization
 _MOST_STEPS, _LEAST_UPDATES = 100, 20
 
 
@@ -128,7 +124,7 @@ class Filters:
             The sum over the layers of the mean size of the weights of its filters.
         """
         norms = {
-            name: np.mean(_by_filter(channels.layers[name].kernel), axis=0)
+            name: np.mean(_by_filter(channels.layers[name]), axis=0)
             for name in group.layers
             if channels.layers[name] is not None
         }
@@ -164,7 +160,7 @@ class Slimming(Filters):
         """
         found = {}
         for layer, numbers in channels.taken.items():
-            if type(layer) in _NORMALIZATIONS and layer.gamma is not None:
+            if type(layer) in rewriting.NORMALIZATIONS and layer.gamma is not None:
                 scales = np.abs(ops.convert_to_numpy(layer.gamma))
                 for root, scale in zip(channels.roots(numbers), scales, strict=True):
                     found[root] = found.get(root, 0.0) + float(scale)
@@ -326,7 +322,7 @@ class MagnitudePruning:
 
     def _check_layers(self, model):
         sizes = [np.abs(_kernel(layer)).ravel() for layer in self.layers]
-        count = int(np.ceil(self.settings.sparsity * sum(map(len, sizes)) - 1e-6))
+        count = _count(self.settings.sparsity, sum(map(len, sizes)))
         bound = np.sort(np.concatenate(sizes))[count - 1]
         for layer, of_layer in zip(self.layers, sizes, strict=True):
             if of_layer.max() <= bound:
@@ -389,11 +385,8 @@ def without_filters(model: keras.Model, settings: Filters) -> Classifier:
     channels = Channels(model)
     removed = chosen_filters(channels, settings)
     made = channels.narrowed(channels.kept(removed))
-    known = model.knows() if isinstance(model, Classifier) else {}
-    before = compression_of(model)
-    left = {**before.get(FILTERS, {}), **channels.left(removed)}
-    made.know(**{**known, "compression": {**before, FILTERS: left}})
-    return made
+    before = compression_of(model).get(FILTERS, {})
+    return noted(made, model, {FILTERS: {**before, **channels.left(removed)}})
 
 
 def chosen_filters(
@@ -408,7 +401,7 @@ def chosen_filters(
     removed = []
     for group in channels.groups:
         size = len(group.channels)
-        count = int(np.ceil(settings.sparsity * size - 1e-6))
+        count = _count(settings.sparsity, size)
         if count == size:
             raise ValueError(
                 f"This sparsity would leave the layer '{group.name}' empty, which "
@@ -420,11 +413,16 @@ def chosen_filters(
     return removed
 
 
+def _count(sparsity: float, size: int) -> int:
+    """Returns how many of so many go: their share, rounded up."""
+    return int(np.ceil(sparsity * size - 1e-6))
+
+
 def _kernel(layer) -> np.ndarray:
     return ops.convert_to_numpy(layer.kernel)
 
 
-def _by_filter(kernel) -> np.ndarray:
+def _by_filter(layer) -> np.ndarray:
     """Returns the sizes of weights, of shape `(inputs, filters)`."""
-    array = np.abs(ops.convert_to_numpy(kernel)).astype("float64")
+    array = np.abs(_kernel(layer)).astype("float64")
     return array.reshape(-1, array.shape[-1])

@@ -6,7 +6,7 @@ from layers import keras_internals
 from layers.normalization import BatchNormalization
 from layers.quantization import FakeQuantization
 from zoo.classifier import Classifier
-from zoo.compressed import WEIGHT_BITS, compression_of
+from zoo.compressed import WEIGHT_BITS, noted
 from zoo.quantization import is_quantized, quantized, weight_bits
 
 
@@ -28,11 +28,7 @@ def with_integers(model: keras.Model, bits: int) -> Classifier:
                 f"Received: weight_bits={bits}"
             )
         return model
-    made = quantized(model, bits)
-    known = model.knows() if isinstance(model, Classifier) else {}
-    done = {**compression_of(model), WEIGHT_BITS: bits}
-    made.know(**{**known, "compression": done})
-    return made
+    return noted(quantized(model, bits), model, {WEIGHT_BITS: bits})
 
 
 def freeze_statistics(model: keras.Model):

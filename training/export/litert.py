@@ -93,7 +93,10 @@ def export_tflite(
     layers.checks.check_choice(quantization, "quantization", parity.TOLERANCES)
     layers.checks.check_choice(input_dtype, "input_dtype", DTYPES)
     is_aware = isinstance(model, keras.Layer) and integers.is_quantized(model)
-    (_check_aware if is_aware else _check)(model, quantization, calibration)
+    if is_aware:
+        _check_aware(model, quantization, calibration)
+    else:
+        _check_calibration(quantization, calibration)
     checked.check_decision(decision)
     if decision is not None and quantization:
         raise ValueError(
@@ -211,7 +214,7 @@ def check_gradients(posterior: Posterior):
         )
 
 
-def _check(model, quantization, calibration):
+def _check_calibration(quantization, calibration):
     if (quantization == "int8") != (calibration is not None):
         raise ValueError(
             "`calibration`, some hundred images, fixes the ranges of activations for "

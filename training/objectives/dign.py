@@ -84,7 +84,7 @@ def dign(
         total = 0.0
         for draw in range(draws):
             noisy = model(images + noise[:, draw] * deviations, training=True)
-            total = total + divergence(logits, ops.cast(noisy, "float32"))
+            total = total + objective.divergence(ops.log_softmax(logits), noisy)
         return loss.call(labels, logits) + added + weight / draws * total
 
     views = ((), ("augmix",), ("augmix",)) if augmix else ((),)
@@ -132,17 +132,3 @@ def gaussian_noise(keys, images, sigma: float, rate: float, draws: int):
         chosen = random.bernoulli(random.fold(keys, 2), shape, rate)
         noise = ops.where(chosen, noise, 0.0)
     return scale[:, :, None, None, None] * noise
-
-
-def divergence(logits, others):
-    """Returns the KL divergence of predictions from others, `KL(p || q)`, in nats.
-
-    Args:
-        logits: float32 tensor of shape `(batch, num_classes)`, those of `p`.
-        others: Likewise, those of `q`.
-
-    Returns:
-        Tensor of shape `(batch,)`.
-    """
-    logs = ops.log_softmax(logits)
-    return ops.sum(ops.exp(logs) * (logs - ops.log_softmax(others)), axis=-1)

@@ -56,7 +56,9 @@ def distillation(
         found = distill.divergence(samples, logits, temperature)
         return (1 - weight) * loss.call(labels, logits) + weight * found
 
-    return objective.Objective(loss, training_loss, variables=(teacher.step,))
+    return objective.Objective(
+        loss, training_loss, variables=(teacher.step,), tasks=objective.OF_CLASSES
+    )
 
 
 def distribution_distillation(
@@ -98,11 +100,6 @@ def distribution_distillation(
         raise ValueError(
             "`smoothing` is a part of a probability, between 0 and 1. Received: "
             f"smoothing={smoothing}"
-        )
-    if len(model.output_shape) != 2:
-        raise ValueError(
-            f"The objective '{name}' is for logits of shape (batch, num_classes). "
-            f"Received: model={model.name} with output_shape={model.output_shape}"
         )
     teacher = _teacher(model, recipe, name)
     if teacher.num_samples < 2:

@@ -104,10 +104,11 @@ def vat(
         """Returns what is added for images, from their pass in training."""
         images = ops.cast(images, "float32")
         logs = ops.log_softmax(ops.cast(logits, "float32"))
+        clean = ops.stop_gradient(logs)
 
         def divergences(pixels):
             with repeated(model, before):
-                return divergence(logs, model(pixels, training=True))
+                return objective.divergence(clean, model(pixels, training=True))
 
         added = entropy * _entropy(logs) if entropy else ops.zeros_like(logs[..., 0])
         if weight:
@@ -195,22 +196,6 @@ def unit(x):
     # Squares of numbers of any size; the sum of them is 1 at least, or 0.
     squares = ops.sum(ops.square(x), axis=axes, keepdims=True)
     return x / ops.sqrt(ops.maximum(squares, 1.0))
-
-
-def divergence(logs, logits):
-    """Returns the KL divergence of predictions from others, in nats.
-
-    Args:
-        logs: Tensor of shape `(..., num_classes)`, the logarithms of probabilities,
-            which are taken without a gradient.
-        logits: Tensor of that shape, of the others.
-
-    Returns:
-        float32 tensor of shape `(...)`.
-    """
-    logs = ops.stop_gradient(logs)
-    others = ops.log_softmax(ops.cast(logits, "float32"))
-    return ops.sum(ops.exp(logs) * (logs - others), axis=-1)
 
 
 def _entropy(logs):

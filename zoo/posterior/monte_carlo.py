@@ -244,12 +244,12 @@ class MonteCarlo(Posterior):
         return False
 
     def settled(self, change=lambda model: model):
-        posterior = MonteCarlo(change(self.model), 1, name=self.name)
+        posterior = type(self)(change(self.model), 1, name=self.name)
         posterior.repeats_itself = True
         return posterior
 
     def with_models(self, change):
-        posterior = MonteCarlo(
+        posterior = type(self)(
             change(self.model),
             self.num_samples,
             estimator=self.estimator,

@@ -61,25 +61,21 @@ class PriorNetwork(MonteCarlo):
         samples = self.first(images, key, offset, num_samples)
         return samples, _scores(samples)
 
-    def settled(self, change=lambda model: model):
-        posterior = PriorNetwork(change(self.model), 1, name=self.name)
-        posterior.repeats_itself = True
-        return posterior
-
-    def with_models(self, change):
-        posterior = PriorNetwork(
-            change(self.model),
-            self.num_samples,
-            estimator=self.estimator,
-            memory=self.memory,
-            name=self.name,
-        )
-        posterior.repeats_itself = self.repeats_itself
-        return posterior
-
 
 def _scores(samples):
     return {"epistemic": ops.mean(dirichlet_information(samples), axis=0)}
+
+
+def log_concentrations(logits):
+    """Returns the logarithms of concentrations, whose exponentials are finite.
+
+    Args:
+        logits: Tensor of any shape.
+
+    Returns:
+        float32 tensor of that shape, at most 30.
+    """
+    return ops.minimum(ops.cast(logits, "float32"), _LARGEST)
 
 
 def dirichlet_information(logits):
@@ -102,7 +98,7 @@ def dirichlet_information(logits):
         [Predictive Uncertainty Estimation via Prior Networks](
         https://arxiv.org/abs/1802.10501) (Malinin and Gales, 2018), section 3.
     """
-    logits = ops.minimum(ops.cast(logits, "float32"), _LARGEST)
+    logits = log_concentrations(logits)
     concentrations, logs = ops.exp(logits), ops.log_softmax(logits)
     total = ops.sum(concentrations, axis=-1, keepdims=True)
     terms = logs - digamma(concentrations + 1) + digamma(total + 1)

@@ -29,7 +29,7 @@ import zoo
 folder = "{{ folder }}"  # Where this file lies.
 model = zoo.load("{{ p.name }}", weights=folder)
 posterior = zoo.posterior.MonteCarlo(model, num_samples=10)
-probs = zoo.predictive.probs(posterior(images))  # {{ task.shape }}
+probs = zoo.predictive.probs(posterior(images))  # {{ shape }}
 {% for name in p.posteriors %}
 {{ name }} = zoo.load("{{ p.name }}@{{ name }}", weights=folder)
 {% endfor %}
@@ -196,7 +196,7 @@ def card(preset: Preset, folder: str, saved_model: bool) -> str:
         folder=folder,
         repository=hugging_face.split(folder)[0] if hugging_face.is_hub(folder) else "",
         saved_model=saved_model,
-        task=_task(preset),
+        shape=_shape(preset),
         tables=tables(preset),
         seeds=_seeds(preset),
         counts=", ".join(f"{n:,} of {name}" for name, n in counts.items()),
@@ -218,30 +218,32 @@ class _Task:
     tag: str
     what: str
     logits: str
-    shape: str
 
 
 def _task(preset) -> _Task:
     """Returns the words for what a model is for, by its architecture."""
-    sides, classes = preset.input_shape[:2], preset.num_classes
-    found = _TASKS[task_of(preset.stem)]
-    maps = ", ".join(map(str, (*sides, classes)))
-    return dataclasses.replace(
-        found, shape=f"(batch, {maps if 'pixel' in found.logits else classes})"
-    )
+    return _TASKS[task_of(preset.stem)]
+
+
+def _shape(preset) -> str:
+    """Returns the shape of the logits, as the code on a card has it."""
+    is_map = task_of(preset.stem) == "segmentation"
+    sides = preset.input_shape[:2] if is_map else ()
+    return f"(batch, {', '.join(map(str, (*sides, preset.num_classes)))})"
 
 
 _TASKS = {
     "classification": _Task(
-        tag="image-classification", what="classifier", logits="logits", shape=""
+        tag="image-classification", what="classifier", logits="logits"
     ),
     "segmentation": _Task(
-        "image-segmentation",
-        "network for the segmentation",
-        "logits for each pixel",
-        "",
+        tag="image-segmentation",
+        what="network for the segmentation",
+        logits="logits for each pixel",
     ),
 }
+
+
 # What differs from the paper of an objective, or may, by its name in a recipe.
 _REDERIVED = {
     "ar_adals": "the attack that sorts images is PGD with a Euclidean norm, in place "

@@ -95,6 +95,32 @@ def test_a_step_sees_the_mean_of_an_ensemble_in_the_order_of_the_classes():
     )
 
 
+def of_pixels(seed, classes=()):
+    keras.utils.set_random_seed(seed)
+    images = keras.Input((12, 12, 1))
+    x = keras.layers.Rescaling(1 / 64, -2)(images)
+    return named(keras.Model(images, keras.layers.Conv2D(2, 1)(x)), classes)
+
+
+def test_labels_of_each_pixel_have_a_divergence_each():
+    posterior = DeepEnsemble([of_pixels(n, ("columns", "rows")) for n in (1, 2)])
+    model, images = of_pixels(3, ("rows", "columns")), stripes(16).images
+    masks = np.random.default_rng(0).integers(-1, 2, images.shape[:-1])
+    p = softmax(as_numpy(posterior(images)) / 4).mean(axis=0)[..., ::-1]
+    logits, known = as_numpy(model(images)), masks >= 0
+    nll = -np.log(np.take_along_axis(softmax(logits), masks[..., None] * 1, -1))[..., 0]
+    q = softmax(logits / 4)
+    expected = 0.1 * nll + 0.9 * 16 * np.sum(p * np.log(p / q), axis=-1)
+    assert expected[known].mean() > 1.1 * (0.1 * nll)[known].mean()
+    trained = taught(posterior, model=model)
+    logs = trained.train_on_batch(images, masks, return_dict=True)
+    np.testing.assert_allclose(logs["loss"], expected[known].mean(), rtol=1e-4)
+    # The other one is not for maps.
+    spread = dataclasses.replace(TAUGHT, objective="distribution_distillation")
+    with pytest.raises(ValueError, match="is for classification, and the model"):
+        taught(posterior, spread, model)
+
+
 @pytest.mark.slow
 def test_passes_of_a_teacher_are_drawn_anew_in_each_step():
     posterior = MonteCarlo(dense_model(), 3)

@@ -14,7 +14,7 @@ import layers
 from layers import random
 from tests.helpers import marks, processes
 from tests.helpers.trainings import RECIPE, dense_model, stripes
-from training import batches, trainer
+from training import batches, objective, trainer
 from training.data import ImageData
 from training.objectives import vat
 
@@ -120,7 +120,7 @@ def test_the_direction_is_the_top_eigenvector_of_the_fisher_matrix():
     clean = ops.convert_to_tensor(logs.astype("float32"))
 
     def divergences(moved):
-        return vat.divergence(clean, model(moved))
+        return objective.divergence(clean, model(moved))
 
     start = ops.convert_to_tensor(first_directions(IMAGES).astype("float32"))
     found = vat.sharpest(divergences, pixels, start, step=2.0, iterations=60)
@@ -141,7 +141,7 @@ def test_two_classes_move_along_the_difference_of_their_weights_at_once():
     clean = ops.convert_to_tensor(Slow(model).logs(IMAGES).astype("float32"))
 
     def divergences(moved):
-        return vat.divergence(clean, model(moved))
+        return objective.divergence(clean, model(moved))
 
     start = first_directions(IMAGES).astype("float32")
     found = vat.sharpest(divergences, IMAGES.astype("float32"), start, step=5.0)
@@ -232,7 +232,7 @@ def test_half_precision_stays_finite_and_finds_the_direction(policy):
         logs = ops.log_softmax(ops.cast(network(data.images), "float32"))
 
         def divergences(pixels, network=network, logs=logs):
-            return vat.divergence(logs, network(pixels))
+            return objective.divergence(logs, network(pixels))
 
         pixels = data.images.astype("float32")
         start = ops.convert_to_numpy(vat.directions(random.uint32(0), pixels))
