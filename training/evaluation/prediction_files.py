@@ -38,6 +38,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from training.evaluation import decisions, evaluate, ood, predictions
+from training.report.rows import FACTS
 from zoo import dataset_name, spelling
 from zoo.posterior.scaler import NoBestFitError
 
@@ -49,7 +50,6 @@ _INTEGERS = ("num_samples", "seed", "bytes")
 _NUMBERS = ("latency_ms", "multiply_adds", "seconds")
 _NEEDED = ("model", "dataset", "probs")
 _KNOWN = ("probs", "labels", *_TEXTS, *_INTEGERS, *_NUMBERS)
-_FACTS = ("commit", "chosen_on", "card", "bytes", "latency_ms", "multiply_adds")
 _TOLERANCE = 1e-3  # Of sums: probabilities may have been rounded to float16.
 _CHUNK = 2**20  # Numbers that are looked at together.
 
@@ -335,7 +335,7 @@ def _inside(file, stored, inside):
 def _with_facts(row, passes, *files):
     """Returns a row with what its files say, and without what they do not."""
     known = files[0].facts
-    facts = {name: known[name] for name in _FACTS if name in known}
+    facts = {name: known[name] for name in FACTS if name in known}
     for cost in ("latency_ms", "multiply_adds"):
         if cost in facts:  # Of all passes.
             facts[cost] *= row["num_samples"] / passes
