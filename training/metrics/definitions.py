@@ -107,18 +107,20 @@ def _confusion(xp, probs, labels, threshold=-1.0):
     return _entry(xp, cells, [counted])
 
 
-def _mean_iou(xp, sums):
+def class_ious(xp, sums):
+    """Returns the IoU of each class, and whether any label is of it; without, 0."""
     size = math.isqrt(sums.shape[0])
     confusion = xp.reshape(sums, (size, size))
     hits = xp.diagonal(confusion)
     actual, predicted = xp.sum(confusion, axis=1), xp.sum(confusion, axis=0)
     occurs = actual > 0
     union = xp.where(occurs, actual + predicted - hits, 1.0)
-    return ratio(
-        xp,
-        xp.sum(xp.where(occurs, hits / union, 0.0)),
-        xp.sum(xp.where(occurs, 1.0, 0.0)),
-    )
+    return xp.where(occurs, hits / union, 0.0), occurs
+
+
+def _mean_iou(xp, sums):
+    values, occurs = class_ious(xp, sums)
+    return ratio(xp, xp.sum(values), xp.sum(xp.where(occurs, 1.0, 0.0)))
 
 
 def _mean_recall(xp, sums):

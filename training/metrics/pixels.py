@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from training.metrics import inputs
-from training.metrics.definitions import DEFINITIONS
+from training.metrics.definitions import DEFINITIONS, class_ious
 from training.metrics.sums import totals
 from training.metrics.together import compute
 from zoo import arrays
@@ -79,7 +79,8 @@ def by_class(probs, labels, classes: Sequence[str]) -> dict[str, dict[str, float
         value = DEFINITIONS[name].value
         parts = np.split(sums[name], count)
         found[name] = np.array([float(value(np, part)) for part in parts])
-    found["iou"] = _ious(sums["iou"].reshape(count, count))
+    ious, occurs = class_ious(np, sums["iou"])
+    found["iou"] = np.where(occurs, ious, math.nan)
     return {
         name: dict(zip(classes, values.tolist(), strict=True))
         for name, values in found.items()
@@ -99,16 +100,6 @@ def _by_label(definition):
         return cells + count * labels[:, None], values
 
     return definition._replace(shape=shape, collect=collect)
-
-
-def _ious(confusion):
-    hits, actual = confusion.diagonal(), confusion.sum(axis=1)
-    union = actual + confusion.sum(axis=0) - hits
-    return _ratio(hits, np.where(actual > 0, union, 0))
-
-
-def _ratio(above, below):
-    return np.where(below > 0, above / np.where(below > 0, below, 1), math.nan)
 
 
 # Metrics that are functions of sums, of the pixels of a class.
