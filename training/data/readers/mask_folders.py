@@ -47,18 +47,14 @@ class Layout:
 
     Attributes:
         folder: The folder of all.
-        splits: By the split, pairs of the path of an image and that of its mask.
+        splits: By the split, which is `"train"`, `"validation"` or `"test"`, pairs of
+            the path of an image and that of its mask.
         classes: Names of the classes; None if nothing says them.
     """
 
     folder: pathlib.Path
     splits: Mapping[str, Sequence[tuple[pathlib.Path, pathlib.Path]]]
     classes: tuple[str, ...] | None
-
-    @property
-    def roles(self) -> set[str]:
-        """The splits that it has: `"train"`, `"validation"`, `"test"`."""
-        return {*self.splits}
 
 
 def is_one(folder: pathlib.Path) -> bool:
@@ -94,15 +90,14 @@ def find(folder: pathlib.Path, classes: Sequence[str] | None = None) -> Layout:
     return Layout(folder, splits, classes)
 
 
-def own_size(folder: pathlib.Path) -> tuple[int, int] | None:
-    """Returns the height and width that all images of a folder have; else None.
+def own_size(layout: Layout) -> tuple[int, int] | None:
+    """Returns the height and width that all images have; else None.
 
     Some hundred images at most are looked at, those for training where there are any.
 
     Args:
-        folder: In one of the layouts.
+        layout: Where they are.
     """
-    layout = find(folder)
     pairs = layout.splits.get("train") or next(iter(layout.splits.values()))
     step = -(-len(pairs) // _LOOKED_AT)
     sizes = {image_files.read_size(image) for image, _ in pairs[::step]}
