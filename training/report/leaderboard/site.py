@@ -13,7 +13,7 @@ from training.report.html_tables import Field, Grid
 from training.report.leaderboard import boards, by_set, data_file, published
 from training.report.leaderboard.boards import COST, Board, Column, Line
 from training.report.rows import write_text
-from zoo.storage import files
+from zoo.storage import files, remote
 
 _PAGE, _CARDS = "index.html", "cards"
 _MARK = "\N{DAGGER}"  # At values that are not compared.
@@ -67,15 +67,7 @@ def check_folder(folder: str | os.PathLike):
     Raises:
         ValueError: If it holds something else, or is a file.
     """
-    folder = pathlib.Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"'{folder}' is a file; give a folder for the page.")
-    found = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-    if found and data_file.FILE not in found:
-        raise ValueError(
-            f"The folder '{folder}' is not that of a leaderboard: it holds "
-            f"{', '.join(found[:3])}. Give a new one."
-        )
+    remote.check_folder(folder, (data_file.FILE,), "a leaderboard")
 
 
 def _cards(found) -> dict[str, str]:
