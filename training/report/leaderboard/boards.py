@@ -398,20 +398,19 @@ class _Table:
                     continue
                 if name.change not in BENCHMARK:
                     continue
-                whole = name.count == len(SEVERITIES)
-                amounts = SEVERITIES if name.is_mean and whole else ()
-                amounts = amounts if name.is_mean else (int(name.amount),)
+                if not name.is_mean:
+                    amounts = (int(name.amount),)
+                else:
+                    amounts = SEVERITIES if name.count == len(SEVERITIES) else ()
                 for one in _all(runs):
                     places = by_run.setdefault(one.run, {})
                     for amount in amounts:
                         shared = (one.row.get("num_examples") or 0) // len(amounts)
-                        own = {(name.change, amount): (one.row, shared)}
-                        # Single sets go before a mean over them.
-                        places |= (
-                            own
-                            if not name.is_mean
-                            else {k: v for k, v in own.items() if k not in places}
-                        )
+                        place, pair = (name.change, amount), (one.row, shared)
+                        if name.is_mean:  # Single sets go before a mean over them.
+                            places.setdefault(place, pair)
+                        else:
+                            places[place] = pair
             for (training, seed), places in by_run.items():
                 if places.keys() == _BENCHMARK:
                     yield from _of_grid(self.name, key, training, seed, places)
