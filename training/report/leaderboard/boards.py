@@ -12,6 +12,7 @@ from training.corruptions import BENCHMARK, CORRUPTIONS, SEVERITIES
 from training.data import NEAR
 from training.metrics import display
 from training.metrics.table import METRICS, RANKING, SETS, Metric
+from training.report.html_tables import distance
 from training.report.leaderboard import admission
 from training.report.leaderboard.admission import QUALITIES
 from training.report.leaderboard.pareto import front
@@ -343,8 +344,7 @@ class _Table:
             if stem != "auroc":
                 return None
             is_near = name.other in NEAR.get(self.name, ())
-            distance = "" if self.name not in NEAR else f" ({_WORDS[is_near]})"
-            group = f"against {name.other}{distance}"
+            group = f"against {name.other}{distance(self.name, name.other)}"
             return Column(group, shown, (3, not is_near, name.other, place, shown))
         if name.kind == "clean":
             return Column(self.name, shown, (0, place, shown))
@@ -581,6 +581,5 @@ def _last(value, sign):
 
 # Whose errors of AlexNet are published.
 _PUBLISHED_FOR = ("imagenet", "imagenet2012")
-_WORDS = {True: "near", False: "far"}
 _ALL = frozenset(itertools.product(CORRUPTIONS, SEVERITIES))
 _BENCHMARK = frozenset(itertools.product(BENCHMARK, SEVERITIES))

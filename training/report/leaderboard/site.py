@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from training.metrics import display
 from training.report import page
-from training.report.html_tables import Field, Grid
+from training.report.html_tables import Field, Grid, spans
 from training.report.leaderboard import boards, by_set, data_file, published
 from training.report.leaderboard.boards import COST, Board, Column, Line
 from training.report.rows import write_text
@@ -127,13 +127,7 @@ class _Shown:
 
 
 def _shown(board: Board, links) -> _Shown:
-    groups = [("", 3)]
-    for column in board.columns:
-        text = _group(board, column)
-        if groups[-1][0] == text:
-            groups[-1] = (text, groups[-1][1] + 1)
-        else:
-            groups.append((text, 1))
+    groups = spans(["", "", "", *(_group(board, each) for each in board.columns)])
     best = {column: _best(board, column) for column in board.columns}
     heading = ["Model", "Passes", "Trainings"]
     heading += [column.shown.heading for column in board.columns]
