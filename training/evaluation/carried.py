@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from training.evaluation import external_models, seen
 from training.versions import current_commit
 from zoo import finding
-from zoo.presets.provenance import chosen_on
+from zoo.presets.provenance import CARD, chosen_on
 from zoo.registry import split_posterior
 
 
@@ -70,7 +70,7 @@ def of_model(name: str, weights: str | None = None) -> dict[str, object]:
     if not (place or others or external_models.is_external(first)):
         packaged = finding.find(first)
         if packaged.place is None:
-            found["card"] = f"zoo:{packaged.preset.name}"
+            found["card"] = f"{CARD}{packaged.preset.name}"
     return {field: value for field, value in found.items() if value}
 
 

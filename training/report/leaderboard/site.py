@@ -13,6 +13,7 @@ from training.report.html_tables import Field, Grid, spans
 from training.report.leaderboard import boards, by_set, data_file, published
 from training.report.leaderboard.boards import COST, Board, Column, Line
 from training.report.rows import write_text
+from zoo.presets.provenance import CARD
 from zoo.storage import files, remote
 
 _PAGE, _CARDS = "index.html", "cards"
@@ -46,7 +47,7 @@ def write(
     check_folder(folder)
     found = boards.build(rows, references)
     cards = _cards(found)
-    links = {f"{published.CARD}{name}": _place(name) for name in cards}
+    links = {f"{CARD}{name}": _place(name) for name in cards}
     paths = [folder / _PAGE, folder / data_file.FILE]
     data_file.write(rows, paths[1])  # By which a folder is known as one of these.
     write_text(html(found, links), paths[0])
@@ -75,13 +76,13 @@ def _cards(found) -> dict[str, str]:
     named = {
         card: None for board in found for line in board.lines for card in line.cards
     }
-    names = [c.removeprefix(published.CARD) for c in named if _is_packaged(c)]
+    names = [c.removeprefix(CARD) for c in named if _is_packaged(c)]
     cards = {name: published.card(name) for name in names}
     return {name: text for name, text in cards.items() if text}
 
 
 def _is_packaged(card):
-    return card.startswith(published.CARD)
+    return card.startswith(CARD)
 
 
 def _place(name):
