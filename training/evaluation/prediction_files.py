@@ -38,6 +38,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from training.evaluation import decisions, evaluate, ood, predictions
+from training.metrics.definitions import entropies
 from training.report.rows import FACTS
 from zoo import dataset_name, spelling
 from zoo.posterior.scaler import NoBestFitError
@@ -160,23 +161,19 @@ class File:
         sizes = [n for n in SIZES if n < len(probs)] + [len(probs)]
         means, information = [], []
         total = np.zeros(probs.shape[1:])
-        entropies, done = np.zeros(probs.shape[1]), 0
+        sums, done = np.zeros(probs.shape[1]), 0
         for size in sizes:
             for passed in probs[done:size].astype("float64"):
                 total += passed
-                entropies += _entropy(passed)
+                sums += entropies(np, passed)
             done, mean = size, total / size
             means.append(mean.astype("float32"))
-            found = np.maximum(_entropy(mean) - entropies / size, 0)
+            found = np.maximum(entropies(np, mean) - sums / size, 0)
             information.append(found.astype("float32"))
         return sizes, np.stack(means), np.stack(information)
 
     def _refuse(self, text):
         raise ValueError(f"'{self.path}': {text}")
-
-
-def _entropy(probs):
-    return -np.sum(probs * np.log(np.where(probs > 0, probs, 1)), axis=-1)
 
 
 def read(path: str | os.PathLike) -> File:

@@ -72,9 +72,14 @@ def _brier(xp, probs, labels):
     return xp.sum(xp.square(probs - _one_hot(xp, probs, labels)), axis=1)
 
 
-def _entropy(xp, probs, labels):
+def entropies(xp, probs):
+    """Returns the entropies, in nats, of probabilities over the last axis."""
     logs = xp.log(xp.where(probs > 0, probs, 1.0))  # 0 log 0 is 0.
-    return 0.0 - xp.sum(probs * logs, axis=1)
+    return 0.0 - xp.sum(probs * logs, axis=-1)
+
+
+def _entropy(xp, probs, labels):
+    return entropies(xp, probs)
 
 
 def _confidence_bins(xp, probs, labels, num_bins):
