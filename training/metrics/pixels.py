@@ -71,14 +71,15 @@ def by_class(probs, labels, classes: Sequence[str]) -> dict[str, dict[str, float
     Raises:
         ValueError: If the predictions are none.
     """
-    definitions = {name: _by_label(DEFINITIONS[name]) for name in BY_CLASS}
-    sums = totals({**definitions, "iou": DEFINITIONS["iou"]}, probs, labels)
+    definitions = {name: DEFINITIONS[name] for name in BY_CLASS}
+    # Those with the same `collect` share their sums.
+    by_label = {each.collect: _by_label(each) for each in definitions.values()}
+    sums = totals({**by_label, "iou": DEFINITIONS["iou"]}, probs, labels)
     count, found = inputs.check_shape(probs)[1], {}
     classes = [*classes, *map(str, range(len(classes), count))]
-    for name in BY_CLASS:
-        value = DEFINITIONS[name].value
-        parts = np.split(sums[name], count)
-        found[name] = np.array([float(value(np, part)) for part in parts])
+    for name, each in definitions.items():
+        parts = np.split(sums[each.collect], count)
+        found[name] = np.array([float(each.value(np, part)) for part in parts])
     ious, occurs = class_ious(np, sums["iou"])
     found["iou"] = np.where(occurs, ious, math.nan)
     return {
