@@ -263,6 +263,8 @@ NAMED = {
 }
 # Those of them with a validation set of their publishers.
 WITH_VALIDATION = ("camvid",)
+# Those of them with a label for each pixel.
+OF_PIXELS = ("camvid",)
 # Those of them that their publishers have not divided: they take the split "all", and
 # out of distribution they are taken whole.
 WHOLE = ("digits", "mnist")
