@@ -40,16 +40,12 @@ BATCH = 100
 SECONDS = 0.05  # Of a measurement, about.
 BASE = "LiteRT float32"  # What speed-ups are against.
 SERVER = "server"
+# Metrics and their headings here.
+METRICS = {"accuracy": "accuracy (%)", "nll": "NLL (nats)", "ece": "ECE (%)"}
 COLUMNS = (
     *("form", "MB", "1 image (ms)", "speed-up", "in 32 (ms)", "speed-up", "passes"),
-    *("images", "accuracy (%)", "NLL (nats)", "ECE (%)", "largest difference"),
+    *("images", *METRICS.values(), "largest difference"),
 )
-# Heading, factor and digits.
-METRICS = {
-    "accuracy": ("accuracy (%)", 100, 2),
-    "nll": ("NLL (nats)", 1, 4),
-    "ece": ("ECE (%)", 100, 2),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,10 +181,10 @@ def export_all(flags, folder: pathlib.Path) -> dict[str, Made]:
 
 def size(place: str) -> str:
     """Returns the megabytes of a file, or of all files in a folder."""
-    path = pathlib.Path(place)
-    files = [file for file in (path, *path.rglob("*")) if file.is_file()]
-    total = sum(file.stat().st_size for file in files)
-    return f"{total / 1e6:.2f}" if files else ""
+    from zoo.storage import files
+
+    total = files.size(place)
+    return f"{total / 1e6:.2f}" if total else ""
 
 
 def keras_function(model, num_samples: int):
@@ -276,6 +272,7 @@ def latencies(runs: dict, images, count: int) -> dict:
 
 def evaluated(made: dict[str, Made], flags, folder: pathlib.Path) -> dict:
     """Returns the number of images and the metrics by form, clean and corrupted."""
+    from training import metrics
     from training.evaluation import command
     from training.runtimes import places
 
@@ -303,9 +300,10 @@ def evaluated(made: dict[str, Made], flags, folder: pathlib.Path) -> dict:
             own = [row for row in part if row["model"] == name]
             own = [row for row in own if "*" not in row["dataset"]]
             counts.append(own[0]["num_examples"])
-            for metric, (_, factor, digits) in METRICS.items():
+            for metric in METRICS:
                 values = [row["value"] for row in own if row["metric"] == metric]
-                cells.append(f"{factor * np.mean(values):.{digits}f}")
+                shown = metrics.METRICS[metric]
+                cells.append(f"{shown.factor * np.mean(values):.{shown.digits}f}")
         found[form] = counts[0], cells
     return found
 
@@ -362,7 +360,7 @@ def main() -> None:
     lines = table(made, flags, flags.folder)
     columns = list(COLUMNS)
     if flags.severities:
-        columns += [f"corrupted: {heading}" for heading, *_ in METRICS.values()]
+        columns += [f"corrupted: {heading}" for heading in METRICS.values()]
     text = (
         f"\n`{flags.model}`, commit `{current_commit()[:10]}`, "
         f"{datetime.date.today()}, {processor()}, {flags.threads} of "

@@ -6,6 +6,7 @@ import numpy as np
 from layers import compilation, random
 from training import batches
 from training.data import ImageData
+from zoo import arrays
 
 
 def split(data: ImageData, recipe, replicas: int = 1):
@@ -66,7 +67,8 @@ def _check_sizes(recipe, count, replicas):
 
 def _check_classes(data, labeled, count):
     """Checks that each class with images has one that keeps its label."""
-    there, known = (np.unique(x.labels[x.labels >= 0]) for x in (data, labeled))
+    sets = data, labeled
+    there, known = (np.setdiff1d(x.labels, [arrays.UNLABELED]) for x in sets)
     if not len(missing := np.setdiff1d(there, known)):
         return
     names = [data.classes[label] for label in missing[:5]]

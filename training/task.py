@@ -24,12 +24,9 @@ class Task:
 
     Attributes:
         name: A key of `TASKS`.
-        output_rank: Axes of what the network returns, with that of the batch.
-        metrics: Functions that an evaluation has rows of, by name: of `(probs, labels)`
-            or, for numbers, of `(means, scales, targets)`.
         measure: A function of predictions, labels and the names of the classes to pairs
-            of the name of a metric and its value: the `metrics` of all examples, and
-            what there is of each image and of each class.
+            of the name of a metric and its value: of all examples, and what there is
+            of each image and of each class.
         training_metrics: A function without arguments to the metrics of Keras that a
             training has beside the loss.
         counted: A function of a batch of labels, and of weights of its rows or None, to
@@ -41,8 +38,6 @@ class Task:
     """
 
     name: str
-    output_rank: int
-    metrics: Mapping[str, Callable]
     measure: Callable
     training_metrics: Callable
     counted: Callable
@@ -53,13 +48,17 @@ class Task:
 def of(model: keras.Model | Posterior) -> Task:
     """Returns the task of a model or a posterior."""
     if isinstance(model, Posterior):
-        return TASKS[outputs.TASKS[4 if model.map_shape else 2]]
+        return _of_maps(model.map_shape)
     return TASKS[outputs.task_of(model)]
 
 
 def of_predictions(meta: Mapping) -> Task:
     """Returns the task of stored predictions, from what they say of themselves."""
-    return TASKS[meta.get("task") or outputs.TASKS[4 if meta.get("map_shape") else 2]]
+    return _of_maps(meta.get("map_shape") or ())
+
+
+def _of_maps(shape):
+    return TASKS[outputs.TASKS[2 + len(shape)]]
 
 
 def mean_weights(weights):
@@ -130,8 +129,6 @@ _CHARTS = ("reliability", "thresholds", "entropies")
 TASKS = {
     "classification": Task(
         "classification",
-        output_rank=2,
-        metrics=metrics.CLASSIFICATION,
         measure=_measure,
         training_metrics=_of_classes,
         counted=_as_they_are,
@@ -140,8 +137,6 @@ TASKS = {
     ),
     "segmentation": Task(
         "segmentation",
-        output_rank=4,
-        metrics=metrics.SEGMENTATION,
         measure=_measure_pixels,
         training_metrics=_of_classes,
         counted=_pixels,
@@ -150,8 +145,6 @@ TASKS = {
     ),
     "regression": Task(
         "regression",
-        output_rank=2,
-        metrics=metrics.REGRESSION,
         measure=_measure_numbers,
         training_metrics=_of_numbers,
         counted=_as_they_are,

@@ -212,6 +212,14 @@ MUTATIONS = [
         "test_different_images_in_one_column_are_refused",
     ),
     (
+        "a leaderboard writes one of the rows of an attack's numbers of steps",
+        "training/report/leaderboard/data_file.py",
+        "*admission.SETTING, ",
+        '"dataset", "num_samples", "seed", "precision", ',
+        "tests/training/report/leaderboard/test_admission.py",
+        "test_rows_that_differ_in_the_settings_of_an_attack_are_kept_apart",
+    ),
+    (
         "a row of predictions that sums to a half is taken",
         "training/evaluation/prediction_files.py",
         "np.abs(sums - 1) <= _TOLERANCE",

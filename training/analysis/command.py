@@ -16,7 +16,6 @@ from training.analysis.base import Analysis, Finding
 from training.data import ImageData, fingerprint, loading
 from training.data.readers import label_files
 from training.evaluation import external_models, models
-from training.evaluation.command import check_folder
 from training.progress import track
 from training.runtimes import places
 from training.versions import current_commit
@@ -105,7 +104,7 @@ def run(settings: Settings) -> list[str]:
     """
     chosen = read_settings(settings.what, settings.changes)
     # Folders of evaluations have rows and a page as well.
-    check_folder(settings.output, (store.FOLDER,), "analyses")
+    remote.check_folder(settings.output, (store.FOLDER,), "analyses")
     loading.check_names([settings.dataset], settings.data_dir)
     _check_given(settings, chosen)
     loaded = load(settings)

@@ -32,6 +32,24 @@ def moved_labels(move: Callable, labels: np.ndarray) -> np.ndarray:
     return moved
 
 
+def moved_all(labels: np.ndarray, move: Callable) -> np.ndarray:
+    """Moves the labels of images as something moves their pixels.
+
+    Args:
+        labels: Integer array of shape `(images, height, width)`; one of shape
+            `(images,)`, of whole images, is returned as it is.
+        move: Called as `move(plane, index=index)`, with the index of the image: as
+            that of `moved_labels`.
+
+    Returns:
+        An array of the type of the labels, of shape `(images, ...)`.
+    """
+    if labels.ndim == 1:
+        return labels
+    moves = (functools.partial(move, index=index) for index in range(len(labels)))
+    return np.stack([moved_labels(*pair) for pair in zip(moves, labels, strict=True)])
+
+
 def affine(
     image: np.ndarray, degrees: float = 0.0, slant: float = 0.0, scale: float = 1.0
 ) -> np.ndarray:

@@ -35,7 +35,7 @@ def load(split: str, data_dir: str | None, image_size) -> ImageData:
     for folder in _places(data_dir):
         if mask_folders.is_one(folder):
             layout = mask_folders.find(folder, CLASSES)
-            size = mask_folders.own_size(folder) or image_size
+            size = mask_folders.own_size(layout) or image_size
             return mask_folders.load(layout, split, size, "camvid")
     raise FileNotFoundError(
         "CamVid is read from files: give the folder that holds train/, trainannot/, "

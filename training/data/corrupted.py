@@ -100,16 +100,10 @@ def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageD
 
 def _moved(labels, corruption, severity):
     """Returns labels of pixels where a corruption moves these, as it does by itself."""
-    if labels.ndim == 1 or corruption not in MOVES:
+    if corruption not in MOVES:
         return labels
-    moves = (
-        functools.partial(
-            corruptions.corrupt, name=corruption, severity=severity, index=number
-        )
-        for number in range(len(labels))
-    )
-    pairs = zip(moves, labels, strict=True)
-    return np.stack([warps.moved_labels(*pair) for pair in pairs])
+    move = functools.partial(corruptions.corrupt, name=corruption, severity=severity)
+    return warps.moved_all(labels, move)
 
 
 def _corrupted(images, corruption, severity):

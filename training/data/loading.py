@@ -104,9 +104,11 @@ def _load_published(name, split, data_dir, image_size):
     """Loads a split as it is published."""
     if pathlib.Path(name).is_dir():
         folder = pathlib.Path(name)
-        size = image_size or own_size(name) or IMAGE_SIZE
         if mask_folders.is_one(folder):
-            return mask_folders.load(mask_folders.find(folder), split, size)
+            layout = mask_folders.find(folder)
+            size = image_size or mask_folders.own_size(layout) or IMAGE_SIZE
+            return mask_folders.load(layout, split, size)
+        size = image_size or folders.own_size(folder) or IMAGE_SIZE
         images, labels, classes, source = folders.load_folder(folder, split, size)
         return ImageData(folders.name_of(folder), images, labels, classes, 1, source)
     if split == "all" and name not in WHOLE:
@@ -178,7 +180,7 @@ def is_undivided(name: str) -> bool:
 def _splits(folder):
     """Returns which splits a folder has folders or lists of."""
     if mask_folders.is_one(folder):
-        return mask_folders.find(folder).roles
+        return {*mask_folders.find(folder).splits}
     return {*folders.splits(folder)}
 
 
@@ -190,7 +192,7 @@ def own_size(name: str) -> tuple[int, int] | None:
     """
     folder = pathlib.Path(base_of(name))
     if mask_folders.is_one(folder):
-        return mask_folders.own_size(folder)
+        return mask_folders.own_size(mask_folders.find(folder))
     return folders.own_size(folder) if folder.is_dir() else None
 
 
@@ -261,6 +263,8 @@ NAMED = {
 }
 # Those of them with a validation set of their publishers.
 WITH_VALIDATION = ("camvid",)
+# Those of them with a label for each pixel.
+OF_PIXELS = ("camvid",)
 # Those of them that their publishers have not divided: they take the split "all", and
 # out of distribution they are taken whole.
 WHOLE = ("digits", "mnist")

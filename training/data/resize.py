@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from training.corruptions.common import LUMINANCE
-from training.corruptions.warps import moved_labels
+from training.corruptions.warps import moved_all
 from training.data import grids
 from training.data.image_data import DerivedImages, ImageData
 from training.data.readers import image_files
@@ -56,12 +56,12 @@ def to_image_shape(dataset: ImageData, image_shape: tuple[int, int, int]) -> Ima
             dataset.images, make, key, image_shape=shape, scattered=True
         )
     labels = dataset.labels
-    if labels.ndim > 1 and shape[:2] != labels.shape[1:]:
+    if shape[:2] != labels.shape[1:]:
 
-        def move(plane):
+        def move(plane, index):
             return _of_shape(plane, *shape[:2], 1)
 
-        labels = np.stack([moved_labels(move, own) for own in labels])
+        labels = moved_all(labels, move)
     return dataclasses.replace(dataset, images=images, labels=labels)
 
 

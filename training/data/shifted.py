@@ -90,18 +90,15 @@ def load(name: str, split: str, data_dir: str | None, clean: Callable) -> ImageD
     data = clean()
     make = functools.partial(_SHIFTS[kind], amount)
     images = DerivedImages(data.images, make, f"{kind} {amount}")
-    labels = data.labels
-    if labels.ndim > 1:
 
-        def move(plane):
-            return make(plane[None], 0)[0]
+    def move(plane, index):
+        return make(plane[None], index)[0]
 
-        labels = np.stack([warps.moved_labels(move, own) for own in labels])
     return dataclasses.replace(
         data,
         name=f"{data.name}_{kind}/{rest}",
         images=images,
-        labels=labels,
+        labels=warps.moved_all(data.labels, move),
         source=f"{kind} of it",
     )
 

@@ -1,14 +1,14 @@
 """What rows carry beside values, so that others can check and compare them."""
 
 import os
-import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from training.evaluation import external_models, seen
 from training.versions import current_commit
 from zoo import finding
-from zoo.presets.provenance import chosen_on
+from zoo.presets.provenance import CARD, chosen_on
 from zoo.registry import split_posterior
+from zoo.storage import files
 
 
 def of_models(
@@ -70,7 +70,7 @@ def of_model(name: str, weights: str | None = None) -> dict[str, object]:
     if not (place or others or external_models.is_external(first)):
         packaged = finding.find(first)
         if packaged.place is None:
-            found["card"] = f"zoo:{packaged.preset.name}"
+            found["card"] = f"{CARD}{packaged.preset.name}"
     return {field: value for field, value in found.items() if value}
 
 
@@ -78,7 +78,4 @@ def _bytes(name, weights) -> int | None:
     """Returns the size of a model's files; None of one that is elsewhere."""
     if not external_models.is_external(name):
         return os.path.getsize(finding.find(name, weights).path)
-    path = pathlib.Path(name)
-    if path.is_dir():
-        return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
-    return path.stat().st_size if path.is_file() else None
+    return files.size(name) if os.path.exists(name) else None

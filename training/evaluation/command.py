@@ -5,7 +5,7 @@ import functools
 import itertools
 import os
 import pathlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from absl import logging
 
@@ -31,7 +31,7 @@ from training.report.terminal import Outcome
 from zoo import conformal, dataset_name, finding
 from zoo.posterior import POSTERIORS, Posterior, Scaler
 from zoo.posterior.base import joined_splits
-from zoo.storage import remote, urls
+from zoo.storage import remote
 
 # What an evaluation writes into its folder.
 _FILES = ("predictions", "rows.jsonl", "table.md", "ensemble_size.png", "report.html")
@@ -477,34 +477,13 @@ def _check(settings, models, rows):
     return card_check.check(rows, known, settings.tolerance, made_of)
 
 
-def check_folder(
-    folder: str | os.PathLike,
-    names: Collection[str] = _FILES,
-    kind: str = "an evaluation",
-):
-    """Checks that a folder is new, empty or that of an evaluation.
-
-    Args:
-        folder: A path or a URL.
-        names: Names of files, of which one at least is in such a folder.
-        kind: What it is of, for the error.
+def check_folder(folder: str | os.PathLike):
+    """Checks that a folder, a path or a URL, is new, empty or that of an evaluation.
 
     Raises:
         ValueError: If it holds something else.
     """
-    urls.check_writable(folder)
-    if urls.is_url(folder):
-        found = urls.listed(folder)
-    else:
-        folder = pathlib.Path(folder)
-        if folder.exists() and not folder.is_dir():
-            raise ValueError(f"'{folder}' is a file; give a folder for the results.")
-        found = sorted(x.name for x in folder.iterdir()) if folder.exists() else []
-    if set(found) - {remote.OWNER} and not set(found) & set(names):
-        raise ValueError(
-            f"The folder '{folder}' is not that of {kind}: it holds "
-            f"{', '.join(found[:3])}. Give a new one."
-        )
+    remote.check_folder(folder, _FILES, "an evaluation")
 
 
 def write(rows: Sequence[dict], folder: pathlib.Path, images) -> list[pathlib.Path]:

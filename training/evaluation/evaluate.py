@@ -69,8 +69,6 @@ def evaluate(
         values = _collect(passes, dataset.images, advance)
     meta = {
         **predictions.metadata(passes, dataset),
-        "classes": list(map(str, dataset.classes)),
-        "map_shape": passes.posterior.map_shape,
         "seconds": round(time.monotonic() - begin, 3),
     }
     labels = np.asarray(dataset.labels)

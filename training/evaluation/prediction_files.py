@@ -38,6 +38,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from training.evaluation import decisions, evaluate, ood, predictions
+from training.metrics.definitions import entropies
+from training.report.rows import FACTS
 from zoo import dataset_name, spelling
 from zoo.posterior.scaler import NoBestFitError
 
@@ -49,7 +51,6 @@ _INTEGERS = ("num_samples", "seed", "bytes")
 _NUMBERS = ("latency_ms", "multiply_adds", "seconds")
 _NEEDED = ("model", "dataset", "probs")
 _KNOWN = ("probs", "labels", *_TEXTS, *_INTEGERS, *_NUMBERS)
-_FACTS = ("commit", "chosen_on", "card", "bytes", "latency_ms", "multiply_adds")
 _TOLERANCE = 1e-3  # Of sums: probabilities may have been rounded to float16.
 _CHUNK = 2**20  # Numbers that are looked at together.
 
@@ -160,23 +161,19 @@ class File:
         sizes = [n for n in SIZES if n < len(probs)] + [len(probs)]
         means, information = [], []
         total = np.zeros(probs.shape[1:])
-        entropies, done = np.zeros(probs.shape[1]), 0
+        sums, done = np.zeros(probs.shape[1]), 0
         for size in sizes:
             for passed in probs[done:size].astype("float64"):
                 total += passed
-                entropies += _entropy(passed)
+                sums += entropies(np, passed)
             done, mean = size, total / size
             means.append(mean.astype("float32"))
-            found = np.maximum(_entropy(mean) - entropies / size, 0)
+            found = np.maximum(entropies(np, mean) - sums / size, 0)
             information.append(found.astype("float32"))
         return sizes, np.stack(means), np.stack(information)
 
     def _refuse(self, text):
         raise ValueError(f"'{self.path}': {text}")
-
-
-def _entropy(probs):
-    return -np.sum(probs * np.log(np.where(probs > 0, probs, 1)), axis=-1)
 
 
 def read(path: str | os.PathLike) -> File:
@@ -335,7 +332,7 @@ def _inside(file, stored, inside):
 def _with_facts(row, passes, *files):
     """Returns a row with what its files say, and without what they do not."""
     known = files[0].facts
-    facts = {name: known[name] for name in _FACTS if name in known}
+    facts = {name: known[name] for name in FACTS if name in known}
     for cost in ("latency_ms", "multiply_adds"):
         if cost in facts:  # Of all passes.
             facts[cost] *= row["num_samples"] / passes

@@ -209,6 +209,8 @@ def metadata(passes: Passes, dataset) -> dict[str, object]:
         "seed": passes.seed,
         "precision": passes.precision,
         "count": len(dataset.labels),
+        "classes": list(map(str, dataset.classes)),
+        "map_shape": list(passes.posterior.map_shape),
         "frames": getattr(dataset, "frames", 1),
         "source": getattr(dataset, "source", ""),
         "selection": getattr(dataset, "selection", ""),
@@ -234,9 +236,7 @@ def describe(passes: Passes, dataset, model: str | None = None) -> dict[str, obj
     images = fingerprint.of_images(dataset.images)
     return {
         **metadata(passes, dataset),
-        "classes": list(map(str, dataset.classes)),
         "num_classes": passes.posterior.num_classes,
-        "map_shape": list(passes.posterior.map_shape),
         "batch_size": passes.batch_size,
         "data": fingerprint.of_named(dataset, images)[:12],
         "done": 0,

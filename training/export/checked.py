@@ -15,6 +15,7 @@ from zoo.conformal import Decision
 from zoo.posterior import Posterior
 from zoo.posterior.base import never_empty
 from zoo.posterior.monte_carlo import as_posterior
+from zoo.storage import files
 
 # One of these is in every folder that is an export.
 _IN_FOLDERS = ("saved_model.pb", "model.xml")
@@ -146,10 +147,9 @@ def write_checked(
     images = parity.check_images(images, posterior.image_shape)
     with _replacing(path, overwrite) as target:
         report = parity.check(posterior, write(target), images, tolerance, decision)
-    files = [file for file in (path, *path.rglob("*")) if file.is_file()]
     return {
         "path": str(path),
-        "bytes": sum(file.stat().st_size for file in files),
+        "bytes": files.size(path),
         "num_samples": posterior.num_samples,
         "classes": posterior.classes,
         "promise": dict([decision.promise]) if decision is not None else {},

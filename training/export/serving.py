@@ -76,7 +76,7 @@ def export_version(
             images = parity.check_images(images, posterior.image_shape)
             warmup.write(folder, name, images, report["num_samples"])
             warmup.replay(folder)
-            size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+            size = files.size(folder)
         _enter(config, name, root / CONFIG)
         if not (root / COMPOSE).exists():
             with files.replacing(root / COMPOSE) as new:

@@ -72,9 +72,14 @@ def _brier(xp, probs, labels):
     return xp.sum(xp.square(probs - _one_hot(xp, probs, labels)), axis=1)
 
 
-def _entropy(xp, probs, labels):
+def entropies(xp, probs):
+    """Returns the entropies, in nats, of probabilities over the last axis."""
     logs = xp.log(xp.where(probs > 0, probs, 1.0))  # 0 log 0 is 0.
-    return 0.0 - xp.sum(probs * logs, axis=1)
+    return 0.0 - xp.sum(probs * logs, axis=-1)
+
+
+def _entropy(xp, probs, labels):
+    return entropies(xp, probs)
 
 
 def _confidence_bins(xp, probs, labels, num_bins):
@@ -107,18 +112,20 @@ def _confusion(xp, probs, labels, threshold=-1.0):
     return _entry(xp, cells, [counted])
 
 
-def _mean_iou(xp, sums):
+def class_ious(xp, sums):
+    """Returns the IoU of each class, and whether any label is of it; without, 0."""
     size = math.isqrt(sums.shape[0])
     confusion = xp.reshape(sums, (size, size))
     hits = xp.diagonal(confusion)
     actual, predicted = xp.sum(confusion, axis=1), xp.sum(confusion, axis=0)
     occurs = actual > 0
     union = xp.where(occurs, actual + predicted - hits, 1.0)
-    return ratio(
-        xp,
-        xp.sum(xp.where(occurs, hits / union, 0.0)),
-        xp.sum(xp.where(occurs, 1.0, 0.0)),
-    )
+    return xp.where(occurs, hits / union, 0.0), occurs
+
+
+def _mean_iou(xp, sums):
+    values, occurs = class_ious(xp, sums)
+    return ratio(xp, xp.sum(values), xp.sum(xp.where(occurs, 1.0, 0.0)))
 
 
 def _mean_recall(xp, sums):

@@ -8,6 +8,7 @@ same `auroc`, exchange the two `aupr`, and another `fpr_95`.
 import numpy as np
 
 from training.metrics import inputs
+from training.metrics.definitions import entropies
 
 
 def ood_scores(
@@ -37,8 +38,7 @@ def ood_scores(
     for start, part in inputs.rows(probs):
         place = slice(start, start + len(part))
         found["max_probability"][place] = 1 - part.max(axis=1)
-        logs = np.log(np.where(part > 0, part, 1.0))
-        found["entropy"][place] = 0.0 - np.sum(part * logs, axis=1)
+        found["entropy"][place] = entropies(np, part)
     given = {
         "mutual_information": mutual_information,
         "energy": energy,

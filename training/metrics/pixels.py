@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from training.metrics import inputs
-from training.metrics.definitions import DEFINITIONS
+from training.metrics.definitions import DEFINITIONS, class_ious
 from training.metrics.sums import totals
 from training.metrics.together import compute
 from zoo import arrays
@@ -71,15 +71,17 @@ def by_class(probs, labels, classes: Sequence[str]) -> dict[str, dict[str, float
     Raises:
         ValueError: If the predictions are none.
     """
-    definitions = {name: _by_label(DEFINITIONS[name]) for name in BY_CLASS}
-    sums = totals({**definitions, "iou": DEFINITIONS["iou"]}, probs, labels)
+    definitions = {name: DEFINITIONS[name] for name in BY_CLASS}
+    # Those with the same `collect` share their sums.
+    by_label = {each.collect: _by_label(each) for each in definitions.values()}
+    sums = totals({**by_label, "iou": DEFINITIONS["iou"]}, probs, labels)
     count, found = inputs.check_shape(probs)[1], {}
     classes = [*classes, *map(str, range(len(classes), count))]
-    for name in BY_CLASS:
-        value = DEFINITIONS[name].value
-        parts = np.split(sums[name], count)
-        found[name] = np.array([float(value(np, part)) for part in parts])
-    found["iou"] = _ious(sums["iou"].reshape(count, count))
+    for name, each in definitions.items():
+        parts = np.split(sums[each.collect], count)
+        found[name] = np.array([float(each.value(np, part)) for part in parts])
+    ious, occurs = class_ious(np, sums["iou"])
+    found["iou"] = np.where(occurs, ious, math.nan)
     return {
         name: dict(zip(classes, values.tolist(), strict=True))
         for name, values in found.items()
@@ -99,16 +101,6 @@ def _by_label(definition):
         return cells + count * labels[:, None], values
 
     return definition._replace(shape=shape, collect=collect)
-
-
-def _ious(confusion):
-    hits, actual = confusion.diagonal(), confusion.sum(axis=1)
-    union = actual + confusion.sum(axis=0) - hits
-    return _ratio(hits, np.where(actual > 0, union, 0))
-
-
-def _ratio(above, below):
-    return np.where(below > 0, above / np.where(below > 0, below, 1), math.nan)
 
 
 # Metrics that are functions of sums, of the pixels of a class.

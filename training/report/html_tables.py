@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 import types
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from training.data import NEAR
 from training.metrics import display
@@ -106,7 +106,7 @@ def ranked(results: Results) -> Grid | None:
             if those:
                 parts += [(name, m, _of(those, results, m)) for m in _RANKED]
         for pair in results.of_kind("detection", base):
-            about = f"{pair}{_distance(base, pair.change)}"
+            about = f"{pair}{distance(base, pair.change)}"
             parts.append((about, "auroc", _of([pair], results, "auroc")))
     scores = [results.ranks_by.get(model, "-") for model in results.models]
     names = [name.replace("_", " ") for name in scores]
@@ -177,17 +177,21 @@ def _by_model(results, parts, words=types.MappingProxyType({})):
     parts = [part for part in parts if any(map(_finite, part[2]))]
     first = ["Model", *words, "N"]
     heading = [*first, *(display.heading(metric) for _, metric, _ in parts)]
-    groups = itertools.groupby([*("" for _ in first), *(about for about, *_ in parts)])
+    groups = spans([*("" for _ in first), *(about for about, *_ in parts)])
     columns = [list(map(_words, results.labels().values()))]
     columns += [list(map(_words, column)) for column in words.values()]
     columns.append([_count(results.size(model)) for model in results.models])
     columns += [_column(metric, values) for _, metric, values in parts]
     lines = list(map(list, zip(*columns, strict=True)))
-    width = [(name, len(list(group))) for name, group in groups]
-    return Grid(heading, lines, 1 + len(words), width)
+    return Grid(heading, lines, 1 + len(words), groups)
 
 
-def _distance(base, other) -> str:
+def spans(names: Iterable[str]) -> list[tuple[str, int]]:
+    """Returns names and how many equal ones stand side by side, as in a `Grid`."""
+    return [(name, len(list(same))) for name, same in itertools.groupby(names)]
+
+
+def distance(base: str, other: str) -> str:
     """Says whether a data set is near to another one, where that is known."""
     if base not in NEAR:
         return ""

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from training.metrics.definitions import entropies
 from training.metrics.pixels import by_image
 from training.metrics.scores import accuracy
 from training.report import figures
@@ -45,12 +46,6 @@ def charts(stored: Stored, base: str, images=None, count: int = _IMAGES) -> list
     return found
 
 
-def entropy(probs: np.ndarray) -> np.ndarray:
-    """Returns the entropy of probabilities of shape `(..., num_classes)`, in nats."""
-    logs = np.log(np.where(probs > 0, probs, 1.0))
-    return 0.0 - np.sum(probs * logs, axis=-1)
-
-
 def colors(num_classes: int) -> np.ndarray:
     """Returns a color for each class, and white for what has none.
 
@@ -79,7 +74,7 @@ def _draw(picture, labels, probs, classes, title):
         "image": picture[..., 0] if picture.shape[-1] == 1 else picture,
         "labels": table[np.asarray(labels)],
         "prediction": table[predicted],
-        "entropy (nats)": entropy(probs),
+        "entropy (nats)": entropies(np, probs),
     }
     for axis, (name, values) in zip(axes, panels.items(), strict=True):
         limit = {"vmin": 0, "vmax": np.log(len(classes)) if "nats" in name else 255}

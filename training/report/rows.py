@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping
 
 from zoo.storage import files
 
+# What is known of a model, in all of its rows; its costs are numbers.
+COSTS = ("bytes", "latency_ms", "multiply_adds")
+FACTS = ("commit", "chosen_on", "card", *COSTS)
 _SHORT = 6  # Letters of a fingerprint that tell a few data sets apart.
 
 

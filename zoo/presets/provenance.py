@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 
 from zoo.registry import ModelSpec
 
+CARD = "zoo:"  # Before the name of a packaged model, in place of the URL of a card.
 CONVERTED = "converted"  # In the place of a recipe: trained by others, elsewhere.
 _THEIRS = {"mlp", "aa", "blur"}  # Methods that networks of others may have.
 

@@ -13,13 +13,11 @@ from zoo.presets import posterior_file
 from zoo.registry import join_seed, parse, split_posterior, split_seed
 
 FIELDS = ("dataset", "num_samples", "metric", "value", "num_examples", "seed")
+# The settings of an attack, which its name does not tell.
+ATTACK_SETTINGS = ("steps", "step_size", "restarts", "draws")
 # Which images of a set were taken, if not all or the first, and how many left out;
-# what a posterior or decision has adapted to, if not to all; and the settings of an
-# attack, which its name does not tell.
-_OPTIONAL = (
-    *("selection", "excluded", "adapted_to"),
-    *("steps", "step_size", "restarts", "draws"),
-)
+# and what a posterior or decision has adapted to, if not to all.
+OPTIONAL = ("selection", "excluded", "adapted_to", *ATTACK_SETTINGS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +57,7 @@ def check_rows(rows: Iterable[Mapping]) -> list[dict]:
                 f"{', '.join(FIELDS)}. Received: row={dict(row)}"
             )
         if row["value"] is not None and math.isfinite(row["value"]):
-            some = {field: row[field] for field in _OPTIONAL if row.get(field)}
+            some = {field: row[field] for field in OPTIONAL if row.get(field)}
             kept.append({field: row[field] for field in FIELDS} | some)
     return kept
 
@@ -113,7 +111,7 @@ def means(rows: Iterable[Mapping], metrics: CardMetrics = ALL_METRICS) -> list[d
                 num_samples=row["num_samples"],
                 metric=row["metric"],
                 seed=row["seed"],
-                optional=tuple((k, row[k]) for k in _OPTIONAL if row.get(k)),
+                optional=tuple((k, row[k]) for k in OPTIONAL if row.get(k)),
             )
             groups.setdefault(key, []).append(row)
     # Over all sets first, then over severities.
@@ -129,7 +127,7 @@ class _MeanKey:
     num_samples: int
     metric: str
     seed: int
-    optional: tuple[tuple[str, object], ...]  # Those of `_OPTIONAL` that they have.
+    optional: tuple[tuple[str, object], ...]  # Those of `OPTIONAL` that they have.
 
 
 def _patterns(dataset, parted) -> list[dataset_name.DatasetName]:

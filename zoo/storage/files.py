@@ -17,6 +17,13 @@ def sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def size(path: str | os.PathLike) -> int:
+    """Returns the bytes of a file, or of all files in a folder; 0 of nothing."""
+    path = pathlib.Path(path)
+    found = (file for file in (path, *path.rglob("*")) if file.is_file())
+    return sum(file.stat().st_size for file in found)
+
+
 def check(path: str | os.PathLike, expected: str, size: int | None = None):
     """Checks that a file is the one that was published.
 

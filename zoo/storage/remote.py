@@ -18,7 +18,7 @@ import shutil
 import socket
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from zoo.storage import urls
 
@@ -92,6 +92,33 @@ class Copy:
                 f"Another process has begun to write to '{self.url}', so this one ends "
                 "and leaves the folder to it."
             )
+
+
+def check_folder(folder: str | os.PathLike, names: Collection[str], kind: str):
+    """Checks that a folder for results is new, empty or one of its kind.
+
+    Args:
+        folder: A path or a URL.
+        names: Names of files, of which one at least is in such a folder.
+        kind: What it is of, for the error.
+
+    Raises:
+        ValueError: If it holds something else, is a file, or nothing can be written to
+            such a URL.
+    """
+    urls.check_writable(folder)
+    if urls.is_url(folder):
+        found = urls.listed(folder)
+    else:
+        folder = pathlib.Path(folder)
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"'{folder}' is a file; give a folder for the results.")
+        found = sorted(x.name for x in folder.iterdir()) if folder.exists() else []
+    if set(found) - {OWNER} and not set(found) & set(names):
+        raise ValueError(
+            f"The folder '{folder}' is not that of {kind}: it holds "
+            f"{', '.join(found[:3])}. Give a new one."
+        )
 
 
 @contextlib.contextmanager

@@ -58,5 +58,8 @@ def test_a_metric_is_one_row(monkeypatch):
 
 @pytest.mark.parametrize("name", metrics.CLASSIFICATION)
 def test_evaluations_have_every_metric_of_probabilities(name):
-    rows = task.TASKS["classification"].metrics
-    assert rows[name] is metrics.METRICS[name].function
+    probs = np.random.default_rng(0).dirichlet(np.ones(3), 20)
+    labels = np.arange(20) % 3
+    found = dict(task.TASKS["classification"].measure(probs, labels, ()))
+    assert metrics.CLASSIFICATION[name] is metrics.METRICS[name].function
+    np.testing.assert_equal(found[name], metrics.CLASSIFICATION[name](probs, labels))

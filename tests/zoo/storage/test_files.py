@@ -13,6 +13,15 @@ def test_sha256_is_the_published_one_of_three_letters(tmp_path):
     assert files.sha256(tmp_path / "abc") == expected
 
 
+def test_the_size_of_a_folder_is_that_of_all_files_in_it(tmp_path):
+    assert files.size(tmp_path / "nothing") == 0
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "one").write_bytes(b"abc")
+    (tmp_path / "a" / "b" / ".two").write_bytes(b"abcd")
+    assert files.size(tmp_path) == 7
+    assert files.size(tmp_path / "one") == 3
+
+
 def test_check_names_the_file_what_it_expects_and_what_it_finds(tmp_path):
     path = tmp_path / "abc"
     with pytest.raises(FileNotFoundError, match=r"no file '.*abc'"):

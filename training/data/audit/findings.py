@@ -88,7 +88,7 @@ def read(
             "Derived sets have the images of another one; check that one. Received: "
             f"{name}"
         )
-    if name == "camvid" or mask_folders.is_one(pathlib.Path(name)):
+    if name in loading.OF_PIXELS or mask_folders.is_one(pathlib.Path(name)):
         raise ValueError(
             "Images are compared by the one label that each has, and those of this set "
             f"have one for each pixel. Received: {name}"

@@ -14,7 +14,7 @@ from training.data.readers import class_folders, image_files
 from training.data.readers.class_folders import Classes
 
 # Which folder the images of a split are taken from: the first that is there.
-_SOURCES = {
+SOURCES = {
     "train": ("train",),
     "validation": ("validation",),
     "test": ("test", "validation"),
@@ -177,7 +177,7 @@ def list_classes(root: pathlib.Path, image_size: tuple[int, int]):
 
 
 def _part(folder, parts, split):
-    role = next((role for role in _SOURCES[split] if role in parts), None)
+    role = next((role for role in SOURCES[split] if role in parts), None)
     if role is None:
         raise FileNotFoundError(
             f"Folder '{folder}' has no images for that, only the folders "

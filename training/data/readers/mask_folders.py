@@ -23,7 +23,7 @@ import numpy as np
 
 from training.data.image_data import ImageData, Numbers
 from training.data.readers import class_folders, image_files
-from training.data.readers.folders import FolderImages, name_of
+from training.data.readers.folders import SOURCES, FolderImages, name_of
 from zoo.arrays import UNLABELED
 
 CLASSES_FILE = "classes.txt"
@@ -37,8 +37,6 @@ _PASCAL = (
 )
 _VOID = 255  # In masks with a palette, and in others.
 _LOOKED_AT = 200  # Images whose size is looked at.
-# Which split is taken where a name has none of its own.
-_INSTEAD = {"test": "validation"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,18 +45,14 @@ class Layout:
 
     Attributes:
         folder: The folder of all.
-        splits: By the split, pairs of the path of an image and that of its mask.
+        splits: By the split, which is `"train"`, `"validation"` or `"test"`, pairs of
+            the path of an image and that of its mask.
         classes: Names of the classes; None if nothing says them.
     """
 
     folder: pathlib.Path
     splits: Mapping[str, Sequence[tuple[pathlib.Path, pathlib.Path]]]
     classes: tuple[str, ...] | None
-
-    @property
-    def roles(self) -> set[str]:
-        """The splits that it has: `"train"`, `"validation"`, `"test"`."""
-        return {*self.splits}
 
 
 def is_one(folder: pathlib.Path) -> bool:
@@ -94,15 +88,14 @@ def find(folder: pathlib.Path, classes: Sequence[str] | None = None) -> Layout:
     return Layout(folder, splits, classes)
 
 
-def own_size(folder: pathlib.Path) -> tuple[int, int] | None:
-    """Returns the height and width that all images of a folder have; else None.
+def own_size(layout: Layout) -> tuple[int, int] | None:
+    """Returns the height and width that all images have; else None.
 
     Some hundred images at most are looked at, those for training where there are any.
 
     Args:
-        folder: In one of the layouts.
+        layout: Where they are.
     """
-    layout = find(folder)
     pairs = layout.splits.get("train") or next(iter(layout.splits.values()))
     step = -(-len(pairs) // _LOOKED_AT)
     sizes = {image_files.read_size(image) for image, _ in pairs[::step]}
@@ -136,13 +129,15 @@ def load(
             numbers that are no classes, or colors.
     """
     known = layout.splits
-    role = split if split in known else _INSTEAD.get(split, split)
-    if role not in known and split != "all":
+    if split == "all":
+        chosen = sorted(known)
+    else:
+        chosen = [role for role in SOURCES.get(split, ()) if role in known][:1]
+    if not chosen:
         raise FileNotFoundError(
             f"Folder '{layout.folder}' has no images for that, only for "
             f"{', '.join(sorted(known))}. Received: split={split}"
         )
-    chosen = sorted(known) if split == "all" else [role]
     pairs = [pair for one in chosen for pair in known[one]]
     if not pairs:
         raise FileNotFoundError(
@@ -173,8 +168,8 @@ def _mask(image, path, image_size, count):
             f"{size[1]}"
         )
     labels = image_files.cut(numbers, image_size).astype("int32")
-    labels[labels == (_VOID if count is None else count)] = UNLABELED
-    labels[labels == _VOID] = UNLABELED
+    unlabeled = [_VOID] if count is None else [_VOID, count]
+    labels[np.isin(labels, unlabeled)] = UNLABELED
     if count is not None and labels.max() >= count:
         odd = np.unique(labels[labels >= count]).tolist()
         raise ValueError(
@@ -210,14 +205,18 @@ def _mask_of(image, masks):
     found = masks / image.name
     if found.is_file():
         return found
-    others = [masks / f"{image.stem}{suffix}" for suffix in image_files.SUFFIXES]
-    for path in others:
-        if path.is_file():
-            return path
+    if other := _of_stem(masks, image.stem):
+        return other
     raise FileNotFoundError(
         f"The image '{image}' has no mask: expected '{found}', or a file of that name "
         "with another ending."
     )
+
+
+def _of_stem(folder, stem):
+    """Returns the image file of a name without its ending; None if there is none."""
+    paths = (folder / f"{stem}{suffix}" for suffix in image_files.SUFFIXES)
+    return next(filter(pathlib.Path.is_file, paths), None)
 
 
 def _listed(folder):
@@ -239,10 +238,8 @@ def _listed(folder):
 
 
 def _image_of(folder, name):
-    for suffix in image_files.SUFFIXES:
-        path = folder / f"{name}{suffix}"
-        if path.is_file():
-            return path
+    if path := _of_stem(folder, name):
+        return path
     raise FileNotFoundError(
         f"There is no image '{os.fspath(folder / name)}' that is on the list."
     )

@@ -5,6 +5,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from training.metrics.table import METRICS, RANKING, SETS
+from training.report.rows import COSTS
+from zoo.publishing.results import ATTACK_SETTINGS
 
 # What a row carries so that others can check it and compare theirs, by its field.
 CARRIED = {
@@ -18,11 +20,9 @@ CARRIED = {
 QUALITIES = ("nll", "accuracy", "ece", "mce", "aurc", "raulc", "coverage", "set_size")
 QUALITIES += ("auroc",)
 _NEEDED = ("model", "dataset", "num_samples", "metric", "value")
-# Fields of the facts of a model that are numbers.
-COSTS = ("bytes", "latency_ms", "multiply_adds")
-# Of what there is one value.
-_KEY = ("model", "dataset", "num_samples", "metric", "seed", "precision")
-_KEY += ("steps", "step_size", "restarts", "draws")
+# Of what there is one value: of a setting of a model on a data set, by each metric.
+SETTING = ("dataset", "num_samples", "seed", "precision", *ATTACK_SETTINGS)
+_KEY = ("model", "metric", *SETTING)
 _SHOWN = 160  # Letters of a row in a message.
 
 

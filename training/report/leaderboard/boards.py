@@ -12,6 +12,7 @@ from training.corruptions import BENCHMARK, CORRUPTIONS, SEVERITIES
 from training.data import NEAR
 from training.metrics import display
 from training.metrics.table import METRICS, RANKING, SETS, Metric
+from training.report.html_tables import distance
 from training.report.leaderboard import admission
 from training.report.leaderboard.admission import QUALITIES
 from training.report.leaderboard.pareto import front
@@ -343,8 +344,7 @@ class _Table:
             if stem != "auroc":
                 return None
             is_near = name.other in NEAR.get(self.name, ())
-            distance = "" if self.name not in NEAR else f" ({_WORDS[is_near]})"
-            group = f"against {name.other}{distance}"
+            group = f"against {name.other}{distance(self.name, name.other)}"
             return Column(group, shown, (3, not is_near, name.other, place, shown))
         if name.kind == "clean":
             return Column(self.name, shown, (0, place, shown))
@@ -398,20 +398,19 @@ class _Table:
                     continue
                 if name.change not in BENCHMARK:
                     continue
-                whole = name.count == len(SEVERITIES)
-                amounts = SEVERITIES if name.is_mean and whole else ()
-                amounts = amounts if name.is_mean else (int(name.amount),)
+                if not name.is_mean:
+                    amounts = (int(name.amount),)
+                else:
+                    amounts = SEVERITIES if name.count == len(SEVERITIES) else ()
                 for one in _all(runs):
                     places = by_run.setdefault(one.run, {})
                     for amount in amounts:
                         shared = (one.row.get("num_examples") or 0) // len(amounts)
-                        own = {(name.change, amount): (one.row, shared)}
-                        # Single sets go before a mean over them.
-                        places |= (
-                            own
-                            if not name.is_mean
-                            else {k: v for k, v in own.items() if k not in places}
-                        )
+                        place, pair = (name.change, amount), (one.row, shared)
+                        if name.is_mean:  # Single sets go before a mean over them.
+                            places.setdefault(place, pair)
+                        else:
+                            places[place] = pair
             for (training, seed), places in by_run.items():
                 if places.keys() == _BENCHMARK:
                     yield from _of_grid(self.name, key, training, seed, places)
@@ -582,6 +581,5 @@ def _last(value, sign):
 
 # Whose errors of AlexNet are published.
 _PUBLISHED_FOR = ("imagenet", "imagenet2012")
-_WORDS = {True: "near", False: "far"}
 _ALL = frozenset(itertools.product(CORRUPTIONS, SEVERITIES))
 _BENCHMARK = frozenset(itertools.product(BENCHMARK, SEVERITIES))

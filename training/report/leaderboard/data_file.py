@@ -13,13 +13,17 @@ import os
 import pathlib
 from collections.abc import Iterable, Mapping
 
-from training.report.rows import write_text
+from training.report.leaderboard import admission
+from training.report.rows import FACTS, write_text
+from zoo.publishing.results import OPTIONAL
 
 FILE = "leaderboard.json"
 _EDITION = 1
-_CARRIED = ("dataset", "num_samples", "seed", "num_examples", "data", "commit")
-_CARRIED += ("chosen_on", "card", "bytes", "latency_ms", "multiply_adds", "seconds")
-_CARRIED += ("precision", "selection", "excluded", "adapted_to")
+_CARRIED = tuple(
+    dict.fromkeys(
+        (*admission.SETTING, "num_examples", "data", *FACTS, "seconds", *OPTIONAL)
+    )
+)
 
 
 def text(rows: Iterable[Mapping]) -> str:

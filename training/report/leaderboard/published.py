@@ -3,11 +3,10 @@
 import os
 
 from zoo.presets import Preset, index
-from zoo.presets.provenance import CONVERTED, chosen_on
+from zoo.presets.provenance import CARD, CONVERTED, chosen_on
 from zoo.publishing import model_card
 
 NAME = "published"  # What messages call the file of these rows.
-CARD = "zoo:"  # Before the name of a packaged model, in place of the URL of a card.
 
 
 def rows(folder: str | os.PathLike | None = None) -> list[dict]:

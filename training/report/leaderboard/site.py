@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 
 from training.metrics import display
 from training.report import page
-from training.report.html_tables import Field, Grid
+from training.report.html_tables import Field, Grid, spans
 from training.report.leaderboard import boards, by_set, data_file, published
 from training.report.leaderboard.boards import COST, Board, Column, Line
 from training.report.rows import write_text
-from zoo.storage import files
+from zoo.presets.provenance import CARD
+from zoo.storage import files, remote
 
 _PAGE, _CARDS = "index.html", "cards"
 _MARK = "\N{DAGGER}"  # At values that are not compared.
@@ -46,7 +47,7 @@ def write(
     check_folder(folder)
     found = boards.build(rows, references)
     cards = _cards(found)
-    links = {f"{published.CARD}{name}": _place(name) for name in cards}
+    links = {f"{CARD}{name}": _place(name) for name in cards}
     paths = [folder / _PAGE, folder / data_file.FILE]
     data_file.write(rows, paths[1])  # By which a folder is known as one of these.
     write_text(html(found, links), paths[0])
@@ -67,15 +68,7 @@ def check_folder(folder: str | os.PathLike):
     Raises:
         ValueError: If it holds something else, or is a file.
     """
-    folder = pathlib.Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"'{folder}' is a file; give a folder for the page.")
-    found = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-    if found and data_file.FILE not in found:
-        raise ValueError(
-            f"The folder '{folder}' is not that of a leaderboard: it holds "
-            f"{', '.join(found[:3])}. Give a new one."
-        )
+    remote.check_folder(folder, (data_file.FILE,), "a leaderboard")
 
 
 def _cards(found) -> dict[str, str]:
@@ -83,13 +76,13 @@ def _cards(found) -> dict[str, str]:
     named = {
         card: None for board in found for line in board.lines for card in line.cards
     }
-    names = [c.removeprefix(published.CARD) for c in named if _is_packaged(c)]
+    names = [c.removeprefix(CARD) for c in named if _is_packaged(c)]
     cards = {name: published.card(name) for name in names}
     return {name: text for name, text in cards.items() if text}
 
 
 def _is_packaged(card):
-    return card.startswith(published.CARD)
+    return card.startswith(CARD)
 
 
 def _place(name):
@@ -135,13 +128,7 @@ class _Shown:
 
 
 def _shown(board: Board, links) -> _Shown:
-    groups = [("", 3)]
-    for column in board.columns:
-        text = _group(board, column)
-        if groups[-1][0] == text:
-            groups[-1] = (text, groups[-1][1] + 1)
-        else:
-            groups.append((text, 1))
+    groups = spans(["", "", "", *(_group(board, each) for each in board.columns)])
     best = {column: _best(board, column) for column in board.columns}
     heading = ["Model", "Passes", "Trainings"]
     heading += [column.shown.heading for column in board.columns]

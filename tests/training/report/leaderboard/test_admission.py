@@ -130,6 +130,16 @@ def test_the_data_are_written_and_read_again(tmp_path):
         assert new == kept
 
 
+def test_rows_that_differ_in_the_settings_of_an_attack_are_kept_apart(tmp_path):
+    attack = {"dataset": "d_pgd/linf/8", "metric": "accuracy", "step_size": 0.5}
+    rows = [
+        ranked.row(value=value, steps=steps, **attack)
+        for steps, value in ((10, 0.5), (20, 0.25))
+    ]
+    data_file.write(admission.joined([rows]), tmp_path / "leaderboard.json")
+    assert data_file.read(tmp_path / "leaderboard.json") == rows
+
+
 def test_rows_are_selected_by_names_and_patterns():
     names = ("resnet20.d", "resnet20_mcdo.d", "vgg16.d")
     rows, _ = ranked.rows(names, ("d", "d_c/fog/1_size/64", "e vs d"), ("nll",))
