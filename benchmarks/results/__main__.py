@@ -3,14 +3,16 @@ r"""Writes the results of the packaged presets, and of a benchmark, into the doc
 With --results, rows of `zoo-evaluate` go into the presets: those of a training take the
 place of what was there of it, those of other seeds become the spread.
 With --benchmark, tables go into --page and a figure, severity.png, beside it.
-With --question it prints at how many passes `mcdo` is as good as `smooth_mcdo` at two.
+With --question it prints at how many passes `mcdo` is as good as `smooth_mcdo` at two,
+and so for other random methods.
 
 Examples:
 
     python -m benchmarks.results --checkout=.
     python -m benchmarks.results --results=runs/a/rows.jsonl,runs/b/rows.jsonl
     python -m benchmarks.results --benchmark=runs/benchmark --page=docs/benchmark.md
-    python -m benchmarks.results --question=runs/a/rows.jsonl,runs/b/rows.jsonl
+    python -m benchmarks.results --question=runs/a/rows.jsonl,runs/b/rows.jsonl \
+        --base=cifar10
 """
 
 import pathlib

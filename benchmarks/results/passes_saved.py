@@ -4,18 +4,19 @@ At which number of passes does a random network without smoothing predict as wel
 the smoothed one with two, on clean and on corrupted images?
 """
 
+import itertools
 import statistics
 from collections.abc import Iterable, Mapping
 
 from zoo import dataset_name, registry
 from zoo.publishing import results
 
-PLAIN, SMOOTH, SIZE, METRIC = "mcdo", "smooth_mcdo", 2, "nll"
+SMOOTH, SIZE, METRIC = "smooth", 2, "nll"
 _GROUPS = ("clean", "corrupted")
 
 
 def answers(rows: Iterable[Mapping], base: str = "fashion_mnist") -> list[dict]:
-    """Answers the question for each backbone, on clean and on corrupted images.
+    """Answers the question for each method, backbone, and kind of images.
 
     Args:
         rows: Rows of `training.evaluation.sweep.evaluate_all`. Trainings with other
@@ -23,8 +24,9 @@ def answers(rows: Iterable[Mapping], base: str = "fashion_mnist") -> list[dict]:
         base: Name of the clean test set, `"fashion_mnist_size/64"` for example.
 
     Returns:
-        A dict for each backbone and group: `backbone`, `group`, the `seeds` that both
-        networks have; `reference`, the NLL of the smoothed network with two passes for
+        A dict for each method, backbone and group: `method`, such as `"mcdo"`,
+        `backbone`, `group`, `"clean"` or `"corrupted"`, the `seeds` that both networks
+        have; `reference`, the NLL of the smoothed network with two passes for
         each of them; `plain`, that of the other by number of passes; `sizes`, the
         smallest evaluated number of passes with no worse NLL, or None, for each seed;
         and `mean_size`, that of the means over the seeds. Under corruption, NLLs are
@@ -34,14 +36,20 @@ def answers(rows: Iterable[Mapping], base: str = "fashion_mnist") -> list[dict]:
         ValueError: If no backbone has both networks with the same seed.
     """
     tables = _tables(rows, base)
-    found = [_answer(*key, tables[key]) for key in sorted(tables) if tables[key]]
+    methods = {method for table in tables.values() for method, *_ in table}
+    found = [
+        _answer(method, *key, tables[key])
+        for method in sorted(methods)
+        for key in sorted(tables)
+    ]
     found = [answer for answer in found if answer]
     if not found:
         names = sorted({f"{backbone} ({group})" for backbone, group in tables})
         raise ValueError(
-            f"The question needs rows of a network with `{PLAIN}` and of the same one "
-            f"with `{SMOOTH}` at {SIZE} passes, of trainings with the same seed, on "
-            f"'{base}' or its corrupted sets. Received: rows of {names or 'none'}"
+            "The question needs rows of a network such as `resnet20_mcdo` and of the "
+            f"same one with `{SMOOTH}` at {SIZE} passes, of trainings with the same "
+            f"seed, on '{base}' or its corrupted sets. Received: rows of "
+            f"{names or 'none'}"
         )
     return found
 
@@ -58,17 +66,23 @@ def smallest(values: Mapping[int, float], bound: float) -> int | None:
 
 
 def markdown(found: Iterable[Mapping]) -> str:
-    """Returns answers as a Markdown table: a line for each seed, and for the means.
+    """Returns answers as Markdown: a table for each method.
+
+    It has a line for each seed, and for the means.
 
     Args:
         found: The answers, from `answers`.
     """
-    found = list(found)
+    tables = itertools.groupby(found, lambda answer: answer["method"])
+    return "\n".join(_table(method, list(group)) for method, group in tables)
+
+
+def _table(method, found) -> str:
     sizes = sorted({size for answer in found for size in answer["plain"]})
     heading = [
-        *("network", "images", "seed", f"NLL of `{SMOOTH}`, N = {SIZE}"),
-        f"`{PLAIN}` reaches it at N",
-        *(f"NLL of `{PLAIN}`, N = {size}" for size in sizes),
+        *("network", "images", "seed", f"NLL of `{_smoothed(method)}`, N = {SIZE}"),
+        f"`{method}` reaches it at N",
+        *(f"NLL of `{method}`, N = {size}" for size in sizes),
     ]
     lines = [heading, ["---"] * 3 + ["---:"] * (len(heading) - 3)]
     for answer in found:
@@ -98,14 +112,19 @@ def _reached(size, last) -> str:
     return f"never up to {last}" if size is None else str(size)
 
 
-def _answer(backbone, group, table) -> dict | None:
+def _smoothed(method) -> str:
+    return f"{SMOOTH}_{method}"
+
+
+def _answer(method, backbone, group, table) -> dict | None:
     """Answers from NLLs by data set, by methods, seed and number of passes."""
-    both = {seed for methods, seed, _ in table if methods == PLAIN}
-    both = sorted(seed for seed in both if (SMOOTH, seed, SIZE) in table)
-    sizes = [{n for m, s, n in table if (m, s) == (PLAIN, seed)} for seed in both]
-    used = [(SMOOTH, seed, SIZE) for seed in both]
+    smooth = _smoothed(method)
+    both = {seed for methods, seed, _ in table if methods == method}
+    both = sorted(seed for seed in both if (smooth, seed, SIZE) in table)
+    sizes = [{n for m, s, n in table if (m, s) == (method, seed)} for seed in both]
+    used = [(smooth, seed, SIZE) for seed in both]
     common = sorted(set.intersection(*sizes)) if both else []
-    used += [(PLAIN, seed, size) for seed in both for size in common]
+    used += [(method, seed, size) for seed in both for size in common]
     sets = set.intersection(*(set(table[key]) for key in used)) if common else ()
     if not sets:
         return None
@@ -113,11 +132,12 @@ def _answer(backbone, group, table) -> dict | None:
     def nll(*key):
         return statistics.fmean(table[key][name] for name in sorted(sets))
 
-    reference = [nll(SMOOTH, seed, SIZE) for seed in both]
-    plain = {size: [nll(PLAIN, seed, size) for seed in both] for size in common}
+    reference = [nll(smooth, seed, SIZE) for seed in both]
+    plain = {size: [nll(method, seed, size) for seed in both] for size in common}
     means = {size: statistics.fmean(values) for size, values in plain.items()}
     each = [{n: values[i] for n, values in plain.items()} for i in range(len(both))]
     return {
+        "method": method,
         "backbone": backbone,
         "group": group,
         "seeds": both,

@@ -85,6 +85,21 @@ def test_under_corruption_the_means_over_common_sets_are_compared(base, dataset)
     assert answer["sizes"] == [5, None]
 
 
+def test_each_method_has_answers_and_a_table_of_its_own():
+    renamed = [
+        {**row, "model": row["model"].replace("mcdo", "mcdo10")} for row in networks()
+    ]
+    found = passes_saved.answers(renamed + networks(), BASE)
+    assert [answer["method"] for answer in found] == ["mcdo", "mcdo10"]
+    alone = passes_saved.answers(networks(), BASE)
+    assert found[:1] == alone
+    assert {**found[1], "method": "mcdo"} == alone[0]
+    first, second = passes_saved.markdown(found).split("\n\n")
+    assert first + "\n" == passes_saved.markdown(alone)
+    assert second == passes_saved.markdown(found[1:])
+    assert "NLL of `smooth_mcdo10`, N = 2 | `mcdo10` reaches it at N |" in second
+
+
 def test_seeds_that_only_one_network_has_and_other_models_take_no_part():
     found = networks() + rows("resnet20_mcdo.d_seed2", {2: 0.0})
     found += rows("resnet20_smooth_mcdo.d_seed3", {2: 9.0})
