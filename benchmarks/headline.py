@@ -2,14 +2,20 @@
 
 from benchmarks import rounds
 
-BACKBONES = "resnet20", "resnet18"
+# Backbone and data set of the packaged weights, the network of the paper first.
+WEIGHTS = (
+    ("resnet18", "cifar100"),
+    ("resnet20", "fashion_mnist"),
+    ("resnet18", "fashion_mnist"),
+)
 
 
-def headline(backbone: str, count: int) -> str:
+def headline(backbone: str, dataset: str, count: int) -> str:
     """Returns the sentence about the packaged weights, from `count` rounds.
 
     Args:
-        backbone: One of `BACKBONES`.
+        backbone: Its name.
+        dataset: What the weights were trained on; see `WEIGHTS`.
         count: Number of rounds to measure.
     """
     import tensorflow as tf
@@ -17,16 +23,16 @@ def headline(backbone: str, count: int) -> str:
     import zoo
     from zoo.presets import index
 
-    names = [f"{backbone}_{method}.fashion_mnist" for method in ("mcdo", "smooth_mcdo")]
+    names = [f"{backbone}_{method}.{dataset}" for method in ("mcdo", "smooth_mcdo")]
     nlls = [
-        {r["num_samples"]: r["value"] for r in index.read()[name].results if of(r)}
-        for name in names
+        {row["num_samples"]: row["value"] for row in rows if of(row, dataset)}
+        for rows in (index.read()[name].results for name in names)
     ]
     most = max(nlls[0])
     fewest = min(n for n, nll in nlls[1].items() if nll <= nlls[0][most])
     models = [zoo.load(name) for name in names]
-    text = f"`{backbone}_mcdo` has the NLL {nlls[0][most]:.4f} with {most} passes, "
-    text += f"`{backbone}_smooth_mcdo` {nlls[1][fewest]:.4f} with {fewest}: "
+    text = f"`{names[0]}` has the NLL {nlls[0][most]:.4f} with {most} passes, "
+    text += f"`{names[1]}` {nlls[1][fewest]:.4f} with {fewest}: "
     for batch in (1, 8, 64):
         images = tf.random.uniform((batch, *models[0].input_shape[1:])) * 255
         compiled = tf.function(models[0], autograph=False)
@@ -45,6 +51,6 @@ def headline(backbone: str, count: int) -> str:
     return text.removesuffix(", ") + ".\n"
 
 
-def of(row: dict) -> bool:
+def of(row: dict, dataset: str) -> bool:
     """Returns whether a result is the NLL on the clean test images."""
-    return (row["dataset"], row["metric"]) == ("fashion_mnist", "nll")
+    return (row["dataset"], row["metric"]) == (dataset, "nll")

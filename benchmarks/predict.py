@@ -40,8 +40,7 @@ import sys
 
 import numpy as np
 
-from benchmarks import rounds
-from benchmarks.headline import BACKBONES, headline
+from benchmarks import headline, rounds
 from benchmarks.results import documents
 from training.versions import current_commit
 
@@ -213,8 +212,8 @@ def tables(flags, found: dict, peers: dict):
     yield f"commit `{current_commit()[:10]}`, "
     yield f"load {os.getloadavg()[0]:.1f} at the start.\n\n"
     if flags.headline:
-        for backbone in BACKBONES:
-            yield f"{headline(backbone, flags.rounds)}\n"
+        for backbone, dataset in headline.WEIGHTS:
+            yield f"{headline.headline(backbone, dataset, flags.rounds)}\n"
         return
     cells = [
         (name, batch, count)
