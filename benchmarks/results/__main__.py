@@ -5,6 +5,7 @@ place of what was there of it, those of other seeds become the spread.
 With --benchmark, tables go into --page and a figure, severity.png, beside it.
 With --question it prints at how many passes `mcdo` is as good as `smooth_mcdo` at two,
 and so for other random methods.
+With --detection it prints tables of all scores of `zoo-evaluate --ood`.
 
 Examples:
 
@@ -13,13 +14,19 @@ Examples:
     python -m benchmarks.results --benchmark=runs/benchmark --page=docs/benchmark.md
     python -m benchmarks.results --question=runs/a/rows.jsonl,runs/b/rows.jsonl \
         --base=cifar10
+    python -m benchmarks.results --detection=runs/a/rows.jsonl,runs/b/rows.jsonl
 """
 
 import pathlib
 
 from absl import flags
 
-from benchmarks.results import benchmark_page, documents, passes_saved
+from benchmarks.results import (
+    benchmark_page,
+    detection_scores,
+    documents,
+    passes_saved,
+)
 from training import metrics, report
 from training.cli import common
 from zoo.publishing import packaging
@@ -29,6 +36,7 @@ _BENCHMARK = flags.DEFINE_string("benchmark", None, "Folder of `zoo-evaluate`.")
 _BASE = flags.DEFINE_string("base", "fashion_mnist", "The clean set of the benchmark.")
 _RESULTS = flags.DEFINE_list("results", [], "Rows of `zoo-evaluate`, of all seeds.")
 _QUESTION = flags.DEFINE_list("question", [], "Such rows, to compare.")
+_DETECTION = flags.DEFINE_list("detection", [], "Rows with --ood, of all seeds.")
 _PAGE = flags.DEFINE_string("page", "docs/benchmark.md", "Where its tables go.")
 
 
@@ -37,6 +45,8 @@ def main():
     if _QUESTION.value:
         rows = _rows(_QUESTION.value)
         print(passes_saved.markdown(passes_saved.answers(rows, _BASE.value)), end="")
+    elif _DETECTION.value:
+        print(detection_scores.markdown(_rows(_DETECTION.value)), end="")
     elif _BENCHMARK.value:
         rows = report.read_rows(pathlib.Path(_BENCHMARK.value) / "rows.jsonl")
         page, figure = benchmark_page.write(

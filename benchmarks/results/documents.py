@@ -76,6 +76,8 @@ def _is_corrupted(row, dataset="fashion_mnist"):
 def detection_table(dataset: str) -> str:
     """Returns the AUROC of the entropy against other data sets as a Markdown table.
 
+    Trainings that differ in the seed are one line; see `results_table`.
+
     Args:
         dataset: Name of the clean test set.
 
@@ -86,16 +88,22 @@ def detection_table(dataset: str) -> str:
     for row in _rows():
         name = dataset_name.parse(row["dataset"])
         if name.base == dataset and row["metric"] == "auroc/entropy":
-            line = found.setdefault((row["model"], row["num_samples"]), {})
-            line[name.other] = f"{100 * row['value']:.1f}"
+            key = registry.split_seed(row["model"])[0], row["num_samples"]
+            cell = found.setdefault(key, {}).setdefault(name.other, {})
+            cell[row["model"]] = row["value"]
             others[name.other] = row["num_examples"]
     if not found:
         return ""
     heads = [f"AUROC against {other} (%)" for other in others]
     lines = [f"| model | passes | {' | '.join(heads)} |"]
     lines.append("|---|---:|" + "---:|" * len(heads))
+    shown = {}
     for (model, size), cells in found.items():
-        texts = " | ".join(cells.get(other, "-") for other in others)
+        if shown.get(model) == cells:  # Of a deterministic model, whose passes agree.
+            continue
+        shown[model] = cells
+        values = [list(cells.get(other, {}).values()) for other in others]
+        texts = " | ".join(results.spread(each, 100, 1) for each in values)
         lines.append(f"| `{model}` | {size} | {texts} |")
     return "\n".join(lines) + "\n"
 
