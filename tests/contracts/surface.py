@@ -184,7 +184,9 @@ REASONS = {
         "training.export.openvino.check",
         *("training.metrics.ranking.outcomes", "training.metrics.ranking.ranked"),
         *("training.metrics.ranking.confidences", "training.metrics.pixels"),
-        *("training.metrics.sums", "training.optimizer", "training.export.parity"),
+        *("training.metrics.definitions.entropies", "training.metrics.sums"),
+        *("training.metrics.definitions.class_ious", "training.optimizer"),
+        "training.export.parity",
         *(
             "training.evaluation.sampling.check_precision",
             "training.evaluation.sampling.check_sizes",
