@@ -234,19 +234,21 @@ class Rank1(FastWeights):
             setattr(self, f"{name}_rho", weight)
         self.built = True
 
-    def factors(self, inputs):
-        pairs = [
-            (ops.convert_to_tensor(loc), ops.softplus(rho))
-            for loc, rho in (
-                (self.alpha, self.alpha_rho),
-                (self.gamma, self.gamma_rho),
-            )
-        ]
-        divergence = sum(
+    def divergence(self):
+        """Returns the KL divergence of the factors from the prior, in nats."""
+        return sum(
             priors.gaussian_kl(loc - 1.0, scale, self.prior_scale)
-            for loc, scale in pairs
+            for loc, scale in self._posterior()
         )
-        self.add_loss(variational.per_example(divergence))
+
+    def _posterior(self):
+        """Returns mean and standard deviation of the factors of inputs and outputs."""
+        pairs = (self.alpha, self.alpha_rho), (self.gamma, self.gamma_rho)
+        return [(ops.convert_to_tensor(loc), ops.softplus(rho)) for loc, rho in pairs]
+
+    def factors(self, inputs):
+        pairs = self._posterior()
+        self.add_loss(variational.per_example(self.divergence()))
         sizes = [loc.shape[-1] for loc, _ in pairs]
         keys = self.next_row_keys(ops.shape(inputs)[0])
         middle = [1] * (len(inputs.shape) - 2)

@@ -550,3 +550,16 @@ def gaussian_layers(model: keras.Model) -> list[GaussianKernel]:
         for layer in keras_internals.flat_layers(model)
         if isinstance(layer, GaussianKernel)
     ]
+
+
+def divergent_layers(model: keras.Model) -> list[keras.Layer]:
+    """Returns the layers of a model that have a KL divergence from a prior.
+
+    These are the `gaussian_layers` and those whose factors are Gaussian, such as
+    `layers.DenseRank1`, of nested models too. Each has a method `divergence`, in nats.
+    """
+    return [
+        layer
+        for layer in keras_internals.flat_layers(model)
+        if hasattr(layer, "divergence")
+    ]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
-from layers.variational import gaussian_layers
+from layers.variational import divergent_layers
 
 
 def _constant(step, steps_per_epoch, length):
@@ -75,7 +75,7 @@ class KLWeight:
     def __init__(self, recipe, steps_per_epoch: int, model: keras.Model):
         self.base, self.variables = recipe.kl_weight, ()
         is_constant = recipe.kl_schedule == "constant"
-        if not (is_constant and self.base == 1 or gaussian_layers(model)):
+        if not (is_constant and self.base == 1 or divergent_layers(model)):
             raise ValueError(
                 "`kl_weight` and `kl_schedule` are for networks with Gaussian weights, "
                 f"such as those with the method 'flipout'. Received: model={model.name}"

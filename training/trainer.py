@@ -12,7 +12,7 @@ from absl import logging
 
 import layers
 from layers.batch_statistics import batch_normalizations
-from layers.variational import gaussian_layers
+from layers.variational import divergent_layers
 from training import (
     augment,
     batches,
@@ -114,10 +114,10 @@ class _Keeper(keras.callbacks.Callback):
         return ", of images that the objective has moved," if moves else ""
 
     def on_epoch_end(self, epoch, logs=None):
-        if gaussian := gaussian_layers(self.network):
+        if divergent := divergent_layers(self.network):
             self._sync()
             # Of the weights at the end, as the validation is. Others log it too.
-            total = sum(float(layer.divergence()) for layer in gaussian)
+            total = sum(float(layer.divergence()) for layer in divergent)
             logs["kl"] = total / self.model.num_examples
             logs["kl_weight"] = float(self.model.kl_weight.now())
         logs.update(self.model.measure_epoch(epoch))

@@ -123,6 +123,7 @@ REASONS = {
         *("layers.streams.RandomLayer", "layers.priors.gaussian_kl"),
         *("layers.priors.gaussian_log_prob", "layers.priors.Prior"),
         *("layers.priors.get", "layers.variational.gaussian_layers"),
+        "layers.variational.divergent_layers",
         "layers.variational.inverse_softplus",
         *("layers.streams.number", "layers.members", "layers.masks.draw_masks"),
         *("layers.packed.check_divides", "layers.packed.num_groups"),

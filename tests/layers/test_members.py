@@ -195,6 +195,7 @@ def test_rank_1_factors_are_gaussian_and_know_their_divergence():
     layer.gamma.assign(np.ones(layer.gamma.shape))
     layer(x)
     (divergence,) = layer.losses
+    np.testing.assert_allclose(layer.divergence(), divergence, rtol=1e-6)
     weights = NUM_MEMBERS * (12 + 4)
     np.testing.assert_allclose(divergence / weights, 0.70084, rtol=2e-4)
 

@@ -332,6 +332,14 @@ MUTATIONS = [
         "test_a_step_weighs_the_divergence_and_an_evaluation_does_not",
     ),
     (
+        "the logged divergence is that of kernels alone",
+        "training/trainer.py",
+        "if divergent := divergent_layers(self.network)",
+        "if divergent := divergent_layers(self.network)[-1:]",
+        "tests/training/test_kl_weight.py",
+        "test_divergence_and_nll_are_logged_apart_and_a_stop_changes_nothing",
+    ),
+    (
         "all batches of an epoch but the first have no divergence",
         "training/kl_weight.py",
         "ops.exp(-math.log(2) * number)",

@@ -14,10 +14,12 @@ from training.kl_weight import SCHEDULES, KLWeight
 from training.recipes.base import Recipe
 
 
-def gaussian_model():
+def gaussian_model(factors=False):
     keras.utils.set_random_seed(0)
     images = keras.Input((12, 12, 1), name="images")
     x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 64, -2, name="scale")(images))
+    if factors:
+        x = layers.DenseRank1(4, num_members=2, name="factors")(x)
     head = layers.DenseFlipout(2, initial_scale=0.1, name="head")
     return keras.Model(images, head(x), name="flat")
 
@@ -95,14 +97,17 @@ def test_divergence_and_nll_are_logged_apart_and_a_stop_changes_nothing(
     )
 
     def fit(folder, **kwargs):
-        model = gaussian_model()
+        model = gaussian_model(factors=True)
         rows = trainer.train(
             model, recipe, stripes(), tmp_path / folder, stripes(40), **kwargs
         )
         return model, rows
 
     model, rows = fit("whole")
-    expected = float(model.get_layer("head").divergence()) / 80
+    names = "factors", "head"
+    parts = [float(model.get_layer(name).divergence()) for name in names]
+    assert min(parts) > 1
+    expected = sum(parts) / 80
     np.testing.assert_allclose(rows[-1]["kl"], expected, rtol=1e-6)
     for row in rows:
         np.testing.assert_allclose(
