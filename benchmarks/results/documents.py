@@ -1,4 +1,4 @@
-"""The results in README and docs/results.md, made from the packaged presets."""
+"""The results in README and docs, made from the packaged presets."""
 
 import pathlib
 
@@ -44,8 +44,7 @@ def results_table(dataset: str = "fashion_mnist", images: bool = False) -> str:
     Returns:
         Lines of Markdown.
     """
-    values = _values(lambda row: _is_clean(row, dataset))
-    return _table(values, images=_images(dataset) if images else None)
+    return _table(lambda row: _is_clean(row, dataset), images=images)
 
 
 def _is_clean(row, dataset):
@@ -55,17 +54,20 @@ def _is_clean(row, dataset):
     )
 
 
-def corrupted_table(dataset: str = "fashion_mnist", passes=(2, 10)) -> str:
+def corrupted_table(
+    dataset: str = "fashion_mnist", passes=(2, 10), images: bool = False
+) -> str:
     """Returns the means over all corrupted sets as a Markdown table.
 
     Args:
         dataset: Name of the clean test set; see `results_table`.
         passes: Numbers of passes to show of stochastic models.
+        images: Whether a column says of how many images the values are, in all sets.
 
     Returns:
         Lines of Markdown.
     """
-    return _table(_values(lambda row: _is_corrupted(row, dataset)), passes)
+    return _table(lambda row: _is_corrupted(row, dataset), passes, images)
 
 
 def _is_corrupted(row, dataset="fashion_mnist"):
@@ -108,17 +110,17 @@ def detection_table(dataset: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _images(dataset) -> dict[tuple[str, int], int]:
-    """Returns the number of clean test images by name and passes."""
+def _images(is_one) -> dict[tuple[str, int], int]:
+    """Returns the number of test images by name and passes."""
     return {
         (registry.split_seed(row["model"])[0], row["num_samples"]): row["num_examples"]
-        for row in _rows()
-        if _is_clean(row, dataset)
+        for row in filter(is_one, _rows())
     }
 
 
-def _table(values, passes=None, images=None):
-    headings = [metric.heading for metric in SHOWN] + ["images"] * bool(images)
+def _table(is_one, passes=None, images=False):
+    values, numbers = _values(is_one), _images(is_one)
+    headings = [metric.heading for metric in SHOWN] + ["images"] * images
     lines = [
         f"| model | passes | {' | '.join(headings)} |",
         "|---|---:|" + "---:|" * len(headings),
@@ -139,7 +141,7 @@ def _table(values, passes=None, images=None):
                 for metric in SHOWN
             ]
             if images:
-                texts.append(f"{images[name, size]:,}")
+                texts.append(f"{numbers[name, size]:,}")
             lines.append(f"| `{name}` | {size} | {' | '.join(texts)} |")
     return "\n".join(lines) + "\n"
 
@@ -179,7 +181,7 @@ def few_results() -> str:
     """
     _, ruler, *lines = results_table(_FIRST_SET).splitlines(keepends=True)
     starts = tuple(f"| `{x}.{_FIRST_SET}` | {size} |" for x, size in _FIRST_SCREEN)
-    images = _images(_FIRST_SET)
+    images = _images(lambda row: _is_clean(row, _FIRST_SET))
     counts = {images[f"{x}.{_FIRST_SET}", size] for x, size in _FIRST_SCREEN}
     number = " or ".join(f"{count:,}" for count in sorted(counts))
     arrows = {1: "↑", -1: "↓"}
@@ -196,7 +198,9 @@ def blocks() -> dict[str, dict[tuple[str, str], str]]:
         "docs/results.md": {
             (START, END): f"\n{results_table()}\n{_folded(commands())}\n",
             CORRUPTED: f"\n{corrupted_table()}\n{_counts(_is_corrupted)}\n\n",
-            **{marks: f"\n{_photographs(name)}\n" for name, marks in CIFAR.items()},
+        },
+        "docs/cifar.md": {
+            marks: f"\n{_photographs(name)}\n" for name, marks in CIFAR.items()
         },
     }
 
@@ -210,17 +214,15 @@ def _photographs(dataset):
     """Returns the tables of a test set of photographs, those that have results."""
     tables = [results_table(dataset, images=True), detection_table(dataset)]
     if any(_is_corrupted(row, dataset) for row in _rows()):
-        counts = _counts(_is_corrupted, dataset)
-        tables += [corrupted_table(dataset, (1, 2, 5, 10)), f"{counts}\n"]
+        tables.append(corrupted_table(dataset, (1, 2, 5, 10), images=True))
     return "\n".join(filter(None, tables))
 
 
-def _counts(is_one, dataset="fashion_mnist"):
+def _counts(is_one):
     """Returns how many images the rows of a table are of."""
     counts = {
         f"{row['num_examples']:,} images of `{row['dataset']}`": None
-        for row in _rows()
-        if is_one(row, dataset)
+        for row in filter(is_one, _rows())
     }
     return ", ".join(counts)
 

@@ -39,7 +39,7 @@ _FINETUNE = (
     "zoo-train --model=resnet18_smooth_mcdo --recipe=finetune --epochs=1 "
     "--dataset=path/to/images --workdir=path/to/folder"
 )
-_COPIES = ("copy README.md", "copy docs/results.md")
+_COPIES = ("copy README.md", "copy docs/results.md", "copy docs/cifar.md")
 _PUBLISH = "zoo-publish --nosaved_model"
 _EVALUATE = "zoo-evaluate --num_samples=2 --output=runs/others"
 # Commands that a page takes as given, run before its own.
