@@ -4,7 +4,7 @@ With --results, rows of `zoo-evaluate` go into the presets: those of a training 
 place of what was there of it, those of other seeds become the spread.
 With --benchmark, tables go into --page and a figure, severity.png, beside it.
 With --question it prints at how many passes `mcdo` is as good as `smooth_mcdo` at two,
-and so for other random methods.
+and so for other random methods, and with --curves draws NLL, accuracy and ECE.
 With --detection it prints tables of all scores of `zoo-evaluate --ood`.
 
 Examples:
@@ -13,7 +13,7 @@ Examples:
     python -m benchmarks.results --results=runs/a/rows.jsonl,runs/b/rows.jsonl
     python -m benchmarks.results --benchmark=runs/benchmark --page=docs/benchmark.md
     python -m benchmarks.results --question=runs/a/rows.jsonl,runs/b/rows.jsonl \
-        --base=cifar10
+        --base=cifar10 --curves=docs/cifar10.png
     python -m benchmarks.results --detection=runs/a/rows.jsonl,runs/b/rows.jsonl
 """
 
@@ -36,6 +36,7 @@ _BENCHMARK = flags.DEFINE_string("benchmark", None, "Folder of `zoo-evaluate`.")
 _BASE = flags.DEFINE_string("base", "fashion_mnist", "The clean set of the benchmark.")
 _RESULTS = flags.DEFINE_list("results", [], "Rows of `zoo-evaluate`, of all seeds.")
 _QUESTION = flags.DEFINE_list("question", [], "Such rows, to compare.")
+_CURVES = flags.DEFINE_string("curves", None, "Figure of the rows of --question.")
 _DETECTION = flags.DEFINE_list("detection", [], "Rows with --ood, of all seeds.")
 _PAGE = flags.DEFINE_string("page", "docs/benchmark.md", "Where its tables go.")
 
@@ -45,6 +46,10 @@ def main():
     if _QUESTION.value:
         rows = _rows(_QUESTION.value)
         print(passes_saved.markdown(passes_saved.answers(rows, _BASE.value)), end="")
+        if _CURVES.value:
+            clean = [row for row in rows if row["dataset"] == _BASE.value]
+            report.plot_ensemble_size(clean, _CURVES.value)
+            print(f"The curves are in {_CURVES.value}")
     elif _DETECTION.value:
         print(detection_scores.markdown(_rows(_DETECTION.value)), end="")
     elif _BENCHMARK.value:

@@ -6,11 +6,13 @@ import io
 import math
 import os
 import pathlib
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 from training.metrics import display
 from training.metrics.table import DRAWN
 from training.report.result_set import Results
+from zoo import registry
 from zoo.storage import files
 
 
@@ -34,9 +36,13 @@ class Chart:
 def plot_ensemble_size(rows: Iterable[Mapping], path: str | os.PathLike):
     """Draws NLL, accuracy and ECE against the ensemble size, a line for each model.
 
+    Trainings that differ in the seed, such as `resnet20.cifar10` and
+    `resnet20.cifar10_seed1`, are one line, their mean, in a band that is one standard
+    deviation wide on both sides.
+
     Args:
         rows: Rows of `training.evaluation.evaluate.evaluate`, of one data set.
-            Values of several seeds are averaged.
+            Values of several seeds of the passes are averaged.
         path: Path of a PNG or an SVG file, which appears whole or not at all.
 
     Raises:
@@ -56,16 +62,43 @@ def plot_ensemble_size(rows: Iterable[Mapping], path: str | os.PathLike):
     metrics = sorted(drawn, key=lambda name: name != "nll")  # In the order there.
     figure, axes = wide_figure(len(metrics))
     for axis, metric in zip(axes, metrics, strict=True):
-        for index, model in enumerate(results.models):
-            curve = results.by_size(model, datasets[0], metric)
-            values = display.scaled(metric, curve.values())
-            axis.plot(list(curve), values, label=model, **style(index))
+        for index, (model, trainings) in enumerate(_trainings(results).items()):
+            curves = [results.by_size(one, datasets[0], metric) for one in trainings]
+            _draw_band(axis, model, curves, metric, style(index))
         size_axis(axis, sorted({row["num_samples"] for row in results.rows}))
         axis.set_ylabel(display.heading(metric))
         tidy(axis)
     figure.suptitle(f"Mean of N predictions on {datasets[0]}")
     legend(figure, axes[0], wide=True)
     save_figure(figure, path)
+
+
+def _trainings(results) -> dict[str, list[str]]:
+    """Returns the models by the name that trainings with other seeds share."""
+    found = {}
+    for model in results.models:
+        found.setdefault(registry.split_seed(model)[0], []).append(model)
+    return found
+
+
+def _draw_band(axis, label, curves, metric, looks):
+    """Draws the mean of curves, and one standard deviation on both sides of it."""
+    curves = [curve for curve in curves if curve]
+    sizes = sorted(set.intersection(*map(set, curves))) if curves else []
+    columns = [[curve[size] for curve in curves] for size in sizes]
+    means = display.scaled(metric, map(statistics.fmean, columns))
+    axis.plot(sizes, means, label=label, **looks)
+    if len(curves) > 1:
+        spread = display.scaled(metric, map(statistics.stdev, columns))
+        pairs = list(zip(means, spread, strict=True))
+        axis.fill_between(
+            sizes,
+            [mean - deviation for mean, deviation in pairs],
+            [mean + deviation for mean, deviation in pairs],
+            color=looks["color"],
+            alpha=0.15,
+            linewidth=0,
+        )
 
 
 def wide_figure(count: int):

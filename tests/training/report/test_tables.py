@@ -142,6 +142,33 @@ def test_the_curves_have_the_values_of_the_rows_in_order_of_size(monkeypatch):
         assert list(axis.get_xticks()) == [1, 2, 5, 50]
 
 
+def test_trainings_with_other_seeds_are_one_line_in_a_band(monkeypatch):
+    figures = []
+    monkeypatch.setattr(
+        report.figures, "save_figure", lambda f, path: figures.append(f)
+    )
+    values = {
+        "a.d": [0.5, 0.2],
+        "a.d_seed1": [0.7, 0.1],
+        "a.d_seed2": [0.3],
+        "b": [0.4],
+    }
+    rows = [
+        row(model=model, num_samples=size, metric="ece", value=value)
+        for model, of_model in values.items()
+        for size, value in zip((1, 5), of_model, strict=False)
+    ]
+    report.plot_ensemble_size(rows, "unused.png")
+    (axis,) = figures[0].axes
+    first, second = axis.get_lines()
+    assert (first.get_label(), second.get_label()) == ("a.d", "b")
+    np.testing.assert_allclose(first.get_xdata(), [1])  # Which all three have.
+    np.testing.assert_allclose(first.get_ydata(), [50])
+    (band,) = axis.collections
+    corners = band.get_paths()[0].vertices[:, 1]
+    np.testing.assert_allclose([corners.min(), corners.max()], [30, 70])
+
+
 def test_lines_differ_without_their_color(monkeypatch):
     figures = []
     monkeypatch.setattr(
