@@ -119,7 +119,7 @@ def _images(is_one) -> dict[tuple[str, int], int]:
 
 
 def _table(is_one, passes=None, images=False):
-    values, numbers = _values(is_one), _images(is_one)
+    values, numbers = _values(is_one), _images(is_one) if images else {}
     headings = [metric.heading for metric in SHOWN] + ["images"] * images
     lines = [
         f"| model | passes | {' | '.join(headings)} |",
@@ -169,7 +169,7 @@ def commands() -> str:
         f"* `{name}`: `{preset.command}` at commit `{preset.commit[:10]}`, seed "
         f"{preset.seed}"
         for name, preset in index.read().items()
-        if preset.results
+        if preset.results and preset.commit
     ]
     return "\n".join(lines) + "\n"
 
