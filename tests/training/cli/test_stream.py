@@ -116,7 +116,10 @@ def test_an_interrupt_leaves_a_video_that_plays(place, tmp_path, number):
     [
         (["--input=nowhere"], "no video and no folder of frames 'nowhere'"),
         (["--input=frames", "--output=a.gif"], "A video ends in .mp4"),
-        (["--input=frames", "--model=model.keras@mc"], "takes one pass of each frame"),
+        (
+            ["--input=frames", "--model=model.keras@temperature:temperature=2"],
+            "takes one pass of each frame",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(place, arguments, message):

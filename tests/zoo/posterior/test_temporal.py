@@ -6,8 +6,7 @@ import pytest
 from keras import ops
 
 import layers
-from tests.helpers import exports, scenes
-from tests.helpers.marks import few
+from tests.helpers import exports, marks, processes, scenes
 from training.evaluation.sampling import Passes
 from zoo.posterior import MonteCarlo, Temporal
 
@@ -114,7 +113,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("kind", few(SETTINGS, slow={"weights", "unet"}))
+@pytest.mark.parametrize("kind", marks.few(SETTINGS, slow={"weights", "unet"}))
 def test_clips_and_streams_are_means_of_one_pass_a_frame(networks, kind):
     inner, frames = networks[kind]
     first = 2
@@ -247,3 +246,9 @@ def test_what_is_no_frame_or_state_is_refused():
         Temporal.from_models([network(), network()])
     with pytest.raises(ValueError, match="`model` must be a built Keras model"):
         Temporal(layers.MCDropout(0.5))
+
+
+@marks.on_others
+def test_all_of_this_holds_on_other_backends(backend):
+    pytest.importorskip(backend)
+    processes.check_on(backend, __file__)
