@@ -54,12 +54,17 @@ class Pictures:
         return np.pad(picture, [*odd, (0, 0)], mode="edge")
 
     def _caption(self, whole, probs, top):
+        """Writes the entropy, and the names of what is predicted, in their colors."""
         from PIL import ImageDraw
 
-        draw = ImageDraw.Draw(whole)
-        words = f"{summary(probs, self.classes)['prediction']}   "
-        words += f"entropy {self._past[-1]:.3f} nats"
-        draw.text((4, top + 3), words, _INK)
+        draw, left, words = ImageDraw.Draw(whole), 4, f"entropy {self._past[-1]:.3f}"
+        draw.text((left, top + 3), words, _INK)
+        votes = np.bincount(np.argmax(probs, axis=-1).ravel())
+        for index in np.argsort(-votes, kind="stable")[: np.count_nonzero(votes)]:
+            left += int(draw.textlength(words)) + 24
+            words, color = self.classes[index], tuple(map(int, self._table[index]))
+            draw.rectangle((left - 11, top + 5, left - 3, top + 13), color)
+            draw.text((left, top + 3), words, _INK)
 
     def of_classes(self, probs, entropy):
         """Returns the panels of a prediction of the image: bars, and a curve."""

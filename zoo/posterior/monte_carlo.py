@@ -167,9 +167,9 @@ class MonteCarlo(Posterior):
             return ops.cast(self._split.suffix(values), "float32")
         batch, first = ops.shape(images)[0], ops.cast(first, "int32")
         if self._split.by_row:
-            numbers = first + ops.arange(batch, dtype="int32")
+            samples = first + ops.arange(batch, dtype="int32")
             together = _together(self.model, self._split, 0, self.estimator)
-            return together(layers.random.fold(key, numbers), values, numbers)
+            return together(layers.random.fold(key, samples), values, samples)
         passes = passes_of(self.model, self._split, key, 0, 1, self.estimator)
 
         def run(numbers):

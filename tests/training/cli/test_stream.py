@@ -115,10 +115,14 @@ def test_an_interrupt_leaves_a_video_that_plays(place, tmp_path, number):
     "arguments, message",
     [
         (["--input=nowhere"], "no video and no folder of frames 'nowhere'"),
-        (["--input=frames", "--output=a.gif"], "A video ends in .mp4"),
-        (
+        pytest.param(
+            *(["--input=frames", "--output=a.gif"], "A video ends in .mp4"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             ["--input=frames", "--model=model.keras@temperature:temperature=2"],
             "takes one pass of each frame",
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training import video
+from training import progress, video
 from training.report.maps import colors
 from training.video import opencv, outputs, sources, stream
 from training.video.pictures import Pictures, summary
@@ -280,3 +280,13 @@ def test_without_opencv_errors_say_what_to_install(monkeypatch, tmp_path):
         video.open_source(tmp_path / "a.mp4")
     place = folder(tmp_path / "frames", ["1.png"])
     assert names_in(place) == ["1.png"]
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_progress_of_a_camera_has_no_end(monkeypatch, caplog, capsys, is_terminal):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
+    caplog.set_level("INFO", logger="absl")
+    with progress.track("Stream", math.inf, period=0, unit="frames") as done:
+        done(3)
+    assert ("Stream: 3 of ? frames, " in caplog.text) is not is_terminal
+    assert is_terminal or caplog.text.rstrip().endswith("frames/s, ? s left")
