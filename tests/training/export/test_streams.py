@@ -108,6 +108,16 @@ def test_draws_on_devices_are_those_of_keras_to_the_bit(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_file_without_a_state_is_no_stream(tmp_path):
+    for kind in (export.export_tflite, export.export_saved_model):
+        path = tmp_path / kind.__name__
+        path = path.with_suffix(".tflite" if "tflite" in path.name else "")
+        kind(MonteCarlo(network(), 1), path)
+        with pytest.raises(ValueError, match="is no stream.*inputs images"):
+            streams.open_stream(path)
+
+
+@pytest.mark.slow
 def test_a_network_of_pixels_that_smooths_is_exported(tmp_path):
     model = scenes.network(("smooth", "mcdo50"))
     images = scenes.scenes(3).images.astype("float32")
@@ -138,6 +148,3 @@ def test_what_is_no_stream_is_refused(tmp_path):
         streams.open_stream(path)
     with pytest.raises(FileNotFoundError, match="no SavedModel"):
         streams.open_stream(tmp_path)
-    export.export_tflite(MonteCarlo(network(), 1), path)
-    with pytest.raises(ValueError, match="is no stream.*inputs images, seed"):
-        streams.open_stream(path)

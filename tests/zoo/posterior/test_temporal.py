@@ -179,16 +179,22 @@ def test_the_mean_begins_anew_at_cuts_that_are_seen_or_told(networks):
     close(probs, expected[3:5])
 
 
-def test_the_split_into_batches_does_not_matter(networks):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"past": 1, "future": 1},
+        pytest.param({"past": None, "cut": 0.9}, marks=pytest.mark.slow),
+    ],
+)
+def test_the_split_into_batches_does_not_matter(networks, settings):
     inner, frames = networks["images"]
-    for settings in ({"past": 1, "future": 1}, {"past": None, "cut": 0.9}):
-        posterior = Temporal(inner, **settings)
-        whole = as_numpy(posterior(frames, seed=SEED))
-        parts = posterior.predict(frames, batch_size=2, seed=SEED)
-        np.testing.assert_allclose(parts, whole, atol=1e-5)
-        rows = Passes(posterior, (1,), seed=SEED, batch_size=2).batches(frames)
-        probs = np.concatenate([values["probs"][0] for _, values in rows])
-        np.testing.assert_allclose(probs, np.exp(whole[0]), atol=1e-5)
+    posterior = Temporal(inner, **settings)
+    whole = as_numpy(posterior(frames, seed=SEED))
+    parts = posterior.predict(frames, batch_size=2, seed=SEED)
+    np.testing.assert_allclose(parts, whole, atol=1e-5)
+    rows = Passes(posterior, (1,), seed=SEED, batch_size=2).batches(frames)
+    probs = np.concatenate([values["probs"][0] for _, values in rows])
+    np.testing.assert_allclose(probs, np.exp(whole[0]), atol=1e-5)
     assert as_numpy(posterior(frames[:0])).shape == (1, 0, 4)
 
 
