@@ -40,7 +40,7 @@ import numpy as np
 from benchmarks import rounds
 
 CONDITIONS = "clean", "flicker", "noise", "fog"
-METRICS = "nll", "accuracy", "ece", "iou"
+METRICS = "nll", "accuracy", "ece", "mean_iou"
 _CORRUPTIONS = {"noise": "gaussian_noise", "fog": "fog"}
 _FLICKER = 0.4  # Standard deviation of the logarithm of the gain.
 
