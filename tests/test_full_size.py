@@ -70,7 +70,7 @@ def test_documented_commands_run_unless_they_cannot():
     lines = [" ".join(words) for words in found]
     assert {words[0] for words in found} == {
         *("make", "python", "zoo-evaluate", "zoo-export", "zoo-publish", "zoo-train"),
-        *("zoo-analyze", "zoo-sample", "zoo-compress"),
+        *("zoo-analyze", "zoo-sample", "zoo-compress", "zoo-stream"),
     }
     assert any("--distribution=mirrored" in line for line in lines)
     assert any("--suite=ovadia" in line for line in lines)

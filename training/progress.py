@@ -26,7 +26,7 @@ class Progress:
     """
 
     def __init__(
-        self, description: str, total: int, show: Callable[["Progress"], None]
+        self, description: str, total: float, show: Callable[["Progress"], None]
     ):
         self.description, self.total, self.done = description, total, 0
         self._show, self._new, self._begin = show, 0, time.monotonic()
@@ -57,7 +57,7 @@ class Progress:
 
 
 @contextlib.contextmanager
-def track(description: str, total: int, period: float = 30.0, unit: str = "images"):
+def track(description: str, total: float, period: float = 30.0, unit: str = "images"):
     """Shows how much is done, how much a second, and the time that remains.
 
     On a terminal this is a bar, which goes away at the end, else a line in the log
@@ -65,7 +65,7 @@ def track(description: str, total: int, period: float = 30.0, unit: str = "image
 
     Args:
         description: What is done.
-        total: How much there is to do.
+        total: How much there is to do; infinite if nobody knows.
         period: Seconds between lines.
         unit: What is counted.
 
@@ -74,7 +74,8 @@ def track(description: str, total: int, period: float = 30.0, unit: str = "image
     """
     if sys.stderr.isatty():
         with _progress_bar(unit) as bar:
-            task = bar.add_task(description, total=total, rate="0", left="-:--:--")
+            known = _known(total)
+            task = bar.add_task(description, total=known, rate="0", left="-:--:--")
             yield Progress(description, total, lambda p: _update(bar, task, p))
     else:
         last = time.monotonic()
@@ -85,12 +86,12 @@ def track(description: str, total: int, period: float = 30.0, unit: str = "image
             if now - last >= period and progress.done < progress.total:
                 last = now
                 logging.info(
-                    f"%s: %d of %d {unit}, %s {unit}/s, %.0f s left",
+                    f"%s: %d of %s {unit}, %s {unit}/s, %s s left",
                     progress.description,
                     progress.done,
-                    progress.total,
+                    _known(progress.total) or "?",
                     _shown(progress.rate),
-                    progress.seconds_left,
+                    f"{progress.seconds_left:.0f}".replace("inf", "?"),
                 )
 
         yield Progress(description, total, log)
@@ -104,10 +105,15 @@ def _update(bar, task, progress):
         task,
         description=progress.description,
         completed=progress.done,
-        total=progress.total,
+        total=_known(progress.total),
         rate=_shown(progress.rate),
         left=text if left < float("inf") else "-:--:--",
     )
+
+
+def _known(total):
+    """Returns a number of which there is an end, else None."""
+    return None if total == float("inf") else total
 
 
 def _shown(rate):

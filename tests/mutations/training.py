@@ -4,6 +4,30 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "a video that was interrupted keeps its other name",
+        "training/video/outputs.py",
+        "        self._writer = None\n        os.replace(self._temporary, self.path)",
+        "        self._writer = None",
+        "tests/training/video/test_stream.py",
+        "test_a_stream_that_stops_leaves_a_video_that_plays",
+    ),
+    (
+        "frames are in the order of letters",
+        "training/video/sources.py",
+        "return [int(part) if part.isdecimal() else part for part in parts]",
+        "return parts",
+        "tests/training/video/test_stream.py",
+        "test_a_folder_is_read_in_the_order_of_its_numbers_and_says_where_cuts_are",
+    ),
+    (
+        "an exported stream forgets the frames before the last one",
+        "training/runtimes/streams.py",
+        "return found.pop(PROBS)[0], {**state, **found}",
+        "return found.pop(PROBS)[0], dict(state)",
+        "tests/training/export/test_streams.py",
+        "test_files_are_the_stream_of_keras_over_twenty_frames",
+    ),
+    (
         "a record has the folders of the weights of a teacher",
         "training/run.py",
         '"+".join(map(initial_weights.without_folders, places))',

@@ -4,6 +4,38 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "the weights of a stream rise into the past",
+        "zoo/posterior/temporal.py",
+        "weights = np.where(age <= self.past, np.exp(-self.rate * age), 0)",
+        "weights = np.where(age <= self.past, np.exp(self.rate * age), 0)",
+        "tests/zoo/posterior/test_temporal.py",
+        "test_clips_and_streams_are_means_of_one_pass_a_frame",
+    ),
+    (
+        "an endless mean is not corrected for its beginning",
+        "zoo/posterior/temporal.py",
+        "return falls * (1 - ops.exp(-self.rate * count))[None] / (1 - falls)",
+        "return falls * ops.ones((1,)) / (1 - falls) + 0 * count",
+        "tests/zoo/posterior/test_temporal.py",
+        "test_a_network_that_does_not_draw_is_averaged_too",
+    ),
+    (
+        "a stream draws the same for each frame",
+        "zoo/posterior/temporal.py",
+        'state["number"] = number + 1',
+        'state["number"] = number',
+        "tests/zoo/posterior/test_temporal.py",
+        "test_clips_and_streams_are_means_of_one_pass_a_frame",
+    ),
+    (
+        "a batch of a clip is not given the frames before it",
+        "zoo/posterior/base.py",
+        "first = max(start - before, 0)",
+        "first = start",
+        "tests/zoo/posterior/test_temporal.py",
+        "test_the_split_into_batches_does_not_matter",
+    ),
+    (
         "the head of a classifier is that of every pixel",
         "zoo/loading.py",
         'skip |= {"head"} if is_encoder else set()',
@@ -94,7 +126,7 @@ MUTATIONS = [
     (
         "each batch of many images has the noise of the first one",
         "zoo/posterior/base.py",
-        "seed=seed, offset=start",
+        "seed=seed, offset=first",
         "seed=seed",
         "tests/zoo/posterior/test_inputs.py",
         "test_many_images_have_the_samples_of_one_call",

@@ -123,18 +123,23 @@ class Passes:
         return {**self.__dict__, "_step": None}
 
     def _begin(self, images, first, size, stop):
-        """Starts a batch; returns its first image, their number and what is coming."""
-        batch = _read(images, first, min(first + size, stop))
+        """Starts a batch; returns its first image, its place and what is coming."""
+        before, behind = self.posterior.context
+        start, end = max(first - before, 0), min(first + size, stop)
+        batch = _read(images, start, min(end + behind, len(images)))
         if self._step is None:
             self.posterior.probe_once(batch)
             posterior = _in_precision(self.posterior, self.precision)
             self._step = _compile(posterior, self._distinct)
-        # A last batch of another size would have to be compiled for itself.
-        padding = [(0, size - len(batch))] + [(0, 0)] * (batch.ndim - 1)
-        return first, len(batch), self._step(np.pad(batch, padding), self.seed, first)
+        own = slice(first - start, end - start)
+        if not (before or behind):
+            # A last batch of another size would have to be compiled for itself.
+            padding = [(0, size - len(batch))] + [(0, 0)] * (batch.ndim - 1)
+            batch = np.pad(batch, padding)
+        return first, own, self._step(batch, self.seed, start)
 
-    def _read(self, first, count, values):
-        values = {k: ops.convert_to_numpy(v)[:, :count] for k, v in values.items()}
+    def _read(self, first, own, values):
+        values = {k: ops.convert_to_numpy(v)[:, own] for k, v in values.items()}
         self._check(values, first)
         sizes = len(self.sizes)
         return {k: np.broadcast_to(v, (sizes, *v.shape[1:])) for k, v in values.items()}

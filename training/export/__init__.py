@@ -7,3 +7,4 @@ samples in Keras, on the server and on the device.
 
 from training.export.litert import export_tflite as export_tflite
 from training.export.saved_model import export_saved_model as export_saved_model
+from training.export.streams import export_stream as export_stream

@@ -145,7 +145,7 @@ def write_checked(
     """
     start, path = time.perf_counter(), pathlib.Path(path)
     images = parity.check_images(images, posterior.image_shape)
-    with _replacing(path, overwrite) as target:
+    with replacing(path, overwrite) as target:
         report = parity.check(posterior, write(target), images, tolerance, decision)
     return {
         "path": str(path),
@@ -159,8 +159,16 @@ def write_checked(
 
 
 @contextlib.contextmanager
-def _replacing(path, overwrite):
-    """Gives a temporary path, which becomes `path` if no error occurs."""
+def replacing(path: pathlib.Path, overwrite: bool):
+    """Gives a temporary path, which becomes `path` if no error occurs.
+
+    Args:
+        path: Path of a file or a folder.
+        overwrite: Whether to replace what lies there.
+
+    Raises:
+        FileExistsError: If it lies there and is not to be replaced, or is no export.
+    """
     if path.is_dir() and not any((path / name).exists() for name in _IN_FOLDERS):
         raise FileExistsError(
             f"{path} is a folder that holds none of {', '.join(_IN_FOLDERS)}."

@@ -6,9 +6,9 @@ from collections.abc import Collection
 import keras
 
 from training import data
-from training.export import litert, onnx, openvino, saved_model, serving
+from training.export import litert, onnx, openvino, saved_model, serving, streams
 from zoo.conformal import Decision
-from zoo.posterior import Posterior
+from zoo.posterior import Posterior, Temporal
 from zoo.posterior.monte_carlo import as_posterior
 
 
@@ -75,6 +75,8 @@ def export_as(
         ValueError: If an option is of another format, or the export fails.
     """
     check_options(kind, options)
+    if isinstance(model, Temporal):
+        return _export_stream(kind, model, path, options, decision)
     if decision is not None:
         check_options(kind, ["decision"])
         options = {**options, "decision": decision}
@@ -96,6 +98,27 @@ def export_as(
     elif "calibration_count" in options:
         raise ValueError("`--calibration_count` is for `--calibration`.")
     return litert.export_tflite(model, path, **options)
+
+
+def _export_stream(kind, model, path, options, decision):
+    """Exports a stream, which has one pass a frame and a state."""
+    given = {name: value for name, value in options.items() if name != "num_samples"}
+    named = [*given, *(["decision"] if decision is not None else [])]
+    if refused := [name for name in named if name not in _OF_STREAMS.get(kind, ())]:
+        raise ValueError(f"`--{refused[0]}` is not for a stream, `@temporal`.")
+    if kind not in _OF_STREAMS:
+        raise ValueError(
+            "A stream is exported as saved_model or tflite, which take its state. "
+            f"Received: format={kind}"
+        )
+    return streams.export_stream(kind, model, path, **given)
+
+
+# Options of streams by the format.
+_OF_STREAMS = {
+    "saved_model": ("overwrite",),
+    "tflite": ("overwrite", "quantization"),
+}
 
 
 def describe(report: dict) -> str:

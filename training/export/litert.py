@@ -127,10 +127,10 @@ def export_tflite(
         inputs = _inputs(function, calibration)
         if quantization in _RECIPES and not is_aware:
             target.write_bytes(
-                _quantized(_convert(folder, None), target.parent, quantization)
+                _quantized(convert(folder, None), target.parent, quantization)
             )
         else:
-            target.write_bytes(_convert(folder, quantization, inputs, is_aware))
+            target.write_bytes(convert(folder, quantization, inputs, is_aware))
         label_files.attach(target, posterior.classes)
         if posterior.draws:
             runtime.attach_num_samples(target, posterior.num_samples)
@@ -288,7 +288,7 @@ def device_function(
         A function to a dict, from `probabilities` on.
     """
     is_aware = integers.is_quantized(posterior)
-    posterior = _for_files(posterior, is_aware)
+    posterior = for_files(posterior, is_aware)
     specs = [saved_model.spec(posterior, input_dtype)]
     if posterior.draws:
         specs += saved_model.scalars("seed")
@@ -305,8 +305,13 @@ def device_function(
     return tf.function(classify, specs)
 
 
-def _for_files(posterior, is_aware):
-    """Returns the posterior of networks as files have them: folded."""
+def for_files(posterior: Posterior, is_aware: bool = False) -> Posterior:
+    """Returns the posterior of networks as files have them: folded.
+
+    Args:
+        posterior: What is exported.
+        is_aware: Whether its networks were trained to compute as integers do.
+    """
     if is_aware:
         return posterior.with_models(integers.settled)
     with contextlib.suppress(ValueError):  # Of networks that are no graphs.
@@ -339,7 +344,23 @@ def _inputs(function, calibration) -> Callable[[], Iterator[dict]] | None:
     return generate
 
 
-def _convert(folder, quantization, inputs=None, is_aware=False) -> bytes:
+def convert(
+    folder: str | os.PathLike,
+    quantization: str | None,
+    inputs: Callable | None = None,
+    is_aware: bool = False,
+) -> bytes:
+    """Returns the content of a LiteRT file.
+
+    Args:
+        folder: A SavedModel.
+        quantization: As `export_tflite` takes it.
+        inputs: Gives inputs, which calibrate the ranges of 8 bits.
+        is_aware: Whether the network was trained to compute as integers do.
+
+    Raises:
+        ValueError: If LiteRT cannot run the model.
+    """
     converter = tf.lite.TFLiteConverter.from_saved_model(os.fspath(folder))
     converter.optimizations = [tf.lite.Optimize.DEFAULT] if quantization else []
     converter.representative_dataset = inputs
@@ -347,8 +368,8 @@ def _convert(folder, quantization, inputs=None, is_aware=False) -> bytes:
         converter.target_spec.supported_types = [tf.float16]
     by_ranges = quantization == "int8" and not is_aware
     try:
-        convert = _to_integers if by_ranges else type(converter).convert
-        content = convert(converter)
+        run = _to_integers if by_ranges else type(converter).convert
+        content = run(converter)
         if is_aware and quantization == "int4":
             content = flatbuffer.in_four_bits(content)
         return flatbuffer.compact(content)

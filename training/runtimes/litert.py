@@ -36,11 +36,7 @@ def open_network(
             where the interpreter fails.
     """
     network.check_file(path)
-    try:
-        interpreter = _interpreter()(os.fspath(path), num_threads=num_threads)
-        signature = _signature(interpreter)
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(f"LiteRT cannot read '{path}': {error}") from error
+    signature = open_signature(path, num_threads)
     inputs = signature.get_input_details()
     outputs = signature.get_output_details()
     name = network.image_input(inputs, path)
@@ -67,9 +63,32 @@ def open_network(
         batch=network.batch_size(list(shape)),
         takes_seed="seed" in inputs,
         num_samples=network.passes(inputs, _attached(path, PASSES_FILE), num_samples),
-        classes=tuple(_attached(path, label_files.FILE).splitlines()),
+        classes=classes(path),
         is_rounded=any(map(_scale, outputs.values())),
     )
+
+
+def open_signature(path: str | os.PathLike, num_threads: int | None = None):
+    """Returns the first or only signature of a LiteRT file, in its interpreter.
+
+    Args:
+        path: The file.
+        num_threads: Threads of the interpreter; by default one.
+
+    Raises:
+        ImportError: If neither LiteRT nor TensorFlow is installed.
+        ValueError: If it cannot be read.
+    """
+    try:
+        interpreter = _interpreter()(os.fspath(path), num_threads=num_threads)
+        return _signature(interpreter)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"LiteRT cannot read '{path}': {error}") from error
+
+
+def classes(path: str | os.PathLike) -> tuple[str, ...]:
+    """Returns the names of the classes that a LiteRT file has; empty without any."""
+    return tuple(_attached(path, label_files.FILE).splitlines())
 
 
 def attach_num_samples(path: str | os.PathLike, num_samples: int):

@@ -13,6 +13,7 @@ from zoo.posterior.scaler import Scaler as Scaler
 from zoo.posterior.swag import SWA as SWA
 from zoo.posterior.swag import SWAG as SWAG
 from zoo.posterior.temperature import Temperature as Temperature
+from zoo.posterior.temporal import Temporal as Temporal
 from zoo.posterior.vector import Vector as Vector
 from zoo.posterior.weight_samples import WeightSamples as WeightSamples
 
@@ -31,4 +32,5 @@ POSTERIORS = {
     "dirichlet": Dirichlet,
     "isotonic": Isotonic,
     "priornet": PriorNetwork,
+    "temporal": Temporal,
 }

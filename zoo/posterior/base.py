@@ -64,6 +64,8 @@ class Posterior(layers.RandomLayer):
     # weights were trained on, "train", or have not seen, "validation".
     adapts_to: tuple[str, ...] = ("validation",)
     takes_snapshots = False  # Whether it has a `collect` for those of a training.
+    # How many images before and behind an image its samples depend on, too.
+    context: tuple[int, int] = (0, 0)
     form = ""  # What samples depend on beside weights, in words.
     # Names of what `scored` gives beside samples.
     score_names: tuple[str, ...] = ()
@@ -346,11 +348,14 @@ class Posterior(layers.RandomLayer):
         """Yields what `predict` returns, batch by batch, as arrays."""
         size = layers.checks.check_count(batch_size, "batch_size")
         images = images if hasattr(images, "__getitem__") else as_array(images)
+        before, behind = self.context
         for start in range(0, len(images) or 1, size):
-            batch = arrays.check_pixels(np.asarray(images[start : start + size]))
+            first = max(start - before, 0)
+            batch = np.asarray(images[first : start + size + behind])
             with gradients.untracked():
-                samples = self(batch, seed=seed, offset=start)
-            yield ops.convert_to_numpy(samples)
+                samples = self(arrays.check_pixels(batch), seed=seed, offset=first)
+            own = slice(start - first, start - first + size)
+            yield ops.convert_to_numpy(samples)[:, own]
 
     def probe_once(self, images):
         """Checks on some images what is not known of the models before; see MonteCarlo.

@@ -148,6 +148,37 @@ class MonteCarlo(Posterior):
         keras_internals.clear_losses(self)  # They are tensors of the compiled function.
         return samples if rows is images else samples[:, : ops.shape(images)[0]]
 
+    def each(self, images, key, first):
+        """Returns the logits of one pass of each image, with draws of its own.
+
+        Image `i` has the draws of sample `first + i`, as the only image of a batch, so
+        images can be those of a sequence and come one by one.
+
+        Args:
+            images: Tensor of one image at least, of shape `(batch, *image_shape)`.
+            key: Integer or scalar integer tensor.
+            first: The number of the sample of the first image, the same.
+
+        Returns:
+            Tensor of shape `(batch, ..., num_classes)`, of float32.
+        """
+        values = self._split.prefix(images)
+        if self.repeats_itself:
+            return ops.cast(self._split.suffix(values), "float32")
+        batch, first = ops.shape(images)[0], ops.cast(first, "int32")
+        if self._split.by_row:
+            samples = first + ops.arange(batch, dtype="int32")
+            together = _together(self.model, self._split, 0, self.estimator)
+            return together(layers.random.fold(key, samples), values, samples)
+        passes = passes_of(self.model, self._split, key, 0, 1, self.estimator)
+
+        def run(numbers):
+            own = [ops.take(value, numbers, axis=0) for value in values]
+            return passes(own, first + numbers)
+
+        shape = (batch, 1, *self.map_shape, self.num_classes)
+        return self._run_all(run, shape, 1)[0][:, 0]
+
     def sample_until(
         self, images, tolerance: float, seed=None, offset=0, step: int = 5
     ):
@@ -285,13 +316,16 @@ class MonteCarlo(Posterior):
         def run(numbers):
             return passes(values, numbers)
 
-        if keras.backend.backend() == "jax" and not self._split.is_known:
-            # In a traced loop these would draw once, and lose their state.
-            samples = [run(ops.array([n], "int32")) for n in range(num_samples)]
-            return ops.concatenate(samples), num_samples
         chunk = self._chunk(batch, num_samples, step)
         at_once = self._at_once(batch, chunk)
-        return run_all(run, shape, chunk, tolerance, step, at_once)
+        return self._run_all(run, shape, chunk, tolerance, step, at_once)
+
+    def _run_all(self, run, shape, chunk, *more):
+        if keras.backend.backend() == "jax" and not self._split.is_known:
+            # In a traced loop these would draw once, and lose their state.
+            samples = [run(ops.array([n], "int32")) for n in range(shape[0])]
+            return ops.concatenate(samples), shape[0]
+        return run_all(run, shape, chunk, *more)
 
     def _chunk(self, batch, num_samples, step):
         """Returns how many passes are a batch."""
@@ -393,20 +427,7 @@ def passes_of(
         `(passes,)`, to float32 logits of shape `(passes, batch, ..., num_classes)`.
         Several passes are one batch if `split.by_row`; else there is one.
     """
-    prepared = _prepare(model)
-
-    def together(keys, values, numbers):
-        with layers.stream(
-            keys,
-            offset=offset,
-            estimator=estimator,
-            prepared=prepared,
-            number=numbers,
-        ):
-            return ops.cast(split.suffix(values), "float32")
-
-    if split.has_small_maps and split.is_known:
-        together = layers.compilation.fuse(together)
+    together = _together(model, split, offset, estimator)
 
     def run(values, numbers):
         # A loop traces this once, so each pass opens a stream of its own.
@@ -421,6 +442,25 @@ def passes_of(
         )
 
     return run
+
+
+def _together(model, split, offset, estimator):
+    """Returns a function of keys, values of the prefix and numbers of samples."""
+    prepared = _prepare(model)
+
+    def together(keys, values, numbers):
+        with layers.stream(
+            keys,
+            offset=offset,
+            estimator=estimator,
+            prepared=prepared,
+            number=numbers,
+        ):
+            return ops.cast(split.suffix(values), "float32")
+
+    if split.has_small_maps and split.is_known:
+        return layers.compilation.fuse(together)
+    return together
 
 
 def _prepare(model):
