@@ -93,7 +93,7 @@ def test_every_console_script_has_its_function(wheel):
     parser.read_string(read(wheel, "entry_points.txt"))
     scripts = dict(parser["console_scripts"])
     commands = "train", "sample", "evaluate", "export", "publish", "convert"
-    commands += "data-check", "compress", "analyze", "leaderboard"
+    commands += "data-check", "compress", "analyze", "leaderboard", "stream"
     assert scripts.keys() == {f"zoo-{command}" for command in commands}
     for target in scripts.values():
         module, _, function = target.partition(":")
