@@ -23,6 +23,8 @@ from layers.epochs import EpochEvents as EpochEvents
 from layers.film import FiLMBatchNormalization as FiLMBatchNormalization
 from layers.frequency import FLCPooling2D as FLCPooling2D
 from layers.frequency_dropout import FrequencyDropout as FrequencyDropout
+from layers.gaussian_output import GaussianOutput as GaussianOutput
+from layers.gaussian_output import NomuOutput as NomuOutput
 from layers.gaussian_process import GaussianProcess as GaussianProcess
 from layers.masks import Masksembles as Masksembles
 from layers.members import MemberLayer as MemberLayer

@@ -15,7 +15,7 @@ from training.input_gradients import state_of
 from training.kl_weight import KLWeight
 from training.stochastic_depth import Branches
 from zoo import predictive
-from zoo.classifier import Classifier, classes_of
+from zoo.classifier import Classifier, classes_of, task_known
 
 # The tasks whose labels are classes, of images or of pixels.
 OF_CLASSES = ("classification", "segmentation")
@@ -545,7 +545,11 @@ def elbo(model: keras.Model, num_examples: int) -> keras.Model:
     """
     checks.check_count(num_examples, "num_examples")
     trained = Elbo(inputs=model.input, outputs=model.output, name=model.name)
-    trained.know(num_examples=int(num_examples), classes=classes_of(model))
+    trained.know(
+        num_examples=int(num_examples),
+        classes=classes_of(model),
+        **task_known(model),
+    )
     return trained
 
 

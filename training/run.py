@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 
 import keras
-import numpy as np
 from absl import logging
 
 import layers
@@ -125,17 +124,6 @@ def _as_tuples(value):
     return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
-def measure_normalization(data: datasets.ImageData, limit: int = 10_000):
-    """Returns the mean and variance per channel of images spread over a data set."""
-    count = min(limit, len(data))
-    index = np.arange(count) * len(data) // count  # Some are sorted by class.
-    parts = np.array_split(index, -(-count // 500))
-    images = np.concatenate([data.images[part] for part in parts])
-    axes = (0, 1, 2)
-    mean, variance = images.mean(axes, "float64"), images.var(axes, "float64")
-    return tuple(mean.round(2).tolist()), tuple(variance.round(2).tolist())
-
-
 def _image_size(recipe, name, model, initial):
     """Returns the size of images that are resized, and in words what decided it."""
     of_weights = initial and initial.image_size
@@ -187,18 +175,7 @@ def load_sets(
 
     whole = load("test")
     train, test = shown("train", load("train")), shown("test", whole)
-    if len(train.classes) < 2:
-        raise ValueError(
-            f"Data set '{name}' has the class {', '.join(train.classes)} alone, and a "
-            "classifier tells at least two apart. A folder holds one folder of images "
-            "for each class."
-        )
-    if train.classes != test.classes:
-        odd = sorted(set(train.classes) ^ set(test.classes))
-        raise ValueError(
-            f"Data set '{name}' has classes in only one of training and test set: "
-            f"{', '.join(odd)}."
-        )
+    train.check_trained(test)
     held_out = shown("validation", load("validation")) if recipe.holdout else None
     return train, held_out, test, _data_record(name, data_dir, train, whole)
 
@@ -291,7 +268,9 @@ def run_training(
     initial = initial_weights.find(weights) if weights else None
     *sets, data_record = load_sets(settings, dataset, data_dir, limit, spec, initial)
     train, validation, test = sets
-    settings = dataclasses.replace(settings, image_size=train.input_shape[:2])
+    is_sized = len(train.input_shape) == 3
+    size = train.input_shape[:2] if is_sized else None
+    settings = dataclasses.replace(settings, image_size=size)
     if dataset not in (None, settings.dataset):
         settings = dataclasses.replace(settings, dataset=dataset, normalization=None)
     if mixed_precision:
@@ -341,8 +320,7 @@ def run_training(
                 settings=_shown(settings),
                 seed=seed,
                 input_shape=train.input_shape,
-                num_classes=len(train.classes),
-                classes=train.classes,
+                **{"num_classes": 2, "classes": (), **train.model_settings},
                 normalization=normalization,
                 initial_weights=provenance,
                 seen=_seen(train, settings),
@@ -373,8 +351,10 @@ def _start(spec, settings, train, initial):
     """Returns a network, its normalization, and what its record says of its start."""
     shape, classes = train.input_shape, train.classes
     if initial is None:
-        normalization = settings.normalization or measure_normalization(train)
-        network = zoo.build(spec, shape, len(classes), normalization, classes)
+        normalization = settings.normalization or train.measure_normalization()
+        network = zoo.build(
+            spec, shape, normalization=normalization, **train.model_settings
+        )
         return network, normalization, None
     network, provenance = initial_weights.load(initial, spec, shape, classes)
     if settings.moped:

@@ -1,4 +1,4 @@
-"""Checks of arrays of images and of labels, the same at every public door."""
+"""Checks of arrays of images, of numbers and of labels, the same at every door."""
 
 import numpy as np
 
@@ -59,6 +59,86 @@ def check_pixels(pixels: np.ndarray, name: str = "images") -> np.ndarray:
             f"them by 255. Received: values from {low:.4g} to {high:.4g}"
         )
     return pixels
+
+
+def check_features(features, name: str = "features") -> np.ndarray:
+    """Checks that an array holds rows of finite numbers.
+
+    Args:
+        features: Array of shape `(examples, features)`.
+        name: What an error calls it.
+
+    Returns:
+        The array.
+
+    Raises:
+        ValueError: If the shape or the type is another, or one is NaN or infinite; it
+            says which.
+    """
+    features = np.asarray(features)
+    if features.ndim != 2 or not features.shape[1]:
+        raise ValueError(
+            f"`{name}` must have the shape (examples, features), with one feature at "
+            f"least. Received: shape={features.shape}"
+        )
+    _check_finite(features, name)
+    return features
+
+
+def check_targets(targets, name: str = "targets") -> np.ndarray:
+    """Checks that an array holds a finite number for each example.
+
+    Args:
+        targets: Array of shape `(examples,)`.
+        name: What an error calls it.
+
+    Returns:
+        The array.
+
+    Raises:
+        ValueError: If the shape or the type is another, or one is NaN or infinite; it
+            says how many, and which is the first.
+    """
+    targets = np.asarray(targets)
+    if targets.ndim != 1:
+        raise ValueError(
+            f"`{name}` must have the shape (examples,), one number for each; of several "
+            f"targets, train a model each. Received: shape={targets.shape}"
+        )
+    _check_finite(targets, name)
+    return targets
+
+
+def _check_finite(values, name):
+    if values.dtype.kind not in "uif" and values.dtype.name != "bfloat16":
+        raise ValueError(
+            f"`{name}` must be real numbers. Received: dtype={values.dtype}"
+        )
+    rows = np.isfinite(values.astype("float32")).reshape(len(values), -1).all(axis=1)
+    if not rows.all():
+        first = int(np.argmin(rows))
+        raise ValueError(
+            f"`{name}` must be finite; leave out what is missing, or fill it in. "
+            f"Received: NaN or infinity in {np.sum(~rows)} of {len(rows)} examples, "
+            f"the first of them number {first}"
+        )
+
+
+def check_inputs(inputs) -> np.ndarray:
+    """Checks what goes into models: pixels or rows of numbers, and returns it.
+
+    Args:
+        inputs: Array of shape `(examples, height, width, channels)` or `(examples,
+            features)`.
+
+    Raises:
+        ValueError: As `check_pixels` and `check_features`.
+    """
+    inputs = np.asarray(inputs)
+    return _OF_RANK.get(inputs.ndim, check_pixels)(inputs)
+
+
+_OF_RANK = {2: check_features, 4: check_pixels}
 
 
 def check_labels(labels, num_classes: int, name: str = "labels") -> np.ndarray:

@@ -109,13 +109,22 @@ def _has_none(images) -> bool:
 def named(model: keras.Model, classes: Sequence[str] = ()) -> Classifier:
     """Returns a model with the same layers that knows the names of its classes.
 
+    What it is for it knows as before.
+
     Args:
         model: A functional model.
         classes: The names, in the order of the logits; none if they are not known.
     """
     found = Classifier(inputs=model.input, outputs=model.output, name=model.name)
     found.classes = classes
+    found.know(**task_known(model))
     return found
+
+
+def task_known(model: keras.Model) -> dict[str, object]:
+    """Returns what a regressor knows of being one; of other models nothing."""
+    known = model.knows() if isinstance(model, Classifier) else {}
+    return {key: known[key] for key in ("task", "target") if key in known}
 
 
 def classes_of(model) -> tuple[str, ...]:

@@ -225,11 +225,13 @@ def read(place: str | os.PathLike, name: str = "unknown") -> Found:
         sha256="",
         size=path.stat().st_size,
         input_shape=tuple(metadata.get("input_shape") or ()),
-        num_classes=shapes.get("head/kernel", (1000,))[-1],
+        num_classes=metadata.get("num_classes")
+        or shapes.get("head/kernel", (1000,))[-1],
         mean=tuple(metadata.get("mean") or ()),
         variance=tuple(metadata.get("variance") or ()),
         layers=metadata.get("layers", {}),
         compression=metadata.get("compression", {}),
+        target=tuple(metadata["target"]) if metadata.get("target") else None,
         classes=tuple(metadata.get("classes") or training_record.classes_beside(path)),
     )
     return Found(None, preset, path, place)

@@ -212,6 +212,7 @@ def _build(found, input_shape, num_classes=None):
             num_classes if new_head else preset.num_classes,
             (preset.mean, preset.variance) if preset.mean else None,
             () if new_head else found.classes,
+            None if new_head else preset.target,
         )
         return compressed(model, preset.compression)
 

@@ -4,6 +4,9 @@ A classifier does so for each image, of shape `(batch, num_classes)`, and a mode
 segmentation for each pixel, of shape `(batch, height, width, num_classes)`. Whatever
 takes logits or probabilities reduces their last axis and keeps those before it.
 
+A regressor has two numbers instead, of shape `(batch, 2)`: the mean and the standard
+deviation of a Gaussian; it knows that it is one, see `task_of`.
+
 A softmax of probabilities is a nearly uniform distribution that looks like a modest
 one, so whatever takes a model or logits asks here.
 """
@@ -69,7 +72,9 @@ def check_model(model: keras.Model) -> None:
 
 
 def task_of(model: keras.Model) -> str:
-    """Returns what a model is for, one of `TASKS`, as it says or its output shows.
+    """Returns what a model is for, one of `TASKS` or `REGRESSION`.
+
+    As it says, or its output shows.
 
     Args:
         model: From images to what `check_model` takes.
@@ -78,8 +83,42 @@ def task_of(model: keras.Model) -> str:
     return knows.get("task") or TASKS[len(model.output_shape)]
 
 
-# By the rank of the output, with the axis of the batch.
+# By the rank of the output, with the axis of the batch, unless the model knows better.
 TASKS = {2: "classification", 4: "segmentation"}
+REGRESSION = "regression"
+
+
+def check_gaussians(values, name: str = "`samples`") -> None:
+    """Checks samples of Gaussians; numbers are looked at where they are known.
+
+    Args:
+        values: Array or tensor of shape `(samples, batch, 2)`: means and standard
+            deviations.
+        name: What they are called in an error.
+
+    Raises:
+        ValueError: If the shape is another, there are no samples, a number is NaN or
+            infinite, or a deviation is not positive.
+    """
+    shape = check_numbers(values, name)
+    if len(shape) != 3 or shape[0] == 0 or shape[-1] != 2:
+        raise ValueError(
+            f"{name} must be means and standard deviations, of shape (samples, batch, "
+            f"2). Received: shape={shape}"
+        )
+    if not tracing.is_known(values):
+        return
+    rows = ops.convert_to_numpy(values).astype("float64").reshape(-1, 2)
+    if bad := np.count_nonzero(~np.isfinite(rows).all(axis=1)):
+        raise ValueError(
+            f"{name} must not be NaN or infinite. Received: {bad} of {len(rows)} such "
+            "rows"
+        )
+    if len(rows) and rows[:, 1].min() <= 0:
+        raise ValueError(
+            f"{name} must have positive standard deviations behind the means. "
+            f"Received: values from {rows[:, 1].min():.4g}; are these of a classifier?"
+        )
 
 
 def check_num_classes(num_classes: int | None, received: str = "") -> None:

@@ -12,11 +12,18 @@ Uncertainties are in nats:
 The expected entropy is the aleatoric part, which lies in the images. The mutual
 information is the epistemic part, the disagreement of the samples, which would vanish
 with enough training examples.
+
+The last functions are for regressors, whose samples are means and standard deviations,
+of shape `(samples, batch, 2)`: the prediction is the mixture of these Gaussians. Its
+variance is the mean of the variances, the aleatoric part, and the variance of the
+means, the epistemic part.
 """
+
+import math
 
 from keras import ops
 
-from zoo.outputs import check_logits
+from zoo.outputs import check_gaussians, check_logits
 
 # In place of the logarithm of zero, so that zero times it is zero.
 _LOWEST = -1e30
@@ -111,3 +118,55 @@ def variation_ratio(logits):
     votes = ops.one_hot(ops.argmax(logits, axis=-1), logits.shape[-1])
     # On PyTorch `ops.max` of no examples has no axis.
     return 1 - ops.top_k(ops.mean(votes, axis=0), 1)[0][..., 0]
+
+
+def _checked_gaussians(samples):
+    check_gaussians(samples)
+    values = ops.convert_to_tensor(samples, "float32")
+    return values[..., 0], values[..., 1]
+
+
+def gaussian(samples):
+    """Returns mean and standard deviation of the mixture, of shape `(batch, 2)`.
+
+    Example:
+
+    >>> from keras import ops
+    >>> samples = [[[0.0, 3.0]], [[8.0, 3.0]]]
+    >>> ops.convert_to_numpy(gaussian(ops.array(samples))).tolist()
+    [[4.0, 5.0]]
+
+    Reference:
+        [Simple and Scalable Predictive Uncertainty Estimation](
+        https://arxiv.org/abs/1612.01474) (Lakshminarayanan et al., 2017), Section 2.4.
+    """
+    means, scales = _checked_gaussians(samples)
+    mean = ops.mean(means, axis=0)
+    # The mean of the squares less the square of the mean would cancel.
+    variance = ops.mean(ops.square(scales) + ops.square(means - mean), axis=0)
+    return ops.stack([mean, ops.sqrt(variance)], axis=-1)
+
+
+def aleatoric_scale(samples):
+    """Returns the root of the mean variance of the samples, of shape `(batch,)`."""
+    _, scales = _checked_gaussians(samples)
+    return ops.sqrt(ops.mean(ops.square(scales), axis=0))
+
+
+def epistemic_scale(samples):
+    """Returns the standard deviation of the sampled means, of shape `(batch,)`."""
+    means, _ = _checked_gaussians(samples)
+    return ops.std(means, axis=0)
+
+
+def log_density(samples, targets):
+    """Returns the log density of targets under the mixture, of shape `(batch,)`.
+
+    Args:
+        samples: Means and standard deviations, of shape `(samples, batch, 2)`.
+        targets: Tensor of shape `(batch,)`, in the unit of the means.
+    """
+    means, scales = _checked_gaussians(samples)
+    distance = (ops.convert_to_tensor(targets, "float32") - means) / scales
+    logs = -0.5 * ops.square(distance) - ops.log(scales) - 0.5 * math.log(2 * math.pi)
+    return _log_mean_exp(logs)

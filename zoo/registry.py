@@ -5,6 +5,7 @@ import numbers
 import re
 from collections.abc import Iterable, Sequence
 
+import keras
 import numpy as np
 
 import layers
@@ -14,7 +15,7 @@ from zoo.model_name import ModelSpec as ModelSpec
 from zoo.model_name import Words
 from zoo.models import alexnet, lenet, preresnet, resnet, segmentation, vgg
 from zoo.models.methods import MEMBERS, METHODS
-from zoo.models.parts import Method, combine
+from zoo.models.parts import Method, Parts, combine
 from zoo.posterior import POSTERIORS
 
 # With logits for each image.
@@ -99,10 +100,11 @@ def default_normalization(channels: int):
 
 def build(
     name: str | ModelSpec,
-    input_shape: tuple[int | None, int | None, int] = (224, 224, 3),
+    input_shape: tuple[int | None, ...] = (224, 224, 3),
     num_classes: int = 1000,
     normalization: tuple[Sequence[float], Sequence[float]] | None = None,
     classes: Sequence[str] = (),
+    target: tuple[float, float] | None = None,
 ) -> Classifier:
     """Builds an untrained model.
 
@@ -110,17 +112,23 @@ def build(
         name: `architecture[_method...]`, or what `parse` makes of it; a tag is kept in
             the name only.
         input_shape: `(height, width, channels)`; sides below 64 get a stem that does
-            not subsample, and None is any size of 64 or more.
+            not subsample, and None is any size of 64 or more. A perceptron takes rows
+            of numbers too: `(features,)`.
         num_classes: The number of logits, two at least.
         normalization: Mean and variance of the pixels per channel, in units of
-            `[0, 255]`. By default those of ImageNet for three channels.
+            `[0, 255]`. By default those of ImageNet for three channels. Of rows of
+            numbers those of each feature, by default 0 and 1.
         classes: The names of the classes in the order of the logits, if they are known.
             The model keeps them as `model.classes`, and labels are matched by them.
+        target: Mean and standard deviation of the targets of a regressor, in place of
+            classes.
 
     Returns:
         A functional model from images of shape `(batch, *input_shape)` in `[0, 255]`,
         integer or float, to logits of shape `(batch, num_classes)`, or with those for
-        each pixel `(batch, height, width, num_classes)`. It is called `name`.
+        each pixel `(batch, height, width, num_classes)`. A regressor takes images or
+        rows of numbers to the mean and the standard deviation of a Gaussian, in the
+        unit of the targets, of shape `(batch, 2)`. It is called `name`.
 
     Raises:
         ValueError: If a word of the name is unknown, two methods clash, or a size does
@@ -130,6 +138,8 @@ def build(
 
     >>> build("resnet20_smooth_mcdo", (32, 32, 3), num_classes=100).output_shape
     (None, 100)
+    >>> build("mlp50_mcdo", (8,), target=(22.5, 9.2)).output_shape
+    (None, 2)
     """
     spec = parse(name)
     if spec.posterior:
@@ -138,17 +148,56 @@ def build(
             "one by the classes of `zoo.posterior`. Received: "
             f"name={spec}"
         )
-    _check_sizes(input_shape, num_classes)
+    num_classes = num_classes if target is None else 2
+    _check_sizes(input_shape, num_classes, spec)
     layers.checks.check_channels_last({})
     parts = combine({method: _method(method) for method in spec.methods})
     if normalization is None:
-        normalization = default_normalization(input_shape[-1])
+        normalization = _DEFAULTS[len(input_shape)](input_shape[-1])
     _check_normalization(normalization, input_shape[-1])
     model = ARCHITECTURES[spec.architecture](
         parts, tuple(input_shape), num_classes, normalization
     )
+    if target is not None:
+        model = _regressor(model, parts, target, spec)
+    elif parts.output is not Parts.output:
+        raise ValueError(
+            f"The methods of '{spec}' are for a regressor; give the mean and the "
+            "standard deviation of its targets. Received: target=None"
+        )
     model.name = str(spec)
-    return named(model, classes)
+    found = named(model, classes if target is None else ())
+    if target is not None:
+        found.know(task="regression", target=[float(number) for number in target])
+    return found
+
+
+def _regressor(model, parts, target, spec):
+    """Returns a network that ends with the numbers of a Gaussian."""
+    if len(model.output_shape) != 2:
+        raise ValueError(
+            f"A regressor has one row of numbers for each image, and '{spec}' is for "
+            f"pixels; take '{encoder_of(spec) or 'resnet18'}'. Received: "
+            f"target={target}"
+        )
+    if np.shape(target) != (2,):
+        raise ValueError(
+            "`target` must be the mean and the standard deviation of the targets, such "
+            f"as (22.5, 9.2). Received: target={target}"
+        )
+    loc, scale = (
+        number.item() if hasattr(number, "item") else number for number in target
+    )
+    output = parts.output(loc=loc, scale=scale, name="outputs")
+    return keras.Model(model.input, output(model.output))
+
+
+def _numbers_as_they_are(features):
+    return (0.0,) * features, (1.0,) * features
+
+
+# Normalizations by the rank of the inputs, functions of the channels or features.
+_DEFAULTS = {1: _numbers_as_they_are, 3: default_normalization}
 
 
 def _method(word: str) -> Method:
@@ -175,7 +224,9 @@ def image_size(name: str) -> tuple[int, int] | None:
 
 
 def task_of(name: str | ModelSpec) -> str:
-    """Returns what a model is for, one of `zoo.outputs.TASKS`.
+    """Returns what the networks of a name are for, one of `zoo.outputs.TASKS`.
+
+    Those for classification may be built as regressors too.
 
     Args:
         name: Name of a model; see `parse`.
@@ -208,14 +259,23 @@ def encoder_of(name: str | ModelSpec) -> str | None:
     return next((key for key, own in CLASSIFIERS.items() if own is encoder), None)
 
 
-def _check_sizes(input_shape, num_classes):
+def _check_sizes(input_shape, num_classes, spec):
     shape = tuple(input_shape) if isinstance(input_shape, Iterable) else (input_shape,)
     whole = all(n is None or isinstance(n, numbers.Integral) for n in shape)
+    if len(shape) == 1 and whole and (shape[0] or 0) > 0:
+        if spec.architecture in lenet.PERCEPTRONS:
+            outputs.check_num_classes(num_classes)
+            return
+        raise ValueError(
+            "Rows of numbers are for perceptrons, such as "
+            f"{', '.join(lenet.PERCEPTRONS)}, and '{spec.architecture}' takes images. "
+            f"Received: input_shape={shape}"
+        )
     sides = [16 if n is None else n for n in shape[:2]]
     if len(shape) != 3 or not whole or (shape[-1] or 0) < 1 or min(sides) < 16:
         raise ValueError(
             "`input_shape` must be (height, width, channels) with sides of 16 pixels "
-            f"at least. Received: input_shape={shape}"
+            f"at least, or (features,) for a perceptron. Received: input_shape={shape}"
         )
     outputs.check_num_classes(num_classes)
 

@@ -74,6 +74,10 @@ class ImageData:
     selection: str = ""
     excluded: int = 0
 
+    # Types of images and labels in batches.
+    input_type = "uint8"
+    label_type = "int32"
+
     def __post_init__(self):
         arrays.check_images(self.images, f"images of data set '{self.name}'")
         if len(self.images) != len(self.labels) or not len(self.labels):
@@ -113,6 +117,40 @@ class ImageData:
     def input_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of an image."""
         return tuple(self.images.shape[1:])
+
+    @property
+    def model_settings(self) -> dict[str, object]:
+        """What a model for them is built with, as arguments of `zoo.build`."""
+        return {"num_classes": len(self.classes), "classes": self.classes}
+
+    def measure_normalization(self, limit: int = 10_000):
+        """Returns the mean and variance per channel of images spread over the set."""
+        count = min(limit, len(self))
+        index = np.arange(count) * len(self) // count  # Some are sorted by class.
+        parts = np.array_split(index, -(-count // 500))
+        images = np.concatenate([self.images[part] for part in parts])
+        axes = (0, 1, 2)
+        mean, variance = images.mean(axes, "float64"), images.var(axes, "float64")
+        return tuple(mean.round(2).tolist()), tuple(variance.round(2).tolist())
+
+    def check_trained(self, test: "ImageData"):
+        """Checks that a model can be trained on it and tested on another set.
+
+        Raises:
+            ValueError: If it has one class alone, or they have others.
+        """
+        if len(self.classes) < 2:
+            raise ValueError(
+                f"Data set '{self.name}' has the class {', '.join(self.classes)} "
+                "alone, and a classifier tells at least two apart. A folder holds one "
+                "folder of images for each class."
+            )
+        if self.classes != test.classes:
+            odd = sorted(set(self.classes) ^ set(test.classes))
+            raise ValueError(
+                f"Data set '{self.name}' has classes in only one of training and test "
+                f"set: {', '.join(odd)}."
+            )
 
     def describe(self) -> str:
         """Returns what there is of it, in a line."""

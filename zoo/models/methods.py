@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import keras
+from keras import ops
 
 import layers
 from layers.alias_free import kaiser, num_taps
@@ -383,6 +384,39 @@ def mlp(parts: Parts, units: int = 4096) -> Parts:
     return dataclasses.replace(parts, pool=functools.partial(_perceptron, units=units))
 
 
+def nomu(parts: Parts, smallest: float = 1e-3, largest: float = 2.0) -> Parts:
+    """A second network for the uncertainty of the mean (Heiss et al., 2022).
+
+    Of perceptrons that are regressors, for the objective `nomu`. Both networks have the
+    hidden layers of the family, and the second one sees the last features of the first.
+    """
+
+    def trunk(x, hidden):
+        features = hidden(x, name="hidden")
+        own = hidden(x, name="uncertainty")
+        return [features, ops.concatenate([own, features], axis=-1)]
+
+    def head(units, name):
+        mean = parts.head(1, name=name)
+        raw = keras.layers.Dense(1, name=f"{name}_uncertainty")
+
+        def call(features):
+            if units != 2 or not isinstance(features, list):
+                raise ValueError(
+                    "The method 'nomu' is for perceptrons with a mean and a standard "
+                    "deviation, such as zoo.build('mlp64x2_nomu', (8,), target=(0.0, "
+                    f"1.0)). Received: {units} outputs"
+                )
+            return ops.concatenate([mean(features[0]), raw(features[1])], axis=-1)
+
+        return call
+
+    output = functools.partial(
+        layers.NomuOutput, smallest=smallest, largest=largest
+    )
+    return dataclasses.replace(parts, trunk=trunk, head=head, output=output)
+
+
 def film(parts: Parts, num_members: int = 4, gain: float = 1.0) -> Parts:
     """A batch normalization for each member (Turkoglu et al., 2022)."""
     norm = functools.partial(
@@ -512,5 +546,6 @@ METHODS = {
     "sngp": sngp,
     "duq": duq,
     "ddu": ddu,
+    "nomu": nomu,
     **MEMBERS,
 }

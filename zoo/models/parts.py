@@ -74,6 +74,11 @@ def averaging(strides: int, name: str):
     return keras.layers.AveragePooling2D(strides, padding="same", name=name)
 
 
+def hidden_layers(x, hidden: Callable):
+    """Adds the hidden layers of a perceptron."""
+    return hidden(x, name="hidden")
+
+
 @dataclasses.dataclass(frozen=True)
 class Parts:
     """Constructors of the replaceable layers of a network.
@@ -135,6 +140,12 @@ class Parts:
     pool: Callable = pooled
     # head(num_classes): from features to logits.
     head: Callable = keras.layers.Dense
+    # trunk(inputs, hidden): from normalized inputs to features, in a perceptron; a graph
+    # fragment, in which hidden(inputs, name) adds hidden layers.
+    trunk: Callable = hidden_layers
+    # output(loc, scale): of a regressor, from the two numbers of the head to the mean
+    # and the standard deviation of targets that have these.
+    output: Callable = layers.GaussianOutput
     # How many times as many channels all feature maps have.
     widen: int = 1
     # In how many parts of equal size, which do not see each other, these are.

@@ -6,10 +6,12 @@ from zoo.posterior.density import Density as Density
 from zoo.posterior.dirichlet import Dirichlet as Dirichlet
 from zoo.posterior.isotonic import Isotonic as Isotonic
 from zoo.posterior.laplace import Laplace as Laplace
+from zoo.posterior.linear_laplace import LinearLaplace as LinearLaplace
 from zoo.posterior.mixture import Mixture as Mixture
 from zoo.posterior.monte_carlo import MonteCarlo as MonteCarlo
 from zoo.posterior.prior_network import PriorNetwork as PriorNetwork
 from zoo.posterior.scaler import Scaler as Scaler
+from zoo.posterior.spread import Spread as Spread
 from zoo.posterior.swag import SWA as SWA
 from zoo.posterior.swag import SWAG as SWAG
 from zoo.posterior.temperature import Temperature as Temperature
@@ -33,4 +35,5 @@ POSTERIORS = {
     "isotonic": Isotonic,
     "priornet": PriorNetwork,
     "temporal": Temporal,
+    "spread": Spread,
 }

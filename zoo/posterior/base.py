@@ -16,7 +16,7 @@ from keras import ops
 
 import layers
 from layers import gradients, keras_internals, tracing
-from zoo import arrays, spelling
+from zoo import arrays, outputs, spelling
 from zoo.posterior import examples
 
 
@@ -43,9 +43,12 @@ class Posterior(layers.RandomLayer):
     model that ends with the samples are errors, for Keras would take their axis for the
     batch; `predict` of the posterior gives those of any number of images.
 
-    Input shape: `(batch, *image_shape)`; a batch may hold no image.
+    Input shape: `(batch, *image_shape)`; a batch may hold no image. Of networks for
+    rows of numbers, these are what is called images here.
 
-    Output shape: `(num_samples, batch, *map_shape, num_classes)`, of float32 logits.
+    Output shape: `(num_samples, batch, *map_shape, num_classes)`, of float32 logits. Of
+    regressors it is `(num_samples, batch, 2)`: means and standard deviations, in the
+    unit of the targets; see `zoo.predictive.gaussian`.
     """
 
     stochastic = False  # The layers inside may be.
@@ -73,6 +76,10 @@ class Posterior(layers.RandomLayer):
     # `score_names`, or of what samples say by themselves: "entropy", that of the mean
     # prediction, "energy" or "max_logit".
     ranks_by = "entropy"
+    # What its networks may be for, see `zoo.outputs.task_of`.
+    tasks: tuple[str, ...] = (*outputs.TASKS.values(), outputs.REGRESSION)
+    # Classes that are made in its place of networks for other tasks.
+    variants: Mapping[str, type] = types.MappingProxyType({})
 
     def __init__(self, seed: int | None = None, **kwargs):
         # The model casts the images itself; half precision could not hold them.
@@ -116,7 +123,34 @@ class Posterior(layers.RandomLayer):
             raise ValueError(
                 f"A {cls.__name__} is made of one model. Received: {len(models)} models"
             )
-        return cls(models[0], num_samples=num_samples, **settings)
+        kind = cls.variants.get(task_of(models[0]), cls)
+        known = {*kind.known_settings(), *_OF_LAYERS}
+        if odd := [name for name in settings if name not in known]:
+            raise ValueError(
+                f"The posterior `{kind.__name__}` of this model has no setting "
+                f"'{odd[0]}'. Known: {', '.join(kind.known_settings()) or 'none'}. "
+                f"Received: {odd[0]}={settings[odd[0]]}"
+            )
+        if "num_samples" in known:
+            settings["num_samples"] = num_samples
+        return kind(models[0], **settings)
+
+    @property
+    def task(self) -> str:
+        """What its networks are for, as `zoo.outputs.task_of` says."""
+        return outputs.TASKS[2 + len(self.map_shape)]
+
+    def check_task(self):
+        """Checks that it is for the task of its networks.
+
+        Raises:
+            ValueError: If it is not.
+        """
+        if self.task not in self.tasks:
+            raise ValueError(
+                f"`{type(self).__name__}` is for {' and '.join(self.tasks)}, and its "
+                f"network for {self.task}. Received: posterior='{self.name}'"
+            )
 
     @classmethod
     def known_settings(cls) -> dict[str, inspect.Parameter]:
@@ -243,6 +277,7 @@ class Posterior(layers.RandomLayer):
                 of them.
         """
         known = {"classes": self.classes, "num_classes": self.num_classes}
+        known["task"] = self.task
         for images, own in examples.batches(dataset, labels, batch_size, **known):
             check_images(images, self.image_shape)
             yield images, own
@@ -353,7 +388,7 @@ class Posterior(layers.RandomLayer):
             first = max(start - before, 0)
             batch = np.asarray(images[first : start + size + behind])
             with gradients.untracked():
-                samples = self(arrays.check_pixels(batch), seed=seed, offset=first)
+                samples = self(arrays.check_inputs(batch), seed=seed, offset=first)
             own = slice(start - first, start - first + size)
             yield ops.convert_to_numpy(samples)[:, own]
 
@@ -427,6 +462,12 @@ def _is_union(annotation):
 
 
 SPLITS = "train", "validation"
+_OF_LAYERS = "seed", "name", "dtype", "trainable"
+
+
+def task_of(model: keras.Model | Posterior) -> str:
+    """Returns what a model or the networks of a posterior are for."""
+    return model.task if isinstance(model, Posterior) else outputs.task_of(model)
 
 
 def ranking_of(model: keras.Model) -> str:

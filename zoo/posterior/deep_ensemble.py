@@ -53,6 +53,7 @@ class DeepEnsemble(Posterior):
         super().__init__(seed, **kwargs)
         self.members = [as_posterior(member) for member in members]
         self.num_classes = _common(self.members, "num_classes")
+        _common(self.members, "task")
         self.map_shape = _common(self.members, "map_shape")
         self.image_shape = _common(self.members, "image_shape")
         self.num_samples = sum(member.num_samples for member in self.members)
@@ -61,6 +62,10 @@ class DeepEnsemble(Posterior):
         self._compiled = None
         if all(type(member) is MonteCarlo for member in self.members):
             self._compiled = Compiled(self._draw, self, pure=not self.unknown_layers)
+
+    @property
+    def task(self) -> str:
+        return self.members[0].task
 
     @property
     def classes(self) -> tuple[str, ...]:

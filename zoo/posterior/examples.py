@@ -34,7 +34,12 @@ class RandomSample:
 
 
 def batches(
-    dataset, labels, batch_size: int, classes: Sequence[str], num_classes: int
+    dataset,
+    labels,
+    batch_size: int,
+    classes: Sequence[str],
+    num_classes: int,
+    task: str = "classification",
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields batches of images and their labels.
 
@@ -46,16 +51,18 @@ def batches(
         classes: Names of the classes of the model, in the order of its logits; empty if
             not known.
         num_classes: The number of logits.
+        task: What the model is for; of a regressor labels are targets.
 
     Yields:
         Arrays of shape `(batch, *image_shape)`, and of integers in `[0, num_classes)`
-        of shape `(batch,)`, or `(batch, height, width)` with one for each pixel.
+        of shape `(batch,)`, or `(batch, height, width)` with one for each pixel; of a
+        regressor float64 targets of shape `(batch,)`.
 
     Raises:
         ValueError: If there are no images, no label for each of them, or labels that
             are no classes.
     """
-    count = 0
+    count, check = 0, _CHECKS[task]
     for batch in _batches(dataset, labels, batch_size, classes):
         images, own = map(np.asarray, batch)
         if own.shape[:1] != images.shape[:1]:
@@ -63,10 +70,22 @@ def batches(
                 "There must be one integer label for each image. Received: "
                 f"{len(images)} images, labels of shape {own.shape}"
             )
-        yield arrays.check_pixels(images), arrays.check_labels(own, num_classes)
+        yield arrays.check_inputs(images), check(own, num_classes)
         count += len(images)
     if not count:
         raise ValueError("A posterior adapts to labeled images. Received: 0 images")
+
+
+def _targets(values, num_classes):
+    return arrays.check_targets(values).astype("float64")
+
+
+# Of labels, by task.
+_CHECKS = {
+    "classification": arrays.check_labels,
+    "segmentation": arrays.check_labels,
+    "regression": _targets,
+}
 
 
 def _batches(dataset, labels, batch_size, classes):

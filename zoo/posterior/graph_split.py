@@ -137,6 +137,7 @@ class LastLayer:
 
     Args:
         model: From images to logits.
+        behind: Classes of layers that may follow on it too, and are left out.
 
     Attributes:
         head: The dense layer.
@@ -147,12 +148,14 @@ class LastLayer:
         ValueError: If the model ends with something else.
     """
 
-    def __init__(self, model: keras.Model):
+    def __init__(self, model: keras.Model, behind: tuple[type, ...] = ()):
         tracer = Tracer(model)
         place, self._input = tracer.output, tracer.input
         by_output = {out: step for step in tracer.steps for out in step.outputs}
         step = by_output.get(place)
-        while step is not None and _is_identity(step.operation):
+        while step is not None and (
+            _is_identity(step.operation) or isinstance(step.operation, behind)
+        ):
             place = step.inputs[step.outputs.index(place)]
             step = by_output.get(place)
         self.head = step.operation if step is not None else None

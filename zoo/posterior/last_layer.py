@@ -36,6 +36,8 @@ class LastLayerPosterior(Posterior):
 
     adapts_to = ("train",)
     learns = ""  # What, for an error.
+    tasks = ("classification",)
+    behind: tuple[type, ...] = ()  # Layers that may follow on the last one.
 
     def __init__(
         self, model: keras.Model | MonteCarlo, seed: int | None = None, **kwargs
@@ -47,7 +49,8 @@ class LastLayerPosterior(Posterior):
         self.num_classes = model.output_shape[-1]
         self.image_shape = tuple(model.input_shape[1:])
         self.takes_bytes = takes_bytes(model)
-        self.last = LastLayer(model)
+        self.check_task()
+        self.last = LastLayer(model, self.behind)
         self._check_model()
         self._features = Compiled(self._features_of, self, not self.last.unknown)
 
@@ -77,6 +80,10 @@ class LastLayerPosterior(Posterior):
     def settings(self) -> dict[str, object]:
         """Returns the arguments of the constructor behind the model."""
         return {}
+
+    @property
+    def task(self) -> str:
+        return outputs.task_of(self.model)
 
     @property
     def classes(self) -> tuple[str, ...]:

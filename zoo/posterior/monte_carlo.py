@@ -107,6 +107,7 @@ class MonteCarlo(Posterior):
         self.map_shape = tuple(model.output_shape[1:-1])
         self.num_classes = model.output_shape[-1]
         self.image_shape = tuple(model.input_shape[1:])
+        self.check_task()
         with layers.stream(0, estimator=estimator):
             self._split = Split(model)
         self.repeats_itself = not self._split.draws
@@ -116,6 +117,10 @@ class MonteCarlo(Posterior):
         self.ranks_by = ranking_of(model)
         self._is_known = not self.unknown_layers and outputs.ends_with_logits(model)
         self._is_probed = self._is_known
+
+    @property
+    def task(self) -> str:
+        return outputs.task_of(self.model)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -260,7 +265,7 @@ class MonteCarlo(Posterior):
         images = ops.convert_to_tensor(images)
         first = values(run)
         name = f"What '{self.model.name}' returns"
-        outputs.check_logits(first[None], name, are_different=True)
+        _CHECKS[self.task](first[None], name)
         self._is_probed = True
         if not self.unknown_layers or np.array_equal(first, values(run)):
             return not self._split.draws_by_key
@@ -368,6 +373,18 @@ class MonteCarlo(Posterior):
         made = cls(**{**own, "model": model})
         made.repeats_itself = config.get("repeats_itself", made.repeats_itself)
         return made
+
+
+def _check_different(logits, name):
+    outputs.check_logits(logits, name, are_different=True)
+
+
+# Of the first predictions, by task.
+_CHECKS = {
+    "classification": _check_different,
+    "segmentation": _check_different,
+    "regression": outputs.check_gaussians,
+}
 
 
 def as_posterior(model: keras.Model | Posterior, num_samples: int = 1) -> Posterior:

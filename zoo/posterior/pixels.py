@@ -20,7 +20,7 @@ def takes_bytes(model: keras.Model) -> bool:
         model: Keras model.
     """
     graph = graphs.functional(model)
-    if graph is None or len(graph.inputs) != 1:
+    if graph is None or len(graph.inputs) != 1 or len(graph.inputs[0].shape) != 4:
         return False
     place = graph.inputs[0]
     for node in keras_internals.nodes(graph):

@@ -45,6 +45,7 @@ class PriorNetwork(MonteCarlo):
     """
 
     score_names = ("epistemic",)
+    tasks = ("classification", "segmentation")
 
     @classmethod
     def from_models(cls, models: Sequence, num_samples: int = 10, **settings):

@@ -16,16 +16,14 @@ class NoBestFitError(ValueError):
     """The images have no best fit: it would get better and better without end."""
 
 
-class Scaler(Posterior):
-    """Base class of posteriors that map the logits of a mean prediction to others.
+class Correction(Posterior):
+    """Base class of posteriors that map the mean prediction of another to a new one.
 
-    The samples are pooled first, for a mean of calibrated predictions is not
-    calibrated. A subclass names its weights in `adapted_weights`, and implements `fit`
-    and `scale`, which need no images: whoever has stored predictions can fit and scale
-    these, at any number of passes.
+    The samples are pooled first. A subclass names its weights in `adapted_weights`, and
+    implements `pool`, `fit` and `scale`.
 
     Args:
-        posterior: A model from images to logits, or a posterior.
+        posterior: A model, or a posterior.
         seed: Makes the calls without a seed reproducible.
 
     Output shape: `(1, batch, num_classes)`.
@@ -42,12 +40,21 @@ class Scaler(Posterior):
         self.map_shape = posterior.map_shape
         self.image_shape = posterior.image_shape
         self.takes_bytes = posterior.takes_bytes
+        self.check_task()
+
+    def pool(self, samples):
+        """Returns the mean prediction of samples, in the form that `scale` takes."""
+        raise NotImplementedError
+
+    def few(self, pooled: np.ndarray, labels: np.ndarray):
+        """Returns what `fit` takes of some examples, in float64; here all of it."""
+        return pooled.astype("float64"), labels
 
     def fit(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
         """Returns the values of `adapted_weights` that fit labeled predictions best.
 
         Args:
-            logits: float64 array of shape `(examples, ..., num_classes)`, of `pooled`.
+            logits: float64 array of shape `(examples, ..., num_classes)`, of `pool`.
             labels: Integer array of shape `(examples, ...)`.
 
         Raises:
@@ -56,8 +63,7 @@ class Scaler(Posterior):
         raise NotImplementedError
 
     def scale(self, logits, values: Mapping[str, object]):
-        """Returns the logits that come out.
-
+        """Returns what comes out, of the shape of the logits.
         Args:
             logits: Tensor or float64 array of shape `(batch, ..., num_classes)`.
             values: What `fit` returns, or the weights themselves.
@@ -69,6 +75,10 @@ class Scaler(Posterior):
         if len(models) > 1:
             return cls(DeepEnsemble(models), **settings)
         return cls(as_posterior(models[0], num_samples), **settings)
+
+    @property
+    def task(self) -> str:
+        return self.posterior.task
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -105,7 +115,7 @@ class Scaler(Posterior):
 
     def sample(self, images, key, offset):
         samples = self.posterior(images, seed=key, offset=offset)
-        return self.scale(pooled(samples), self.values())[None]
+        return self.scale(self.pool(samples), self.values())[None]
 
     def probe_once(self, images):
         self.posterior.probe_once(images)
@@ -124,11 +134,6 @@ class Scaler(Posterior):
         posterior.assign(self.values())
         return posterior
 
-    def logits(self, images):
-        if self.posterior.num_samples > 1:
-            return super().logits(images)
-        return self.scale(self.posterior.logits(images), self.values())
-
     @property
     def adapts_to(self) -> tuple[str, ...]:
         """Images for the scaler, and before them those for what it scales."""
@@ -146,8 +151,8 @@ class Scaler(Posterior):
         found, offset = [], 0
         for images, of_images in self.labeled(dataset, labels, batch_size):
             samples = self.posterior(images, seed=seed, offset=offset)
-            logits = ops.convert_to_numpy(pooled(samples))
-            found.append(thinned(logits, of_images))
+            pooled = ops.convert_to_numpy(self.pool(samples))
+            found.append(self.few(pooled, of_images))
             offset += len(images)
         logits, labels = map(np.concatenate, zip(*found, strict=True))
         return self.fit(logits, labels)
@@ -188,6 +193,35 @@ class Scaler(Posterior):
             autocast=False,
             name=name,
         )
+
+
+class Scaler(Correction):
+    """Base class of posteriors that map the logits of a mean prediction to others.
+
+    The samples are pooled first, for a mean of calibrated predictions is not
+    calibrated. A subclass names its weights in `adapted_weights`, and implements `fit`
+    and `scale`, which need no images: whoever has stored predictions can fit and scale
+    these, at any number of passes.
+
+    Args:
+        posterior: A model from images to logits, or a posterior.
+        seed: Makes the calls without a seed reproducible.
+
+    Output shape: `(1, batch, num_classes)`.
+    """
+
+    tasks = ("classification", "segmentation")
+
+    def pool(self, samples):
+        return pooled(samples)
+
+    def few(self, pooled, labels):
+        return thinned(pooled, labels)
+
+    def logits(self, images):
+        if self.posterior.num_samples > 1:
+            return super().logits(images)
+        return self.scale(self.posterior.logits(images), self.values())
 
 
 def thinned(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

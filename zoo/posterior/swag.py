@@ -108,6 +108,10 @@ class Averages(Posterior):
         return cls(model, **settings)
 
     @property
+    def task(self) -> str:
+        return outputs.task_of(self.model)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes in the order of the logits; empty if not known."""
         return classes_of(self.model)

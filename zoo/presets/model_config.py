@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from zoo.classifier import classes_of
+from zoo.classifier import classes_of, task_known
 from zoo.compressed import compression_of
 
 # What every layer has, what the shapes of the weights say, and what only sets where
@@ -25,8 +25,9 @@ def model_metadata(model: keras.Model) -> dict[str, object]:
     Returns:
         `name`, `input_shape`, `num_classes`, the `mean` and `variance` of the pixels
         per channel if the model normalizes them, `layers`, as `layer_settings` has
-        them, the names of the `classes` if they are known, and the `compression` of a
-        smaller network, as `zoo.compressed` has it; all as `json` gives it back.
+        them, the names of the `classes` if they are known, the `compression` of a
+        smaller network, as `zoo.compressed` has it, and of a regressor the mean and the
+        standard deviation of its `target`; all as `json` gives it back.
     """
     metadata = {
         "name": model.name,
@@ -38,6 +39,8 @@ def model_metadata(model: keras.Model) -> dict[str, object]:
         metadata["classes"] = list(classes)
     if compression := compression_of(model):
         metadata["compression"] = compression
+    if target := task_known(model).get("target"):
+        metadata["target"] = target
     for layer in model.layers:
         normalizes = isinstance(layer, keras.layers.Normalization)
         if layer.name == "normalize" and normalizes:

@@ -16,7 +16,8 @@ class Preset:
         sha256: SHA-256 of the weights file; None if it is not known before the first
             download.
         size: Size of the weights file, in bytes; likewise.
-        input_shape: `(height, width, channels)` of the training images.
+        input_shape: `(height, width, channels)` of the training images, or
+            `(features,)`.
         num_classes: The number of logits.
         mean: Mean of the pixels per channel, in units of `[0, 255]`.
         variance: Variance of the pixels per channel.
@@ -26,6 +27,8 @@ class Preset:
             another function.
         compression: What was done to the network to make it smaller, as
             `zoo.compressed.compression_of` has it; empty for most.
+        target: Mean and standard deviation of the training targets of a regressor; None
+            of a classifier.
         file: Name of the weights file, in one of `folders()` or a published folder.
         url: Where to download it if the file is not there.
         withdrawn: The last commit of this repository that has the file, if it is in
@@ -68,13 +71,14 @@ class Preset:
     name: str
     sha256: str | None
     size: int | None
-    input_shape: tuple[int | None, int | None, int]
+    input_shape: tuple[int | None, ...]
     num_classes: int
     mean: tuple[float, ...]
     variance: tuple[float, ...]
     classes: tuple[str, ...] = ()
     layers: Mapping[str, Mapping] = dataclasses.field(default_factory=dict)
     compression: Mapping = dataclasses.field(default_factory=dict)
+    target: tuple[float, float] | None = None
     file: str | None = None
     url: str | None = None
     withdrawn: str | None = None

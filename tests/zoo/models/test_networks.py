@@ -32,7 +32,7 @@ OF_ALIASING += [("smooth", "mcdo", "flc", "freqdrop", "swish")]
 OF_ALIASING += [("flipout", "antialias", "qrelu"), ("sngp", "flc"), ("flc", "blur")]
 OF_ALIASING += [("film", "flc"), ("packed", "antialias"), ("ddu", "gelu")]
 # Those that not all families have.
-RESIDUAL = {"msa"}
+RESIDUAL = {"msa", "nomu"}
 # As another one, at another rate.
 ALIKE = {"mcdo50"}
 APART = {*VARIATIONAL, *MEMBERS, *ALIASING, *RESIDUAL, *ALIKE}
