@@ -72,7 +72,7 @@ _VIEW = 0x71E3
 
 
 def take(data: ImageData, index: np.ndarray):
-    """Returns images, int32 labels, and uint32 numbers, those of an index.
+    """Returns images, labels, and uint32 numbers, those of an index.
 
     Args:
         data: The images.
@@ -80,9 +80,11 @@ def take(data: ImageData, index: np.ndarray):
     """
     places = index % len(data)
     images = data.images[places]
-    # TensorFlow would cast others without a word.
-    arrays.check_images(images, f"images of data set '{data.name}'")
-    return images, np.asarray(data.labels[places], "int32"), index.astype("uint32")
+    if data.input_type == "uint8":
+        # TensorFlow would cast others without a word.
+        arrays.check_images(images, f"images of data set '{data.name}'")
+    labels = np.asarray(data.labels[places], data.label_type)
+    return images, labels, index.astype("uint32")
 
 
 def uneven(batch_size: int, replicas: int) -> bool:
@@ -400,8 +402,8 @@ def _signature(data, rows):
     import tensorflow as tf
 
     return (
-        tf.TensorSpec((rows, *data.input_shape), tf.uint8),
-        tf.TensorSpec((rows, *data.labels.shape[1:]), tf.int32),
+        tf.TensorSpec((rows, *data.input_shape), data.input_type),
+        tf.TensorSpec((rows, *data.labels.shape[1:]), data.label_type),
         tf.TensorSpec((rows,), tf.uint32),
     )
 

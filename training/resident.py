@@ -130,13 +130,13 @@ def put(
     """
     import jax
 
-    images = np.empty(data.images.shape, "uint8")
+    images = np.empty(data.images.shape, data.input_type)
     with progress.track("Images onto the device", len(images)) as count:
         for start in range(0, len(images), _CHUNK):
             index = np.arange(start, min(start + _CHUNK, len(images)))
             images[index] = batches.take(data, index)[0]
             count(len(index))
-    labels = np.asarray(data.labels, "int32")
+    labels = np.asarray(data.labels, data.label_type)
     prepare = batches.preparation(
         tuple(augmentations),
         tuple(map(tuple, views)),

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from layers import replicas
-from training import metrics
+from training import metrics, number_losses
 from zoo import arrays, outputs
 from zoo.posterior import Posterior
 
@@ -29,6 +29,8 @@ class Task:
             of each image and of each class.
         training_metrics: A function without arguments to the metrics of Keras that a
             training has beside the loss.
+        check_data: A function of a model and a data set that raises a ValueError where
+            one is not for the other.
         counted: A function of a batch of labels, and of weights of its rows or None, to
             labels that losses take and to the weight of each example or None.
         num_examples: A function of all labels to the number of examples, by which KL
@@ -40,6 +42,7 @@ class Task:
     name: str
     measure: Callable
     training_metrics: Callable
+    check_data: Callable
     counted: Callable
     num_examples: Callable
     draws: tuple[str, ...] = ()
@@ -47,18 +50,15 @@ class Task:
 
 def of(model: keras.Model | Posterior) -> Task:
     """Returns the task of a model or a posterior."""
-    if isinstance(model, Posterior):
-        return _of_maps(model.map_shape)
-    return TASKS[outputs.task_of(model)]
+    is_posterior = isinstance(model, Posterior)
+    return TASKS[model.task if is_posterior else outputs.task_of(model)]
 
 
 def of_predictions(meta: Mapping) -> Task:
     """Returns the task of stored predictions, from what they say of themselves."""
-    return _of_maps(meta.get("map_shape") or ())
-
-
-def _of_maps(shape):
-    return TASKS[outputs.TASKS[2 + len(shape)]]
+    # As files before it have it.
+    of_maps = outputs.TASKS[2 + len(meta.get("map_shape") or ())]
+    return TASKS[meta.get("task") or of_maps]
 
 
 def mean_weights(weights):
@@ -85,8 +85,26 @@ def _of_classes():
     ]
 
 
-def _of_numbers():
-    return []
+def _check_classes(model, data):
+    if model.output_shape[-1] != len(data.classes):
+        raise ValueError(
+            f"The model has {model.output_shape[-1]} classes, and data set "
+            f"'{data.name}' has {len(data.classes)}."
+        )
+    if model.output_shape[1:-1] != data.labels.shape[1:]:
+        raise ValueError(
+            f"The model returns logits of shape {model.output_shape}, and the labels "
+            f"of data set '{data.name}' have the shape {data.labels.shape}."
+        )
+
+
+def _check_numbers(model, data):
+    if data.classes or data.labels.dtype.kind != "f":
+        raise ValueError(
+            f"The model '{model.name}' predicts numbers, and data set '{data.name}' "
+            f"has {len(data.classes)} classes; take one with targets, such as a .csv "
+            "file."
+        )
 
 
 def _as_they_are(labels, weights):
@@ -131,6 +149,7 @@ TASKS = {
         "classification",
         measure=_measure,
         training_metrics=_of_classes,
+        check_data=_check_classes,
         counted=_as_they_are,
         num_examples=len,
         draws=(*_CHARTS, "mistakes"),
@@ -139,6 +158,7 @@ TASKS = {
         "segmentation",
         measure=_measure_pixels,
         training_metrics=_of_classes,
+        check_data=_check_classes,
         counted=_pixels,
         num_examples=_labeled,
         draws=(*_CHARTS, "maps"),
@@ -146,7 +166,8 @@ TASKS = {
     "regression": Task(
         "regression",
         measure=_measure_numbers,
-        training_metrics=_of_numbers,
+        training_metrics=number_losses.metrics,
+        check_data=_check_numbers,
         counted=_as_they_are,
         num_examples=len,
     ),

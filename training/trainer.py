@@ -195,6 +195,11 @@ def compile_model(
             "and these augmentations mix images of several. Leave out the last of "
             f"them. Received: augmentations={list(recipe.augmentations)}"
         )
+    if recipe.augmentations and len(model.input_shape) != 4:
+        raise ValueError(
+            "Augmentations are of images, and the model takes rows of numbers; set "
+            f"augmentations=[]. Received: augmentations={list(recipe.augmentations)}"
+        )
     weight = KLWeight(recipe, steps, model)
     trained.minimize(minimized, weight, pruning(recipe, steps, model))
     if recipe.stochastic_depth:
@@ -497,18 +502,13 @@ def _matched(model, data, *held_out):
 
 def _check_fit(model, data):
     shape, wanted = model.input_shape[1:], data.input_shape
-    if any(a not in (None, b) for a, b in zip(shape, wanted, strict=True)):
+    fits = len(shape) == len(wanted) and all(
+        a in (None, b) for a, b in zip(shape, wanted, strict=True)
+    )
+    if not fits:
+        what = "images" if len(shape) == 3 else "rows of numbers"
         raise ValueError(
-            f"The model takes images of shape {shape}, and data set '{data.name}' has "
+            f"The model takes {what} of shape {shape}, and data set '{data.name}' has "
             f"{wanted}."
         )
-    if model.output_shape[-1] != len(data.classes):
-        raise ValueError(
-            f"The model has {model.output_shape[-1]} classes, and data set "
-            f"'{data.name}' has {len(data.classes)}."
-        )
-    if model.output_shape[1:-1] != data.labels.shape[1:]:
-        raise ValueError(
-            f"The model returns logits of shape {model.output_shape}, and the labels "
-            f"of data set '{data.name}' have the shape {data.labels.shape}."
-        )
+    task.of(model).check_data(model, data)

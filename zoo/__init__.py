@@ -22,6 +22,7 @@ from zoo.folding import fold as fold
 from zoo.kept_weights import kept_weights as kept_weights
 from zoo.loading import load as load
 from zoo.model_name import ModelSpec as ModelSpec
+from zoo.optimization import optimize as optimize
 from zoo.registry import build as build
 from zoo.registry import parse as parse
 

@@ -102,8 +102,8 @@ def check_targets(targets, name: str = "targets") -> np.ndarray:
     targets = np.asarray(targets)
     if targets.ndim != 1:
         raise ValueError(
-            f"`{name}` must have the shape (examples,), one number for each; of several "
-            f"targets, train a model each. Received: shape={targets.shape}"
+            f"`{name}` must have the shape (examples,), one number for each; of "
+            f"several targets, train a model each. Received: shape={targets.shape}"
         )
     _check_finite(targets, name)
     return targets

@@ -182,13 +182,21 @@ def _show(row, prefix):
         kinds["Validation"] = "val"
     for name, kind in kinds.items():
         if f"{kind}_loss" in row:
-            nll, accuracy, loss = (
-                row[f"{kind}_{metric}"] for metric in ("nll", "accuracy", "loss")
-            )
-            print(
-                f"{prefix}{name} NLL {nll:.4f}, accuracy {accuracy:.4f}, objective "
-                f"{loss:.4f} with one forward pass"
-            )
+            shown = [
+                f"{word} {row[f'{kind}_{metric}']:.4f}"
+                for metric, word in _SHOWN.items()
+                if f"{kind}_{metric}" in row
+            ]
+            print(f"{prefix}{name} {', '.join(shown)} with one forward pass")
+
+
+# Metrics of a training, in words.
+_SHOWN = {
+    "nll": "NLL",
+    "accuracy": "accuracy",
+    "rmse": "RMSE",
+    "loss": "objective",
+}
 
 
 def run():

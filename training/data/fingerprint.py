@@ -93,11 +93,17 @@ def of_data(data) -> str:
     Args:
         data: With `images` and `labels`.
     """
-    labels = np.ascontiguousarray(data.labels, "int64")
+    labels = _as_wide(data.labels)
     text = f"{of_images(data.images)} {getattr(data, 'frames', 1)}"
     digest = hashlib.sha256(text.encode())
     digest.update(labels)
     return digest.hexdigest()
+
+
+def _as_wide(labels):
+    """Returns integers, or the numbers of a regression, in 64 bits."""
+    kind = "float64" if np.asarray(labels).dtype.kind == "f" else "int64"
+    return np.ascontiguousarray(labels, kind)
 
 
 def of_named(data, images: str | None = None) -> str:
@@ -107,6 +113,10 @@ def of_named(data, images: str | None = None) -> str:
         data: With `images`, `labels` and `classes`.
         images: What `of_images` says of its images, if that is known.
     """
+    if np.asarray(data.labels).dtype.kind == "f":
+        digest = hashlib.sha256((images or of_images(data.images)).encode())
+        digest.update(_as_wide(data.labels))
+        return digest.hexdigest()
     # Pixels without a label, which are -1, have the last one.
     names = [hashlib.sha256(str(name).encode()).digest() for name in data.classes]
     names.append(bytes(len(names[0])))

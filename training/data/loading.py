@@ -10,15 +10,23 @@ from absl import logging
 from training.data import (
     camvid,
     corrupted,
+    functions,
     grids,
     perturbed,
     resize,
     shifted,
     small,
+    tables,
     validation,
 )
 from training.data.image_data import ImageData
-from training.data.readers import cifar_files, folders, mask_folders, tfds
+from training.data.readers import (
+    cifar_files,
+    folders,
+    mask_folders,
+    number_files,
+    tfds,
+)
 from training.data.readers.fashion_mnist import load_fashion_mnist
 from training.data.resize import to_image_shape
 from zoo import dataset_name, spelling
@@ -44,7 +52,11 @@ def load(
             `"mnist"`, `"digits"`, `"noise"`, another image classification set of
             TensorFlow Datasets (`"svhn_cropped"`, `"emnist/letters"`), or the path of a
             folder with one folder of images for each class, possibly inside folders of
-            splits such as `train` and `val`; or, with a label for each pixel,
+            splits such as `train` and `val`; or, with a number to predict, the path of
+            a `.csv` or `.npz` file, see `training.data.readers.number_files`,
+            `"diabetes"`, `"california_housing"`, `"friedman1"` to `"friedman3"`, or
+            `"function_abs"` and others of `training.data.functions`; or, with a label
+            for each pixel,
             `"camvid"` or a folder of images and masks, see
             `training.data.readers.mask_folders`. Any of them shifted:
             `"fashion_mnist_c/fog/3"`, `"fashion_mnist_rotation/45"`,
@@ -94,6 +106,8 @@ def publishes_validation(name: str, data_dir: str | None = None) -> bool:
     """Returns whether a set has a validation set of its publisher beside a test set."""
     if (folder := pathlib.Path(name)).is_dir():
         return {"validation", "test"} <= _splits(folder)
+    if number_files.is_one(name):
+        return False
     if name in NAMED:
         return name in WITH_VALIDATION
     _check_name(name)
@@ -102,6 +116,8 @@ def publishes_validation(name: str, data_dir: str | None = None) -> bool:
 
 def _load_published(name, split, data_dir, image_size):
     """Loads a split as it is published."""
+    if number_files.is_one(name):
+        return number_files.load(name, split)
     if pathlib.Path(name).is_dir():
         folder = pathlib.Path(name)
         if mask_folders.is_one(folder):
@@ -211,6 +227,8 @@ def absolute(name: str) -> str | None:
     >>> absolute("fashion_mnist_size/64")
     """
     base = base_of(name)
+    if number_files.exists(base):
+        return number_files.absolute(base)
     if not pathlib.Path(base).is_dir():
         return None
     return f"{os.path.abspath(base)}{name.removeprefix(base)}"
@@ -260,11 +278,23 @@ NAMED = {
     **{n: functools.partial(_load_cifar, name=n) for n in cifar_files.NAMES},
     **small.SMALL,
     "camvid": camvid.load,
+    "diabetes": tables.diabetes,
+    "california_housing": tables.california_housing,
+    **{n: functools.partial(tables.friedman, name=n) for n in tables.FRIEDMAN},
+    **{
+        f"function_{n}": functools.partial(functions.load, name=n)
+        for n in functions.SETS
+    },
 }
 # Those of them with a validation set of their publishers.
 WITH_VALIDATION = ("camvid",)
 # Those of them with a label for each pixel.
 OF_PIXELS = ("camvid",)
+# Those of them with a number to predict.
+OF_NUMBERS = (
+    *("diabetes", "california_housing", *tables.FRIEDMAN),
+    *(f"function_{name}" for name in functions.SETS),
+)
 # Those of them that their publishers have not divided: they take the split "all", and
 # out of distribution they are taken whole.
 WHOLE = ("digits", "mnist")
@@ -318,6 +348,9 @@ def check_names(datasets: Sequence[str], data_dir: str | None = None):
             )
         base = base_of(name)
         known = base in KNOWN or pathlib.Path(base).is_dir()
+        if number_files.is_one(base) and not number_files.exists(base):
+            raise FileNotFoundError(f"There is no file '{base}' to take numbers from.")
+        known = known or number_files.exists(base)
         is_attack = dataset_name.parse(base).kind == "attack"
         if known or (not is_attack and tfds.may_be(base, data_dir)):
             continue

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from training.data import loading
 from training.data.loading import KNOWN
+from training.data.readers import number_files
 
 
 def shown(names: Sequence[str]) -> dict[str, str]:
@@ -26,13 +27,17 @@ def shown(names: Sequence[str]) -> dict[str, str]:
     {'fashion_mnist_c/fog/3': 'fashion_mnist_c/fog/3'}
     """
     bases = {name: loading.base_of(name) for name in names}
-    folders = {b: _parts(b) for b in bases.values() if pathlib.Path(b).is_dir()}
+    folders = {b: _parts(b) for b in bases.values() if _is_place(b)}
     taken = {(base,) for base in (*bases.values(), *KNOWN) if base not in folders}
     titles = {base: _title(parts, folders, taken) for base, parts in folders.items()}
     return {
         name: titles.get(base, base) + name.removeprefix(base)
         for name, base in bases.items()
     }
+
+
+def _is_place(base):
+    return pathlib.Path(base).is_dir() or number_files.exists(base)
 
 
 def _parts(folder):

@@ -66,6 +66,8 @@ def renamed(dataset, name: str):
 
 
 def _with(dataset, **changes):
+    if isinstance(dataset, ImageData):  # Of numbers to predict, too.
+        return dataclasses.replace(dataset, **changes)
     fields = [field.name for field in dataclasses.fields(ImageData)]
     values = {name: getattr(dataset, name) for name in fields if hasattr(dataset, name)}
     return ImageData(**{**values, **changes})

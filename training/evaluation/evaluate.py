@@ -205,6 +205,21 @@ def check_dataset(passes: Passes, dataset, labeled: bool = True):
             f"Data set '{dataset.name}' needs as many labels as images and at least "
             f"one. Received: {count} images, {len(dataset.labels)} labels"
         )
+    return _LABELED[passes.posterior.task](passes, dataset, labeled)
+
+
+def _with_targets(passes, dataset, labeled):
+    labels = np.asarray(dataset.labels)
+    if labeled and (dataset.classes or labels.dtype.kind != "f"):
+        raise ValueError(
+            f"Model '{passes.name}' predicts numbers, and data set '{dataset.name}' "
+            f"has {len(dataset.classes)} classes."
+        )
+    arrays.check_targets(labels, f"targets of data set '{dataset.name}'")
+    return dataset
+
+
+def _with_classes(passes, dataset, labeled):
     name = f"labels of data set '{dataset.name}'"
     labels = arrays.check_labels(dataset.labels, len(dataset.classes), name)
     if labeled and labels.shape[1:] != tuple(passes.posterior.map_shape):
@@ -216,6 +231,14 @@ def check_dataset(passes: Passes, dataset, labeled: bool = True):
     return class_names.matched(dataset, passes) if labeled else dataset
 
 
+# By the task of the model.
+_LABELED = {
+    "classification": _with_classes,
+    "segmentation": _with_classes,
+    "regression": _with_targets,
+}
+
+
 @contextlib.contextmanager
 def _silence():
     yield lambda count: None
@@ -223,6 +246,8 @@ def _silence():
 
 def _resized(shape, expected) -> str:
     """Says how to name a data set whose images have another size."""
+    if len(expected) != 3:
+        return ""
     height, width, channels = expected
     if len(shape) != 3 or shape[2] != channels or height != width:
         return ""

@@ -6,9 +6,11 @@ The folder of a model and a data set holds
                              precision, count of images, how many are done, frames,
                              seconds, `data`, which is another of other images or
                              labels, and more
-    labels.npy               int32 (count,), -1 for pixels without a label
+    labels.npy               int32 (count,), -1 for pixels without a label; of a
+                             regressor the targets, float64
     probs.npy                float32 (sizes, count, classes): the mean probabilities of
-                             the first `sizes[i]` samples
+                             the first `sizes[i]` samples; of a regressor means and
+                             standard deviations, (sizes, count, 2)
     mutual_information.npy   float32 (sizes, count), in nats
     energy.npy               float32 (sizes, count): -logsumexp(logits), mean of samples
     max_logit.npy            float32 (sizes, count): largest logit, mean of samples
@@ -211,6 +213,7 @@ def metadata(passes: Passes, dataset) -> dict[str, object]:
         "count": len(dataset.labels),
         "classes": list(map(str, dataset.classes)),
         "map_shape": list(passes.posterior.map_shape),
+        "task": passes.posterior.task,
         "frames": getattr(dataset, "frames", 1),
         "source": getattr(dataset, "source", ""),
         "selection": getattr(dataset, "selection", ""),
@@ -266,10 +269,13 @@ def _layout(meta):
     shape = len(meta["sizes"]), meta["count"], *meta.get("map_shape", ())
     float32 = np.dtype("float32")
     return {
-        "labels": (shape[1:], np.dtype("int32")),
+        "labels": (shape[1:], np.dtype(_LABEL_TYPES.get(meta.get("task"), "int32"))),
         "probs": ((*shape, meta["num_classes"]), float32),
         **{name: (shape, float32) for name in (*SCORES, *meta.get("scores", ()))},
     }
+
+
+_LABEL_TYPES = {"regression": "float64"}
 
 
 def _begin(folder, meta, labels):

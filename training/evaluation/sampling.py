@@ -13,7 +13,7 @@ from training import device_memory
 
 # Whose layers a worker has to know when it is sent a model.
 from training.evaluation import external_models as external_models
-from zoo import arrays, folding
+from zoo import arrays, folding, predictive
 from zoo.posterior import MonteCarlo, Posterior
 from zoo.posterior.base import layer_name
 
@@ -90,7 +90,8 @@ class Passes:
 
         Yields:
             The number of the batch's first image and float32 arrays: `probs`, the mean
-            probabilities, of shape `(len(sizes), batch, num_classes)`; and of shape
+            probabilities, of shape `(len(sizes), batch, num_classes)`, of regressors
+            means and standard deviations, `(len(sizes), batch, 2)`; and of shape
             `(len(sizes), batch)` the `mutual_information`, the `energy`, which is
             `-logsumexp(logits)`, and the `max_logit`, the two of them means over the
             samples; and the posterior's own scores, its `score_names`. With logits for
@@ -211,7 +212,7 @@ def _read(images, first, stop):
     """Returns a batch of images; an error of one of them has its number."""
     try:
         batch = np.asarray(images[first:stop])
-        return arrays.check_pixels(batch)
+        return arrays.check_inputs(batch)
     except (OSError, ValueError) as error:
         if stop - first == 1:
             raise ValueError(f"Image number {first}: {error}") from error
@@ -254,7 +255,7 @@ def _as_posterior(model, sizes):
 
 def _compile(posterior, sizes):
     """Returns a function of `(images, seed, offset)`, compiled once if it can be."""
-    summary = _summary(sizes, posterior.unknown_scores)
+    summary = _SUMMARIES[posterior.task](sizes, posterior.unknown_scores)
 
     def predict(images, seed, offset):
         # Convolutions are faster without XLA: 1,225 passes of resnet20 in a second of
@@ -310,3 +311,33 @@ def _summary(sizes, unknown=()):
         return found | {name: ops.zeros_like(found[name]) for name in unknown}
 
     return summary
+
+
+def _summary_of_gaussians(sizes, unknown=()):
+    """Returns a function from samples of Gaussians to what is kept of them.
+
+    In place of probabilities these are mean and standard deviation of the mixtures. The
+    mutual information is that of Gaussians of the same variances; there are no logits.
+    """
+
+    def summary(samples):
+        found = ops.stack([predictive.gaussian(samples[:n]) for n in sizes])
+        noise = ops.stack([predictive.aleatoric_scale(samples[:n]) for n in sizes])
+        information = ops.log(found[..., 1] / noise)
+        none = ops.zeros_like(information)
+        return {
+            "probs": found,
+            "mutual_information": ops.relu(information),
+            "energy": none,
+            "max_logit": none,
+        }
+
+    return summary
+
+
+# Of sampled predictions, by task.
+_SUMMARIES = {
+    "classification": _summary,
+    "segmentation": _summary,
+    "regression": _summary_of_gaussians,
+}

@@ -17,6 +17,8 @@ from zoo.posterior.base import never_empty
 from zoo.posterior.monte_carlo import as_posterior
 from zoo.storage import files
 
+# Of what is exported; others have no probabilities.
+TASKS = ("classification", "segmentation")
 # One of these is in every folder that is an export.
 _IN_FOLDERS = ("saved_model.pb", "model.xml")
 
@@ -39,6 +41,12 @@ def posterior_of(model: keras.Model | Posterior, num_samples: int) -> Posterior:
         )
     posterior = as_posterior(model, num_samples)  # Checks both.
     shape = (None, *posterior.image_shape)
+    if posterior.task not in TASKS:
+        raise ValueError(
+            "Exports have probabilities of classes, which a regressor has not; Keras "
+            "writes one by `model.export(path)`. Received: "
+            f"model={model.name}, for {posterior.task}"
+        )
     if len(shape) != 4:
         raise ValueError(
             "`model` must take images of shape (batch, height, width, channels). "

@@ -92,7 +92,7 @@ def run_sampling(
     settings = dataclasses.replace(settings, image_size=train.input_shape[:2])
     if dataset not in (None, settings.dataset):
         settings = dataclasses.replace(settings, dataset=dataset, normalization=None)
-    normalization = settings.normalization or run.measure_normalization(train)
+    normalization = settings.normalization or train.measure_normalization()
     shape, classes = train.input_shape, train.classes
     keras.utils.set_random_seed(seed)
     network = zoo.build(spec, shape, len(classes), normalization, classes)

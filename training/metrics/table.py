@@ -209,7 +209,16 @@ _BY_IMAGE = (
 )
 # Of (means, scales, targets), in the unit of the targets.
 _REGRESSION = (
-    Metric("rmse", "RMSE", regression.rmse, better=-1, card="rmse", main=True),
+    Metric(
+        "rmse",
+        "RMSE",
+        regression.rmse,
+        better=-1,
+        card="rmse",
+        main=True,
+        drawn=True,
+        meaning="root of the mean squared error of the mean",
+    ),
     Metric(
         "gaussian_nll",
         "Gaussian NLL (nats)",
@@ -217,6 +226,7 @@ _REGRESSION = (
         better=-1,
         card="gaussian_nll",
         main=True,
+        drawn=True,
         meaning="negative log density of the targets",
     ),
     Metric("crps", "CRPS", regression.crps, better=-1, card="crps", main=True),
@@ -226,6 +236,7 @@ _REGRESSION = (
         regression.coverage,
         card="interval_coverage",
         main=True,
+        drawn=True,
         meaning="targets inside of the central interval of 95 %",
     ),
     Metric(

@@ -19,8 +19,10 @@ from training.objectives import (
     distillation,
     duq,
     every_member,
+    gaussian,
     logit_norm,
     maximum_a_posteriori,
+    nomu,
     vat,
 )
 
@@ -40,6 +42,9 @@ OBJECTIVES = {
     "ada": ada.ada,
     "every_member": every_member.every_member,
     "vat": vat.vat,
+    "gaussian": gaussian.gaussian,
+    "quantile": gaussian.quantile,
+    "nomu": nomu.nomu,
 }
 
 # The corruptions of the benchmark that an objective makes images like.

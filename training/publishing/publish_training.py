@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 import zoo
-from training import data, metrics, report
+from training import data, metrics, report, task
 from training.data import fingerprint
 from training.evaluation import adaptation
 from training.publishing import half_precision
@@ -43,11 +43,11 @@ def publish_training(
         results: Files of rows. Those of this training are under its name, and those of
             trainings with other seeds under theirs.
         dtype: Type of the published weights, `"float16"`, if the accuracy on the test
-            images stays, or `"float32"`.
+            images stays, or `"float32"`, of which those of regressors are.
         dataset: Name of the test images, by default of those of the training.
         data_dir: Where the data lie; see `training.data.load`.
         saved_model: Whether to write a SavedModel, which is that of the posterior if
-            there is one.
+            there is one; not of a regressor.
         num_samples: Forward passes of a posterior of a stochastic model.
         **licenses: `license` of the weights and `data_license` of the training data, as
             for `zoo.publishing.publish.publish`.
@@ -78,11 +78,11 @@ def publish_training(
     model = models[0]
     rows = [row for path in results for row in report.read_rows(path)]
     found = None
-    if dtype == half_precision.DTYPE:
+    if dtype == half_precision.DTYPE and task.of(model).name in half_precision.TASKS:
         test = _test_images(record, dataset, data_dir, model.input_shape[1:3])
         found, *_ = [half_precision.round_weights(one, test) for one in models]
     export = None
-    if saved_model:
+    if saved_model and task.of(model).name in half_precision.TASKS:
         # TensorFlow's; the rest runs on other backends too.
         from training.export import export_saved_model as export
     adapted, members = {}, []

@@ -411,9 +411,7 @@ def nomu(parts: Parts, smallest: float = 1e-3, largest: float = 2.0) -> Parts:
 
         return call
 
-    output = functools.partial(
-        layers.NomuOutput, smallest=smallest, largest=largest
-    )
+    output = functools.partial(layers.NomuOutput, smallest=smallest, largest=largest)
     return dataclasses.replace(parts, trunk=trunk, head=head, output=output)
 
 

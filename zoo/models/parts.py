@@ -140,8 +140,8 @@ class Parts:
     pool: Callable = pooled
     # head(num_classes): from features to logits.
     head: Callable = keras.layers.Dense
-    # trunk(inputs, hidden): from normalized inputs to features, in a perceptron; a graph
-    # fragment, in which hidden(inputs, name) adds hidden layers.
+    # trunk(inputs, hidden): from normalized inputs to features, in a perceptron; a
+    # graph fragment, in which hidden(inputs, name) adds hidden layers.
     trunk: Callable = hidden_layers
     # output(loc, scale): of a regressor, from the two numbers of the head to the mean
     # and the standard deviation of targets that have these.

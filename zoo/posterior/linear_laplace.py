@@ -192,9 +192,7 @@ class LinearLaplace(LastLayerPosterior):
         features = self.last.features(images)
         found = self._output(self.last.head(features))
         variance = self._variance(self._rows(features))
-        scales = ops.sqrt(
-            ops.square(found[..., 1]) + self._output.scale**2 * variance
-        )
+        scales = ops.sqrt(ops.square(found[..., 1]) + self._output.scale**2 * variance)
         return ops.stack([found[..., 0], scales], axis=-1)[None]
 
 

@@ -64,6 +64,7 @@ class Correction(Posterior):
 
     def scale(self, logits, values: Mapping[str, object]):
         """Returns what comes out, of the shape of the logits.
+
         Args:
             logits: Tensor or float64 array of shape `(batch, ..., num_classes)`.
             values: What `fit` returns, or the weights themselves.

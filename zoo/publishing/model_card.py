@@ -29,13 +29,15 @@ import zoo
 folder = "{{ folder }}"  # Where this file lies.
 model = zoo.load("{{ p.name }}", weights=folder)
 posterior = zoo.posterior.MonteCarlo(model, num_samples=10)
-probs = zoo.predictive.probs(posterior(images))  # {{ shape }}
+{{ task.result }} = zoo.predictive.{{ task.function }}(posterior(images))  # {{ shape }}
 {% for name in p.posteriors %}
 {{ name }} = zoo.load("{{ p.name }}@{{ name }}", weights=folder)
 {% endfor %}
 ```
 
-`images` are pixels in [0, 255] of shape `(batch, {{ p.input_shape | join(", ") }})`.
+`images` are {{ inputs }} of shape `(batch, {{ p.input_shape | join(", ") }})`.
+{{ task.note }}
+
 
 {% if saved_model %}
 The SavedModel gives the same kind of probabilities without this package:
@@ -123,18 +125,16 @@ None were measured.
 
 ## Data
 
-`{{ p.data }}`, license: {{ p.data_license }}. Classes, in the order of the logits:
-{{ classes }}.
+`{{ p.data }}`, license: {{ p.data_license }}. {{ classes }}.
 
 The training {{ seen }}. {{ fresh }}
 
-Pixels are normalized inside the model, with the mean {{ p.mean | numbers }} and the
-variance {{ p.variance | numbers }} per channel.
+{{ normalized }} are normalized inside the model, with the mean {{ p.mean | numbers }}
+and the variance {{ p.variance | numbers }} per {{ each }}.
 
 ## Limits
 
-* It knows images like those of `{{ p.data }}` and the classes above, and has to predict
-  one of them. A picture of anything else gets a prediction too.
+* {{ task.limit.format(p.data) }}
 * {{ measured }}
 {% if p.overlaps %}
 * Its training has seen the like of {{ p.overlaps | quoted }}, which are corruptions of
@@ -197,6 +197,8 @@ def card(preset: Preset, folder: str, saved_model: bool) -> str:
         repository=hugging_face.split(folder)[0] if hugging_face.is_hub(folder) else "",
         saved_model=saved_model,
         shape=_shape(preset),
+        task=_task(preset),
+        **_INPUTS[len(preset.input_shape)],
         tables=tables(preset),
         seeds=_seeds(preset),
         counts=", ".join(f"{n:,} of {name}" for name, n in counts.items()),
@@ -218,11 +220,18 @@ class _Task:
     tag: str
     what: str
     logits: str
+    result: str = "probs"
+    function: str = "probs"
+    note: str = ""
+    limit: str = (
+        "It knows images like those of `{}` and the classes above, and has to predict "
+        "one of them. A picture of anything else gets a prediction too."
+    )
 
 
 def _task(preset) -> _Task:
-    """Returns the words for what a model is for, by its architecture."""
-    return _TASKS[task_of(preset.stem)]
+    """Returns the words for what a model is for, by its architecture and target."""
+    return _TASKS["regression" if preset.target else task_of(preset.stem)]
 
 
 def _shape(preset) -> str:
@@ -232,6 +241,11 @@ def _shape(preset) -> str:
     return f"(batch, {', '.join(map(str, (*sides, preset.num_classes)))})"
 
 
+# What a card says of inputs, by their rank.
+_INPUTS = {
+    1: {"inputs": "numbers", "normalized": "Features", "each": "feature"},
+    3: {"inputs": "pixels in [0, 255]", "normalized": "Pixels", "each": "channel"},
+}
 _TASKS = {
     "classification": _Task(
         tag="image-classification", what="classifier", logits="logits"
@@ -240,6 +254,17 @@ _TASKS = {
         tag="image-segmentation",
         what="network for the segmentation",
         logits="logits for each pixel",
+    ),
+    "regression": _Task(
+        tag="tabular-regression",
+        what="regressor",
+        logits="numbers, mean and standard deviation",
+        result="gaussians",
+        function="gaussian",
+        note="The result has means and standard deviations, in the unit of the "
+        "targets.",
+        limit="It knows examples like those of `{}`. Any other gets a prediction too, "
+        "and how sure that is was not measured.",
     ),
 }
 
@@ -349,6 +374,14 @@ def _measured(datasets) -> str:
 
 
 def _classes(preset) -> str:
+    """Returns what a card says of the classes, or of the targets."""
+    if preset.target:
+        mean, deviation = preset.target
+        return f"Targets of the training: {mean:.4g} \u00b1 {deviation:.4g}"
+    return f"Classes, in the order of the logits: {_names(preset)}"
+
+
+def _names(preset) -> str:
     if preset.classes == tuple(map(str, range(preset.num_classes))):
         return f"numbers from 0 to {preset.num_classes - 1}, those of the data set"
     return ", ".join(preset.classes)
@@ -383,11 +416,16 @@ def _converted(preset) -> str:
 
 
 def _summary(preset) -> str:
-    (height, width, channels), task = preset.input_shape, _task(preset)
+    *sides, channels = preset.input_shape
+    task, many = _task(preset), "s" if channels > 1 else ""
+    of, raw = f"rows of {channels} number{many}", "raw numbers"
+    if sides:
+        height, width = sides
+        of = f"{height} x {width} images with {channels} channel{many}"
+        raw = "raw pixels"
     return (
-        f"A Keras 3 {task.what} of {height} x {width} images with {channels} "
-        f"channel{'s' if channels > 1 else ''}, trained on `{preset.data}`. From "
-        f"raw pixels to {preset.num_classes} {task.logits}, with the layers of "
+        f"A Keras 3 {task.what} of {of}, trained on `{preset.data}`. From "
+        f"{raw} to {preset.num_classes} {task.logits}, with the layers of "
         f"`{preset.stem}` from the package smoothzoo."
     )
 

@@ -164,10 +164,11 @@ def _check_record(model, record):
         raise ValueError(
             f"The training was of '{record['model']}', not of '{spec.stem}'."
         )
-    if len(record["classes"]) != model.output_shape[-1]:
+    count = record.get("num_classes", len(record["classes"]))
+    if count != model.output_shape[-1]:
         raise ValueError(
             f"The model has {model.output_shape[-1]} logits, and the training "
-            f"{len(record['classes'])} classes."
+            f"{count} classes."
         )
     known = classes_of(model)
     if known and list(known) != list(record["classes"]):

@@ -69,8 +69,8 @@ def test_the_size_of_images_is_that_of_weights_images_or_family(tmp_path):
 def test_the_normalization_is_measured_all_over_a_set_that_is_sorted():
     images = np.repeat(np.arange(200, dtype="uint8"), 100)[:, None, None, None]
     labels = np.zeros(len(images), "int32")
-    (mean,), (variance,) = run.measure_normalization(
-        ImageData("d", images, labels, ("a",)), limit=1000
+    (mean,), (variance,) = ImageData("d", images, labels, ("a",)).measure_normalization(
+        limit=1000
     )
     np.testing.assert_allclose((mean, variance), (99.5, images.var()), rtol=1e-3)
 
@@ -201,7 +201,7 @@ def test_a_wrong_flag_is_one_line(tmp_path):
 
 def test_the_normalization_is_that_of_the_pixels():
     data = stripes(100, 12)
-    mean, variance = run.measure_normalization(data)
+    mean, variance = data.measure_normalization()
     np.testing.assert_allclose(mean, [data.images.mean()], atol=0.01)
     np.testing.assert_allclose(variance, [data.images.astype(float).var()], atol=0.01)
 
