@@ -96,7 +96,7 @@ class GaussianOutput(NumberOutput):
 
     Reference:
         [Simple and Scalable Predictive Uncertainty Estimation](
-        https://arxiv.org/abs/1612.01474) (Lakshminarayanan et al., 2017), Section 2.2.1.
+        https://arxiv.org/abs/1612.01474) (Lakshminarayanan et al., 2017), 2.2.1.
     """
 
     def __init__(

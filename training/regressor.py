@@ -145,10 +145,15 @@ class Regressor:
                 f"Of {len(targets)} examples, {count} would be held out and "
                 f"{len(targets) - count} left. Received: calibration={self.calibration}"
             )
-        program = self._program(features.shape[1], int(chosen.sum()))
+        self.count_ = int(chosen.sum())
+        program = self._program(features.shape[1], self.count_)
         trained = [
             program.fit(
-                features[chosen], targets[chosen], (self.seed, number), self.num_steps
+                features[chosen],
+                targets[chosen],
+                (self.seed, number),
+                self.num_steps,
+                program.posterior(self.posterior, self.num_samples),
             )
             for number in range(self.num_members)
         ]
@@ -211,7 +216,7 @@ class Regressor:
         made = zoo.build(
             self.model, features, normalization=moments, target=self.target_
         )
-        program = self._program(features[0], 1)
+        program = self._program(features[0], self.count_)
         program.load(self.weights_[member])
         made.set_weights(program.model.get_weights())
         return made
@@ -232,24 +237,23 @@ class Regressor:
         is_plain = not any(word in self.model for word in _GAUSSIAN)
         return _Program.cached(
             self.model,
-            self.posterior,
             self.objective,
             self.num_steps,
             self.batch_size,
             self.learning_rate,
             self.weight_decay,
-            self.num_samples,
             features,
             1 if is_plain else count,
         )
 
     def _samples(self, features):
         """Returns the samples of all members for standardized features."""
-        program = self._program(features.shape[1], 1)
+        program = self._program(features.shape[1], self.count_)
+        posterior = program.posterior(self.posterior, self.num_samples)
         found = []
         for number, values in enumerate(self.weights_):
-            program.load(values)
-            found.append(program.predict(features.astype("float32"), number))
+            program.load(values, posterior)
+            found.append(posterior.predict(features.astype("float32"), seed=number))
         return np.concatenate(found)
 
 
@@ -262,13 +266,11 @@ class _Program:
     def __init__(
         self,
         model,
-        posterior,
         objective,
         num_steps,
         batch_size,
         learning_rate,
         weight_decay,
-        num_samples,
         features,
         count,
     ):
@@ -294,7 +296,7 @@ class _Program:
             steps_per_execution=min(_STEPS_AT_ONCE, num_steps),
             steps_per_epoch=num_steps,
         )
-        self.posterior = _POSTERIORS[posterior](self.model, num_samples)
+        self._posteriors = {}
         variables = [*self.trained.variables, *self.trained.optimizer.variables]
         self._variables = list({id(v): v for v in variables}.values())
         self._start = [ops.convert_to_numpy(v) for v in self._variables]
@@ -305,7 +307,14 @@ class _Program:
         """Returns the one of some settings."""
         return cls(*settings)
 
-    def fit(self, features, targets, seed, num_steps):
+    def posterior(self, kind, num_samples):
+        """Returns the posterior of some kind, of the weights that there are."""
+        key = kind, num_samples
+        if key not in self._posteriors:
+            self._posteriors[key] = _POSTERIORS[kind](self.model, num_samples)
+        return self._posteriors[key]
+
+    def fit(self, features, targets, seed, num_steps, posterior):
         """Trains from other initial weights; returns what `load` takes."""
         for variable, value in zip(self._variables, self._start, strict=True):
             variable.assign(value)
@@ -335,23 +344,20 @@ class _Program:
                 "The training diverged: weights are not finite. Try a lower learning "
                 "rate."
             )
-        if self.posterior.adapted_weights:
-            self.posterior.adapt(data.images, targets)
-        learned = self.posterior.values().items()
+        if posterior.adapted_weights:
+            posterior.adapt(data.images, targets)
+        learned = posterior.values().items()
         return {
             "weights": [ops.convert_to_numpy(w) for w in self.model.weights],
             "learned": {name: ops.convert_to_numpy(value) for name, value in learned},
         }
 
-    def load(self, values):
-        """Gives the network and the posterior the weights that `fit` has returned."""
+    def load(self, values, posterior=None):
+        """Gives the network and a posterior the weights that `fit` has returned."""
         for variable, value in zip(self.model.weights, values["weights"], strict=True):
             variable.assign(value)
-        if values["learned"]:
-            self.posterior.assign(values["learned"])
-
-    def predict(self, features, seed):
-        return self.posterior.predict(features, seed=seed)
+        if posterior is not None and values["learned"]:
+            posterior.assign(values["learned"])
 
 
 def _drawn(layer, seed):

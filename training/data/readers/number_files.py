@@ -142,7 +142,8 @@ def _number(cell):
 def _load_arrays(path, stem, column, split):
     if column:
         raise ValueError(
-            f"Arrays of a .npz file have their own names. Received: {path.name}#{column}"
+            "Arrays of a .npz file have their own names. Received: "
+            f"{path.name}#{column}"
         )
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
