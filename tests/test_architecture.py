@@ -166,7 +166,10 @@ KNOWS = {
     },
     "training.corruptions": set(),
     "training.data": {"training.corruptions"},
-    "training.data.readers": {"training.data.fingerprint", "training.data.image_data"},
+    "training.data.readers": {
+        *("training.data.fingerprint", "training.data.image_data"),
+        "training.data.number_data",
+    },
     "training.export": {"training.corruptions", "training.data", "training.runtimes"},
     "training.metrics": {"training.corruptions"},
     "training.objectives": {
@@ -175,6 +178,7 @@ KNOWS = {
         *("training.named_settings", "training.step_keys"),
         *("training.attacks", "training.overfitting", "training.robustness"),
         *("training.whole_set", "training.image_to_image"),
+        "training.number_losses",
     },
     "training.parallel": {"training.versions"},
     "training.runtimes": {"training.data"},

@@ -4,6 +4,14 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "the readout of NOMU has no bound",
+        "layers/gaussian_output.py",
+        "return -self.largest * ops.expm1(-shifted / self.largest)",
+        "return shifted",
+        "tests/layers/test_gaussian_output.py",
+        "test_the_readout_of_nomu_is_the_published_one",
+    ),
+    (
         "all largest values of a window get the value",
         "layers/unpooling.py",
         "left = ops.logical_and(left, ops.logical_not(is_here))",

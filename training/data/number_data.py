@@ -4,8 +4,11 @@ import dataclasses
 
 import numpy as np
 
+from training.data.identities import of_pixels
 from training.data.image_data import ImageData
 from zoo import arrays
+
+_SHARE = 10  # One in so many rows is for testing.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,3 +92,32 @@ class NumberData(ImageData):
             f"{self.labels.mean():.4g} \u00b1 {self.labels.std():.4g}"
             + (f" ({self.source})" if self.source else "")
         )
+
+
+def split(data: NumberData, wanted: str) -> NumberData:
+    """Returns the rows of a table for training, for testing or all of them.
+
+    One in ten rows is for testing: those with the smallest hashes of their features, so
+    that it is the same ones in any order, and equal rows are on one side.
+
+    Args:
+        data: All rows.
+        wanted: `"train"`, `"test"` or `"all"`.
+
+    Raises:
+        ValueError: If there are no rows for testing.
+    """
+    if wanted == "all":
+        return data
+    count = len(data) // _SHARE
+    numbers = of_pixels(data.images)
+    bound = np.sort(numbers)[max(count - 1, 0)]
+    chosen = numbers <= bound
+    if not count or chosen.all():
+        raise ValueError(
+            f"Of the rows of '{data.name}' one in {_SHARE} is for testing, so there "
+            f"must be {_SHARE} different ones. Received: {len(data)} rows"
+        )
+    index = np.flatnonzero(chosen == (wanted == "test"))
+    images, labels = data.images[index], data.labels[index]
+    return dataclasses.replace(data, images=images, labels=labels)

@@ -1,43 +1,8 @@
-"""Tables with a number to predict: those of scikit-learn, in splits of this package."""
+"""Tables with a number to predict: those of scikit-learn, divided here."""
 
-import dataclasses
+from training.data.number_data import NumberData, split
 
-import numpy as np
-
-from training.data.identities import of_pixels
-from training.data.number_data import NumberData
-
-_SHARE = 10  # One in so many rows is for testing.
 _POINTS, _NOISE = 1000, {"friedman1": 1.0, "friedman2": 125.0, "friedman3": 0.1}
-
-
-def split(data: NumberData, wanted: str) -> NumberData:
-    """Returns the rows of a table for training, for testing or all of them.
-
-    One in ten rows is for testing: those with the smallest hashes of their features, so
-    that it is the same ones in any order, and equal rows are on one side.
-
-    Args:
-        data: All rows.
-        wanted: `"train"`, `"test"` or `"all"`.
-
-    Raises:
-        ValueError: If there are no rows for testing.
-    """
-    if wanted == "all":
-        return data
-    count = len(data) // _SHARE
-    numbers = of_pixels(data.images)
-    bound = np.sort(numbers)[max(count - 1, 0)]
-    chosen = numbers <= bound
-    if not count or chosen.all():
-        raise ValueError(
-            f"Of the rows of '{data.name}' one in {_SHARE} is for testing, so there "
-            f"must be {_SHARE} different ones. Received: {len(data)} rows"
-        )
-    index = np.flatnonzero(chosen == (wanted == "test"))
-    images, labels = data.images[index], data.labels[index]
-    return dataclasses.replace(data, images=images, labels=labels)
 
 
 def _datasets(name):

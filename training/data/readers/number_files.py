@@ -9,7 +9,7 @@ import pathlib
 import numpy as np
 
 from training.data.number_data import NumberData
-from training.data.tables import split as split_rows
+from training.data.number_data import split as split_rows
 
 _ENDINGS = (".csv", ".csv.gz", ".npz")
 _TARGETS = ("target", "targets", "y")
@@ -45,7 +45,7 @@ def load(name: str | os.PathLike, split: str) -> NumberData:
     may be beside them under the same names behind `test_`.
 
     Rows that are not divided are: one in ten is for testing, see
-    `training.data.tables.split`.
+    `training.data.number_data.split`.
 
     Args:
         name: Path of the file, and maybe a `#` and the name of a column.
