@@ -62,7 +62,7 @@ class Regressor:
         model: str = "mlp64x2",
         posterior: str | None = None,
         num_members: int = 1,
-        objective: str = "gaussian",
+        objective: str = "gaussian:beta=0.5",
         num_steps: int = 1000,
         batch_size: int = 32,
         learning_rate: float = 1e-2,

@@ -42,7 +42,7 @@ def test_a_regressor_finds_lower_values_than_chance(acquisition):
         assert all(found.value == function(found.point) for found in runs)
         assert all((np.diff(found.least) <= 0).all() for found in runs)
         assert all(found.points[:, 1].min() >= -1 for found in runs)
-    assert regrets["nearest"] < 0.5 * regrets["chance"]
+    assert regrets["nearest"] < 0.8 * regrets["chance"]
 
 
 @pytest.mark.parametrize(
