@@ -288,8 +288,8 @@ def tables_table(rows: list[dict]) -> str:
     heading += ["Width of 95 %", "CRPS", "Seconds"]
     lines = []
     for name in TABLES:
-        for method in OF_TABLES:
-            seeds = _whole(rows, [name], OF_TABLES)
+        seeds = _whole(rows, [name], OF_TABLES)
+        for method in OF_TABLES if seeds else ():
             own = [r for r in rows if r["set"] == name and r["method"] == method]
             own = [r for r in own if r["seed"] in seeds]
             column = {key: np.array([r[key] for r in own]) for key in _COLUMNS}
@@ -314,16 +314,15 @@ _COLUMNS = (
 
 def search_table(rows: list[dict]) -> str:
     """Returns the regret after all calls, of each function and method."""
-    lines = []
+    lines, names = [], [name for name in SEARCHES if _whole(rows, [name], OF_SEARCHES)]
     for method in OF_SEARCHES:
         cells = []
-        for name in SEARCHES:
+        for name in names:
             seeds = _whole(rows, [name], OF_SEARCHES)
             own = [r for r in rows if r["set"] == name and r["method"] == method]
-            own = [r for r in own if r["seed"] in seeds]
-            cells.append(_cell([r["regret"][-1] for r in own], 3))
+            cells.append(_cell([r["regret"][-1] for r in own if r["seed"] in seeds], 3))
         lines.append([method, *cells])
-    return _table(["Method", *SEARCHES], lines)
+    return _table(["Method", *names], lines)
 
 
 def draw(rows: list[dict], folder: pathlib.Path):
@@ -349,12 +348,14 @@ def draw(rows: list[dict], folder: pathlib.Path):
             axis.set_ylim(-2, 2)
             axis.set_title(method if name == DRAWN[0] else "", fontsize=9)
     report.save_figure(figure, folder / "regression_functions.png")
-    figure, axes = figures.wide_figure(len(SEARCHES))
-    for axis, name in zip(axes, SEARCHES, strict=True):
+    searches = [row for row in rows if row["kind"] == "search"]
+    names = [name for name in SEARCHES if _whole(searches, [name], OF_SEARCHES)]
+    figure, axes = figures.wide_figure(len(names))
+    for axis, name in zip(axes, names, strict=True):
+        seeds = _whole(searches, [name], OF_SEARCHES)
         for number, method in enumerate(OF_SEARCHES):
-            own = [r for r in rows if r["set"] == name and r["method"] == method]
-            found = [r["regret"] for r in own if r["kind"] == "search"]
-            mean = np.mean(found, axis=0)
+            own = [r for r in searches if r["set"] == name and r["method"] == method]
+            mean = np.mean([r["regret"] for r in own if r["seed"] in seeds], axis=0)
             style = figures.style(number)
             style.pop("marker", None)
             axis.plot(np.arange(1, CALLS + 1), mean, label=method, **style)
@@ -375,7 +376,8 @@ def write(rows: list[dict], page: pathlib.Path = PAGE):
         before, _, rest = text.partition(start)
         _, _, after = rest.partition(end)
         own = [row for row in rows if row["kind"] == kind]
-        text = f"{before}{start}\n{make(own)}\n{end}{after}"
+        seeds = len({row["seed"] for row in own})
+        text = f"{before}{start}\n{make(own)}\nSeeds: {seeds}.\n\n{end}{after}"
     with files.replacing(page) as temporary:
         temporary.write_text(text, encoding="utf-8")
     draw(rows, page.parent)
