@@ -244,7 +244,8 @@ def _cell(values, digits=2):
 
 
 def _table(heading, lines):
-    rule = ["---"] + ["---:"] * (len(heading) - 1)
+    words = 1 + ("Method" in heading[1:2])
+    rule = ["---"] * words + ["---:"] * (len(heading) - words)
     return "".join(f"| {' | '.join(line)} |\n" for line in (heading, rule, *lines))
 
 
