@@ -36,8 +36,9 @@ posterior = zoo.posterior.MonteCarlo(model, num_samples=10)
 ```
 
 `images` are {{ inputs }} of shape `(batch, {{ p.input_shape | join(", ") }})`.
+{% if task.note %}
 {{ task.note }}
-
+{% endif %}
 
 {% if saved_model %}
 The SavedModel gives the same kind of probabilities without this package:
