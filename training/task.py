@@ -33,6 +33,10 @@ class Task:
             labels that losses take and to the weight of each example or None.
         num_examples: A function of all labels to the number of examples, by which KL
             divergences are divided.
+        by_score: Functions of predictions, labels and one score of each example, by
+            name: how well each uncertainty of a model finds what it does not know. With
+            such ones, the score that a model ranks by is evaluated in any case.
+        sets: Functions of sets of classes and labels, by name.
         draws: What the report has beside tables: names of sections of a page, see
             `training.report.page`.
     """
@@ -42,6 +46,8 @@ class Task:
     training_metrics: Callable
     counted: Callable
     num_examples: Callable
+    by_score: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
+    sets: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
     draws: tuple[str, ...] = ()
 
 
@@ -133,6 +139,7 @@ TASKS = {
         training_metrics=_of_classes,
         counted=_as_they_are,
         num_examples=len,
+        sets=metrics.SETS,
         draws=(*_CHARTS, "mistakes"),
     ),
     "segmentation": Task(
@@ -141,6 +148,8 @@ TASKS = {
         training_metrics=_of_classes,
         counted=_pixels,
         num_examples=_labeled,
+        by_score=metrics.PIXEL_RANKING,
+        sets=metrics.PIXEL_SETS,
         draws=(*_CHARTS, "maps"),
     ),
     "regression": Task(

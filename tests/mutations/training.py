@@ -798,8 +798,8 @@ MUTATIONS = [
     (
         "models are ranked by the entropy, whatever their own score is",
         "training/evaluation/sweep.py",
-        "by = store.ranks_by[name] if ranked else None",
-        'by = "entropy" if ranked else None',
+        "by = store.ranks_by[name] if is_ranked else None",
+        'by = "entropy" if is_ranked else None',
         "tests/training/evaluation/test_sweep.py",
         "test_models_are_ranked_by_their_own_scores",
     ),

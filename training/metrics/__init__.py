@@ -45,6 +45,7 @@ from training.metrics.ranking import error_aupr as error_aupr
 from training.metrics.ranking import error_auroc as error_auroc
 from training.metrics.ranking import raulc as raulc
 from training.metrics.ranking import risk_coverage as risk_coverage
+from training.metrics.ranking import void_auroc as void_auroc
 from training.metrics.robustness import PUBLISHED as PUBLISHED
 from training.metrics.robustness import aggregate as aggregate
 from training.metrics.robustness import mixed as mixed
@@ -73,6 +74,8 @@ from training.metrics.table import CARD as CARD
 from training.metrics.table import CLASSIFICATION as CLASSIFICATION
 from training.metrics.table import DETECTION as DETECTION
 from training.metrics.table import METRICS as METRICS
+from training.metrics.table import PIXEL_RANKING as PIXEL_RANKING
+from training.metrics.table import PIXEL_SETS as PIXEL_SETS
 from training.metrics.table import RANKING as RANKING
 from training.metrics.table import REGRESSION as REGRESSION
 from training.metrics.table import SEGMENTATION as SEGMENTATION
