@@ -788,6 +788,14 @@ MUTATIONS = [
         "test_risks_match_loops_over_all_orders_of_equal_confidences",
     ),
     (
+        "unlabeled pixels are to be trusted the most",
+        "training/metrics/ranking.py",
+        "detection.auroc(scores[known], scores[~known])",
+        "detection.auroc(scores[~known], scores[known])",
+        "tests/test_segmentation.py",
+        "test_scores_rank_the_labeled_pixels_and_errors_are_found_by_them",
+    ),
+    (
         "the highest scores are trusted the most",
         "training/metrics/ranking.py",
         "confidence = -inputs.check_scores(",
