@@ -822,8 +822,8 @@ MUTATIONS = [
     (
         "ties of out-of-distribution scores count in full",
         "training/metrics/detection.py",
-        'np.searchsorted(inside, outside, side="left").sum()',
-        'np.searchsorted(inside, outside, side="right").sum()',
+        'np.searchsorted(inside, own, side="left").sum()',
+        'np.searchsorted(inside, own, side="right").sum()',
         "tests/training/metrics/test_detection.py",
         "test_detection_agrees_with_scikit_learn",
     ),

@@ -84,7 +84,8 @@ def score(stored: Predictions, size: int, name: str) -> np.ndarray:
         name: Its name.
 
     Returns:
-        Array with a number for each example, in float64 or as it is stored.
+        Array with a number for each example, in float64, or as it is stored; of pixels,
+        which are many, in float32.
     """
     index = stored.index(size)
     if name in SCORES:
@@ -93,7 +94,8 @@ def score(stored: Predictions, size: int, name: str) -> np.ndarray:
     if name in stored.scores:
         return np.ravel(stored.scores[name][index])
     probs = stored.probs[index]
-    found = np.empty(math.prod(probs.shape[:-1]))
+    dtype = "float64" if probs.ndim == 2 else "float32"
+    found = np.empty(math.prod(probs.shape[:-1]), dtype)
     for start, part in inputs.rows(probs):
         found[start : start + len(part)] = _OF_PROBS[name](part)
     return found
