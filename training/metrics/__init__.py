@@ -5,10 +5,10 @@ Those in `CLASSIFICATION` take `(probs, labels)`: probabilities of the shape
 labels, integers in `[0, num_classes)`, of the shape `(examples,)`. Means run over all
 examples at once, never over batches, and are computed in float64. For a model that
 samples, `probs` is the mean of the sampled probabilities. Those in `SETS` take
-`(sets, labels)`, those in `RANKING` `(probs, labels, scores)`, those in `DETECTION`
-`(scores_in, scores_out)`, those in `SEQUENCES` the probabilities of frames, those in
-`REGRESSION` `(means, scales, targets)`. `SEGMENTATION` has those for every pixel, of
-which some may have no label, -1; see `training.metrics.pixels`.
+`(sets, labels)`, those in `RANKING` and `PIXEL_RANKING` `(probs, labels, scores)`,
+those in `DETECTION` `(scores_in, scores_out)`, those in `SEQUENCES` the probabilities
+of frames, those in `REGRESSION` `(means, scales, targets)`. `SEGMENTATION` has those
+for every pixel, of which some may have no label, -1; see `training.metrics.pixels`.
 `docs/metrics.md` has all formulas. `compute` takes several of the first ones at once.
 
 `keras_metrics` has the same for `compile`.
