@@ -72,6 +72,13 @@ def test_scores_rank_the_labeled_pixels_and_errors_are_found_by_them():
     flat = probs.reshape(-1, 3)[known], labels.ravel()[known]
     expected = metrics.raulc(*flat, scores[known])
     assert metrics.raulc(probs, labels, scores) == expected
+    pairs = scores[~known][:, None] - scores[known]
+    wins = np.mean(pairs > 0) + np.mean(pairs == 0) / 2
+    assert metrics.void_auroc(probs, labels, scores) == pytest.approx(wins)
+    most = probs.max(axis=-1).ravel()
+    wins = np.mean(most[~known][:, None] < most[known])
+    assert metrics.void_auroc(probs, labels) == pytest.approx(wins)
+    assert math.isnan(metrics.void_auroc(probs, np.maximum(labels, 0)))
     # Of each pair of a wrong and a right pixel, which one is the less confident.
     confidence, wrong = flat[0].max(axis=1), flat[0].argmax(axis=1) != flat[1]
     low, high = confidence[wrong][:, None], confidence[~wrong]
@@ -300,6 +307,17 @@ def test_rows_of_stored_predictions_are_those_of_the_task(data, tmp_path):
     )
     names = {row["metric"] for row in rows}
     assert names >= {*metrics.SEGMENTATION, *metrics.BY_IMAGE, "iou/bright", "nll/dark"}
+    own = [r for r in rows if r["num_samples"] == 2 and "_auroc/" in r["metric"]]
+    information = np.ravel(stored.mutual_information[1])
+    found = {row["metric"]: row["value"] for row in own}
+    assert found.keys() == {
+        f"{kind}_auroc/{score}"
+        for kind in ("void", "error")
+        for score in ("entropy", "mutual_information")
+    }
+    for kind, function in metrics.PIXEL_RANKING.items():
+        expected = function(stored.probs[1], data.labels, information)
+        assert found[f"{kind}/mutual_information"] == pytest.approx(expected)
     probs = evaluate.predict(posterior.MonteCarlo(model, 2), data.images, [2])[0]
     known = data.labels != UNLABELED
     expected = metrics.nll(probs[known], data.labels[known])

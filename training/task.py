@@ -35,6 +35,10 @@ class Task:
             labels that losses take and to the weight of each example or None.
         num_examples: A function of all labels to the number of examples, by which KL
             divergences are divided.
+        by_score: Functions of predictions, labels and one score of each example, by
+            name: how well each uncertainty of a model finds what it does not know. With
+            such ones, the score that a model ranks by is evaluated in any case.
+        sets: Functions of sets of classes and labels, by name.
         draws: What the report has beside tables: names of sections of a page, see
             `training.report.page`.
     """
@@ -45,6 +49,8 @@ class Task:
     check_data: Callable
     counted: Callable
     num_examples: Callable
+    by_score: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
+    sets: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
     draws: tuple[str, ...] = ()
 
 
@@ -152,6 +158,7 @@ TASKS = {
         check_data=_check_classes,
         counted=_as_they_are,
         num_examples=len,
+        sets=metrics.SETS,
         draws=(*_CHARTS, "mistakes"),
     ),
     "segmentation": Task(
@@ -161,6 +168,8 @@ TASKS = {
         check_data=_check_classes,
         counted=_pixels,
         num_examples=_labeled,
+        by_score=metrics.PIXEL_RANKING,
+        sets=metrics.PIXEL_SETS,
         draws=(*_CHARTS, "maps"),
     ),
     "regression": Task(

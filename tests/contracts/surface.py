@@ -57,6 +57,7 @@ COVERED = {
     "training.metrics.together": ["compute"],
     "training.metrics.sets": [
         *("coverage", "class_coverage", "set_size", "answered", "risk"),
+        *("image_coverage", "image_class_coverage"),
     ],
     "training.export.onnx": ["export_onnx"],
     "training.export.openvino": ["export_openvino"],
@@ -135,7 +136,7 @@ REASONS = {
             "zoo.catalog.outline",
         ),
         *("zoo.catalog.count_parameters", "zoo.posterior.base"),
-        *("zoo.posterior.curvature", "zoo.posterior.pixels"),
+        *("zoo.posterior.curvature", "zoo.posterior.pixels", "zoo.posterior.maps"),
         *("zoo.posterior.feature_scores", "zoo.posterior.last_layer"),
         *("zoo.posterior.swag.Averages", "zoo.posterior.swag.Moments"),
         *("zoo.presets.snapshots", "layers.batch_statistics"),
@@ -190,6 +191,7 @@ REASONS = {
         *("training.metrics.definitions.entropies", "training.metrics.sums"),
         *("training.metrics.definitions.class_ious", "training.optimizer"),
         "training.export.parity",
+        *("training.metrics.ranking.void_auroc", "zoo.conformal.sets.by_image"),
         *(
             "training.evaluation.sampling.check_precision",
             "training.evaluation.sampling.check_sizes",

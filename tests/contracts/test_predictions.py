@@ -128,7 +128,9 @@ OF_SETS = [
 ]
 
 
-@pytest.mark.parametrize("function", metrics.SETS.values(), ids=metrics.SETS)
+@pytest.mark.parametrize(
+    "function", metrics.PIXEL_SETS.values(), ids=metrics.PIXEL_SETS
+)
 def test_a_metric_of_sets_is_right_or_names_the_argument(function):
     check_all(function, OF_SETS)
 

@@ -27,9 +27,12 @@ def test_what_is_listed_is_there():
         assert set(inside) - known, f"{name} has contracts"
 
 
+_TABLES = "CLASSIFICATION", "SEGMENTATION", "PIXEL_SETS", "DETECTION", "SEQUENCES"
+
+
 def test_what_is_covered_is_called_by_a_test_of_this_folder():
     text = "".join(path.read_text() for path in HERE.glob("test_*.py"))
-    for table in ("CLASSIFICATION", "SEGMENTATION", "SETS", "DETECTION", "SEQUENCES"):
+    for table in _TABLES:
         assert f"metrics.{table}" in text
         text += " ".join(["", *getattr(metrics, table), ""])
     for name in surface.covered():

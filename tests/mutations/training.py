@@ -26,6 +26,8 @@ MUTATIONS = [
         "return found.pop(PROBS)[0], dict(state)",
         "tests/training/export/test_streams.py",
         "test_files_are_the_stream_of_keras_over_twenty_frames",
+    ),
+    (
         "artificial points of NOMU count with the batch",
         "training/objectives/nomu.py",
         'return losses + artificial * pushed / ops.cast(count, "float32")',
@@ -802,6 +804,14 @@ MUTATIONS = [
         "test_risks_match_loops_over_all_orders_of_equal_confidences",
     ),
     (
+        "unlabeled pixels are to be trusted the most",
+        "training/metrics/ranking.py",
+        "detection.auroc(scores[known], scores[~known])",
+        "detection.auroc(scores[~known], scores[known])",
+        "tests/test_segmentation.py",
+        "test_scores_rank_the_labeled_pixels_and_errors_are_found_by_them",
+    ),
+    (
         "the highest scores are trusted the most",
         "training/metrics/ranking.py",
         "confidence = -inputs.check_scores(",
@@ -812,8 +822,8 @@ MUTATIONS = [
     (
         "models are ranked by the entropy, whatever their own score is",
         "training/evaluation/sweep.py",
-        "by = store.ranks_by[name] if ranked else None",
-        'by = "entropy" if ranked else None',
+        "by = store.ranks_by[name] if is_ranked else None",
+        'by = "entropy" if is_ranked else None',
         "tests/training/evaluation/test_sweep.py",
         "test_models_are_ranked_by_their_own_scores",
     ),
@@ -828,8 +838,8 @@ MUTATIONS = [
     (
         "ties of out-of-distribution scores count in full",
         "training/metrics/detection.py",
-        'np.searchsorted(inside, outside, side="left").sum()',
-        'np.searchsorted(inside, outside, side="right").sum()',
+        'np.searchsorted(inside, own, side="left").sum()',
+        'np.searchsorted(inside, own, side="right").sum()',
         "tests/training/metrics/test_detection.py",
         "test_detection_agrees_with_scikit_learn",
     ),

@@ -1,12 +1,13 @@
 """Decisions on stored predictions: fitted to some, measured on others."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from keras import ops
 
+from training import task
 from training.evaluation.predictions import Predictions
-from training.metrics import SETS
 from zoo import conformal
 from zoo.conformal import Decision
 
@@ -25,7 +26,7 @@ def fit(
         seed: Seed of what is drawn.
 
     Raises:
-        ValueError: If there are too few images, or predictions for each pixel.
+        ValueError: If there are too few images, or the decision is none for pixels.
         NoBestFitError: If nothing can be promised.
     """
     found = {}
@@ -47,11 +48,12 @@ def values(
         seed: Seed of what is drawn; of this data set it is not that of another one.
     """
     probs, parts = stored.probs[stored.index(size)], []
-    for first in range(0, len(probs), _CHUNK):
-        part = ops.convert_to_tensor(np.asarray(probs[first : first + _CHUNK]))
+    step = max(1, _CHUNK // math.prod(probs.shape[1:-1]))
+    for first in range(0, len(probs), step):
+        part = ops.convert_to_tensor(np.asarray(probs[first : first + step]))
         parts.append(ops.convert_to_numpy(decision(part, seed=seed, offset=first)))
-    sets = np.concatenate(parts)
-    return {name: of(sets, stored.labels) for name, of in SETS.items()}
+    sets, functions = np.concatenate(parts), task.of_predictions(stored.meta).sets
+    return {name: of(sets, stored.labels) for name, of in functions.items()}
 
 
 def rows(

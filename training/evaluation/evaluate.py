@@ -110,7 +110,8 @@ def rows(
 ) -> list[dict]:
     """Returns one row per ensemble size and metric, as `evaluate` does.
 
-    Sets of sequences have those of `training.metrics.SEQUENCES` too.
+    Sets of sequences have those of `training.metrics.SEQUENCES` too, and labels of
+    pixels those of `training.metrics.PIXEL_RANKING` for each uncertainty of the model.
 
     Args:
         stored: What a model says of a data set.
@@ -140,9 +141,14 @@ def rows(
             sequences = _sequences(probs, frames)
             yield from ((name, f(sequences)) for name, f in SEQUENCES.items())
         if ranks_by:
-            scores = ood.scores(stored, size)[ranks_by]
+            scores = ood.score(stored, size, ranks_by)
             for name, function in RANKING.items():
                 yield f"{name}/{ranks_by}", function(probs, stored.labels, scores)
+        if of.by_score and metrics is None:
+            for score in ood.uncertainties(stored, size):
+                own = ood.score(stored, size, score)
+                for name, function in of.by_score.items():
+                    yield f"{name}/{score}", function(probs, stored.labels, own)
 
     return [
         {**common, "num_samples": size, "metric": name, "value": value, **numbers}

@@ -1,10 +1,13 @@
 """Out-of-distribution detection: AUROC, AUPR and FPR95 between stored predictions."""
 
+import math
+
 import numpy as np
 
 from training.evaluation.predictions import Predictions
 from training.evaluation.sampling import SCORES
-from training.metrics import DETECTION, ood_scores
+from training.metrics import DETECTION, inputs, ood_scores
+from training.metrics.definitions import entropies
 
 
 def rows(inside: Predictions, outside: Predictions, sizes=None) -> list[dict]:
@@ -70,3 +73,52 @@ def scores(stored: Predictions, size: int) -> dict[str, np.ndarray]:
         **{name: x for name, x in of_samples.items() if np.any(x)},
         **{name: np.ravel(values[index]) for name, values in stored.scores.items()},
     )
+
+
+def score(stored: Predictions, size: int, name: str) -> np.ndarray:
+    """Returns one of `scores`, in the memory of this one.
+
+    Args:
+        stored: Predictions of a model.
+        size: An ensemble size.
+        name: Its name.
+
+    Returns:
+        Array with a number for each example, in float64, or as it is stored; of pixels,
+        which are many, in float32.
+    """
+    index = stored.index(size)
+    if name in SCORES:
+        values = np.ravel(getattr(stored, name)[index])
+        return -values if name == "max_logit" else values
+    if name in stored.scores:
+        return np.ravel(stored.scores[name][index])
+    probs = stored.probs[index]
+    dtype = "float64" if probs.ndim == 2 else "float32"
+    found = np.empty(math.prod(probs.shape[:-1]), dtype)
+    for start, part in inputs.rows(probs):
+        found[start : start + len(part)] = _OF_PROBS[name](part)
+    return found
+
+
+_OF_PROBS = {
+    "entropy": lambda probs: entropies(np, probs),
+    "max_probability": lambda probs: 1 - probs.max(axis=1),
+}
+
+
+def uncertainties(stored: Predictions, size: int) -> list[str]:
+    """Returns the names of the scores that are uncertainties.
+
+    Args:
+        stored: Predictions of a model.
+        size: An ensemble size.
+
+    Returns:
+        The `"entropy"`, which is the aleatoric uncertainty of a single sample and the
+        total one of several; the `"mutual_information"`, unless it is zero throughout,
+        the epistemic one; and the posterior's own scores.
+    """
+    has_more = np.any(stored.mutual_information[stored.index(size)])
+    more = ["mutual_information"] if has_more else []
+    return ["entropy", *more, *stored.scores]

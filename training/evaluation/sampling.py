@@ -256,6 +256,8 @@ def _as_posterior(model, sizes):
 def _compile(posterior, sizes):
     """Returns a function of `(images, seed, offset)`, compiled once if it can be."""
     summary = _SUMMARIES[posterior.task](sizes, posterior.unknown_scores)
+    if posterior.map_shape:
+        summary = _by_line(summary, posterior.map_shape[0])
 
     def predict(images, seed, offset):
         # Convolutions are faster without XLA: 1,225 passes of resnet20 in a second of
@@ -277,6 +279,20 @@ def _compile(posterior, sizes):
             return compiled(*args)
 
     return step
+
+
+def _by_line(summary, height):
+    """Returns a summary of maps that takes line by line, in the memory of few lines.
+
+    What it computes beside the samples is several times as large as these.
+    """
+
+    def summary_of_maps(logits):
+        lines = ops.arange(height, dtype="int32")
+        found = ops.map(lambda line: summary(ops.take(logits, line, axis=2)), lines)
+        return {name: ops.moveaxis(x, 0, 2) for name, x in found.items()}
+
+    return summary_of_maps
 
 
 def _summary(sizes, unknown=()):

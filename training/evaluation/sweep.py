@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import keras
 from absl import logging
 
+from training import task
 from training.attacks import attacked
 from training.attacks.attacked import Attack
 from training.attacks.expectation import check_differentiable
@@ -81,7 +82,8 @@ def evaluate_all(
         workers: Processes that pass the images in place of this one. What is stored is
             the same, however many there are.
         ranked: Whether there are rows of `training.metrics.RANKING` too, of the score
-            that each model itself ranks by; see `zoo.posterior.Posterior.ranks_by`.
+            that each model itself ranks by; see `zoo.posterior.Posterior.ranks_by`. Of
+            pixels there are.
         precision: `"float32"` or `"bfloat16"`, for the passes of images; see
             `training.evaluation.sampling.Passes`. Posteriors adapt in float32.
         attacks: Attacks on each model, of the images of data sets that are not shifted.
@@ -138,7 +140,8 @@ def evaluate_all(
                 found += _with_samples(detect.rows(inside[name], stored, of), own)
                 continue
             inside.setdefault(name, stored)
-            by = store.ranks_by[name] if ranked else None
+            is_ranked = ranked or task.of_predictions(stored.meta).by_score
+            by = store.ranks_by[name] if is_ranked else None
             rows = evaluate.rows(stored, sizes=of, ranks_by=by)
             decided = decisions.rows(rows, store.decided.get(name, {}), stored)
             found += _with_samples(rows, own)

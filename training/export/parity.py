@@ -62,7 +62,7 @@ def check(posterior, run: Runner, images, tolerance: float, decision=None) -> di
             raise ValueError(
                 "The exported model differs from Keras, so it was not kept. "
                 f"Received: max_difference={largest:.3g}, tolerance={tolerance}, "
-                f"batch_size={size}, sum of probabilities={mass[0]:.3g}"
+                f"batch_size={size}, sum of probabilities={np.ravel(mass)[0]:.3g}"
             )
     varies = np.max(np.abs(references[1] - references[2])[:1]) > _VISIBLE
     if varies and np.array_equal(outputs[1], outputs[2]):
@@ -97,7 +97,7 @@ def check_score(name: str, found, wanted):
 
     Args:
         name: Of the score.
-        found: What came out, of shape `(batch,)`.
+        found: What came out, of shape `(batch, ...)`.
         wanted: What Keras gives.
 
     Raises:
@@ -110,7 +110,8 @@ def check_score(name: str, found, wanted):
         worst = int(np.argmax(difference / allowed))
         raise ValueError(
             "The exported model gives another score than Keras, so it was not kept. "
-            f"Received: {name}={found[worst]} in place of {wanted[worst]}"
+            f"Received: {name}={np.ravel(found)[worst]} in place of "
+            f"{np.ravel(wanted)[worst]}"
         )
 
 

@@ -5,10 +5,10 @@ Those in `CLASSIFICATION` take `(probs, labels)`: probabilities of the shape
 labels, integers in `[0, num_classes)`, of the shape `(examples,)`. Means run over all
 examples at once, never over batches, and are computed in float64. For a model that
 samples, `probs` is the mean of the sampled probabilities. Those in `SETS` take
-`(sets, labels)`, those in `RANKING` `(probs, labels, scores)`, those in `DETECTION`
-`(scores_in, scores_out)`, those in `SEQUENCES` the probabilities of frames, those in
-`REGRESSION` `(means, scales, targets)`. `SEGMENTATION` has those for every pixel, of
-which some may have no label, -1; see `training.metrics.pixels`.
+`(sets, labels)`, those in `RANKING` and `PIXEL_RANKING` `(probs, labels, scores)`,
+those in `DETECTION` `(scores_in, scores_out)`, those in `SEQUENCES` the probabilities
+of frames, those in `REGRESSION` `(means, scales, targets)`. `SEGMENTATION` has those
+for every pixel, of which some may have no label, -1; see `training.metrics.pixels`.
 `docs/metrics.md` has all formulas. `compute` takes several of the first ones at once.
 
 `keras_metrics` has the same for `compile`.
@@ -45,6 +45,7 @@ from training.metrics.ranking import error_aupr as error_aupr
 from training.metrics.ranking import error_auroc as error_auroc
 from training.metrics.ranking import raulc as raulc
 from training.metrics.ranking import risk_coverage as risk_coverage
+from training.metrics.ranking import void_auroc as void_auroc
 from training.metrics.robustness import PUBLISHED as PUBLISHED
 from training.metrics.robustness import aggregate as aggregate
 from training.metrics.robustness import mixed as mixed
@@ -73,6 +74,8 @@ from training.metrics.table import CARD as CARD
 from training.metrics.table import CLASSIFICATION as CLASSIFICATION
 from training.metrics.table import DETECTION as DETECTION
 from training.metrics.table import METRICS as METRICS
+from training.metrics.table import PIXEL_RANKING as PIXEL_RANKING
+from training.metrics.table import PIXEL_SETS as PIXEL_SETS
 from training.metrics.table import RANKING as RANKING
 from training.metrics.table import REGRESSION as REGRESSION
 from training.metrics.table import SEGMENTATION as SEGMENTATION

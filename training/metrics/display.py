@@ -9,8 +9,9 @@ from training.metrics.table import (
     CLASSIFICATION,
     DETECTION,
     METRICS,
+    PIXEL_RANKING,
+    PIXEL_SETS,
     RANKING,
-    SETS,
     Metric,
 )
 
@@ -24,8 +25,8 @@ def heading(metric: str) -> str:
     stem, slash, other = metric.partition("/")
     if slash and stem in METRICS:
         name, space, unit = METRICS[stem].heading.partition(" (")
-        is_score = stem in DETECTION or stem in RANKING
-        is_part = stem in SETS or stem in CLASSIFICATION
+        is_score = stem in {**DETECTION, **RANKING, **PIXEL_RANKING}
+        is_part = stem in PIXEL_SETS or stem in CLASSIFICATION
         words = "by" if is_score else "of" if is_part else "to"
         other = other.replace("_", " ") if is_score else other
         return f"{name} {words} {other}{space}{unit}"

@@ -6,6 +6,7 @@ and of the classes are folded into the first one. Pixels without a label, those 
 """
 
 import math
+import mmap
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,6 +15,8 @@ from zoo import arrays, outputs
 
 # Probabilities that are held at once, in float64, as the array may be a file.
 _CHUNK = 2**17
+# Probabilities of a file that is mapped after which their memory is given back.
+_MAPPED = 2**24
 
 
 def chunks(probs, labels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -44,10 +47,27 @@ def rows(probs) -> Iterator[tuple[int, np.ndarray]]:
     count, num_classes = check_shape(probs)
     probs = np.reshape(probs, (count, num_classes))  # A view, also of a memory map.
     step = max(1, _CHUNK // num_classes)
+    mapped, read = _mapping(probs), 0
     for start in range(0, count, step):
         part = np.asarray(probs[start : start + step]).astype("float64")
+        read += part.size
+        if mapped is not None and (read >= _MAPPED or start + step >= count):
+            # What was read of a file counts as memory of the process until then.
+            mapped.madvise(mmap.MADV_DONTNEED)
+            read = 0
         outputs.check_probs(part, f" (from example {start} on)" if start else "")
         yield start, part
+
+
+def _mapping(array) -> mmap.mmap | None:
+    """Returns what maps the file of an array, if it is one that is only read."""
+    while array is not None and not isinstance(array, np.memmap):
+        array = getattr(array, "base", None)
+    while isinstance(getattr(array, "base", None), np.memmap):
+        array = array.base
+    is_read = array is not None and array.mode == "r"
+    found = getattr(array, "_mmap", None) if is_read else None
+    return found if hasattr(mmap, "MADV_DONTNEED") else None
 
 
 def check_labels(probs, labels) -> np.ndarray:
@@ -60,7 +80,7 @@ def check_labels(probs, labels) -> np.ndarray:
 
 
 def check_scores(values, name: str = "scores", count: int | None = None) -> np.ndarray:
-    """Returns one number for each example, in float64.
+    """Returns one number for each example, in float64 or, if they are, in float32.
 
     Args:
         values: Array of shape `(examples,)`.
@@ -86,7 +106,7 @@ def check_scores(values, name: str = "scores", count: int | None = None) -> np.n
             f"`{name}` must have one number for each of the {count} rows of `probs`. "
             f"Received: {name}.shape={values.shape}"
         )
-    return values.astype("float64")
+    return values if values.dtype == "float32" else values.astype("float64")
 
 
 def check_positive(**numbers: int):

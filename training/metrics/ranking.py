@@ -1,5 +1,7 @@
 """Selective prediction: what is gained by leaving out the least confident examples."""
 
+import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +25,9 @@ def outcomes(probs, labels) -> tuple[np.ndarray, np.ndarray]:
     Pixels without a label are left out.
     """
     size = np.count_nonzero(_is_labeled(probs, labels))
-    confidence, correct = np.empty(size), np.empty(size, bool)
+    is_single = getattr(probs, "dtype", None) == "float32"
+    confidence = np.empty(size, "float32" if is_single else "float64")
+    correct = np.empty(size, bool)
     start = 0
     for part, part_labels in inputs.chunks(probs, labels):
         stop = start + len(part)
@@ -99,6 +103,28 @@ def risk_coverage(probs, labels, scores=None) -> RiskCoverage:
     return RiskCoverage(counts / len(confidence), wrong / counts, confidence)
 
 
+def _risks(confidence, correct) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields numbers of the most confident examples, and the error rates of these.
+
+    These are those of `risk_coverage`, some after others, in little memory.
+    """
+    ascending, wrong = np.sort(confidence), np.sort(confidence[~correct])
+    size = len(ascending)
+    for start in range(0, size, _BLOCK):
+        counts = np.arange(start + 1, min(start + _BLOCK, size) + 1)
+        values, place = np.unique(ascending[size - counts], return_inverse=True)
+        # Of examples that are as confident each is as likely the next one.
+        first = size - np.searchsorted(ascending, values, side="right")
+        last = size - np.searchsorted(ascending, values, side="left")
+        above = len(wrong) - np.searchsorted(wrong, values, side="right")
+        up_to = len(wrong) - np.searchsorted(wrong, values, side="left")
+        rate = (up_to - above) / (last - first)
+        yield counts, (above[place] + rate[place] * (counts - first[place])) / counts
+
+
+_BLOCK = 2**17  # Examples that are looked at together.
+
+
 def aurc(probs, labels) -> float:
     """Returns the area under the risk-coverage curve: in `[0, 1]`, low is good.
 
@@ -109,7 +135,9 @@ def aurc(probs, labels) -> float:
         [Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers](
         https://arxiv.org/abs/1805.08206) (Geifman et al., 2019), Eq. 2.
     """
-    return float(np.mean(risk_coverage(probs, labels).risk))
+    confidence, correct = outcomes(probs, labels)
+    sums = [risk.sum() for _, risk in _risks(confidence, correct)]
+    return math.fsum(sums) / len(correct)
 
 
 def raulc(probs, labels, scores=None) -> float:
@@ -133,13 +161,15 @@ def raulc(probs, labels, scores=None) -> float:
         [On the Practicality of Deterministic Epistemic Uncertainty](
         https://arxiv.org/abs/2107.00649) (Postels et al., 2022).
     """
-    risk = risk_coverage(probs, labels, scores).risk
-    accuracy, counts = 1 - risk[-1], np.arange(1, len(risk) + 1)
-    num_right = np.rint(accuracy * len(risk))
-    if num_right in (0, len(risk)):
-        return float("nan")
-    perfect = np.mean(np.minimum(1, num_right / counts)) / accuracy - 1
-    return float((np.mean(1 - risk) / accuracy - 1) / perfect)
+    confidence, correct = confidences(probs, labels, scores)
+    num_right, size = np.count_nonzero(correct), len(correct)
+    if num_right in (0, size):
+        return math.nan
+    own, perfect = [], []
+    for counts, risk in _risks(confidence, correct):
+        own.append((1 - risk).sum())
+        perfect.append(np.minimum(1, num_right / counts).sum())
+    return (math.fsum(own) - num_right) / (math.fsum(perfect) - num_right)
 
 
 def error_auroc(probs, labels, scores=None) -> float:
@@ -179,6 +209,39 @@ def _of_errors(metric, probs, labels, scores):
     return metric(-confidence[correct], -confidence[~correct])
 
 
+def void_auroc(probs, labels, scores=None) -> float:
+    """Returns how well the confidence detects pixels without a label: 0.5 is chance.
+
+    What nobody has labeled is mostly of no class, such as a hand cart on a road: it
+    stands for the unknown. It is the probability that such a pixel has a lower
+    confidence than a labeled one, where a tie counts one half, and NaN without any.
+
+    Args:
+        probs: Array of shape `(images, height, width, num_classes)`.
+        labels: Integer array of shape `(images, height, width)`, -1 for pixels without
+            a label.
+        scores: Array of shape `(pixels,)`, of all pixels in their order, minus which is
+            the confidence; by default that is the largest probability.
+
+    Raises:
+        ValueError: If shapes do not fit, or a score is NaN.
+
+    Reference:
+        [Deep Deterministic Uncertainty for Semantic Segmentation](
+        https://arxiv.org/abs/2111.00079) (Mukhoti et al., 2021), where they are those
+        of another data set.
+    """
+    known = _is_labeled(probs, labels)
+    if known.all():
+        return math.nan
+    if scores is None:
+        scores = 1 - np.concatenate(
+            [part.max(axis=1) for _, part in inputs.rows(probs)]
+        )
+    scores = inputs.check_scores(scores, count=len(known))
+    return detection.auroc(scores[known], scores[~known])
+
+
 class ConfidenceCurve(NamedTuple):
     """What is left of the examples at each confidence; arrays over thresholds."""
 
@@ -207,9 +270,11 @@ def confidence_curve(probs, labels, num_thresholds: int = 101) -> ConfidenceCurv
         (Ovadia et al., 2019), Figure 1.
     """
     inputs.check_positive(num_thresholds=num_thresholds)
-    confidence, right = ranked(probs, labels)
+    confidence, correct = outcomes(probs, labels)
     threshold = np.linspace(0, 1, num_thresholds)
-    count = np.searchsorted(-confidence, -threshold, side="right")
-    total = np.concatenate([[0.0], np.cumsum(right)])[count]
-    accuracy = total / np.where(count > 0, count, np.nan)
+    count, right = (
+        len(values) - np.searchsorted(np.sort(values), threshold, side="left")
+        for values in (confidence, confidence[correct])
+    )
+    accuracy = right / np.where(count > 0, count, np.nan)
     return ConfidenceCurve(threshold, accuracy, count)

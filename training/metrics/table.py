@@ -200,6 +200,17 @@ _PIXELS = (
         meaning="precision of a low confidence that looks for wrong predictions",
     ),
 )
+# Of (probs, labels, scores) of pixels, beside AUROC of errors; the name behind a slash
+# is that of the score.
+_VOID = (
+    _share(
+        "void_auroc",
+        "AUROC of unlabeled pixels (%)",
+        ranking.void_auroc,
+        better=1,
+        meaning="unlabeled pixels that are less trusted than labeled ones",
+    ),
+)
 # Means over the images of what each of them has.
 _BY_IMAGE = (
     _share("image_accuracy", "Accuracy by image (%)", better=1),
@@ -294,6 +305,23 @@ _SETS = (
         meaning="wrong ones among the sets that are not empty",
     ),
 )
+# The same of pixels, image by image.
+_PIXEL_SETS = (
+    _share(
+        "image_coverage",
+        "Coverage by image (%)",
+        sets.image_coverage,
+        better=1,
+        meaning="pixels of an image whose sets have the true class, mean of the images",
+    ),
+    _share(
+        "image_class_coverage",
+        "Lowest class coverage by image (%)",
+        sets.image_class_coverage,
+        better=1,
+        meaning="the same of the pixels of the class that is covered the least",
+    ),
+)
 # Of (scores_in, scores_out); the name behind a slash is that of the score.
 _DETECTION = (
     _share("auroc", "AUROC (%)", detection.auroc, better=1, card="auroc/entropy"),
@@ -323,8 +351,8 @@ _AGGREGATES = (
 METRICS = {
     metric.name: metric
     for metric in (
-        *(*_CLASSIFICATION, *_PIXELS, *_BY_IMAGE, *_REGRESSION, *_SETS, *_DETECTION),
-        *(*_SEQUENCES, *_AGGREGATES),
+        *(*_CLASSIFICATION, *_PIXELS, *_VOID, *_BY_IMAGE, *_REGRESSION, *_SETS),
+        *(*_PIXEL_SETS, *_DETECTION, *_SEQUENCES, *_AGGREGATES),
     )
 }
 MAIN = tuple(name for name, metric in METRICS.items() if metric.main)
@@ -357,8 +385,14 @@ BY_IMAGE = {
 }
 REGRESSION = _functions(_REGRESSION)
 SETS = _functions(_SETS)
+PIXEL_SETS = {**SETS, **_functions(_PIXEL_SETS)}
 # Of (probs, labels, scores); the name behind a slash is that of the score.
 RANKING = {"raulc": ranking.raulc}
+# The same of pixels, by each score that there is.
+PIXEL_RANKING = {
+    "error_auroc": ranking.error_auroc,
+    "void_auroc": ranking.void_auroc,
+}
 DETECTION = _functions(_DETECTION)
 SEQUENCES = _functions(_SEQUENCES)
 

@@ -1,9 +1,10 @@
 """Decisions: from probabilities to the classes that are an answer, with a promise.
 
-A decision is a Keras layer from probabilities of shape `(batch, num_classes)` to a mask
-of the same shape: which classes are in the answer. What it promises holds for images
-like those that it has adapted to, which the model must not have been trained on, and
-for no others: neither for corrupted images nor for those of another camera.
+A decision is a Keras layer from probabilities of shape `(batch, num_classes)`, or
+`(batch, height, width, num_classes)`, to a mask of the same shape: which classes are in
+the answer. What it promises holds for images like those that it has adapted to, which
+the model must not have been trained on, and for no others: neither for corrupted images
+nor for those of another camera.
 """
 
 from zoo.conformal.decision import Decision as Decision

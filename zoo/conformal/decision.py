@@ -1,5 +1,6 @@
 """What every decision is: a layer from probabilities to a mask of classes."""
 
+import math
 from collections.abc import Iterator, Mapping
 
 import keras
@@ -26,12 +27,14 @@ class Decision(layers.RandomLayer):
             what is drawn for an image depends on the seed of the call and the number of
             the image alone, which is `offset` plus its place in the batch.
 
-    Input shape: `(batch, num_classes)`, of probabilities.
+    Input shape: `(batch, num_classes)`, of probabilities, or `(batch, height, width,
+    num_classes)`.
 
     Output shape: Same as the input, of booleans.
     """
 
     stochastic = False
+    takes_pixels = True  # Whether its promise can be one for the pixels of an image.
     # The argument that is promised.
     promises: str
     # Words before its name, and the arguments that they set to true.
@@ -74,8 +77,9 @@ class Decision(layers.RandomLayer):
         """Returns the values of `adapted_weights` for labeled predictions.
 
         Args:
-            probs: Checked float32 array of shape `(examples, num_classes)`.
-            labels: Integer array of shape `(examples,)`.
+            probs: Checked float32 array of shape `(examples, ..., num_classes)`.
+            labels: Integer array of shape `(examples, ...)`, -1 for pixels without a
+                label.
             seed: Seed of what is drawn.
 
         Raises:
@@ -106,23 +110,36 @@ class Decision(layers.RandomLayer):
 
         Args:
             probs: Array of shape `(examples, num_classes)`, the mean probabilities that
-                the decision will see.
-            labels: Integer array of shape `(examples,)`.
+                the decision will see; or `(images, height, width, num_classes)`, where
+                each image is an example.
+            labels: Integer array of shape `(examples,)`, or `(images, height, width)`,
+                -1 for pixels without a label.
             seed: Seed of what is drawn, an integer of 32 bits.
 
         Raises:
             ValueError: If these are no probabilities and labels, or too few.
         """
         shape = outputs.check_numbers(probs, "`probs`")
-        if len(shape) != 2 or not shape[0] or shape[1] < 2:
+        if len(shape) not in (2, 4) or 0 in shape or shape[-1] < 2:
             raise ValueError(
-                "`probs` must have the shape (examples, num_classes), with one example "
-                "and two classes at least; pixels of one image do not count as "
-                f"examples, for they are alike. Received: probs.shape={shape}"
+                "`probs` must have the shape (examples, num_classes), or (images, "
+                "height, width, num_classes), with one example and two classes at "
+                f"least. Received: probs.shape={shape}"
+            )
+        if len(shape) == 4 and not self.takes_pixels:
+            raise ValueError(
+                f"'{type(self).__name__}' counts errors among examples that are "
+                "independent, and the pixels of an image are alike; a set for each "
+                "pixel is promised by LAC, APS and RAPS, such as 'lac_90'. Received: "
+                f"probs.shape={shape}"
             )
         probs = np.asarray(probs, "float32")
-        outputs.check_probs(probs)
-        labels = outputs.check_labels(labels, shape)
+        if len(shape) == 2:
+            outputs.check_probs(probs)
+        else:
+            for number, own in enumerate(probs):
+                outputs.check_probs(_rows(own), f" of image {number}")
+        labels = outputs.check_labels(labels, shape).reshape(shape[:-1])
         values = self.fit(probs, labels, seed)
         if not self.built:
             self.build(shape)
@@ -145,30 +162,35 @@ class Decision(layers.RandomLayer):
                 "labeled images: call its `adapt`."
             )
         if tracing.is_known(probs) and probs.shape[0]:
-            outputs.check_probs(ops.convert_to_numpy(probs).astype("float64"))
-        probs = ops.cast(probs, "float32")
-        noise = None
+            known = ops.convert_to_numpy(probs).astype("float64")
+            outputs.check_probs(_rows(known))
+        probs, noise = ops.cast(probs, "float32"), None
+        is_map = len(probs.shape) == 4
+        rows = ops.reshape(probs, (-1, probs.shape[-1])) if is_map else probs
         if self.draws:
             key = self.next_key() if seed is None else seed
-            noise = _uniform(key, offset, ops.shape(probs)[0])
-        return self.scores(probs, noise, self.values()) <= self.threshold
+            first = offset * math.prod(probs.shape[1:-1])
+            noise = _uniform(key, first, ops.shape(rows)[0])
+        mask = self.scores(rows, noise, self.values()) <= self.threshold
+        return ops.reshape(mask, ops.shape(probs)) if is_map else mask
 
     def summary(self, probs) -> dict:
         """Returns what an export says beside the probabilities.
 
         Args:
-            probs: Tensor of shape `(batch, num_classes)`.
+            probs: Tensor of shape `(batch, ..., num_classes)`.
 
         Returns:
             `prediction_set`, a mask of that shape; `set_size`, the int32 number of
-            classes in it, and what is promised by its name, both of shape `(batch,)`.
+            classes in it, of shape `(batch, ...)`; and what is promised by its name, of
+            shape `(batch,)`.
         """
         mask = self(probs)
         name, value = self.promise
         return {
             "prediction_set": mask,
             "set_size": ops.sum(ops.cast(mask, "int32"), axis=-1),
-            name: ops.full_like(probs[:, 0], value),
+            name: ops.full_like(probs[:, *[0] * (len(probs.shape) - 1)], value),
         }
 
     def all_scores(self, probs, values, seed: int) -> Iterator[np.ndarray]:
@@ -186,13 +208,21 @@ class Decision(layers.RandomLayer):
             yield ops.convert_to_numpy(self.scores(part, noise, values))
 
     def scores_of(self, probs, labels, values, seed: int) -> np.ndarray:
-        """Returns the scores of the labels of all examples; see `all_scores`."""
-        found, first = [], 0
-        for scores in self.all_scores(probs, values, seed):
-            own = labels[first : first + len(scores)]
+        """Returns the scores of the labels of all examples; see `all_scores`.
+
+        Args:
+            probs: float32 array of shape `(examples, ..., num_classes)`.
+            labels: Integer array of shape `(examples, ...)`; what is returned for one
+                of -1 has no meaning.
+            values: See `scores`.
+            seed: Seed of what is drawn.
+        """
+        found, first, flat = [], 0, np.reshape(labels, -1)
+        for scores in self.all_scores(_rows(probs), values, seed):
+            own = flat[first : first + len(scores)]
             found.append(scores[np.arange(len(own)), own])
             first += len(own)
-        return np.concatenate(found)
+        return np.concatenate(found).reshape(np.shape(labels))
 
     def compute_output_spec(self, probs, seed=None, offset=0):
         return keras.KerasTensor(probs.shape, "bool")
@@ -212,6 +242,11 @@ class Decision(layers.RandomLayer):
             made.build((None, len(values["threshold"])))
             made.assign(values)
         return made
+
+
+def _rows(probs: np.ndarray) -> np.ndarray:
+    """Returns an array whose pixels are rows."""
+    return probs.reshape(-1, probs.shape[-1])
 
 
 def check_share(value: float, name: str) -> float:

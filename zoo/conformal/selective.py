@@ -75,6 +75,7 @@ class Selective(Decision):
     """
 
     promises = "risk"
+    takes_pixels = False
 
     def __init__(
         self,

@@ -11,13 +11,26 @@ probability, so it is at most the threshold with a probability of at least `cove
 and, where no scores are equal, of less than `coverage + 1 / (n + 1)`. That is the
 probability over the images adapted to as well as the further one.
 
+With a label for each pixel, an example is an image still, for its pixels are alike. The
+share of its labeled pixels whose sets miss the label is its loss, which falls as the
+threshold rises, and the threshold is the smallest one with
+
+    sum over the n images of their loss + 1 <= (n + 1) * (1 - coverage)
+
+The expected loss of a further image is then at most `1 - coverage`. For each class the
+loss is the share of its pixels in an image whose sets miss it, over the images with
+some: the expected false-negative rate. Images of one pixel each have the rank above.
+
 Reference:
     [Algorithmic Learning in a Random World](https://doi.org/10.1007/b106715) (Vovk et
     al., 2005); [Inductive Confidence Machines](https://doi.org/10.1007/3-540-36755-1_29)
-    (Papadopoulos et al., 2002).
+    (Papadopoulos et al., 2002). Of pixels: [Conformal Risk Control](
+    https://arxiv.org/abs/2208.02814) (Angelopoulos et al., 2022), Theorem 1.
 """
 
+import bisect
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import keras
@@ -25,7 +38,9 @@ import numpy as np
 from keras import ops
 
 import layers
+from zoo import arrays
 from zoo.conformal.decision import Decision, check_share
+from zoo.posterior.maps import as_rows, some_pixels
 
 
 def threshold_rank(coverage: float, count: int) -> int:
@@ -49,11 +64,14 @@ def threshold_rank(coverage: float, count: int) -> int:
     return math.ceil(Fraction(repr(float(coverage))) * (count + 1))
 
 
-def quantile(scores: np.ndarray, coverage: float, of: str = "") -> float:
+def quantile(
+    scores: np.ndarray | Sequence[np.ndarray], coverage: float, of: str = ""
+) -> float:
     """Returns the score with the rank of the threshold.
 
     Args:
-        scores: Array of shape `(images,)`: of each image that of its label.
+        scores: Array of shape `(images,)`: of each image that of its label; or a list
+            with an array of those of its pixels for each image.
         coverage: In (0, 1).
         of: What images these are, for an error.
 
@@ -69,19 +87,60 @@ def quantile(scores: np.ndarray, coverage: float, of: str = "") -> float:
             "with fewer, only the set of all classes has it. Received: "
             f"{len(scores)} images{of}"
         )
-    return np.partition(scores, rank - 1)[rank - 1]
+    if isinstance(scores, np.ndarray):
+        return np.partition(scores, rank - 1)[rank - 1]
+    return _of_pixels(scores, Fraction(repr(float(coverage))))
+
+
+def _of_pixels(scores, coverage):
+    """Returns the smallest score up to which images are covered as they must be."""
+    ascending = [np.sort(own) for own in scores]
+    needed, found = coverage * (len(scores) + 1), np.sort(np.concatenate(scores))
+
+    def is_enough(threshold):
+        inside = {}  # By the number of the pixels of an image.
+        for own in ascending:
+            count = int(np.searchsorted(own, threshold, side="right"))
+            inside[len(own)] = inside.get(len(own), 0) + count
+        more = math.fsum(n / size for size, n in inside.items()) - float(needed)
+        if abs(more) > _ROUNDING * len(scores):
+            return more > 0
+        return sum(Fraction(n, size) for size, n in inside.items()) >= needed
+
+    return found[bisect.bisect_left(found, True, key=is_enough)]
+
+
+_ROUNDING = (
+    1e-12  # Of the covered share of an image; what is nearer is counted exactly.
+)
+
+
+def by_image(scores: np.ndarray, chosen: np.ndarray):
+    """Returns the chosen scores as `quantile` takes them.
+
+    Args:
+        scores: Array of shape `(images,)`, or `(images, height, width)`.
+        chosen: Booleans of that shape.
+    """
+    if scores.ndim == 1:
+        return scores[chosen]
+    pairs = zip(scores, chosen, strict=True)
+    return [own[here] for own, here in pairs if here.any()]
 
 
 class SplitConformal(Decision):
     """Base class of prediction sets, which implement `scores`.
 
     Args:
-        coverage: The probability that a set has the label in it, in (0, 1).
-        class_conditional: Whether it is promised for the images of each class, rather
-            than for all together. Each class then needs as many labeled images.
+        coverage: The probability that a set has the label in it, in (0, 1); of pixels,
+            the expected share of the labeled ones of an image whose sets have it.
+        class_conditional: Whether it is promised for the images, or pixels, of each
+            class, rather than for all together. Each class then needs as many labeled
+            images.
         seed: Makes the draws reproducible.
 
-    Input shape: `(batch, num_classes)`, of probabilities.
+    Input shape: `(batch, num_classes)`, of probabilities, or `(batch, height, width,
+    num_classes)`.
 
     Output shape: Same as the input, of booleans.
     """
@@ -110,16 +169,16 @@ class SplitConformal(Decision):
             ValueError: If there are too few images for the coverage.
         """
         scores = self.scores_of(probs, labels, values, seed)
-        num_classes = probs.shape[1]
+        num_classes = probs.shape[-1]
         if not self.class_conditional:
-            return np.full(num_classes, quantile(scores, self.coverage))
-        return np.array(
-            [
-                quantile(scores[labels == k], self.coverage, f" of class {k}")
-                for k in range(num_classes)
-            ],
-            "float32",
-        )
+            known = by_image(scores, labels != arrays.UNLABELED)
+            return np.full(num_classes, quantile(known, self.coverage))
+        of_classes = (by_image(scores, labels == k) for k in range(num_classes))
+        found = [
+            quantile(own, self.coverage, f" of class {k}")
+            for k, own in enumerate(of_classes)
+        ]
+        return np.array(found, "float32")
 
     def get_config(self):
         config = {"class_conditional": self.class_conditional}
@@ -275,10 +334,12 @@ class RAPS(APS):
             order = np.random.default_rng(seed).permutation(len(labels))
             cut = round(_TUNED_ON * len(labels))
             chosen, rest = order[:cut], order[cut:]
-            penalties = self._tuned(probs[chosen], labels[chosen], seed)
+            some = as_rows(*some_pixels(probs[chosen], labels[chosen]))
+            known = some[1] != arrays.UNLABELED
+            penalties = self._tuned(some[0][known], some[1][known], seed)
             probs, labels = probs[rest], labels[rest]
         else:
-            penalties = _penalties(self.penalty, self.num_free, probs.shape[1])
+            penalties = _penalties(self.penalty, self.num_free, probs.shape[-1])
         values = {"penalties": penalties}
         return {"threshold": self.thresholds(probs, labels, values, seed), **values}
 

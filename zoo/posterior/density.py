@@ -16,6 +16,7 @@ from zoo.posterior.base import (
 )
 from zoo.posterior.feature_scores import FEATURE_SCORES, Statistics
 from zoo.posterior.last_layer import LastLayerPosterior, fingerprint
+from zoo.posterior.maps import by_row
 from zoo.posterior.monte_carlo import MonteCarlo
 
 
@@ -29,16 +30,21 @@ class Density(LastLayerPosterior):
     higher one is, the more out-of-distribution is the image. See
     `zoo.posterior.feature_scores` for their formulas.
 
-    `adapt` takes the images that the network was trained on, without augmentation. The
-    network must not draw; its batch normalization uses the moving statistics.
+    Of a network with logits for each pixel, each pixel has features, scores and a place
+    among those of the training, of which the ones without a label count nowhere.
+
+    `adapt` takes the images that the network was trained on, without augmentation, once
+    and a few at a time. The network must not draw; its batch normalization uses the
+    moving statistics.
 
     Args:
         model: From images to logits, with a `keras.layers.Dense` at its end.
         scores: Names of scores: `"density"`, minus the log density of one Gaussian for
             each class; `"mahalanobis"`, the squared distance to the nearest class, of
             one covariance; `"relative_mahalanobis"`, that less the one to all images;
-            `"nearest_neighbors"`, the distance to the training images themselves. The
-            first one ranks predictions.
+            `"nearest_neighbors"`, the distance to the training images themselves, or to
+            pixels, where it takes minutes for each large image. The first one ranks
+            predictions. By default all of them, of pixels all but the last.
         seed: Of nothing, as no sample is drawn.
 
     Raises:
@@ -47,7 +53,8 @@ class Density(LastLayerPosterior):
 
     Input shape: `(batch, height, width, channels)`.
 
-    Output shape: `(1, batch, num_classes)`.
+    Output shape: `(1, batch, num_classes)`, or `(1, batch, height, width,
+    num_classes)`; the scores have that of one class of one sample.
 
     Example:
 
@@ -62,7 +69,8 @@ class Density(LastLayerPosterior):
 
     Reference:
         [Deep Deterministic Uncertainty](https://arxiv.org/abs/2102.11582) (Mukhoti et
-        al., 2021).
+        al., 2021); of pixels, [Deep Deterministic Uncertainty for Semantic
+        Segmentation](https://arxiv.org/abs/2111.00079) (Mukhoti et al., 2021).
     """
 
     learns = "the features of its classes"
@@ -71,11 +79,14 @@ class Density(LastLayerPosterior):
     def __init__(
         self,
         model: keras.Model | MonteCarlo,
-        scores: Sequence[str] = tuple(FEATURE_SCORES),
+        scores: Sequence[str] | None = None,
         seed: int | None = None,
         **kwargs,
     ):
         super().__init__(model, seed, **kwargs)
+        if scores is None:
+            names = FEATURE_SCORES.items()
+            scores = [k for k, kind in names if kind.of_pixels or not self.map_shape]
         self.score_names = _check_names(scores)
         self.ranks_by = self.score_names[0]
         self.num_samples = 1
@@ -141,10 +152,12 @@ class Density(LastLayerPosterior):
         features = self.last.features(images)
         logits = ops.cast(self.last.head(features), "float32")
         features, values = ops.cast(features, "float32"), self.values()
-        scores = {
-            name: score.score(features, values) for name, score in self._scores.items()
-        }
-        return logits, scores
+
+        def scores(rows, first):
+            found = self._scores.items()
+            return {name: score.score(rows, values) for name, score in found}
+
+        return logits, by_row(scores, features, self.map_shape)
 
 
 def _check_names(scores) -> tuple[str, ...]:

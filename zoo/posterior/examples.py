@@ -25,7 +25,7 @@ class RandomSample:
 
     def add(self, rows: np.ndarray):
         """Adds the rows of an array."""
-        for row in rows:
+        for row in rows if self.size else ():
             self._seen += 1
             if len(self.rows) < self.size:
                 self.rows.append(np.array(row))

@@ -125,6 +125,7 @@ class FeatureScore:
     by_class = False  # Whether it needs the second moments of each class.
     num_stored = 0  # How many training images it needs themselves.
     num_needed = 1  # How many images of each class it needs.
+    of_pixels = True  # Whether it takes little enough time for each pixel.
 
     def __init__(self, num_features: int, num_classes: int):
         self.num_features, self.num_classes = num_features, num_classes
@@ -293,6 +294,7 @@ class NearestNeighbors(FeatureScore):
     """
 
     num_stored = NUM_STORED
+    of_pixels = False
 
     @property
     def shapes(self):

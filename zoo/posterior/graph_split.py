@@ -172,8 +172,13 @@ class LastLayer:
         self.draws = any(s.known for s in drawing)
         self.unknown = [s.name for s in drawing if not s.known]
 
+    @property
+    def num_features(self) -> int:
+        """How many inputs the layer has, of each image or of each pixel."""
+        return self.head.kernel.shape[0]
+
     def features(self, images):
-        """Returns the inputs of the layer, of shape `(batch, num_features)`."""
+        """Returns the inputs of the layer, of shape `(batch, ..., num_features)`."""
         values = {self._input: images}
         _run(self._steps, values)
         return values[self._place]

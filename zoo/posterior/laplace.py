@@ -9,11 +9,12 @@ from keras import ops
 
 import layers
 from layers.compilation import Compiled
-from zoo import predictive
+from zoo import arrays, predictive
 from zoo.posterior import curvature
 from zoo.posterior.base import SPLITS, at_least_one
 from zoo.posterior.curvature import PRIOR_RANGE, STRUCTURES
 from zoo.posterior.last_layer import LastLayerPosterior, fingerprint
+from zoo.posterior.maps import as_rows, by_row, some_pixels
 from zoo.posterior.monte_carlo import MonteCarlo
 from zoo.posterior.scaler import NoBestFitError
 from zoo.posterior.subsets import SUBSETS
@@ -38,6 +39,11 @@ class Laplace(LastLayerPosterior):
     linearized a few at a time. Gaussian are the kernels and biases of dense layers and
     convolutions; all other weights, such as the scales and offsets of a batch
     normalization, which no Kronecker product describes, keep their trained values.
+
+    Of a network with logits for each pixel, `H` is the sum over the labeled pixels, and
+    each pixel has a distribution of logits; draws of different pixels are independent.
+    Neighbors are alike, so their number says more than they do, and a larger
+    `prior_precision` or one by validation may be the better one.
 
     `adapt` takes the images that the network was trained on, without augmentation. The
     network must not draw; its batch normalization uses the moving statistics.
@@ -73,7 +79,8 @@ class Laplace(LastLayerPosterior):
 
     Input shape: `(batch, height, width, channels)`.
 
-    Output shape: `(1, batch, num_classes)`, or `(num_samples, batch, num_classes)`.
+    Output shape: `(1, batch, num_classes)`, or `(num_samples, batch, num_classes)`; of
+    pixels, height and width follow the batch.
 
     Example:
 
@@ -114,6 +121,13 @@ class Laplace(LastLayerPosterior):
     ):
         super().__init__(model, seed, **kwargs)
         self.subset = layers.checks.check_choice(subset, "subset", SUBSETS)
+        if self.map_shape and subset != "last_layer":
+            raise ValueError(
+                "Each logit takes a gradient, and of a network with logits for each "
+                'pixel there are too many; take subset="last_layer", which takes none. '
+                f"Received: subset={subset}, model={self.model.name} with "
+                f"output_shape={self.model.output_shape}"
+            )
         if structure is None:
             structure = "full" if subset == "subnetwork" else "kronecker"
         self.structure = layers.checks.check_choice(structure, "structure", STRUCTURES)
@@ -166,7 +180,7 @@ class Laplace(LastLayerPosterior):
             images: Array of shape `(examples, *image_shape)`.
 
         Returns:
-            Array of shape `(examples, num_classes)`.
+            Array of shape `(examples, *map_shape, num_classes)`.
         """
         self.check_adapted()
         return ops.convert_to_numpy(self._variance((images,), ()))
@@ -209,7 +223,8 @@ class Laplace(LastLayerPosterior):
         values["log_likelihood"] = log_likelihood
         values["fingerprint"] = fingerprint(self.model)
         if validation is not None:
-            pairs = [*self.inputs(validation, None, batch_size)]
+            maps = self.maps_of_inputs(validation, None, batch_size)
+            pairs = [as_rows(*some_pixels(*pair)) for pair in maps]
             prior = self._best_by_nll(pairs, values, seed)
         elif self.prior == "marginal_likelihood":
             norm = self._subset.square_norm(values)
@@ -280,19 +295,25 @@ class Laplace(LastLayerPosterior):
         }
 
     def _samples(self, images, key, offset):
+        def samples(inputs, first):
+            mean, (spread,) = self._distribution(inputs)
+            return self._sampled(mean, spread, key, first)
+
         inputs = self._subset.inputs(images)
-        mean, (spread,) = self._subset.predict(
-            inputs, self.values(), [self.prior_precision]
-        )
-        return self._sampled(mean, spread, key, offset)
+        return by_row(samples, inputs, self.map_shape, offset, axis=1)
+
+    def _distribution(self, inputs):
+        prior = [self.prior_precision]
+        return self._subset.predict(inputs, self.values(), prior)
 
     def _sampled(self, mean, spread, key, offset):
         return PREDICTIVES[self.predictive](mean, spread, key, offset, self.num_samples)
 
     def _variances(self, images):
-        inputs = self._subset.inputs(images)
-        prior = [self.prior_precision]
-        return self._subset.predict(inputs, self.values(), prior)[1][0].variance()
+        def variance(inputs, first):
+            return self._distribution(inputs)[1][0].variance()
+
+        return by_row(variance, self._subset.inputs(images), self.map_shape)
 
     def inputs_of(self, images, number):
         return self._subset.checked_inputs(images, number, self.model.name)
@@ -301,7 +322,7 @@ class Laplace(LastLayerPosterior):
         """Returns the prior precision of the best mean prediction.
 
         Args:
-            pairs: Inputs and labels of batches.
+            pairs: Inputs and labels of batches, or of pixels as rows.
             values: What was learned.
             seed: Seed of the draws.
         """
@@ -323,10 +344,11 @@ class Laplace(LastLayerPosterior):
         def best(priors):
             nll, offset = np.zeros(len(priors)), 0
             for inputs, of_images in pairs:
+                known = np.flatnonzero(of_images != arrays.UNLABELED)
                 given = (inputs, offset, priors.astype("float32"), *values.values())
                 for number, found in enumerate(run(given, (len(priors),))):
                     logs = ops.convert_to_numpy(found).astype("float64")
-                    nll[number] -= logs[np.arange(len(inputs)), of_images].sum()
+                    nll[number] -= logs[known, of_images[known]].sum()
                 offset += len(inputs)
             return priors[np.argmin(nll)]
 

@@ -13,6 +13,7 @@ from zoo import outputs
 from zoo.classifier import classes_of
 from zoo.posterior.base import Posterior
 from zoo.posterior.graph_split import LastLayer
+from zoo.posterior.maps import at_once, examples
 from zoo.posterior.monte_carlo import MonteCarlo
 from zoo.posterior.pixels import takes_bytes
 
@@ -20,8 +21,10 @@ from zoo.posterior.pixels import takes_bytes
 class LastLayerPosterior(Posterior):
     """Base class of posteriors that learn from the features of one trained network.
 
-    The features are the inputs of its last layer. The network must not draw, and what
-    was learned is of its weights alone, by their `fingerprint`.
+    The features are the inputs of its last layer, one row for each image, or for each
+    pixel of a network with logits for each pixel; a pixel without a label counts
+    nowhere. The network must not draw, and what was learned is of its weights alone, by
+    their `fingerprint`.
 
     Subclasses call `learn` with the weights that `adapt` sets, and implement `sample`,
     `learned` and `settings`, further arguments of the constructor.
@@ -36,7 +39,7 @@ class LastLayerPosterior(Posterior):
 
     adapts_to = ("train",)
     learns = ""  # What, for an error.
-    tasks = ("classification",)
+    tasks = ("classification", "segmentation")
     behind: tuple[type, ...] = ()  # Layers that may follow on the last one.
 
     def __init__(
@@ -47,11 +50,13 @@ class LastLayerPosterior(Posterior):
         outputs.check_model(model)
         self.model = model
         self.num_classes = model.output_shape[-1]
+        self.map_shape = tuple(model.output_shape[1:-1])
         self.image_shape = tuple(model.input_shape[1:])
         self.takes_bytes = takes_bytes(model)
         self.check_task()
         self.last = LastLayer(model, self.behind)
-        self._check_model()
+        if self.last.draws:
+            raise self._drawing()
         self._features = Compiled(self._features_of, self, not self.last.unknown)
 
     def learn(
@@ -143,22 +148,34 @@ class LastLayerPosterior(Posterior):
         return made
 
     def features(self, images) -> np.ndarray:
-        """Returns the features of a batch, of shape `(batch, num_features)`."""
+        """Returns the features of a batch, `(batch, *map_shape, num_features)`."""
         return ops.convert_to_numpy(self._features((images,), ()))
 
     def inputs(
         self, dataset, labels, batch_size: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields `inputs_of` and labels of batches; see `adapt`.
+        """Yields `inputs_of` and labels, of images or of labeled pixels; see `adapt`.
 
         Raises:
-            ValueError: If there are no labeled images, or a feature is not finite.
+            ValueError: If there are no labeled images, a label is missing, or a feature
+                is not finite.
         """
+        for features, of_images in self.maps_of_inputs(dataset, labels, batch_size):
+            yield from examples(features, of_images)
+
+    def maps_of_inputs(
+        self, dataset, labels, batch_size: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields `inputs_of` and labels, of maps as maps and a few at once."""
         batches = self.labeled(dataset, labels, batch_size)
         for number, (images, of_images) in enumerate(batches):
+            self._check_labels(of_images)
             if not number:
                 self.is_deterministic(images[:8])
-            yield self.inputs_of(images, number), of_images
+            step = at_once(self.map_shape, self.last.num_features, len(images))
+            for start in range(0, len(images), step):
+                rows = slice(start, start + step)
+                yield self.inputs_of(images[rows], number), of_images[rows]
 
     def inputs_of(self, images: np.ndarray, number: int) -> np.ndarray:
         """Returns what is learned from of a batch; here its features.
@@ -171,20 +188,15 @@ class LastLayerPosterior(Posterior):
             ValueError: If a feature is not finite.
         """
         features = self.features(images)
-        if bad := np.count_nonzero(~np.isfinite(features).all(axis=1)):
-            raise ValueError(
-                f"The features of '{self.model.name}', the inputs of its last layer, "
-                f"must be finite. Received: NaN or infinity in {bad} of "
-                f"{len(features)} images of batch {number}"
-            )
+        check_finite(features, self.model.name, number)
         return features
 
     def check_counts(self, counts: np.ndarray, needed: int = 1):
-        """Checks that there were images of each class.
+        """Checks that there were images, or pixels, of each class.
 
         Args:
             counts: Integer array of shape `(num_classes,)`.
-            needed: How many images of a class there must be.
+            needed: How many of a class there must be.
 
         Raises:
             ValueError: If there were fewer.
@@ -194,9 +206,10 @@ class LastLayerPosterior(Posterior):
             named = [self.classes[k] if self.classes else str(k) for k in few[:3]]
             least = "some" if needed == 1 else f"{needed} or more"
             said = "none" if needed == 1 else "fewer"
+            what = "labeled pixels" if self.map_shape else "images"
             raise ValueError(
                 f"Among the training images there must be {least} of each class of the "
-                f"model. Received: {counts.sum()} images, and {said} of {len(few)} "
+                f"model. Received: {counts.sum()} {what}, and {said} of {len(few)} "
                 f"of {len(counts)} classes, such as {', '.join(named)}"
             )
 
@@ -212,15 +225,12 @@ class LastLayerPosterior(Posterior):
                 "its `adapt` with images of the training."
             )
 
-    def _check_model(self):
-        if len(self.model.output_shape) != 2:
+    def _check_labels(self, labels):
+        if labels.shape[1:] != self.map_shape:
             raise ValueError(
-                "The posterior is for models with one row of logits for each image. "
-                f"Received: model={self.model.name} with "
-                f"output_shape={self.model.output_shape}"
+                f"'{self.model.name}' needs labels of shape "
+                f"{('images', *self.map_shape)}. Received: labels.shape={labels.shape}"
             )
-        if self.last.draws:
-            raise self._drawing()
 
     def _drawing(self):
         return ValueError(
@@ -231,6 +241,26 @@ class LastLayerPosterior(Posterior):
 
     def _features_of(self, images):
         return ops.cast(self.last.features(images), "float32")
+
+
+def check_finite(features: np.ndarray, name: str, number: int):
+    """Checks the features of a batch.
+
+    Args:
+        features: Array with the images as first axis.
+        name: That of the model, for the error.
+        number: That of the batch, for the error.
+
+    Raises:
+        ValueError: If one is not finite.
+    """
+    is_finite = np.isfinite(features).reshape(len(features), -1).all(axis=1)
+    if bad := np.count_nonzero(~is_finite):
+        raise ValueError(
+            f"The features of '{name}', the inputs of its last layer, must be finite. "
+            f"Received: NaN or infinity in {bad} of {len(features)} images of batch "
+            f"{number}"
+        )
 
 
 def fingerprint(model: keras.Model) -> np.ndarray:

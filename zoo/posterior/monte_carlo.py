@@ -1,6 +1,7 @@
 """Repeated forward passes of one stochastic model."""
 
 import contextlib
+import math
 import operator
 from collections.abc import Callable
 
@@ -322,7 +323,7 @@ class MonteCarlo(Posterior):
             return passes(values, numbers)
 
         chunk = self._chunk(batch, num_samples, step)
-        at_once = self._at_once(batch, chunk)
+        at_once = self._at_once(batch, chunk, num_samples)
         return self._run_all(run, shape, chunk, tolerance, step, at_once)
 
     def _run_all(self, run, shape, chunk, *more):
@@ -346,11 +347,15 @@ class MonteCarlo(Posterior):
         limit = maximum(rows // maximum(batch, 1), 1)
         return chunk_size(num_samples, limit, batch, step)
 
-    def _at_once(self, batch, chunk):
+    def _at_once(self, batch, chunk, num_samples):
         """Returns how many chunks TensorFlow may compute together."""
         row_bytes = self._split.row_bytes
         if row_bytes and is_number(batch) and is_number(chunk):
-            fitting = _OVERLAP * self.memory // (chunk * max(batch, 1) * row_bytes)
+            each = chunk * row_bytes
+            if self.map_shape and is_number(num_samples):
+                # A round has the samples of all twice, too, which of maps are many.
+                each += 8 * num_samples * math.prod(self.map_shape) * self.num_classes
+            fitting = _OVERLAP * self.memory // (max(batch, 1) * each)
             return min(max(fitting, 1), MOST_AT_ONCE)
         # Of a batch of any size, a chunk fills the memory where it can.
         return 2 if row_bytes and self._split.by_row else MOST_AT_ONCE

@@ -9,6 +9,7 @@ from keras import ops
 from zoo import arrays, outputs, predictive
 from zoo.posterior.base import SPLITS, Posterior, joined_splits
 from zoo.posterior.deep_ensemble import DeepEnsemble
+from zoo.posterior.maps import some_pixels
 from zoo.posterior.monte_carlo import as_posterior
 
 
@@ -226,28 +227,9 @@ class Scaler(Correction):
 
 
 def thinned(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns what is fitted to: of each map some pixels, which lie evenly spread.
-
-    Neighbors say little that is new, and all pixels of all images take memory.
-
-    Args:
-        logits: Array of shape `(examples, ..., num_classes)`.
-        labels: Integer array of shape `(examples, ...)`.
-
-    Returns:
-        float64 logits and labels; of maps with at most `MAP_PIXELS` pixels each, and
-        of one column.
-    """
-    if logits.ndim == 4:
-        count, height, width, num_classes = logits.shape
-        step = -(-height * width // MAP_PIXELS)
-        rows = np.s_[:, step // 2 :: step, None]
-        logits = logits.reshape(count, -1, num_classes)[rows]
-        labels = np.asarray(labels).reshape(count, -1)[rows]
+    """Returns what is fitted to: float64 logits and labels; see `maps.some_pixels`."""
+    logits, labels = some_pixels(logits, labels)
     return logits.astype("float64"), labels
-
-
-MAP_PIXELS = 4096
 
 
 def check_fit(logits, labels) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ import layers
 from layers.compilation import Compiled
 from zoo.posterior import curvature, gauss_newton
 from zoo.posterior.graph_split import LastLayer, LinearLayers
+from zoo.posterior.last_layer import check_finite
 
 _MEMORY = 64 * 2**20  # Bytes of Jacobians and feature maps at once, about.
 
@@ -53,12 +54,7 @@ class LastLayerWeights:
             ValueError: If they are not finite.
         """
         features = ops.convert_to_numpy(self._inputs((images,), ()))
-        if bad := np.count_nonzero(~np.isfinite(features).all(axis=1)):
-            raise ValueError(
-                f"The features of '{name}', the inputs of its last layer, must be "
-                f"finite. Received: NaN or infinity in {bad} of {len(features)} images "
-                f"of batch {number}"
-            )
+        check_finite(features, name, number)
         return features
 
     def passes(self, is_chosen: bool) -> Iterable:

@@ -254,7 +254,8 @@ def test_the_draws_of_an_image_follow_its_number_and_the_seed():
         (lambda p, y: (np.where(p > 0.9, np.nan, p), y), "NaN or infinity in"),
         (lambda p, y: (np.log(p), y), "apply a softmax"),
         (lambda p, y: (p[:0], y[:0]), r"probs.shape=\(0, 5\)"),
-        (lambda p, y: (p[None, None], y[None, None]), "pixels of one image"),
+        (lambda p, y: (p[None, None], y[None, None]), "at least.*1 images"),
+        (lambda p, y: (p[None], y[None]), r"probs.shape=\(1, 100, 5\)"),
         (lambda p, y: (p, y + 1), r"\[0, 5\)"),
     ],
 )
