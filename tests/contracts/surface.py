@@ -118,7 +118,7 @@ REASONS = {
         *("training.objective.unlabeled", "training.objective.state_before"),
         *("training.objective.other_images", "training.objective.divergence"),
         *("layers.blur.check_taps", "layers.blur.blur", "layers.blur.sums"),
-        *("layers.blur.convolved", "training.export.checked.replacing"),
+        "layers.blur.convolved",
         *("training.export.web.one_pass", "training.export.web.check_images"),
         *("layers.blur.blurred_size", "layers.streams.estimator"),
         *("layers.pooling.subsampled", "layers.dropout.kept_scale"),
