@@ -12,6 +12,11 @@
 #                      .runtimes and prints the table of docs/device.md
 #     make runtimes-test   the tests of exports and of what is evaluated so, none of which
 #                      is skipped there
+#     make web         exports in a headless Chromium and in Node: installs the packages of
+#                      npm in .web and prints the table of docs/device.md; needs node, npm
+#                      and chromium (Debian: apt-get install nodejs npm chromium)
+#     make web-demo    the page of a packaged model with pictures, build/web-demo; needs
+#                      node and npm, and says how to look at it
 #     make neighbors   the code of docs/neighbors.md with the libraries that it is about,
 #                      each in an environment of its own in .neighbors;
 #                      `make neighbors ARGS=shap` runs a section
@@ -22,7 +27,7 @@
 #     make docs        the documentation as a site, build/docs/index.html
 #     make setup       the environment .venv, which all of these make by themselves;
 #                      `make clean setup PYTHON=python3.12` takes that interpreter
-#     make clean       removes .venv, .runtimes, .neighbors and what else was made here,
+#     make clean       removes .venv, .runtimes, .web, .neighbors and what else was made here,
 #                      except runs/
 
 PYTHON ?= python3
@@ -34,8 +39,8 @@ JOBS = 2
 VENV = .venv
 BIN = $(VENV)/bin
 
-.PHONY: setup test slow-test torch-test full-size real-data runtimes runtimes-test neighbors lint \
-  bench mutate results demo docs clean
+.PHONY: setup test slow-test torch-test full-size real-data runtimes runtimes-test web web-demo \
+  neighbors lint bench mutate results demo docs clean
 
 setup: $(VENV)/complete
 
@@ -86,6 +91,24 @@ $(RUNTIMES)/complete: setup.cfg constraints.txt
 	  --editable '.[runtimes,test]'
 	@touch $@
 
+# Packages of npm, of fixed versions, which browsers load from there.
+WEB = .web
+
+web: $(RUNTIMES)/complete $(WEB)/complete
+	$(RUNTIMES)/bin/python -m tests.web $(ARGS)
+
+$(WEB)/complete: tests/web/package.json
+	@mkdir -p $(WEB)
+	cp tests/web/package.json $(WEB)
+	npm install --prefix $(WEB) --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+web-demo: setup
+	$(BIN)/python -m training.cli.web_demo --output=build/web-demo $(ARGS)
+	npm install --prefix build/web-demo --ignore-scripts --no-audit --no-fund
+	@echo "Now: $(BIN)/python -m http.server --directory build/web-demo," \
+	  "and open http://localhost:8000"
+
 neighbors: setup
 	$(BIN)/python -m tests.neighbors $(ARGS)
 
@@ -124,5 +147,5 @@ $(VENV)/torch: $(VENV)/complete
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(RUNTIMES) .neighbors build dist demo docs/examples docs/reference .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(RUNTIMES) $(WEB) .neighbors build dist demo docs/examples docs/reference .pytest_cache .ruff_cache *.egg-info
 	find layers zoo training tests -name __pycache__ -prune -exec rm -rf {} +

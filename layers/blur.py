@@ -1,5 +1,7 @@
 """Separable blur filters: the only place that blurs."""
 
+import contextlib
+import contextvars
 from collections.abc import Sequence
 
 import keras
@@ -11,6 +13,22 @@ from layers.checks import check_channels_last, check_count, check_padding
 from layers.pooling import subsampled
 
 PADDINGS = ("same", "full", "reflect", "valid")
+_CONVOLVED = contextvars.ContextVar("convolved", default=False)
+
+
+@contextlib.contextmanager
+def convolved():
+    """Makes each blur inside that pads with zeros one depthwise convolution.
+
+    For graphs that are exported to LiteRT: its delegates for graphics processors take
+    zeros before a pooling for no part of its windows, and on processors its depthwise
+    convolutions are the faster ones. Elsewhere poolings are.
+    """
+    token = _CONVOLVED.set(True)
+    try:
+        yield
+    finally:
+        _CONVOLVED.reset(token)
 
 
 def check_taps(taps: Sequence[float]) -> tuple[float, ...]:
@@ -74,13 +92,17 @@ def _filter(x, taps: tuple[float, ...], strides: int):
         for _ in taps[2:]:
             x = _pool(x, 2)
         return _pool(x, 2, strides)
+    return _convolve(x, taps, strides, "valid")
+
+
+def _convolve(x, taps: tuple[float, ...], strides: int, padding: str):
     kernel = np.outer(taps, taps) / sum(taps) ** 2
     kernel = np.repeat(kernel[:, :, None, None], x.shape[-1], axis=2)
     kernel = ops.cast(kernel, x.dtype)
 
     def convolve(x):
         return ops.depthwise_conv(
-            x, kernel, strides=strides, padding="valid", data_format="channels_last"
+            x, kernel, strides, padding, data_format="channels_last"
         )
 
     return replicas.filled(convolve, x)
@@ -105,6 +127,12 @@ def blur(x, taps: Sequence[float] = (1, 1), padding: str = "same", strides: int 
     amounts = _amounts(len(taps), check_padding(padding, PADDINGS))
     if padding == "reflect":
         x = replicas.filled(lambda rows: _reflect(rows, amounts), x)
+    elif any(amounts) and _CONVOLVED.get():
+        # With its own zeros, where they are as many.
+        if padding == "same" and strides == 1:
+            return _convolve(x, taps, strides, padding)
+        x = ops.pad(x, ((0, 0), amounts, amounts, (0, 0)))
+        return _convolve(x, taps, strides, "valid")
     elif any(amounts):
         x = ops.pad(x, ((0, 0), amounts, amounts, (0, 0)))
     return _filter(x, taps, strides) if len(taps) > 1 else subsampled(x, strides)

@@ -116,6 +116,12 @@ def openvino(model, folder):
     export_openvino(model, folder / "network")
 
 
+def paged(model, folder):
+    from training.export.web import export_web
+
+    export_web(model, folder / "page", 2)
+
+
 def served(model, folder):
     from training.export.serving import export_version
 
@@ -133,6 +139,7 @@ DOORS = {
     "onnx": onnx,
     "openvino": openvino,
     "serving": served,
+    "web": paged,
 }
 
 

@@ -15,6 +15,9 @@ import time
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
+# WebGPU on the processor, as machines without one for graphics have it.
+WEBGPU = "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"
+
 
 def find() -> str | None:
     """Returns the path of an installed Chromium, or None."""
@@ -57,10 +60,13 @@ class Page:
                 return answer["result"]
 
     def open(self, path, width: int = 1280, height: int = 900):
-        """Loads a file and waits until it is there."""
+        """Loads a file, or the address of a page, and waits until it is there."""
         self.resize(width, height)
         self._events.clear()
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call(
+            "Page.navigate",
+            url=path if isinstance(path, str) else path.resolve().as_uri(),
+        )
         while "Page.loadEventFired" not in self._events:
             self._receive()
 
@@ -124,8 +130,13 @@ class Page:
 
 
 @contextlib.contextmanager
-def chromium(folder):
-    """Starts Chromium with its profile in a folder, and yields a `Page`."""
+def chromium(folder, *options: str):
+    """Starts Chromium with its profile in a folder, and yields a `Page`.
+
+    Args:
+        folder: Of the profile.
+        *options: Further flags of the command, such as `WEBGPU`.
+    """
     (their_in, writer), (reader, their_out) = os.pipe(), os.pipe()
     # The browser reads from descriptor 3 and writes to 4, whichever these are here.
     shell = f'exec "$@" 3<&{their_in} 4>&{their_out}'
@@ -133,7 +144,7 @@ def chromium(folder):
         *("bash", "-c", shell, "bash", find()),
         *("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"),
         *("--disable-dev-shm-usage", "--disable-background-networking"),
-        *("--remote-debugging-pipe", f"--user-data-dir={folder}"),
+        *("--remote-debugging-pipe", f"--user-data-dir={folder}", *options),
     ]
     process = subprocess.Popen(
         command,

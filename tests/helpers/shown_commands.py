@@ -11,8 +11,8 @@ from training.runtimes import places
 ROOT = pathlib.Path(__file__).parents[2]
 # Commands of others, which are taken as they stand.
 OTHERS = {
-    *("cd", "curl", "docker", "export", "git", "ls", "sudo", "tensorboard", "unzip"),
-    "tensorflow_model_server",
+    *("cd", "curl", "docker", "export", "git", "ls", "npm", "sudo", "tensorboard"),
+    *("tensorflow_model_server", "unzip"),
 }
 
 

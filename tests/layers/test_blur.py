@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from layers import BlurPool2D, blur
+from layers.blur import convolved
 from tests.helpers.checks import check_layer
 
 BINOMIAL = {
@@ -54,6 +55,17 @@ def test_blur_matches_the_definition(taps, padding):
         y = blur(x, taps, padding, strides)
         expected = blur_oracle(x, taps, padding, strides)
         np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_convolutions_of_exports_are_the_same_blur():
+    x = images(2, 8, 11, 3)
+    for taps in ((1, 1), (1, 2, 1), (1, 0, 2)):
+        for padding in PADDINGS:
+            for strides in (1, 2):
+                with convolved():
+                    y = blur(x, taps, padding, strides)
+                expected = blur_oracle(x, taps, padding, strides)
+                np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

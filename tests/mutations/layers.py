@@ -100,6 +100,14 @@ MUTATIONS = [
         "test_a_step_draws_and_learns_what_plain_keras_does",
     ),
     (
+        "a blur that is a convolution pads a full one as the same",
+        "layers/blur.py",
+        'if padding == "same" and strides == 1:',
+        "if strides == 1:",
+        "tests/layers/test_blur.py",
+        "test_convolutions_of_exports_are_the_same_blur",
+    ),
+    (
         "blur pads on the wrong side",
         "layers/blur.py",
         "(extra // 2, extra - extra // 2)",

@@ -26,9 +26,9 @@ _WEIGHTS = flags.DEFINE_string(
 _FORMAT = flags.DEFINE_enum(
     "format",
     None,
-    ["saved_model", "serving", "tflite", "onnx", "openvino"],
-    "Format to write: saved_model or serving for servers, tflite for devices, onnx, "
-    "openvino.",
+    ["saved_model", "serving", "tflite", "web", "onnx", "openvino"],
+    "Format to write: saved_model or serving for servers, tflite for devices, web for "
+    "browsers, onnx, openvino.",
     required=True,
 )
 _OUTPUTS = flags.DEFINE_enum(
@@ -73,7 +73,7 @@ _OPTIONS = (
         "quantization",
         None,
         ["float16", "dynamic", "int8", "weight_only", "int4", "weight_only_int4"],
-        "Precision of the weights in tflite; int8 also computes in 8 bits.",
+        "Precision of the weights in tflite and web; int8 also computes in 8 bits.",
     ),
     flags.DEFINE_string(
         "calibration",
@@ -91,6 +91,12 @@ _OPTIONS = (
         "float32",
         ["float32", "uint8"],
         "Type of the pixels that a tflite model takes.",
+    ),
+    flags.DEFINE_integer(
+        "batch",
+        None,
+        "Fixed number of images that a tflite model takes; default: any number.",
+        lower_bound=1,
     ),
 )
 

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from training.export import parity
+from zoo import predictive
 from zoo.conformal import Decision
 from zoo.posterior import Posterior
 from zoo.posterior.base import never_empty
@@ -20,7 +21,7 @@ from zoo.storage import files
 # Of what is exported; others have no probabilities.
 TASKS = ("classification", "segmentation")
 # One of these is in every folder that is an export.
-_IN_FOLDERS = ("saved_model.pb", "model.xml")
+_IN_FOLDERS = ("saved_model.pb", "model.xml", "model.tflite")
 
 
 def posterior_of(model: keras.Model | Posterior, num_samples: int) -> Posterior:
@@ -97,7 +98,11 @@ def check_draws(decision: Decision | None):
 
 
 def scored(
-    posterior: Posterior, images, seed=None, softmax: Callable = ops.softmax
+    posterior: Posterior,
+    images,
+    seed=None,
+    softmax: Callable = ops.softmax,
+    spread: bool = False,
 ) -> tuple:
     """Returns the mean probabilities, in few operators, and the scores by name.
 
@@ -106,6 +111,7 @@ def scored(
         images: Tensor of one image at least, of shape `(batch, *image_shape)`.
         seed: Scalar integer tensor, of a stochastic posterior.
         softmax: From logits to probabilities.
+        spread: Whether the `expected_entropy` of several passes is among the scores.
     """
     # The mean of one sample would be two operators more.
     if seed is None and posterior.num_samples == 1 and not posterior.score_names:
@@ -113,6 +119,8 @@ def scored(
     with never_empty():
         key = 0 if seed is None else seed
         logits, scores = posterior.first_scored(images, key, 0, posterior.num_samples)
+    if spread and posterior.num_samples > 1:
+        scores = {**scores, "expected_entropy": predictive.expected_entropy(logits)}
     return ops.mean(softmax(logits), axis=0), scores
 
 
@@ -134,7 +142,14 @@ def check_scores(posterior: Posterior, what: str):
 
 
 def write_checked(
-    posterior, path, write, tolerance, overwrite, images, decision=None
+    posterior,
+    path,
+    write,
+    tolerance,
+    overwrite,
+    images,
+    decision=None,
+    batch=None,
 ) -> dict:
     """Writes an export, compares it with the posterior, and keeps it if it agrees.
 
@@ -147,6 +162,7 @@ def write_checked(
         images: At least two images for the check, of shape `(count, height, width,
             channels)`; if None, noise.
         decision: What is exported with it, if anything.
+        batch: How many images a call has; None for any number.
 
     Returns:
         As `export_saved_model`.
@@ -154,7 +170,9 @@ def write_checked(
     start, path = time.perf_counter(), pathlib.Path(path)
     images = parity.check_images(images, posterior.image_shape)
     with replacing(path, overwrite) as target:
-        report = parity.check(posterior, write(target), images, tolerance, decision)
+        report = parity.check(
+            posterior, write(target), images, tolerance, decision, batch
+        )
     return {
         "path": str(path),
         "bytes": files.size(path),

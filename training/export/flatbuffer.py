@@ -105,3 +105,33 @@ def in_four_bits(content: bytes) -> bytes:
             model.buffers[tensor.buffer].data = halves[:, 0] | halves[:, 1] << 4
             tensor.type = schema.TensorType.INT4
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def webgpu_obstacle(content: bytes) -> str:
+    """Returns why WebGPU does not compute what a LiteRT file says, or nothing.
+
+    That is how LiteRT.js 2.5.3 runs files there, without a word: zeros that pad a
+    pooling are left out of its windows, and integers of 32 bits become floats, which
+    have 24. What has unsigned ones it leaves to the processor.
+
+    Args:
+        content: The file.
+    """
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    schema = flatbuffer_utils.schema_fb
+    kinds = schema.BuiltinOperator
+    pads = kinds.PAD, kinds.PADV2
+    pools = kinds.AVERAGE_POOL_2D, kinds.MAX_POOL_2D
+    codes = [code.builtinCode for code in model.operatorCodes]
+    for graph in model.subgraphs:
+        types = {tensor.type for tensor in graph.tensors}
+        if schema.TensorType.UINT32 in types:
+            return "it draws by integers of 32 bits, of which graphics keep 24"
+        padded = set()
+        for operator in graph.operators:
+            kind = codes[operator.opcodeIndex]
+            if kind in pads:
+                padded.update(operator.outputs)
+            if kind in pools and padded.intersection(operator.inputs):
+                return "zeros that pad a pooling do not count there"
+    return ""

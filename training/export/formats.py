@@ -6,7 +6,7 @@ from collections.abc import Collection
 import keras
 
 from training import data
-from training.export import litert, onnx, openvino, saved_model, serving, streams
+from training.export import litert, onnx, openvino, saved_model, serving, streams, web
 from zoo.conformal import Decision
 from zoo.posterior import Posterior, Temporal
 from zoo.posterior.monte_carlo import as_posterior
@@ -43,6 +43,7 @@ def check_posterior(kind: str, posterior: Posterior):
     """
     checks = {
         "tflite": litert.check_gradients,
+        "web": litert.check_gradients,
         "onnx": litert.check_gradients,
         "openvino": openvino.check,
     }
@@ -65,7 +66,7 @@ def export_as(
         model: From images to logits, or a posterior.
         path: What to write.
         options: By name; without one, the default of the format.
-        name: Name of the model or of its file, for a server.
+        name: Name of the model or of its file, for a server or a page.
         decision: What is exported with it, if anything.
 
     Returns:
@@ -97,6 +98,8 @@ def export_as(
         options["calibration"] = litert.calibration_images(dataset, count, size)
     elif "calibration_count" in options:
         raise ValueError("`--calibration_count` is for `--calibration`.")
+    if kind == "web":
+        return web.export_web(model, path, name=name, **options)
     return litert.export_tflite(model, path, **options)
 
 
@@ -123,7 +126,7 @@ _OF_STREAMS = {
 
 def describe(report: dict) -> str:
     """Returns what an export says about itself, in a line."""
-    classes = report["classes"]
+    classes, sizes = report["classes"], report["batch_sizes"]
     named = f"{len(classes)} names of classes" if classes else "no names of classes"
     promised = [
         f", {name}={value:g} promised" for name, value in report["promise"].items()
@@ -133,7 +136,7 @@ def describe(report: dict) -> str:
         f"{report['num_samples']}, {named}{''.join(promised)}. Probabilities differ "
         f"from Keras by {report['max_difference']:.1e} at most (allowed: "
         f"{report['tolerance']:g}), "
-        f"at batch sizes {' and '.join(map(str, report['batch_sizes']))}."
+        f"at batch size{'s' * (len(sizes) > 1)} {' and '.join(map(str, sizes))}."
     )
 
 
@@ -143,7 +146,11 @@ OPTIONS = {
     "tflite": (
         "decision",
         *("num_samples", "overwrite", "quantization", "calibration"),
-        *("calibration_count", "input_dtype"),
+        *("calibration_count", "input_dtype", "batch"),
+    ),
+    "web": (
+        *("num_samples", "overwrite", "quantization", "calibration"),
+        "calibration_count",
     ),
     "onnx": ("num_samples", "overwrite", "decision"),
     "openvino": ("overwrite", "decision"),

@@ -13,6 +13,7 @@ from keras import ops
 
 import layers
 from layers import keras_internals
+from layers.blur import convolved
 from layers.variational import GaussianKernel
 from training import data
 from training.data import loading
@@ -35,6 +36,8 @@ _RECIPES = {
     "int4": "dynamic_wi4_afp32",
     "weight_only_int4": "weight_only_wi4_afp32",
 }
+# Where kernels of taps stay as they are, or in 8 bits have one scale for each channel.
+_CONVOLVED = (None, "float16", "int8")
 CALIBRATION_COUNT = 200  # By default; of a smaller set it is all images.
 
 
@@ -48,16 +51,19 @@ def export_tflite(
     calibration=None,
     input_dtype: str = "float32",
     decision: Decision | None = None,
+    batch: int | None = None,
+    spread: bool = False,
 ) -> dict:
     """Exports a model for LiteRT, of built-in operators alone, and checks its parity.
 
-    The signature takes `images`, raw pixels in any batch size, and gives
-    `probabilities` in float32. For a stochastic model it also takes a `seed`, an int32
-    scalar; the probabilities are then the mean over `num_samples` passes, and another
-    seed draws other noise. If the model knows the names of its `classes`, the file ends
-    with `labels.txt`, which has them; see `training.data.readers.label_files`. That of
-    a stochastic model has `num_samples.txt` there, too. Scores of a posterior are
-    further outputs, in float32 alone.
+    The signature takes `images`, raw pixels in any batch size or in a fixed one, and
+    gives `probabilities` in float32. For a stochastic model it also takes a `seed`, an
+    int32 scalar; the probabilities are then the mean over `num_samples` passes, and
+    another seed draws other noise. If the model knows the names of its `classes`, the
+    file ends with `labels.txt`, which has them; see
+    `training.data.readers.label_files`. That of a stochastic model has
+    `num_samples.txt` there, too. Scores of a posterior are further outputs, in float32
+    alone.
 
     Args:
         model: From images to logits, or a posterior.
@@ -81,6 +87,11 @@ def export_tflite(
             decoders give pixels.
         decision: What is decided from the probabilities, in float32 alone; it adds the
             outputs that `export_saved_model` says.
+        batch: How many images each call has, for runtimes that take no other number
+            than the file says, as in browsers; by default any number.
+        spread: Whether the mean of several passes comes with the `expected_entropy`,
+            the mean of the entropies of the passes, in nats; without quantization
+            alone.
 
     Returns:
         As `export_saved_model`.
@@ -92,6 +103,8 @@ def export_tflite(
     """
     layers.checks.check_choice(quantization, "quantization", parity.TOLERANCES)
     layers.checks.check_choice(input_dtype, "input_dtype", DTYPES)
+    if batch is not None:
+        layers.checks.check_count(batch, "batch")
     is_aware = isinstance(model, keras.Layer) and integers.is_quantized(model)
     if is_aware:
         _check_aware(model, quantization, calibration)
@@ -122,7 +135,10 @@ def export_tflite(
 
     def write(target):
         folder = target.parent / "saved_model"
-        function = device_function(posterior, input_dtype, decision)
+        convolves = quantization in _CONVOLVED and not is_aware
+        function = device_function(
+            posterior, input_dtype, decision, batch, convolves, spread
+        )
         saved_model.save({"serving_default": function}, folder)
         inputs = _inputs(function, calibration)
         if quantization in _RECIPES and not is_aware:
@@ -138,7 +154,7 @@ def export_tflite(
 
     tolerance = parity.TOLERANCES[quantization]
     return checked.write_checked(
-        posterior, path, write, tolerance, overwrite, images, decision
+        posterior, path, write, tolerance, overwrite, images, decision, batch
     )
 
 
@@ -276,6 +292,9 @@ def device_function(
     posterior: Posterior,
     input_dtype: str = "float32",
     decision: Decision | None = None,
+    batch: int | None = None,
+    convolves: bool = False,
+    spread: bool = False,
 ):
     """Returns a `tf.function` of `images`, and of a `seed` where noise is drawn.
 
@@ -283,20 +302,24 @@ def device_function(
         posterior: What is exported.
         input_dtype: Type of the images.
         decision: What is exported with it, if anything.
+        batch: How many images a call has, by default any number.
+        convolves: Whether blurs that pad are convolutions; see `layers.blur.convolved`.
+        spread: As `export_tflite` says.
 
     Returns:
         A function to a dict, from `probabilities` on.
     """
     is_aware = integers.is_quantized(posterior)
     posterior = for_files(posterior, is_aware)
-    specs = [saved_model.spec(posterior, input_dtype)]
+    specs = [saved_model.spec(posterior, input_dtype, batch)]
     if posterior.draws:
         specs += saved_model.scalars("seed")
 
     def classify(images, seed=None):
         images = ops.cast(images, "float32")
         softmax = _softmax if is_aware else ops.softmax
-        probs, scores = checked.scored(posterior, images, seed, softmax)
+        with convolved() if convolves else contextlib.nullcontext():
+            probs, scores = checked.scored(posterior, images, seed, softmax, spread)
         found = {"probabilities": probs, **scores}
         if decision is not None:
             found |= decision.summary(found["probabilities"])
@@ -338,7 +361,8 @@ def _inputs(function, calibration) -> Callable[[], Iterator[dict]] | None:
 
     def generate():
         for seed, image in enumerate(calibration):
-            inputs = {"images": image[None].astype(images.dtype.as_numpy_dtype)}
+            rows = np.repeat(image[None], images.shape[0] or 1, axis=0)
+            inputs = {"images": rows.astype(images.dtype.as_numpy_dtype)}
             yield inputs | ({"seed": np.array(seed, "int32")} if seeds else {})
 
     return generate

@@ -16,8 +16,9 @@ from zoo.posterior.base import passes_of_one_image
 # The highest that tf2onnx writes, and the first that has `bitwise_xor`, of which draws
 # are made.
 _OPSET = 18
-# The lowest in which a network of the zoo is valid.
-_LOWEST = 10
+# The lowest that ONNX Runtime quantizes rightly: in 10, where a network of the zoo is
+# valid, its zero points of maps that are positive everywhere wrap to 255.
+_LOWEST = 11
 
 
 def export_onnx(
@@ -36,7 +37,7 @@ def export_onnx(
     Keras bit for bit, and another seed draws other noise. As many passes run as one
     batch as fit into the `memory` of the posterior for one image, most often all, so
     that ONNX Runtime optimizes and quantizes them. Such a file has opset 18; without
-    noise it is the lowest in which the graph is valid. Scores of a posterior
+    noise it is the lowest from 11 on in which the graph is valid. Scores of a posterior
     are further outputs. If the model knows the names of its `classes`, they are in the
     metadata of the file under that name, as a list in JSON; so is `num_samples` of a
     stochastic one.

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo import arrays, outputs
+from zoo import arrays, outputs, predictive
 
 # The largest difference of a probability from Keras', by quantization.
 TOLERANCES = {
@@ -28,7 +28,9 @@ _CALLS = 30
 Runner = Callable[[np.ndarray, int], dict[str, np.ndarray]]
 
 
-def check(posterior, run: Runner, images, tolerance: float, decision=None) -> dict:
+def check(
+    posterior, run: Runner, images, tolerance: float, decision=None, batch=None
+) -> dict:
     """Compares an export with the posterior, at two batch sizes and for two seeds.
 
     Args:
@@ -37,6 +39,7 @@ def check(posterior, run: Runner, images, tolerance: float, decision=None) -> di
         images: Array of shape `(count, height, width, channels)`.
         tolerance: The largest difference of a probability.
         decision: What was exported with it, if anything.
+        batch: How many images a call has, where that is fixed.
 
     Returns:
         `max_difference`, `tolerance` and `batch_sizes`.
@@ -44,31 +47,59 @@ def check(posterior, run: Runner, images, tolerance: float, decision=None) -> di
     Raises:
         ValueError: If the probabilities differ by more, or the decisions.
     """
-    whole, largest, outputs = len(images), 0.0, {}
-    # Samples do not depend on the batch: those of one image are in those of all, and
-    # for another batch size Keras would trace the model once more.
-    references = {seed: expected(posterior, images, seed) for seed in (1, 2)}
-    _, scores = posterior.scored(images, seed=1)
-    for seed, size in ((1, whole), (1, 1), (2, 1)):
-        found = run(images[:size], seed)
+    outputs, largest = {}, 0.0
+    calls = _calls(posterior, images, batch)
+    for seed, part, reference, scores in calls:
+        found = run(part, seed)
         outputs[seed] = found["probabilities"]
         check_decision(decision, found)
         for name, score in scores.items():
-            check_score(name, found[name], score[:size])
-        difference = np.max(np.abs(outputs[seed] - references[seed][:size]))
+            check_score(name, found[name], score)
+        if "expected_entropy" in found:
+            spread = predictive.expected_entropy(posterior(part, seed=seed))
+            check_score("expected_entropy", found["expected_entropy"], spread)
+        difference = np.max(np.abs(outputs[seed] - reference))
         largest = float(np.maximum(largest, difference))  # NaN if one is.
         mass = np.sum(outputs[seed], axis=-1)
         if not (largest <= tolerance and np.all(np.abs(mass - 1) < 1e-3)):
             raise ValueError(
                 "The exported model differs from Keras, so it was not kept. "
                 f"Received: max_difference={largest:.3g}, tolerance={tolerance}, "
-                f"batch_size={size}, sum of probabilities={np.ravel(mass)[0]:.3g}"
+                f"batch_size={len(part)}, sum of probabilities={np.ravel(mass)[0]:.3g}"
             )
-    varies = np.max(np.abs(references[1] - references[2])[:1]) > _VISIBLE
+    (*_, first, _), (*_, second, _) = calls[-2:]  # Of the same images.
+    varies = np.max(np.abs(first - second)[:1]) > _VISIBLE
     if varies and np.array_equal(outputs[1], outputs[2]):
         raise ValueError("The exported model ignores its seed, so it was not kept.")
-    sizes = (1, whole)
+    sizes = tuple(sorted({len(part) for _, part, *_ in calls}))
     return {"max_difference": largest, "tolerance": tolerance, "batch_sizes": sizes}
+
+
+def _calls(posterior, images, batch) -> list[tuple]:
+    """Returns seeds, images, and what Keras gives for both: means, and scores by name.
+
+    The last two are of the same images, and of other seeds.
+    """
+    if batch is not None:  # Draws depend on the place in a batch.
+        count = -(-len(images) // batch) * batch
+        whole = np.resize(images, (count, *images.shape[1:]))  # Some of them again.
+        parts = np.split(whole, count // batch)[::-1]
+        seeds = [*[(1, part) for part in parts], (2, parts[-1])]
+        return [
+            (seed, part, expected(posterior, part, seed), posterior.scored(part, 1)[1])
+            for seed, part in seeds
+        ]
+    # Samples do not depend on the batch: those of one image are in those of all, and
+    # for another batch size Keras would trace the model once more.
+    one, two = (expected(posterior, images, seed) for seed in (1, 2))
+    _, scores = posterior.scored(images, seed=1)
+    first = {name: score[:1] for name, score in scores.items()}
+    head = images[:1]
+    return [
+        (1, images, one, scores),
+        (1, head, one[:1], first),
+        (2, head, two[:1], first),
+    ]
 
 
 def check_decision(decision, outputs):

@@ -138,9 +138,9 @@ def _samplers(posterior, decision):
     return sample, draw
 
 
-def spec(posterior, dtype: str = "float32") -> tf.TensorSpec:
-    """Returns the specification of a batch of images."""
-    return tf.TensorSpec((None, *posterior.image_shape), dtype, name="images")
+def spec(posterior, dtype: str = "float32", batch: int | None = None) -> tf.TensorSpec:
+    """Returns the specification of a batch of images, by default of any size."""
+    return tf.TensorSpec((batch, *posterior.image_shape), dtype, name="images")
 
 
 def scalars(*names: str) -> list[tf.TensorSpec]:

@@ -48,7 +48,7 @@ def test_a_file_computes_the_probabilities_of_the_model(runtime, size, tmp_path)
     expected = softmax(model(images))
     np.testing.assert_allclose(found.pop("probabilities"), expected, atol=1e-5)
     assert not found
-    assert report["opset"] == 10
+    assert report["opset"] == 11
     assert report["max_difference"] < report["tolerance"] == 1e-4
     assert report["bytes"] == (tmp_path / "file.onnx").stat().st_size
 

@@ -1,0 +1,1 @@
+"""Exports in browsers and Node: what each runtime computes, held against Python."""
