@@ -130,6 +130,7 @@ def test_nomu_has_a_second_network_that_sees_the_features_of_the_first():
         (posterior.Temperature, "is for classification and segmentation"),
         (posterior.Laplace, "is for classification, and its network"),
         (posterior.Density, "is for classification, and its network"),
+        (posterior.Temporal, "is for classification and segmentation"),
         (lambda m: posterior.Spread(m, factor=0), "must be positive.*factor=0"),
         (lambda m: posterior.LinearLaplace(m, 0.0), "must be a positive number"),
         (

@@ -102,6 +102,8 @@ class Temporal(Posterior):
     adapts_to = ()
     unknown_scores = ("mutual_information",)
 
+    tasks = ("classification", "segmentation")
+
     def __init__(
         self,
         model: keras.Model | MonteCarlo,
@@ -124,12 +126,17 @@ class Temporal(Posterior):
         self.cut = cut
         is_one = isinstance(model, MonteCarlo)
         self.posterior = inner = model if is_one else MonteCarlo(model, 1)
+        self.check_task()
         self.num_samples = 1
         self.num_classes, self.map_shape = inner.num_classes, inner.map_shape
         self.image_shape, self.takes_bytes = inner.image_shape, inner.takes_bytes
         known = not inner.unknown_layers
         self._over_clip = Compiled(self._clip, self, known)
         self._over_step = Compiled(self._advance, self, known)
+
+    @property
+    def task(self) -> str:
+        return self.posterior.task
 
     @classmethod
     def from_models(cls, models: Sequence, num_samples: int = 10, **settings):
