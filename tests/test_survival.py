@@ -23,10 +23,13 @@ from zoo.posterior import (
     Dirichlet,
     Isotonic,
     Laplace,
+    LinearLaplace,
     Mixture,
     MonteCarlo,
     PriorNetwork,
+    Spread,
     Temperature,
+    Temporal,
     Vector,
     WeightSamples,
 )
@@ -131,9 +134,29 @@ def unpooled(x):
     return layers.MaxUnpooling2D()([keras.layers.MaxPooling2D()(x), x])
 
 
+def numbers(layer):
+    return around(lambda x: layer(keras.layers.Dense(2)(x)), (128,))
+
+
+def regressor():
+    images = keras.Input((8, 8, 2))
+    x = keras.layers.Dense(2, name="head")(keras.layers.Flatten()(images / 255))
+    outputs = layers.GaussianOutput(1.0, 2.0)(x)
+    found = zoo.classifier.named(keras.Model(images, outputs, name="regressor"))
+    found.know(task="regression", target=(1.0, 2.0))
+    return found
+
+
+def linear_laplace():
+    found = LinearLaplace(regressor(), 0.5)
+    found.adapt(np.resize(IMAGES, (12, 8, 8, 2)), np.arange(12.0))
+    return found
+
+
 # What others of these are like in how they survive.
 ALIKE = [
     *LINEAR[2:],
+    "NomuOutput",
     "QuantileReLU",
     "FilteredMaxPooling2D",
     "Dropout",
@@ -188,6 +211,11 @@ OBJECTS = {
     "QuantizedDense": lambda: around(layers.QuantizedDense(4)),
     "QuantizedMCDropout": lambda: around(layers.QuantizedMCDropout(0.4)),
     "QuantizedSmoothing": lambda: around(layers.QuantizedSmoothing()),
+    "GaussianOutput": lambda: numbers(layers.GaussianOutput(1.0, 2.0)),
+    "NomuOutput": lambda: numbers(layers.NomuOutput(1.0, 2.0, largest=3.0)),
+    "Spread": lambda: posterior(Spread(regressor(), 2.0)),
+    "LinearLaplace": lambda: posterior(linear_laplace()),
+    "Temporal": lambda: posterior(Temporal(classifier(), past=2)),
     "PriorNetwork": lambda: posterior(PriorNetwork(classifier(), 2)),
     "MonteCarlo": lambda: posterior(MonteCarlo(classifier(), 2)),
     "DeepEnsemble": lambda: posterior(DeepEnsemble([classifier(), classifier()])),

@@ -128,8 +128,8 @@ def test_nomu_has_a_second_network_that_sees_the_features_of_the_first():
     "call, message",
     [
         (posterior.Temperature, "is for classification and segmentation"),
-        (posterior.Laplace, "is for classification, and its network"),
-        (posterior.Density, "is for classification, and its network"),
+        (posterior.Laplace, "is for classification and segmentation, and its net"),
+        (posterior.Density, "is for classification and segmentation, and its net"),
         (posterior.Temporal, "is for classification and segmentation"),
         (lambda m: posterior.Spread(m, factor=0), "must be positive.*factor=0"),
         (lambda m: posterior.LinearLaplace(m, 0.0), "must be a positive number"),

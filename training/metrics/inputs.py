@@ -61,13 +61,11 @@ def rows(probs) -> Iterator[tuple[int, np.ndarray]]:
 
 def _mapping(array) -> mmap.mmap | None:
     """Returns what maps the file of an array, if it is one that is only read."""
-    while array is not None and not isinstance(array, np.memmap):
+    is_read = False
+    while array is not None and not isinstance(array, mmap.mmap):
+        is_read = getattr(array, "mode", None) == "r"
         array = getattr(array, "base", None)
-    while isinstance(getattr(array, "base", None), np.memmap):
-        array = array.base
-    is_read = array is not None and array.mode == "r"
-    found = getattr(array, "_mmap", None) if is_read else None
-    return found if hasattr(mmap, "MADV_DONTNEED") else None
+    return array if is_read and hasattr(mmap, "MADV_DONTNEED") else None
 
 
 def check_labels(probs, labels) -> np.ndarray:

@@ -131,7 +131,7 @@ def test_what_is_published_is_a_page_with_cards(tmp_path):
         text = (tmp_path / "site" / card).read_text(encoding="utf-8")
         assert "## Results" in text
     assert "cards/resnet20.cifar10.html" in cards
-    assert "resnet20.cifar10 is 100" in page
+    assert "resnet20.akamaster_cifar10 is 100" in page
     assert len(page.encode()) < 5e5
     again = leaderboard.build(leaderboard.read([tmp_path / "site"]))
     assert site.html(again) == site.html(leaderboard.build(rows))
