@@ -144,7 +144,7 @@ class NomuOutput(NumberOutput):
 
     Example:
 
-    >>> output = ops.convert_to_numpy(NomuOutput()([[0.5, 0.0], [0.5, 1e3]]))
+    >>> output = ops.convert_to_numpy(NomuOutput()(ops.array([[0.5, 0.0], [0.5, 1e3]])))
     >>> output.round(4).tolist()
     [[0.5, 0.0010000000474974513], [0.5, 2.0]]
 
