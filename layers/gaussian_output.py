@@ -91,7 +91,7 @@ class GaussianOutput(NumberOutput):
     Example:
 
     >>> output = GaussianOutput(loc=10.0, scale=2.0, smallest=0.5)
-    >>> ops.convert_to_numpy(output([[1.0, -100.0]])).tolist()
+    >>> ops.convert_to_numpy(output(ops.array([[1.0, -100.0]]))).tolist()
     [[12.0, 1.0]]
 
     Reference:
