@@ -13,6 +13,7 @@ _PAGES = {
     "contributing": "CONTRIBUTING.md",
     "changelog": "CHANGELOG.md",
 }
+_PICTURE = re.compile(r"\]\(docs/(?=\w+\.png\))")
 _LINK = re.compile(r"\]\((?:\.\./)?(docs/)?([A-Za-z_]+)\.md(#[\w-]*)?\)")
 
 
@@ -27,7 +28,7 @@ def _read(app, docname, source):
         path = _ROOT / _PAGES[docname]
         app.env.note_dependency(str(path))
         own = source[0] if docname == "index" else ""
-        text = path.read_text().replace("](docs/certainty", "](certainty")
+        text = _PICTURE.sub("](", path.read_text())
         source[0] = text.replace("](docs/gallery)", "](examples/index.rst)") + own
     source[0] = _LINK.sub(_inside, source[0])
 

@@ -1,12 +1,12 @@
 """Where frames come from: a video, a folder of images, or a camera."""
 
+import dataclasses
 import math
 import os
 import pathlib
 import re
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 from absl import logging
@@ -18,7 +18,8 @@ _TRIES = 20  # Readings of a camera without a frame, before it is gone.
 _PAUSE = 0.05  # Seconds between them.
 
 
-class Frame(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Frame:
     """A frame of a stream.
 
     Attributes:
