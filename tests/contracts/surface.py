@@ -149,6 +149,7 @@ REASONS = {
         *("zoo.folding", "layers.convolution", "training.processor"),
         *(
             "zoo.posterior.scaler",
+            "zoo.posterior.around",
             "zoo.posterior.examples",
             "training.metrics.table",
             "zoo.kept_weights",

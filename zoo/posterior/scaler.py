@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from zoo import arrays, outputs, predictive
+from zoo.posterior.around import Around
 from zoo.posterior.base import SPLITS, Posterior, joined_splits
 from zoo.posterior.deep_ensemble import DeepEnsemble
 from zoo.posterior.maps import some_pixels
@@ -17,7 +18,7 @@ class NoBestFitError(ValueError):
     """The images have no best fit: it would get better and better without end."""
 
 
-class Correction(Posterior):
+class Correction(Around):
     """Base class of posteriors that map the mean prediction of another to a new one.
 
     The samples are pooled first. A subclass names its weights in `adapted_weights`, and
@@ -34,14 +35,7 @@ class Correction(Posterior):
         self, posterior: keras.Model | Posterior, seed: int | None = None, **kwargs
     ):
         super().__init__(seed, **kwargs)
-        posterior = as_posterior(posterior)
-        self.posterior = posterior
-        self.num_samples = 1
-        self.num_classes = posterior.num_classes
-        self.map_shape = posterior.map_shape
-        self.image_shape = posterior.image_shape
-        self.takes_bytes = posterior.takes_bytes
-        self.check_task()
+        self.wrap(as_posterior(posterior))
 
     def pool(self, samples):
         """Returns the mean prediction of samples, in the form that `scale` takes."""
@@ -79,19 +73,6 @@ class Correction(Posterior):
         return cls(as_posterior(models[0], num_samples), **settings)
 
     @property
-    def task(self) -> str:
-        return self.posterior.task
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the classes in the order of the logits; empty if not known."""
-        return self.posterior.classes
-
-    @property
-    def repeats_itself(self) -> bool:
-        return self.posterior.repeats_itself
-
-    @property
     def draws(self) -> bool:
         return self.posterior.draws
 
@@ -108,10 +89,6 @@ class Correction(Posterior):
         return self.posterior.unknown_scores
 
     @property
-    def unknown_layers(self) -> list[str]:
-        return self.posterior.unknown_layers
-
-    @property
     def is_adapted(self) -> bool:
         return super().is_adapted and self.posterior.is_adapted
 
@@ -119,22 +96,10 @@ class Correction(Posterior):
         samples = self.posterior(images, seed=key, offset=offset)
         return self.scale(self.pool(samples), self.values())[None]
 
-    def probe_once(self, images):
-        self.posterior.probe_once(images)
-
-    def is_deterministic(self, images) -> bool:
-        return self.posterior.is_deterministic(images)
-
-    def settled(self, change=lambda model: model):
-        return self._of(self.posterior.settled(change))
-
-    def with_models(self, change):
-        return self._of(self.posterior.with_models(change))
-
-    def _of(self, inner):
-        posterior = type(self)(inner, name=self.name)
-        posterior.assign(self.values())
-        return posterior
+    def of(self, posterior):
+        made = type(self)(posterior, name=self.name)
+        made.assign(self.values())
+        return made
 
     @property
     def adapts_to(self) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ from keras import ops
 import layers
 from layers import keras_internals
 from layers.compilation import Compiled
+from zoo.posterior.around import Around
 from zoo.posterior.base import (
-    Posterior,
     as_array,
     at_least_one,
     check_images,
@@ -27,7 +27,7 @@ _LEVEL, _CONTRAST = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class Temporal(Posterior):
+class Temporal(Around):
     r"""Averages the predictions of consecutive frames, of one pass each.
 
     A stream changes little from frame to frame, so one stochastic pass of each of the
@@ -125,18 +125,10 @@ class Temporal(Posterior):
             )
         self.cut = cut
         is_one = isinstance(model, MonteCarlo)
-        self.posterior = inner = model if is_one else MonteCarlo(model, 1)
-        self.check_task()
-        self.num_samples = 1
-        self.num_classes, self.map_shape = inner.num_classes, inner.map_shape
-        self.image_shape, self.takes_bytes = inner.image_shape, inner.takes_bytes
-        known = not inner.unknown_layers
+        self.wrap(model if is_one else MonteCarlo(model, 1))
+        known = not self.unknown_layers
         self._over_clip = Compiled(self._clip, self, known)
         self._over_step = Compiled(self._advance, self, known)
-
-    @property
-    def task(self) -> str:
-        return self.posterior.task
 
     @classmethod
     def from_models(cls, models: Sequence, num_samples: int = 10, **settings):
@@ -150,19 +142,6 @@ class Temporal(Posterior):
         if len(models) != 1:
             return super().from_models(models)  # Its error.
         return cls(models[0], **settings)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the classes in the order of the logits; empty if not known."""
-        return self.posterior.classes
-
-    @property
-    def repeats_itself(self) -> bool:
-        return self.posterior.repeats_itself
-
-    @property
-    def unknown_layers(self) -> list[str]:
-        return self.posterior.unknown_layers
 
     @property
     def form(self) -> str:
@@ -191,20 +170,8 @@ class Temporal(Posterior):
         weights = np.exp(-self.rate * np.abs(np.arange(-future, past + 1)))
         return weights / weights.sum()
 
-    def probe_once(self, images):
-        self.posterior.probe_once(images)
-
-    def is_deterministic(self, images) -> bool:
-        return self.posterior.is_deterministic(images)
-
-    def settled(self, change=lambda model: model):
-        return self._of(self.posterior.settled(change))
-
-    def with_models(self, change):
-        return self._of(self.posterior.with_models(change))
-
-    def _of(self, inner):
-        return type(self)(inner, **self._settings(), name=self.name)
+    def of(self, posterior):
+        return type(self)(posterior, **self._settings(), name=self.name)
 
     def sample(self, images, key, offset):
         rows = at_least_one(images)
