@@ -16,10 +16,11 @@ import time
 
 import numpy as np
 
+from benchmarks.results import documents
 from training.data import functions, loading
 from training.metrics import REGRESSION
 from zoo import optimization
-from zoo.storage import files
+from zoo.publishing.results import spread
 
 PAGE = pathlib.Path("docs/regression.md")
 STEPS, SEEDS = {"functions": 600, "tables": 1000, "search": 300}, 3
@@ -237,12 +238,6 @@ def _search(rows, name, seed):
         rows.add({**fields, "regret": regret, "seconds": seconds})
 
 
-def _cell(values, digits=2):
-    values = np.asarray(values)
-    deviation = f" \u00b1 {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{values.mean():.{digits}f}{deviation}"
-
-
 def _table(heading, lines):
     words = 1 + ("Method" in heading[1:2])
     rule = ["---"] * words + ["---:"] * (len(heading) - words)
@@ -270,7 +265,11 @@ def functions_table(rows: list[dict]) -> str:
             best = int(np.argmin(by_factor))
             # Of a set, means over the seeds; across seeds, the spread of the mean.
             rmse = _by_seed(own, "rmse")
-            cells += [_cell(rmse, 3), f"{by_factor[best]:.2f}", f"{FACTORS[best]:.2g}"]
+            cells += [
+                spread(rmse, 1, 3),
+                f"{by_factor[best]:.2f}",
+                f"{FACTORS[best]:.2g}",
+            ]
         lines.append([method, *cells])
     heading = ["Method"]
     for number in ("1D", "2D"):
@@ -293,15 +292,15 @@ def tables_table(rows: list[dict]) -> str:
         for method in OF_TABLES if seeds else ():
             own = [r for r in rows if r["set"] == name and r["method"] == method]
             own = [r for r in own if r["seed"] in seeds]
-            column = {key: np.array([r[key] for r in own]) for key in _COLUMNS}
-            digits = 3 if column["rmse"].mean() < 1 else 2
+            column = {key: [r[key] for r in own] for key in _COLUMNS}
+            digits = 3 if np.mean(column["rmse"]) < 1 else 2
             cells = [
-                _cell(column["gaussian_nll"]),
-                _cell(column["rmse"], digits),
-                _cell(100 * column["interval_coverage"], 1),
-                _cell(column["interval_width"], digits),
-                _cell(column["crps"], digits),
-                f"{column['seconds'].mean():.1f}",
+                spread(column["gaussian_nll"], 1, 2),
+                spread(column["rmse"], 1, digits),
+                spread(column["interval_coverage"], 100, 1),
+                spread(column["interval_width"], 1, digits),
+                spread(column["crps"], 1, digits),
+                f"{np.mean(column['seconds']):.1f}",
             ]
             lines.append([name, method, *cells])
     return _table(heading, lines)
@@ -321,7 +320,8 @@ def search_table(rows: list[dict]) -> str:
         for name in names:
             seeds = _whole(rows, [name], OF_SEARCHES)
             own = [r for r in rows if r["set"] == name and r["method"] == method]
-            cells.append(_cell([r["regret"][-1] for r in own if r["seed"] in seeds], 3))
+            regrets = [r["regret"][-1] for r in own if r["seed"] in seeds]
+            cells.append(spread(regrets, 1, 3))
         lines.append([method, *cells])
     return _table(["Method", *names], lines)
 
@@ -371,16 +371,10 @@ def draw(rows: list[dict], folder: pathlib.Path):
 
 def write(rows: list[dict], page: pathlib.Path = PAGE):
     """Puts the tables of rows into the page, and pictures beside it."""
-    text = page.read_text(encoding="utf-8")
     for kind, make in _TABLES.items():
-        start, end = f"<!-- {kind} -->\n", f"<!-- end of {kind} -->\n"
-        before, _, rest = text.partition(start)
-        _, _, after = rest.partition(end)
         own = [row for row in rows if row["kind"] == kind]
-        seeds = len({row["seed"] for row in own})
-        text = f"{before}{start}\n{make(own)}\nSeeds: {seeds}.\n\n{end}{after}"
-    with files.replacing(page) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        marks = f"<!-- {kind} -->\n", f"<!-- end of {kind} -->\n"
+        documents.replace(page, f"\n{make(own)}\n", marks)
     draw(rows, page.parent)
 
 
