@@ -17,6 +17,7 @@ import time
 import numpy as np
 
 from benchmarks.results import documents
+from benchmarks.results.benchmark_page import markdown
 from training.data import functions, loading
 from training.metrics import REGRESSION
 from zoo import optimization
@@ -238,12 +239,6 @@ def _search(rows, name, seed):
         rows.add({**fields, "regret": regret, "seconds": seconds})
 
 
-def _table(heading, lines):
-    words = 1 + ("Method" in heading[1:2])
-    rule = ["---"] * words + ["---:"] * (len(heading) - words)
-    return "".join(f"| {' | '.join(line)} |\n" for line in (heading, rule, *lines))
-
-
 def _whole(rows, names, methods):
     """Returns the seeds of which there is a row of each set and method."""
     there = {(r["seed"], r["set"], r["method"]) for r in rows}
@@ -274,7 +269,7 @@ def functions_table(rows: list[dict]) -> str:
     heading = ["Method"]
     for number in ("1D", "2D"):
         heading += [f"{number}: RMSE", "NLL, best factor", "factor"]
-    return _table(heading, lines)
+    return markdown(heading, lines, words=1)
 
 
 def _by_seed(rows, key):
@@ -303,7 +298,7 @@ def tables_table(rows: list[dict]) -> str:
                 f"{np.mean(column['seconds']):.1f}",
             ]
             lines.append([name, method, *cells])
-    return _table(heading, lines)
+    return markdown(heading, lines, words=2)
 
 
 _COLUMNS = (
@@ -323,7 +318,7 @@ def search_table(rows: list[dict]) -> str:
             regrets = [r["regret"][-1] for r in own if r["seed"] in seeds]
             cells.append(spread(regrets, 1, 3))
         lines.append([method, *cells])
-    return _table(["Method", *names], lines)
+    return markdown(["Method", *names], lines, words=1)
 
 
 def draw(rows: list[dict], folder: pathlib.Path):

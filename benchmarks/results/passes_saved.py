@@ -8,6 +8,7 @@ import itertools
 import statistics
 from collections.abc import Iterable, Mapping
 
+from benchmarks.results import benchmark_page
 from zoo import dataset_name, registry
 from zoo.publishing import results
 
@@ -84,10 +85,8 @@ def _table(method, found) -> str:
         f"`{method}` reaches it at N",
         *(f"NLL of `{method}`, N = {size}" for size in sizes),
     ]
-    lines = [heading, ["---"] * 3 + ["---:"] * (len(heading) - 3)]
-    for answer in found:
-        lines += _lines(answer, sizes)
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    body = [line for answer in found for line in _lines(answer, sizes)]
+    return benchmark_page.markdown(heading, body, words=3)
 
 
 def _lines(answer, sizes):
