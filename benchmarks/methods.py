@@ -1,0 +1,358 @@
+r"""Many methods at equal epochs, side by side: trained, evaluated, one table.
+
+    python -m benchmarks.methods bayesian --data_dir=data --train
+    python -m benchmarks.methods bayesian --data_dir=data --write=docs/results.md
+
+The first command trains every entry of a table that is not trained yet, in a process of
+its own, or goes on with one that was stopped: `--only` names some of them, so that two
+such commands share two cores. The second one evaluates those that are trained, of which
+some may have come later, and prints the table: on all test images, on 19 corruptions at
+five severities, against data sets near and far, and under attack. It goes on where it
+was stopped, too.
+
+What a training takes is the processor time and the peak of the memory of its process.
+The time of a prediction is that of the passes of its row, of a batch of 64 on the CPU,
+over the plain network's: the median over rounds of the ratio within a round.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+
+from benchmarks import rounds
+
+PASSES = 4  # Of what draws, and members of what has members.
+USAGE = "usage.json"
+OTHERS = "cifar100", "noise"  # Near and far.
+BATCH = 64
+SECONDS = 0.2  # Of a measurement of predictions, about.
+# Of the corrupted sets together.
+MEAN, MCE = "cifar10_c/*/* (95 sets)", "cifar10_c"
+QUALITY = "nll", "accuracy", "ece"
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A line of a table.
+
+    Attributes:
+        label: What it is called there; a training's folder, too.
+        model: Name of the network.
+        flags: Of `zoo-train`, beside those of the table.
+        members: Labels of the trainings that it is made of, where it has none.
+        posterior: Behind the `@` of its name, for those.
+    """
+
+    label: str
+    model: str
+    flags: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+    posterior: str = ""
+
+    @property
+    def trainings(self) -> tuple[str, ...]:
+        """The labels of what it is made of, most often its own."""
+        return self.members or (self.label,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """What is compared.
+
+    Attributes:
+        entries: The lines; ratios are to the first one.
+        flags: Of `zoo-train`, for all.
+        epochs: Of all trainings.
+        attack: Settings of the evaluation under attack.
+    """
+
+    entries: tuple[Entry, ...]
+    flags: tuple[str, ...]
+    epochs: int
+    attack: dict
+
+
+def _bayesian() -> Table:
+    seeds = tuple(f"plain_{seed}" if seed else "plain" for seed in range(4))
+    methods = (
+        *("mcdo10", "flipout", "reparam", "lrt", "llsvi"),
+        *("film", "batchensemble", "rankone", "masks"),
+    )
+    entries = (
+        *(Entry(x, "resnet20", (f"--seed={n}",)) for n, x in enumerate(seeds)),
+        Entry("ensemble", "resnet20", members=seeds, posterior="ensemble"),
+        Entry("adversarial", "resnet20", ("--set=objective=adversarial",)),
+        *(Entry(method, f"resnet20_{method}") for method in methods),
+        # One pass has all of its members.
+        Entry("packed", "resnet20_packed", ("--set=objective=every_member",)),
+        Entry(
+            "stf", "resnet20_stf", ("--recipe=stf_finetune", "--weights={runs}/plain")
+        ),
+    )
+    flags = ("--recipe=cifar10_30",)
+    return Table(entries, flags, 6, {"attack": "fgsm", "epsilon": ("2/255",)})
+
+
+# Layers and objectives of the comparison of what makes robust.
+_LAYERS = "", "smooth", "blurpool", "antialias", "flc", "freqdrop"
+_OBJECTIVES = {
+    "": "cross_entropy",
+    "augmix": "augmix",
+    "dign": "dign:sigma=0.2:rate=1",
+    "vat": "vat",
+    "fgsm": "fgsm:epsilon=8/255:step_size=10/255",
+}
+
+
+def _robust() -> Table:
+    entries = []
+    for objective, settings in _OBJECTIVES.items():
+        for layer in _LAYERS:
+            label = "_".join(filter(None, (layer or "plain", objective)))
+            name = "_".join(filter(None, ("resnet20", layer)))
+            entries.append(Entry(label, name, (f"--set=objective={settings}",)))
+    flags = ("--recipe=cifar10_finetune", "--weights=resnet20.akamaster_cifar10")
+    attack = {"attack": "pgd", "steps": 20, "epsilon": ("2/255", "8/255")}
+    return Table(tuple(entries), flags, 2, attack)
+
+
+TABLES = {"bayesian": _bayesian, "robust": _robust}
+
+
+def folder(flags, label: str) -> pathlib.Path:
+    """Returns the folder of a training."""
+    return flags.runs / label
+
+
+def is_finished(flags, entry: Entry) -> bool:
+    """Returns whether all trainings of an entry are finished."""
+    return all((folder(flags, x) / USAGE).exists() for x in entry.trainings)
+
+
+def training(flags, table: Table, entry: Entry) -> list[str]:
+    """Returns the command that trains an entry."""
+    command = [sys.executable, "-m", "training.cli.train"]
+    command += [f"--model={entry.model}", *table.flags, *entry.flags]
+    command += [f"--epochs={flags.epochs or table.epochs}"]
+    command += [f"--workdir={folder(flags, entry.label)}"]
+    command += [f"--data_dir={flags.data_dir}"] if flags.data_dir else []
+    command += ["--mixed_precision"]
+    # The recipe of an entry counts, not that of all.
+    return [part.format(runs=flags.runs) for part in _last(command)]
+
+
+def train(flags, table: Table):
+    """Trains what is not trained yet, and notes what each training took."""
+    for entry in table.entries:
+        if entry.members or is_finished(flags, entry):
+            continue
+        if flags.only and entry.label not in flags.only:
+            continue
+        command = training(flags, table, entry)
+        print(shlex.join(command[2:]), flush=True)
+        _, status, usage = os.wait4(subprocess.Popen(command).pid, 0)
+        if status:
+            raise SystemExit(f"The training of {entry.label} ended with {status}.")
+        took = {
+            "seconds": usage.ru_utime + usage.ru_stime,
+            "gigabytes": usage.ru_maxrss * 1024 / 1e9,
+        }
+        (folder(flags, entry.label) / USAGE).write_text(json.dumps(took))
+
+
+def _last(command):
+    """Returns a command without flags, other than settings, that are given again."""
+    names = [x.partition("=")[0] for x in command]
+    return [
+        x
+        for i, (x, name) in enumerate(zip(command, names, strict=True))
+        if name == "--set" or not name.startswith("--") or name not in names[i + 1 :]
+    ]
+
+
+def evaluate(flags, table: Table, entries: list[Entry]) -> dict[tuple, float]:
+    """Evaluates networks.
+
+    Returns:
+        Values by the label, the data set and the metric.
+    """
+    from training.evaluation import command
+
+    names = [
+        "+".join(f"{entry.model}.{x}" for x in entry.trainings) for entry in entries
+    ]
+    places = [
+        "+".join(str(folder(flags, x)) for x in entry.trainings) for entry in entries
+    ]
+
+    def rows(kind, limit, **more):
+        settings = command.Settings(
+            model=names,
+            weights=places,
+            num_samples=(PASSES,),
+            precision="bfloat16",
+            limit=limit,
+            selection="first" if limit else None,
+            data_dir=flags.data_dir,
+            output=str(flags.runs / "evaluation" / kind),
+            **more,
+        )
+        return command.run(settings).rows
+
+    grid = ["cifar10", "cifar10_c/*/*"]
+    found = rows("corrupted", flags.corrupted_limit, dataset=grid, reference=names[0])
+    found = [row for row in found if row["dataset"].startswith("cifar10_c")]
+    if flags.attacked:
+        found += rows("attacked", flags.attacked, dataset=["cifar10"], **table.attack)
+    found += rows("clean", flags.limit, dataset=["cifar10"], ood=OTHERS)
+    # A row has the shorter name of several networks.
+    shown = list(dict.fromkeys(row["model"] for row in found))
+    labels = dict(zip(shown, (entry.label for entry in entries), strict=True))
+    return {
+        (labels[row["model"]], row["dataset"], row["metric"]): row["value"]
+        for row in found
+    }
+
+
+def models(flags, entries: list[Entry]) -> dict[str, object]:
+    """Returns functions from images to logits, with `PASSES` of what draws."""
+    import zoo
+    from zoo.posterior.monte_carlo import as_posterior
+
+    found = {}
+    for entry in entries:
+        members = [
+            zoo.load(entry.model, weights=str(folder(flags, x)))
+            for x in entry.trainings
+        ]
+        model = members[0]
+        if entry.members:
+            model = zoo.posterior.DeepEnsemble(members)
+        found[entry.label] = as_posterior(model, PASSES)
+    return found
+
+
+def time_predictions(posteriors: dict, images, count: int) -> dict[str, float]:
+    """Returns the time of a prediction over that of the first, by label."""
+    steps = {
+        label: rounds.local(lambda it=posterior: np.asarray(it(images, seed=0)))
+        for label, posterior in posteriors.items()
+    }
+    times = rounds.measure(steps, count, SECONDS)
+    first = next(iter(steps))
+    return {label: rounds.ratio(times, first, label)[0] for label in steps}
+
+
+def line(flags, table: Table, entry: Entry, values: dict, sizes: tuple) -> list[str]:
+    """Returns the cells of an entry.
+
+    Args:
+        flags: Those of the command.
+        table: The table.
+        entry: The entry.
+        values: As of `evaluate`.
+        sizes: Number of weights, and time of a prediction.
+    """
+    from training.metrics import display
+
+    took = [json.loads((folder(flags, x) / USAGE).read_text()) for x in entry.trainings]
+
+    def number(dataset, metric):
+        value = values.get((entry.label, dataset, metric))
+        return "" if value is None else display.number(metric, value)
+
+    cells = [
+        f"`{entry.label}`",
+        f"{sizes[0]:,}",
+        f"{sum(x['seconds'] for x in took) / 60:.0f}",
+        f"{max(x['gigabytes'] for x in took):.1f}",
+        f"{sizes[1]:.2f}",
+    ]
+    cells += [number("cifar10", metric) for metric in QUALITY]
+    cells += [number(MEAN, metric) for metric in QUALITY]
+    cells += [number(MCE, next((k[2] for k in values if k[1] == MCE), ""))]
+    cells += [number(f"cifar10 vs {x}", "auroc/entropy") for x in OTHERS]
+    return [*cells, *(number(x, "accuracy") for x in attacked(table))]
+
+
+def attacked(table: Table) -> list[str]:
+    """Returns the names of the attacked sets."""
+    kind = table.attack["attack"]
+    radii = [x.partition("/")[0] for x in table.attack["epsilon"]]
+    return [f"cifar10_{kind}/linf/{radius}" for radius in radii]
+
+
+def heading(table: Table) -> list[str]:
+    """Returns the words over the columns."""
+    quality = "NLL", "accuracy (%)", "ECE (%)"
+    kind = table.attack["attack"].upper()
+    return [
+        *("method", "weights", "training (min)", "memory (GB)", "prediction"),
+        *quality,
+        *(f"{x}, corrupted" for x in quality),
+        "mCE",
+        *(f"AUROC, {x} (%)" for x in OTHERS),
+        *(f"accuracy, {kind} {x} (%)" for x in table.attack["epsilon"]),
+    ]
+
+
+def main():
+    """Trains, or evaluates and prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("table", choices=sorted(TABLES))
+    parser.add_argument("--data_dir", help="Folder of CIFAR-10 and CIFAR-100.")
+    parser.add_argument("--runs", type=pathlib.Path, help="Default: runs/TABLE.")
+    parser.add_argument("--train", action="store_true")
+    parser.add_argument("--only", nargs="+", default=[], help="Entries to train.")
+    parser.add_argument("--epochs", type=int, help="Of each training.")
+    parser.add_argument("--limit", type=int, help="Test images; default: all of them.")
+    parser.add_argument("--corrupted_limit", type=int, default=250)
+    parser.add_argument("--attacked", type=int, default=500, help="Attacked images.")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--write", type=pathlib.Path, help="A file with the marks.")
+    flags = parser.parse_args()
+    flags.runs = flags.runs or pathlib.Path("runs", flags.table)
+    table = TABLES[flags.table]()
+    unknown = {*flags.only} - {entry.label for entry in table.entries}
+    if unknown:
+        parser.error(f"There are no entries {', '.join(sorted(unknown))}.")
+    if flags.train:
+        train(flags, table)
+        return
+
+    from benchmarks.results import benchmark_page, documents
+    from training import data
+
+    entries = [entry for entry in table.entries if is_finished(flags, entry)]
+    if not entries:
+        raise SystemExit(f"Nothing is trained in {flags.runs}; --train does that.")
+    values = evaluate(flags, table, entries)
+    posteriors = models(flags, entries)
+    images = data.load("cifar10", "test", flags.data_dir).images[:BATCH]
+    times = time_predictions(posteriors, images, flags.rounds)
+    body = [
+        line(
+            *(flags, table, entry, values),
+            (posteriors[entry.label].count_params(), times[entry.label]),
+        )
+        for entry in entries
+    ]
+    text = benchmark_page.markdown(heading(table), body, words=1)
+    print(text)
+    if flags.write:
+        name = f"{flags.table} methods"
+        marks = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+        documents.replace(flags.write, f"\n{text}\n", marks)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""The entries of `benchmarks.methods`: known names, settings that a training takes."""
+
+import argparse
+import json
+import pathlib
+
+import pytest
+
+from benchmarks import methods
+from training import run
+from zoo import registry
+
+ENTRIES = [(name, x) for name, make in methods.TABLES.items() for x in make().entries]
+
+
+@pytest.mark.parametrize(
+    ("table", "entry"), ENTRIES, ids=[f"{name}-{x.label}" for name, x in ENTRIES]
+)
+def test_trainings_are_what_the_command_takes(table, entry):
+    made = methods.TABLES[table]()
+    flags = argparse.Namespace(runs=pathlib.Path("r"), epochs=3, data_dir="data")
+    parts = dict(x.split("=", 1) for x in methods.training(flags, made, entry)[3:-1])
+    assert parts["--model"] == entry.model
+    assert parts["--workdir"] == f"r/{entry.label}"
+    registry.parse(entry.model)
+    changes = [x[len("--set=") :] for x in entry.flags if x.startswith("--set=")]
+    recipe = run.change_recipe(run.load_recipe(parts["--recipe"]), changes, 3)
+    assert recipe.dataset == "cifar10"
+    assert recipe.epochs == 3
+
+
+def test_the_recipe_of_an_entry_counts():
+    table = methods.TABLES["bayesian"]()
+    entry = next(x for x in table.entries if x.label == "stf")
+    flags = argparse.Namespace(runs=pathlib.Path("r"), epochs=None, data_dir=None)
+    command = methods.training(flags, table, entry)
+    assert [x for x in command if "recipe" in x] == ["--recipe=stf_finetune"]
+    assert "--weights=r/plain" in command
+    assert f"--epochs={table.epochs}" in command
+
+
+def test_what_is_finished(tmp_path):
+    table = methods.TABLES["bayesian"]()
+    flags = argparse.Namespace(runs=tmp_path)
+    ensemble = next(x for x in table.entries if x.members)
+    for label in ensemble.trainings:
+        assert not methods.is_finished(flags, ensemble)
+        (tmp_path / label).mkdir()
+        (tmp_path / label / methods.USAGE).write_text(json.dumps({"seconds": 60}))
+    assert methods.is_finished(flags, ensemble)
+
+
+def test_a_line(tmp_path):
+    table = methods.TABLES["robust"]()
+    flags, entry = argparse.Namespace(runs=tmp_path), table.entries[0]
+    (tmp_path / entry.label).mkdir()
+    usage = {"seconds": 90, "gigabytes": 1.23}
+    (tmp_path / entry.label / methods.USAGE).write_text(json.dumps(usage))
+    values = {
+        (entry.label, "cifar10", "accuracy"): 0.5,
+        (entry.label, methods.MEAN, "accuracy"): 0.25,
+        (entry.label, methods.MCE, "mce/resnet20.plain"): 98.76,
+        (entry.label, "cifar10_pgd/linf/8", "accuracy"): 0.125,
+    }
+    cells = methods.line(flags, table, entry, values, (1234, 1.5))
+    found = dict(zip(methods.heading(table), cells, strict=True))
+    assert {k: v for k, v in found.items() if v} == {
+        "method": "`plain`",
+        "weights": "1,234",
+        "training (min)": "2",
+        "memory (GB)": "1.2",
+        "prediction": "1.50",
+        "accuracy (%)": "50.00",
+        "accuracy (%), corrupted": "25.00",
+        "mCE": "98.76",
+        "accuracy, PGD 8/255 (%)": "12.50",
+    }
