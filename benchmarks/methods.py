@@ -5,10 +5,11 @@ r"""Many methods at equal epochs, side by side: trained, evaluated, one table.
 
 The first command trains every entry of a table that is not trained yet, in a process of
 its own, or goes on with one that was stopped: `--only` names some of them, so that two
-such commands share two cores. The second one evaluates those that are trained, of which
-some may have come later, and prints the table: on all test images, on 19 corruptions at
-five severities, against data sets near and far, and under attack. It goes on where it
-was stopped, too.
+such commands share two cores. The second one evaluates those that are trained and
+prints the table: on all test images, on 19 corruptions at five severities, against data
+sets near and far, and under attack. It goes on where it was stopped, too. `--data` is a
+file of what was measured before, which the table has, too, and which gets what is new:
+so trainings may come one after the other, from several machines.
 
 What a training takes is the processor time and the peak of the memory of its process.
 The time of a prediction is that of the passes of its row, of a batch of 64 on the CPU,
@@ -250,34 +251,57 @@ def time_predictions(posteriors: dict, images, count: int) -> dict[str, float]:
     return {label: rounds.ratio(times, first, label)[0] for label in steps}
 
 
-def line(flags, table: Table, entry: Entry, values: dict, sizes: tuple) -> list[str]:
-    """Returns the cells of an entry.
+def measured(flags, entry: Entry, values: dict, posterior, ratio: float) -> dict:
+    """Returns what is known of an entry, for a file.
 
     Args:
         flags: Those of the command.
-        table: The table.
         entry: The entry.
         values: As of `evaluate`.
-        sizes: Number of weights, and time of a prediction.
+        posterior: As of `models`.
+        ratio: The time of a prediction over that of the first entry.
+    """
+    from zoo.publishing import training_record
+
+    took = [json.loads((folder(flags, x) / USAGE).read_text()) for x in entry.trainings]
+    records = [training_record.read(folder(flags, x)) for x in entry.trainings]
+    return {
+        "commands": [record["command"] for record in records],
+        "commit": records[0]["commit"],
+        "weights": posterior.count_params(),
+        "minutes": sum(x["seconds"] for x in took) / 60,
+        "gigabytes": max(x["gigabytes"] for x in took),
+        "prediction": ratio,
+        "values": [[*k[1:], v] for k, v in values.items() if k[0] == entry.label],
+    }
+
+
+def line(table: Table, entry: Entry, known: dict) -> list[str]:
+    """Returns the cells of an entry.
+
+    Args:
+        table: The table.
+        entry: The entry.
+        known: As of `measured`.
     """
     from training.metrics import display
 
-    took = [json.loads((folder(flags, x) / USAGE).read_text()) for x in entry.trainings]
+    values = {(dataset, metric): value for dataset, metric, value in known["values"]}
 
     def number(dataset, metric):
-        value = values.get((entry.label, dataset, metric))
+        value = values.get((dataset, metric))
         return "" if value is None else display.number(metric, value)
 
     cells = [
         f"`{entry.label}`",
-        f"{sizes[0]:,}",
-        f"{sum(x['seconds'] for x in took) / 60:.0f}",
-        f"{max(x['gigabytes'] for x in took):.1f}",
-        f"{sizes[1]:.2f}",
+        f"{known['weights']:,}",
+        f"{known['minutes']:.0f}",
+        f"{known['gigabytes']:.1f}",
+        f"{known['prediction']:.2f}",
     ]
     cells += [number("cifar10", metric) for metric in QUALITY]
     cells += [number(MEAN, metric) for metric in QUALITY]
-    cells += [number(MCE, next((k[2] for k in values if k[1] == MCE), ""))]
+    cells += [number(MCE, next((k[1] for k in values if k[0] == MCE), ""))]
     cells += [number(f"cifar10 vs {x}", "auroc/entropy") for x in OTHERS]
     return [*cells, *(number(x, "accuracy") for x in attacked(table))]
 
@@ -317,6 +341,7 @@ def main():
     parser.add_argument("--limit", type=int, help="Test images; default: all of them.")
     parser.add_argument("--corrupted_limit", type=int, default=250)
     parser.add_argument("--attacked", type=int, default=500, help="Attacked images.")
+    parser.add_argument("--data", type=pathlib.Path, help="What was measured before.")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--write", type=pathlib.Path, help="A file with the marks.")
     flags = parser.parse_args()
@@ -331,21 +356,27 @@ def main():
 
     from benchmarks.results import benchmark_page, documents
     from training import data
+    from zoo.storage import files
 
     entries = [entry for entry in table.entries if is_finished(flags, entry)]
-    if not entries:
+    known = {}
+    if flags.data and flags.data.exists():
+        known = json.loads(flags.data.read_text())
+    found = known.setdefault(flags.table, {})
+    if entries:
+        values = evaluate(flags, table, entries)
+        posteriors = models(flags, entries)
+        images = data.load("cifar10", "test", flags.data_dir).images[:BATCH]
+        times = time_predictions(posteriors, images, flags.rounds)
+        for entry in entries:
+            more = values, posteriors[entry.label], times[entry.label]
+            found[entry.label] = measured(flags, entry, *more)
+    if flags.data:
+        with files.replacing(flags.data) as path:
+            path.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    body = [line(table, x, found[x.label]) for x in table.entries if x.label in found]
+    if not body:
         raise SystemExit(f"Nothing is trained in {flags.runs}; --train does that.")
-    values = evaluate(flags, table, entries)
-    posteriors = models(flags, entries)
-    images = data.load("cifar10", "test", flags.data_dir).images[:BATCH]
-    times = time_predictions(posteriors, images, flags.rounds)
-    body = [
-        line(
-            *(flags, table, entry, values),
-            (posteriors[entry.label].count_params(), times[entry.label]),
-        )
-        for entry in entries
-    ]
     text = benchmark_page.markdown(heading(table), body, words=1)
     print(text)
     if flags.write:

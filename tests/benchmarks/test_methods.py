@@ -50,19 +50,21 @@ def test_what_is_finished(tmp_path):
     assert methods.is_finished(flags, ensemble)
 
 
-def test_a_line(tmp_path):
+def test_a_line():
     table = methods.TABLES["robust"]()
-    flags, entry = argparse.Namespace(runs=tmp_path), table.entries[0]
-    (tmp_path / entry.label).mkdir()
-    usage = {"seconds": 90, "gigabytes": 1.23}
-    (tmp_path / entry.label / methods.USAGE).write_text(json.dumps(usage))
-    values = {
-        (entry.label, "cifar10", "accuracy"): 0.5,
-        (entry.label, methods.MEAN, "accuracy"): 0.25,
-        (entry.label, methods.MCE, "mce/resnet20.plain"): 98.76,
-        (entry.label, "cifar10_pgd/linf/8", "accuracy"): 0.125,
+    known = {
+        "weights": 1234,
+        "minutes": 1.5,
+        "gigabytes": 1.23,
+        "prediction": 1.5,
+        "values": [
+            ("cifar10", "accuracy", 0.5),
+            (methods.MEAN, "accuracy", 0.25),
+            (methods.MCE, "mce/resnet20.plain", 98.76),
+            ("cifar10_pgd/linf/8", "accuracy", 0.125),
+        ],
     }
-    cells = methods.line(flags, table, entry, values, (1234, 1.5))
+    cells = methods.line(table, table.entries[0], known)
     found = dict(zip(methods.heading(table), cells, strict=True))
     assert {k: v for k, v in found.items() if v} == {
         "method": "`plain`",
