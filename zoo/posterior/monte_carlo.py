@@ -63,7 +63,7 @@ class MonteCarlo(Posterior):
     says what these mean.
 
     Args:
-        model: From images to logits.
+        model: From images to logits; of a `MonteCarlo` it is that of its model.
         num_samples: The number of forward passes.
         seed: Makes the calls without a seed reproducible.
         estimator: Overrides that of all layers with Gaussian weights: `"flipout"`,
@@ -90,7 +90,7 @@ class MonteCarlo(Posterior):
 
     def __init__(
         self,
-        model: keras.Model,
+        model: "keras.Model | MonteCarlo",
         num_samples: int = 10,
         seed: int | None = None,
         estimator: str | None = None,
@@ -98,6 +98,7 @@ class MonteCarlo(Posterior):
         **kwargs,
     ):
         super().__init__(seed, **kwargs)
+        model = model.model if isinstance(model, MonteCarlo) else model
         outputs.check_model(model)
         if estimator is not None:
             layers.checks.check_choice(estimator, "estimator", ESTIMATORS)

@@ -14,7 +14,7 @@ from tests.helpers import marks
 from tests.helpers.data_sets import Data
 from tests.helpers.networks import mc_network, network
 from training.data import fingerprint
-from training.evaluation import evaluate, external_models, predictions
+from training.evaluation import evaluate, external_models, models, predictions
 from training.evaluation.sampling import Passes
 
 
@@ -83,6 +83,15 @@ def test_a_stochastic_one_runs_as_often_as_it_is_asked(tmp_path):
     assert not loaded.repeats_itself
     found = values(loaded)
     assert found[1, "nll"] != found[3, "nll"]
+
+
+def test_a_file_is_what_its_passes_by_name_are(tmp_path):
+    mc_network().save(tmp_path / "random.keras")
+    path = str(tmp_path / "random.keras")
+    loaded = models.load([path, f"{path}@mc"], num_samples=3)
+    plain, named = loaded.values()
+    images = np.full((2, *plain.image_shape), 7.0, "float32")
+    assert np.array_equal(plain(images, seed=1), named(images, seed=1))
 
 
 def test_the_served_model_of_the_zoo_is_evaluated(tmp_path):
