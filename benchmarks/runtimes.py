@@ -90,10 +90,13 @@ def eight_bits(source: str, target: str):
     """Writes a LiteRT file whose weights ai-edge-quantizer keeps in 8 bits."""
     from ai_edge_quantizer import quantizer, recipe
 
+    from training.runtimes import litert
+
     with contextlib.redirect_stdout(None):  # It prints what it does.
         made = quantizer.Quantizer(source)
         made.load_quantization_recipe(recipe.dynamic_wi8_afp32())
         pathlib.Path(target).write_bytes(bytes(made.quantize().quantized_model))
+    litert.copy_attached(source, target)
 
 
 def dynamic_onnx(source: str, target: str):

@@ -209,6 +209,13 @@ class Artifact(Posterior):
         return self._network.takes_seed
 
     @property
+    def says_passes(self) -> bool:
+        """Whether it is known of how many forward passes a call is the mean."""
+        network = self._network
+        is_known = network.sample is not None or network.num_samples is not None
+        return self.repeats_itself or is_known
+
+    @property
     def card(self) -> str:
         """The model that it was made of, if its name says so."""
         return self.own_name.rpartition(".")[0] or self.own_name
@@ -239,6 +246,12 @@ def load(place: str, num_samples: int, **settings) -> Artifact:
             "A call of '%s' is the mean of %d forward passes, so its rows are of "
             "multiples of these.",
             *(name, averaged),
+        )
+    elif num_samples > 1 and not artifact.says_passes:
+        logging.warning(
+            "'%s' does not say how many forward passes a call averages, which programs "
+            "that rewrite a file leave out; each call counts as one.",
+            name,
         )
     if not artifact.repeats_itself and not artifact.takes_seed:
         logging.info("'%s' draws by itself: its noise does not follow the seed.", name)

@@ -97,6 +97,19 @@ def attach_num_samples(path: str | os.PathLike, num_samples: int):
         archive.writestr(zipfile.ZipInfo(PASSES_FILE), f"{num_samples}\n")
 
 
+def copy_attached(source: str | os.PathLike, target: str | os.PathLike):
+    """Puts behind a LiteRT file what is behind another one that it was made of.
+
+    Programs that rewrite files leave out the names of the classes and how many forward
+    passes a call averages.
+    """
+    if not zipfile.is_zipfile(source):
+        return
+    with zipfile.ZipFile(source) as given, zipfile.ZipFile(target, "a") as archive:
+        for item in given.infolist():
+            archive.writestr(item, given.read(item))
+
+
 def _interpreter():
     try:
         from ai_edge_litert.interpreter import Interpreter

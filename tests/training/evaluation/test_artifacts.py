@@ -1,8 +1,10 @@
 """Exported files and served models in an evaluation, held against Keras."""
 
 import functools
+import pathlib
 import pickle
 import shutil
+import zipfile
 
 import keras
 import numpy as np
@@ -344,3 +346,18 @@ def test_sizes_are_multiples_of_what_a_call_averages(place_of, tmp_path):
         loaded = models.load([path], num_samples=max(asked))
         (candidate,) = shared_passes.group(loaded, asked)
         assert candidate.sizes == sizes, asked
+
+
+def test_a_file_that_was_rewritten_by_others_is_told_of(place_of, tmp_path, caplog):
+    path, bare = place_of("tflite", "dropout"), tmp_path / "bare.tflite"
+    with zipfile.ZipFile(path) as archive:  # Another program keeps the model alone.
+        first = min(item.header_offset for item in archive.infolist())
+    bare.write_bytes(pathlib.Path(path).read_bytes()[:first])
+    assert external_models.load(str(bare), PASSES).passes_per_sample == 1
+    assert "does not say how many forward passes" in caplog.text
+    caplog.clear()
+    litert.copy_attached(path, bare)
+    whole = external_models.load(str(bare), PASSES)
+    assert whole.passes_per_sample == PASSES
+    assert whole.classes == external_models.load(path, PASSES).classes
+    assert "does not say" not in caplog.text
