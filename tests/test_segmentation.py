@@ -357,8 +357,6 @@ def test_derived_sets_move_labels_where_they_move_pixels():
     np.testing.assert_array_equal(turned.labels, labels[:, ::-1, ::-1])
     moved = load("translation", "3")
     np.testing.assert_array_equal(moved.labels, np.roll(labels, 3, axis=2))
-    foggy = load("c", "fog/1")
-    np.testing.assert_array_equal(foggy.labels, labels)
     frames = load("p", "translate")
     assert len(frames.labels) == 3 * frames.frames
     shown = np.asarray(frames.images[:])[..., 0]
@@ -366,15 +364,14 @@ def test_derived_sets_move_labels_where_they_move_pixels():
     np.testing.assert_array_equal(frames.labels, expected)
     noisy = load("p", "gaussian_noise")
     np.testing.assert_array_equal(noisy.labels, labels.repeat(noisy.frames, axis=0))
-    for other in (load("c", "elastic_transform/4"), load("size", "16")):
-        shown = np.asarray(other.images[:])[..., 0]
-        # Away from the borders of classes, where levels are blended.
-        pure = np.isin(shown, np.unique(images))
-        expected = np.digitize(shown, (85, 170))
-        known = other.labels != UNLABELED
-        assert np.mean((other.labels == expected)[pure & known]) > 0.9
-        assert other.labels.shape == shown.shape
-    assert (load("c", "elastic_transform/4").labels != labels).any()
+    other = load("size", "16")
+    shown = np.asarray(other.images[:])[..., 0]
+    # Away from the borders of classes, where levels are blended.
+    pure = np.isin(shown, np.unique(images))
+    expected = np.digitize(shown, (85, 170))
+    known = other.labels != UNLABELED
+    assert np.mean((other.labels == expected)[pure & known]) > 0.9
+    assert other.labels.shape == shown.shape
 
 
 def test_an_attack_is_on_the_labeled_pixels(data):

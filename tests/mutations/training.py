@@ -1165,6 +1165,22 @@ MUTATIONS = [
         "test_frames_do_not_depend_on_how_they_are_indexed",
     ),
     (
+        "labels of pixels stay where a corruption moves these",
+        "training/corruptions/table.py",
+        'MOVES = {"elastic_transform"}',
+        "MOVES = set()",
+        "tests/training/data/test_corrupted.py",
+        "test_labels_of_pixels_stay_with_what_they_are_of",
+    ),
+    (
+        "labels of all images move as those of the first",
+        "training/corruptions/warps.py",
+        "functools.partial(move, index=index)",
+        "functools.partial(move, index=0)",
+        "tests/training/data/test_corrupted.py",
+        "test_labels_of_pixels_stay_with_what_they_are_of",
+    ),
+    (
         "tilt turns about one axis the other way",
         "training/corruptions/warps.py",
         "[[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]]",

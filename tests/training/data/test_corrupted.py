@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from tests.helpers import cifar_layouts
 from training import corruptions, data
@@ -25,6 +26,25 @@ def few(monkeypatch):
     small = data.ImageData("fashion_mnist", images, labels, data.FASHION_MNIST_CLASSES)
     monkeypatch.setattr(fashion_mnist, "_load_idx", lambda *_: small)
     return small
+
+
+LEVELS = np.array([40, 120, 200], "uint8")  # Of the classes of `blocks`.
+
+
+@pytest.fixture
+def blocks():
+    """Images of square blocks, whose brightness says their class."""
+    classes = np.random.default_rng(0).integers(0, 3, (4, 3, 4))
+    labels = classes.repeat(16, axis=1).repeat(16, axis=2)
+    images = LEVELS[labels][..., None].repeat(3, axis=-1)
+    return data.ImageData("blocks", images, labels, ("dark", "middle", "bright"))
+
+
+def inside(labels):
+    """Where pixels are of one class all around."""
+    around = (1, 5, 5)
+    least = ndimage.minimum_filter(labels, around)
+    return least == ndimage.maximum_filter(labels, around)
 
 
 @pytest.fixture
@@ -166,6 +186,25 @@ def test_the_folders_of_imagenet_c_are_taken_as_they_are(tmp_path):
         np.testing.assert_array_equal(image, np.asarray(Image.open(path)))
     with pytest.raises(ValueError, match="test images alone"):
         data.load("imagenet2012_c/fog/3", "train", str(tmp_path))
+
+
+@pytest.mark.parametrize("name", corruptions.CORRUPTIONS)
+def test_labels_of_pixels_stay_with_what_they_are_of(name, blocks):
+    for severity in corruptions.SEVERITIES:
+        full_name = f"blocks_c/{name}/{severity}"
+        made = corrupted.load(full_name, "test", None, lambda: blocks)
+        seen = np.asarray(made.images[..., 0], "float64")
+        known, inner = made.labels, inside(made.labels)
+        if name == "elastic_transform":
+            distances = np.abs(seen[..., None] - LEVELS)
+            np.testing.assert_array_equal(
+                distances.argmin(axis=-1)[inner], known[inner]
+            )
+            assert np.mean(known != blocks.labels) > 0.01
+        else:
+            np.testing.assert_array_equal(known, blocks.labels)
+            # Values change by a lot, and stay where they were.
+            assert np.corrcoef(seen[inner], known[inner])[0, 1] > 0.6
 
 
 @pytest.mark.parametrize("severity", [1, 3, 5])
