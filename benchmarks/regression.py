@@ -32,6 +32,7 @@ TABLES = ("diabetes", "friedman1", "friedman2", "friedman3")
 DRAWN = "sine2", "kink"
 FACTORS = np.geomspace(0.05, 50, 121)  # Of deviations, one for all functions.
 CALLS, INITIAL = 20, 5
+RESTARTS = 5  # Of the search for the marginal likelihood of the Gaussian process.
 
 
 def _hartmann(x):
@@ -96,7 +97,7 @@ def _gaussian_process(steps, batch_size, seed):
     kernels = gaussian_process.kernels
     kernel = kernels.ConstantKernel() * kernels.RBF() + kernels.WhiteKernel(1e-3)
     process = gaussian_process.GaussianProcessRegressor(
-        kernel, normalize_y=True, random_state=seed
+        kernel, normalize_y=True, n_restarts_optimizer=RESTARTS, random_state=seed
     )
     return pipeline.make_pipeline(preprocessing.StandardScaler(), process)
 
