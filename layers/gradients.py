@@ -55,12 +55,12 @@ def vjp(function: Callable, values: list):
     """Returns what a function gives, and how gradients by that are some by its values.
 
     Args:
-        function: From a list of tensors to one.
+        function: From a list of tensors to one, or to a list.
         values: The tensors, of floating numbers.
 
     Returns:
-        The tensors that it gives; and a function, to be called once, from a tensor of
-        the shape of each of them, the gradients of something by them, to the list of
+        What it gives; and a function, to be called once, from a tensor of the shape of
+        each tensor of that, the gradients of something by them, to the list of
         those by `values`. These are zeros where nothing depends on a value.
     """
     return _of_backend(_vjp_on_tensorflow, _vjp_on_jax, _vjp_on_torch)(function, values)
@@ -143,7 +143,8 @@ def _vjp_on_torch(function, values):
     with torch.enable_grad():
         values = [_leaf(keras.ops.convert_to_tensor(value)) for value in values]
         outputs = function(values)
-    return [output.detach() for output in outputs], lambda by_outputs: [
+    detached = keras.tree.map_structure(lambda x: x.detach(), outputs)
+    return detached, lambda by_outputs: [
         *torch.autograd.grad(
             outputs, values, by_outputs, allow_unused=True, materialize_grads=True
         )

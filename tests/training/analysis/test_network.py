@@ -121,7 +121,10 @@ def test_a_model_that_cannot_be_looked_into_is_named(make, message):
 
 @pytest.mark.parametrize(
     "name",
-    ["feature_maps", "frequencies", "lesion_study", "network", "representations"],
+    [
+        *("feature_maps", "frequencies", "lesion_study", "network", "representations"),
+        *("loss_landscape", "mode_connectivity", "phase_diagram", "command"),
+    ],
 )
 @marks.on_others
 def test_analyses_are_the_same_on_others(backend, name):
