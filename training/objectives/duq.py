@@ -113,7 +113,8 @@ def gradient_norms(model: keras.Model, images, deviations):
     def kernels(images):
         return ops.exp(_in_full(model(images, training=True)))
 
-    gradients = input_gradients(model, kernels, images) * deviations
+    gradients = input_gradients(model, kernels, images)
+    gradients = ops.multiply(gradients, deviations)
     squares = ops.sum(ops.square(gradients), axis=tuple(range(1, len(images.shape))))
     return ops.sqrt(squares + 1e-12)  # The root of zero has no gradient.
 

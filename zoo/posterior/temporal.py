@@ -322,7 +322,7 @@ class Temporal(Around):
             return falls * (1 - ops.exp(-self.rate * count))[None] / (1 - falls)
         age = np.arange(1, max(self.past, 1) + 1, dtype="float32")
         weights = np.where(age <= self.past, np.exp(-self.rate * age), 0)
-        return ops.where(age <= count, weights.astype("float32"), 0.0)
+        return ops.where(ops.less_equal(age, count), weights.astype("float32"), 0.0)
 
     def _settings(self):
         names = "rate", "past", "future", "cut"

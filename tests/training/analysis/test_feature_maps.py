@@ -21,7 +21,7 @@ def test_variance_over_space_is_that_of_numpy():
     found = analysis.features(model, data, batch_size=5)
     names = "normalize", "stem_relu", "one_out", "smooth", "two_add"
     pixels = data.images[:10].astype("float32")  # Full batches alone.
-    maps = outputs(model, names)(pixels)
+    maps = map(keras.ops.convert_to_numpy, outputs(model, names)(pixels))
     wanted = [np.var(x, axis=(1, 2), ddof=1).mean(axis=1) for x in maps]
     assert [row["layer"] for row in found.rows] == list(names)
     values = found.arrays["spatial_variance"]
