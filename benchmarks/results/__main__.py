@@ -5,6 +5,7 @@ place of what was there of it, those of other seeds become the spread.
 With --benchmark, tables go into --page and a figure, severity.png, beside it.
 With --question it prints at how many passes `mcdo` is as good as `smooth_mcdo` at two,
 and so for other random methods, and with --curves draws NLL, accuracy and ECE.
+With --severity it draws boxes over the corruptions by severity into --curves.
 With --detection it prints tables of all scores of `zoo-evaluate --ood`.
 
 Examples:
@@ -14,6 +15,8 @@ Examples:
     python -m benchmarks.results --benchmark=runs/benchmark --page=docs/benchmark.md
     python -m benchmarks.results --question=runs/a/rows.jsonl,runs/b/rows.jsonl \
         --base=cifar10 --curves=docs/cifar10.png
+    python -m benchmarks.results --severity=runs/single_pass/rows.jsonl \
+        --base=cifar10 --curves=docs/single_pass.png
     python -m benchmarks.results --detection=runs/a/rows.jsonl,runs/b/rows.jsonl
 """
 
@@ -36,8 +39,13 @@ _BENCHMARK = flags.DEFINE_string("benchmark", None, "Folder of `zoo-evaluate`.")
 _BASE = flags.DEFINE_string("base", "fashion_mnist", "The clean set of the benchmark.")
 _RESULTS = flags.DEFINE_list("results", [], "Rows of `zoo-evaluate`, of all seeds.")
 _QUESTION = flags.DEFINE_list("question", [], "Such rows, to compare.")
-_CURVES = flags.DEFINE_string("curves", None, "Figure of the rows of --question.")
+_CURVES = flags.DEFINE_string(
+    "curves", None, "Figure of the rows of --question or --severity."
+)
 _DETECTION = flags.DEFINE_list("detection", [], "Rows with --ood, of all seeds.")
+_SEVERITY = flags.DEFINE_list(
+    "severity", [], "Rows of corrupted sets of --base, drawn by severity into --curves."
+)
 _PAGE = flags.DEFINE_string("page", "docs/benchmark.md", "Where its tables go.")
 
 
@@ -50,6 +58,9 @@ def main():
             clean = [row for row in rows if row["dataset"] == _BASE.value]
             report.plot_ensemble_size(clean, _CURVES.value)
             print(f"The curves are in {_CURVES.value}")
+    elif _SEVERITY.value:
+        report.plot_severity(_rows(_SEVERITY.value), _BASE.value, _CURVES.value)
+        print(f"The boxes are in {_CURVES.value}")
     elif _DETECTION.value:
         print(detection_scores.markdown(_rows(_DETECTION.value)), end="")
     elif _BENCHMARK.value:
