@@ -77,3 +77,15 @@ def test_a_line():
         "mCE": "98.76",
         "accuracy, PGD 8/255 (%)": "12.50",
     }
+
+
+def test_means_are_those_over_the_corrupted_sets():
+    values = {
+        ("a", "cifar10_c/fog/1", "nll"): 1.0,
+        ("a", "cifar10_c/frost/5", "nll"): 2.0,
+        ("b", "cifar10_c/fog/1", "nll"): 4.0,
+        ("a", "cifar10_c", "mce/resnet20.plain"): 100.0,
+        ("a", "cifar10", "nll"): 0.5,
+    }
+    found = methods.corrupted_means(values)
+    assert found == {("a", methods.MEAN, "nll"): 1.5, ("b", methods.MEAN, "nll"): 4.0}
