@@ -316,7 +316,8 @@ def line(table: Table, entry: Entry, known: dict) -> list[str]:
     ]
     cells += [number("cifar10", metric) for metric in QUALITY]
     cells += [number(MEAN, metric) for metric in QUALITY]
-    cells += [number(MCE, next((k[1] for k in values if k[0] == MCE), ""))]
+    relative = [name for dataset, name in values if name.startswith("mce/")]
+    cells += [number(MCE, relative[0]) if relative else ""]
     cells += [number(f"cifar10 vs {x}", "auroc/entropy") for x in OTHERS]
     return [*cells, *(number(x, "accuracy") for x in attacked(table))]
 

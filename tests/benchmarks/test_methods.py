@@ -60,6 +60,7 @@ def test_a_line():
         "values": [
             ("cifar10", "accuracy", 0.5),
             (methods.MEAN, "accuracy", 0.25),
+            (methods.MCE, "mean_error", 0.5),
             (methods.MCE, "mce/resnet20.plain", 98.76),
             ("cifar10_pgd/linf/8", "accuracy", 0.125),
         ],
