@@ -36,7 +36,7 @@ BATCH = 64
 SECONDS = 0.2  # Of a measurement of predictions, about.
 # Of the corrupted sets together.
 MEAN, MCE = "corrupted", "cifar10_c"
-QUALITY = "nll", "accuracy", "ece"
+QUALITY, AUROC = ("nll", "accuracy", "ece"), "auroc/entropy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,13 +282,18 @@ def measured(flags, entry: Entry, values: dict, posterior, ratio: float) -> dict
         "minutes": sum(x["seconds"] for x in took) / 60,
         "gigabytes": max(x["gigabytes"] for x in took),
         "prediction": ratio,
-        # Of each corrupted set by itself there are too many for a file.
         "values": [
             [dataset, metric, value]
             for (label, dataset, metric), value in values.items()
-            if label == entry.label and not dataset.startswith(f"{MCE}/")
+            if label == entry.label and is_shown(dataset, metric)
         ],
     }
+
+
+def is_shown(dataset: str, metric: str) -> bool:
+    """Returns whether a value is one of the table; each corrupted set's is not."""
+    is_kept = metric in QUALITY or metric.startswith("mce/") or metric == AUROC
+    return is_kept and not dataset.startswith(f"{MCE}/")
 
 
 def line(table: Table, entry: Entry, known: dict) -> list[str]:
@@ -318,7 +323,7 @@ def line(table: Table, entry: Entry, known: dict) -> list[str]:
     cells += [number(MEAN, metric) for metric in QUALITY]
     relative = [name for dataset, name in values if name.startswith("mce/")]
     cells += [number(MCE, relative[0]) if relative else ""]
-    cells += [number(f"cifar10 vs {x}", "auroc/entropy") for x in OTHERS]
+    cells += [number(f"cifar10 vs {x}", AUROC) for x in OTHERS]
     return [*cells, *(number(x, "accuracy") for x in attacked(table))]
 
 
