@@ -11,7 +11,9 @@ sets near and far, and under attack. It goes on where it was stopped, too. `--da
 file of what was measured before, which the table has, too, and which gets what is new:
 so trainings may come one after the other, from several machines.
 
-What a training takes is the processor time and the peak of the memory of its process.
+What a training takes is the processor time and the peak of the memory of its process,
+of one that was stopped those of the last process. Ratios are to the first entry, which
+is trained again where others are evaluated.
 The time of a prediction is that of the passes of its row, of a batch of 64 on the CPU,
 over the plain network's: the median over rounds of the ratio within a round.
 """
@@ -48,14 +50,12 @@ class Entry:
         model: Name of the network.
         flags: Of `zoo-train`, beside those of the table.
         members: Labels of the trainings that it is made of, where it has none.
-        posterior: Behind the `@` of its name, for those.
     """
 
     label: str
     model: str
     flags: tuple[str, ...] = ()
     members: tuple[str, ...] = ()
-    posterior: str = ""
 
     @property
     def trainings(self) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ def _bayesian() -> Table:
     )
     entries = (
         *(Entry(x, "resnet20", (f"--seed={n}",)) for n, x in enumerate(seeds)),
-        Entry("ensemble", "resnet20", members=seeds, posterior="ensemble"),
+        Entry("ensemble", "resnet20", members=seeds),
         Entry("adversarial", "resnet20", ("--set=objective=adversarial",)),
         *(Entry(method, f"resnet20_{method}") for method in methods),
         # One pass has all of its members.
@@ -151,6 +151,8 @@ def training(flags, table: Table, entry: Entry) -> list[str]:
 
 def train(flags, table: Table):
     """Trains what is not trained yet, and notes what each training took."""
+    from zoo.storage import files
+
     for entry in table.entries:
         if entry.members or is_finished(flags, entry):
             continue
@@ -165,7 +167,8 @@ def train(flags, table: Table):
             "seconds": usage.ru_utime + usage.ru_stime,
             "gigabytes": usage.ru_maxrss * 1024 / 1e9,
         }
-        (folder(flags, entry.label) / USAGE).write_text(json.dumps(took))
+        with files.replacing(folder(flags, entry.label) / USAGE) as path:
+            path.write_text(json.dumps(took), encoding="utf-8")
 
 
 def _last(command):
@@ -207,9 +210,8 @@ def evaluate(flags, table: Table, entries: list[Entry]) -> dict[tuple, float]:
         )
         return command.run(settings).rows
 
-    grid = ["cifar10", "cifar10_c/*/*"]
-    found = rows("corrupted", flags.corrupted_limit, dataset=grid, reference=names[0])
-    found = [row for row in found if row["dataset"].startswith(MCE)]
+    grid = {"dataset": ["cifar10_c/*/*"], "reference": names[0]}
+    found = rows("corrupted", flags.corrupted_limit, **grid)
     if flags.attacked:
         found += rows("attacked", flags.attacked, dataset=["cifar10"], **table.attack)
     found += rows("clean", flags.limit, dataset=["cifar10"], ood=OTHERS)
@@ -329,9 +331,10 @@ def line(table: Table, entry: Entry, known: dict) -> list[str]:
 
 def attacked(table: Table) -> list[str]:
     """Returns the names of the attacked sets."""
-    kind = table.attack["attack"]
-    radii = [x.partition("/")[0] for x in table.attack["epsilon"]]
-    return [f"cifar10_{kind}/linf/{radius}" for radius in radii]
+    from training.attacks import attacked
+
+    name, radii = table.attack["attack"], table.attack["epsilon"]
+    return [f"cifar10{attack.dataset}" for attack in attacked.named(name, radii)]
 
 
 def heading(table: Table) -> list[str]:
@@ -384,6 +387,11 @@ def main():
     if flags.data and flags.data.exists():
         known = json.loads(flags.data.read_text())
     found = known.setdefault(flags.table, {})
+    if entries and entries[0] != table.entries[0]:
+        raise SystemExit(
+            f"The mCE and the times are relative to '{table.entries[0].label}', which "
+            f"is not trained in {flags.runs}; --train does that."
+        )
     if entries:
         values = evaluate(flags, table, entries)
         posteriors = models(flags, entries)

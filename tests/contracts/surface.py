@@ -99,6 +99,7 @@ REASONS = {
         *("zoo.loading.load_found", "zoo.loading.load_shared"),
         *("zoo.loading.warn_unlike", "zoo.loading.load_several"),
         *("zoo.posterior.monte_carlo.as_posterior", "zoo.presets.posterior_file"),
+        "zoo.posterior.monte_carlo.network_of",
         "zoo.posterior.monte_carlo.noise_settings",
         "zoo.posterior.monte_carlo.passes_of",
         *("zoo.registry.split_seed", "zoo.registry.join_seed"),

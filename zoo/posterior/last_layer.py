@@ -14,7 +14,7 @@ from zoo.classifier import classes_of
 from zoo.posterior.base import Posterior
 from zoo.posterior.graph_split import LastLayer
 from zoo.posterior.maps import at_once, examples
-from zoo.posterior.monte_carlo import MonteCarlo
+from zoo.posterior.monte_carlo import MonteCarlo, network_of
 from zoo.posterior.pixels import takes_bytes
 
 
@@ -46,8 +46,7 @@ class LastLayerPosterior(Posterior):
         self, model: keras.Model | MonteCarlo, seed: int | None = None, **kwargs
     ):
         super().__init__(seed, **kwargs)
-        model = model.model if isinstance(model, MonteCarlo) else model
-        outputs.check_model(model)
+        model = network_of(model)
         self.model = model
         self.num_classes = model.output_shape[-1]
         self.map_shape = tuple(model.output_shape[1:-1])

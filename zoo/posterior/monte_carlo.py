@@ -98,8 +98,7 @@ class MonteCarlo(Posterior):
         **kwargs,
     ):
         super().__init__(seed, **kwargs)
-        model = model.model if isinstance(model, MonteCarlo) else model
-        outputs.check_model(model)
+        model = network_of(model)
         if estimator is not None:
             layers.checks.check_choice(estimator, "estimator", ESTIMATORS)
         self.memory = layers.checks.check_count(memory, "memory")
@@ -391,6 +390,17 @@ _CHECKS = {
     "segmentation": _check_different,
     "regression": outputs.check_gaussians,
 }
+
+
+def network_of(model: keras.Model | MonteCarlo) -> keras.Model:
+    """Returns a model from images to logits, or that of a `MonteCarlo`.
+
+    Raises:
+        ValueError: If it is no such model.
+    """
+    model = model.model if isinstance(model, MonteCarlo) else model
+    outputs.check_model(model)
+    return model
 
 
 def as_posterior(model: keras.Model | Posterior, num_samples: int = 1) -> Posterior:

@@ -18,7 +18,7 @@ from zoo.classifier import classes_of
 from zoo.posterior import examples
 from zoo.posterior.base import Posterior, at_least_one, ranking_of
 from zoo.posterior.deep_ensemble import DeepEnsemble
-from zoo.posterior.monte_carlo import MonteCarlo
+from zoo.posterior.monte_carlo import MonteCarlo, network_of
 from zoo.posterior.pixels import takes_bytes
 from zoo.posterior.sample_loop import run_all
 
@@ -48,8 +48,7 @@ class Averages(Posterior):
         **kwargs,
     ):
         super().__init__(seed, **kwargs)
-        model = model.model if isinstance(model, MonteCarlo) else model
-        outputs.check_model(model)
+        model = network_of(model)
         self.num_samples = layers.checks.check_count(num_samples, "num_samples")
         self.num_images = layers.checks.check_count(num_images, "num_images")
         self.model = model
