@@ -32,8 +32,8 @@ def ours(count: int):
     import tensorflow as tf
 
     import zoo
+    from training.bayesian.priors import ModelPrior
     from training.mcmc import KERNELS, LogDensity, Sampling
-    from training.priors import ModelPrior
 
     images, labels = data(count)
     model = zoo.build("mlp", (28, 28, 1), 10, ((0.0,), (255.0**2,)))

@@ -162,7 +162,8 @@ KNOWS = {
     },
     "zoo.storage": set(),
     "training.attacks": {
-        *("training.data", "training.device_memory", "training.input_gradients"),
+        *("training.data", "training.input_gradients", "training.progress"),
+        "training.distribution.device_memory",
     },
     "training.corruptions": set(),
     "training.data": {"training.corruptions"},
@@ -174,10 +175,9 @@ KNOWS = {
     "training.metrics": {"training.corruptions"},
     "training.objectives": {
         "training.compress",
-        *("training.input_gradients", "training.objective", "training.priors"),
-        *("training.named_settings", "training.step_keys"),
-        *("training.attacks", "training.overfitting", "training.robustness"),
-        *("training.whole_set", "training.image_to_image"),
+        *("training.input_gradients", "training.objective", "training.bayesian.priors"),
+        *("training.named_settings", "training.distribution.step_keys"),
+        *("training.attacks", "training.augment.image_to_image"),
         "training.number_losses",
     },
     "training.parallel": {"training.versions"},
@@ -185,8 +185,8 @@ KNOWS = {
     "training.recipes": {
         "training.task",
         *("training.augment", "training.objectives", "training.optimizer"),
-        *("training.kl_weight", "training.trained_layers"),
-        *("training.compress", "training.priors"),
+        *("training.bayesian.kl_weight", "training.trained_layers"),
+        *("training.compress", "training.bayesian.priors"),
     },
 }
 # And what others do not.

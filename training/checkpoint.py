@@ -9,8 +9,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from training import workers
 from training.differences import differences
+from training.distribution import workers
 from zoo.storage import files, remote
 
 

@@ -11,8 +11,8 @@ from keras import ops
 from layers import checks, compilation, members, random, streams
 from layers.variational import divergence_per_example
 from training import task
+from training.bayesian.kl_weight import KLWeight
 from training.input_gradients import state_of
-from training.kl_weight import KLWeight
 from training.stochastic_depth import Branches
 from zoo import predictive
 from zoo.classifier import Classifier, classes_of, task_known

@@ -21,12 +21,12 @@ from training import (
     recipes,
     semi_supervised,
     trainer,
-    workers,
 )
 from training import data as datasets
 from training import distribution as distributions
 from training.compress import prune, quantize
 from training.data import fingerprint, identities, loading
+from training.distribution import workers
 from training.recipes.base import Recipe
 from training.versions import current_commit
 from zoo import registry, spelling

@@ -17,25 +17,23 @@ from training import (
     augment,
     batches,
     checkpoint,
-    device_memory,
     distribution,
     objective,
     objectives,
     optimizer,
     progress,
-    resident,
     semi_supervised,
     task,
-    workers,
 )
 from training.batch_statistics import update_batch_statistics
+from training.bayesian.feature_precision import update_precision
+from training.bayesian.kl_weight import KLWeight
 from training.compress.prune import pruning
 from training.compress.quantize import freeze_statistics
 from training.data import ImageData, fingerprint
 from training.data.image_data import Numbers
+from training.distribution import device_memory, resident, workers
 from training.evaluation import class_names
-from training.feature_precision import update_precision
-from training.kl_weight import KLWeight
 from training.recipes.base import Recipe
 from training.stochastic_depth import Branches
 from training.trained_layers import freeze_others

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from tests.helpers.shown_commands import check_command
-from training import cluster, corruptions
+from training import corruptions
+from training.distribution import cluster
 
 FOLDER = pathlib.Path(__file__).parents[2] / "docs" / "cluster"
 

@@ -100,7 +100,8 @@ def main(
     import keras
 
     from tests.helpers import data_sets, mirrored, trainings
-    from training import trainer, workers
+    from training import trainer
+    from training.distribution import workers
 
     recipe = dataclasses.replace(mirrored.RECIPE, batch_size=batch_size, epochs=epochs)
     data, validation = map(data_sets.stripes, (count, validation_count))
@@ -162,8 +163,8 @@ def mask():
 
 def run(settings):
     """Trains, and ends as the command does."""
-    from training import workers
     from training.cli import quiet
+    from training.distribution import workers
 
     with quiet.without_lost_connections():
         try:

@@ -298,7 +298,7 @@ MUTATIONS = [
         "layers/replicas.py",
         "return filled(lambda rows: convolution(rows, kernel), inputs)",
         "return convolution(inputs, kernel)",
-        "tests/training/test_mirrored.py",
+        "tests/training/distribution/test_mirrored.py",
         "test_odd_sizes_have_the_figures_of_one_device",
     ),
     (
@@ -306,7 +306,7 @@ MUTATIONS = [
         "layers/replicas.py",
         "tf.where(is_empty, old, variable.value)",
         "variable.value",
-        "tests/training/test_mirrored.py",
+        "tests/training/distribution/test_mirrored.py",
         "test_a_replica_without_images_adds_nothing_in_the_fit_of_keras",
     ),
     (
@@ -394,7 +394,7 @@ MUTATIONS = [
         "layers/gaussian_process.py",
         "replicas.summed(products)",
         "products",
-        "tests/training/test_mirrored.py",
+        "tests/training/distribution/test_mirrored.py",
         "test_layers_of_one_pass_have_the_figures_of_one_device",
     ),
     (

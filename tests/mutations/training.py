@@ -77,7 +77,7 @@ MUTATIONS = [
     ),
     (
         "what comes into an image from outside is of the first class",
-        "training/augment.py",
+        "training/augment/__init__.py",
         '_OUTSIDE = {"fill": arrays.UNLABELED}',
         '_OUTSIDE = {"fill": 0}',
         "tests/test_segmentation.py",
@@ -213,10 +213,10 @@ MUTATIONS = [
     ),
     (
         "a sweep ends at a training that diverges",
-        "training/sweep.py",
+        "training/sweep/__init__.py",
         "except FloatingPointError as error:",
         "except ZeroDivisionError as error:",
-        "tests/training/test_sweep.py",
+        "tests/training/sweep/test_sweep.py",
         "test_all_combinations_are_trained_and_kept",
     ),
     (
@@ -389,10 +389,10 @@ MUTATIONS = [
     ),
     (
         "the weight of the divergence is that of the first step",
-        "training/kl_weight.py",
+        "training/bayesian/kl_weight.py",
         "step.assign(step + 1)",
         "step.assign(step + 0)",
-        "tests/training/test_kl_weight.py",
+        "tests/training/bayesian/test_kl_weight.py",
         "test_a_step_weighs_the_divergence_and_an_evaluation_does_not",
     ),
     (
@@ -400,15 +400,15 @@ MUTATIONS = [
         "training/trainer.py",
         "if divergent := divergent_layers(self.network)",
         "if divergent := divergent_layers(self.network)[-1:]",
-        "tests/training/test_kl_weight.py",
+        "tests/training/bayesian/test_kl_weight.py",
         "test_divergence_and_nll_are_logged_apart_and_a_stop_changes_nothing",
     ),
     (
         "all batches of an epoch but the first have no divergence",
-        "training/kl_weight.py",
+        "training/bayesian/kl_weight.py",
         "ops.exp(-math.log(2) * number)",
         "ops.exp(-math.log(2) * number**2)",
-        "tests/training/test_kl_weight.py",
+        "tests/training/bayesian/test_kl_weight.py",
         "test_schedules_are_these",
     ),
     (
@@ -421,10 +421,10 @@ MUTATIONS = [
     ),
     (
         "a last call takes as many steps as the others",
-        "training/resident.py",
+        "training/distribution/resident.py",
         "count = np.int32(len(order))",
         "count = np.int32(STEPS)",
-        "tests/training/test_resident.py",
+        "tests/training/distribution/test_resident.py",
         "test_a_loop_of_steps_has_the_losses_and_weights_of_single_steps",
     ),
     (
@@ -437,10 +437,10 @@ MUTATIONS = [
     ),
     (
         "the weight of a label is that of the part before it is cut off",
-        "training/augment_pairs.py",
+        "training/augment/pairs.py",
         "area = area * (end - first)",
         "area = area * 2 * half",
-        "tests/training/test_augment_pairs.py",
+        "tests/training/augment/test_pairs.py",
         "test_the_area_of_a_part_is_exactly_the_weight_of_its_label",
     ),
     (
@@ -448,15 +448,15 @@ MUTATIONS = [
         "training/batches.py",
         "others = index[_places(index, rows) - 1]",
         "others = np.roll(rows, 1)",
-        "tests/training/test_augment_pairs.py",
+        "tests/training/augment/test_pairs.py",
         "test_mixtures_are_the_same_on_any_number_of_devices",
     ),
     (
         "labels of mixtures do not follow",
-        "training/augment_pairs.py",
+        "training/augment/pairs.py",
         "return (1 - share) * labels + share * others",
         "return labels",
-        "tests/training/test_augment_pairs.py",
+        "tests/training/augment/test_pairs.py",
         "test_mixup_is_a_convex_combination_and_that_of_keras",
     ),
     (
@@ -469,18 +469,18 @@ MUTATIONS = [
     ),
     (
         "each device draws the same noise",
-        "training/step_keys.py",
+        "training/distribution/step_keys.py",
         "first + ops.arange(num_rows",
         "ops.arange(num_rows",
-        "tests/training/test_mirrored.py",
+        "tests/training/distribution/test_mirrored.py",
         "test_noise_and_mixtures_of_pairs_are_those_of_one_device",
     ),
     (
         "one operation for all images of a batch",
-        "training/rand_augment.py",
+        "training/augment/rand_augment.py",
         "draws = random.fractions(random.fold(keys, 6), 2 * num_ops)",
         "draws = random.fractions(random.fold(keys[:1], 6), 2 * num_ops)",
-        "tests/training/test_rand_augment.py",
+        "tests/training/augment/test_rand_augment.py",
         "test_an_image_has_operations_of_its_own_with_equal_odds",
     ),
     (
@@ -549,10 +549,10 @@ MUTATIONS = [
     ),
     (
         "memory that is freed is given back at once",
-        "training/distribution.py",
+        "training/distribution/__init__.py",
         "mallopt(_MMAP_THRESHOLD, 32 * 2**20)",
         "mallopt(_MMAP_THRESHOLD, 2**17)",
-        "tests/training/test_distribution.py",
+        "tests/training/distribution/test_distribution.py",
         "test_memory_that_is_freed_is_used_again",
     ),
     (
@@ -1366,18 +1366,18 @@ MUTATIONS = [
     ),
     (
         "random parts of images lie half a pixel off",
-        "training/augment.py",
+        "training/augment/__init__.py",
         "uniform[2] + (width - 1) / 2",
         "uniform[2]",
-        "tests/training/test_augment.py",
+        "tests/training/augment/test_augment.py",
         "test_a_resized_crop_has_the_sizes_and_places_of_the_inception_paper",
     ),
     (
         "small parts of images are as likely as if sides were uniform",
-        "training/augment.py",
+        "training/augment/__init__.py",
         "side = ops.sqrt(smallest + (1 - smallest) * uniform[0])",
         "side = smallest**0.5 + (1 - smallest**0.5) * uniform[0]",
-        "tests/training/test_augment.py",
+        "tests/training/augment/test_augment.py",
         "test_a_resized_crop_has_the_sizes_and_places_of_the_inception_paper",
     ),
     (
@@ -1457,7 +1457,7 @@ MUTATIONS = [
         "training/batches.py",
         'weights = np.zeros(len(rows), "float32")',
         'weights = np.ones(len(rows), "float32")',
-        "tests/training/test_mirrored.py",
+        "tests/training/distribution/test_mirrored.py",
         "test_odd_sizes_have_the_figures_of_one_device",
     ),
     (
@@ -1465,7 +1465,7 @@ MUTATIONS = [
         "training/batches.py",
         "weight = len(starts) * rows / len(data) if fill else None",
         "weight = rows / batch_size if fill else None",
-        "tests/training/test_mirrored.py",
+        "tests/training/distribution/test_mirrored.py",
         "test_odd_sizes_have_the_figures_of_one_device",
     ),
     (
@@ -1473,7 +1473,7 @@ MUTATIONS = [
         "training/objective.py",
         "rows = inputs if count is None else inputs[:count]",
         "rows, count = inputs, None",
-        "tests/training/test_mirrored.py",
+        "tests/training/distribution/test_mirrored.py",
         "test_odd_sizes_have_the_figures_of_one_device",
     ),
     (
@@ -1670,10 +1670,10 @@ MUTATIONS = [
     ),
     (
         "an attack that nothing withstands is catastrophic overfitting",
-        "training/overfitting.py",
+        "training/attacks/overfitting.py",
         "bool(has_grown and pgd < fgsm / 2)",
         "bool(pgd < fgsm / 2)",
-        "tests/training/test_overfitting.py",
+        "tests/training/attacks/test_overfitting.py",
         "test_it_is_noticed_where_the_weak_attack_alone_is_withstood",
     ),
     (
@@ -1694,10 +1694,10 @@ MUTATIONS = [
     ),
     (
         "the distance that misleads is that of the whole attack",
-        "training/robustness.py",
+        "training/attacks/robustness.py",
         "ops.where(last > 0, RADIUS + last, share * norms)",
         "ops.where(last > 0, RADIUS + last, norms)",
-        "tests/training/test_robustness.py",
+        "tests/training/attacks/test_robustness.py",
         "test_the_distance_to_the_border_of_a_linear_network",
     ),
     (
@@ -1745,7 +1745,7 @@ MUTATIONS = [
         "training/objectives/duq.py",
         "head.update(body(images[:count], training=False), labels[:count])",
         "head.update(body(images, training=False), labels)",
-        "tests/training/test_mirrored.py",
+        "tests/training/distribution/test_mirrored.py",
         "test_layers_of_one_pass_have_the_figures_of_one_device",
     ),
     (
@@ -1758,10 +1758,10 @@ MUTATIONS = [
     ),
     (
         "averaged weights have the precision of others",
-        "training/feature_precision.py",
+        "training/bayesian/feature_precision.py",
         "            layer.begin_epoch()\n",
         "",
-        "tests/training/test_feature_precision.py",
+        "tests/training/bayesian/test_feature_precision.py",
         "test_the_variance_is_that_of_the_features_of_all_images",
     ),
     (
@@ -1798,18 +1798,18 @@ MUTATIONS = [
     ),
     (
         "every chain has three operations",
-        "training/augment_chains.py",
+        "training/augment/chains.py",
         "operation = ops.where(place < depth, operation, -1)",
         "pass",
-        "tests/training/test_augment_chains.py",
+        "tests/training/augment/test_chains.py",
         "test_a_mixture_is_the_loop_of_the_paper",
     ),
     (
         "an equalized image has the values of its histogram before the last",
-        "training/augment_operations.py",
+        "training/augment/operations.py",
         "_quotient(step // 2 + below,",
         "_quotient(step + below,",
-        "tests/training/test_augment_chains.py",
+        "tests/training/augment/test_chains.py",
         "test_an_operation_is_that_of_pillow",
     ),
     (
@@ -1857,10 +1857,10 @@ MUTATIONS = [
     ),
     (
         "each worker looks at its own clock",
-        "training/workers.py",
+        "training/distribution/workers.py",
         "wait = gather(min(wait, 10 * self._steps))[0]",
         "wait = min(wait, 10 * self._steps)",
-        "tests/training/test_workers.py",
+        "tests/training/distribution/test_workers.py",
         "test_the_clock_of_the_chief_says_when_it_is_time_for_all",
     ),
     (
@@ -1868,23 +1868,23 @@ MUTATIONS = [
         "training/batches.py",
         "x.reshape(replicas, -1)[own].ravel()",
         "x.reshape(replicas, -1)[: len(own)].ravel()",
-        "tests/training/test_workers.py",
+        "tests/training/distribution/test_workers.py",
         "test_the_rows_of_all_workers_are_those_of_the_batch",
     ),
     (
         "a file of the chief loses its last bytes on the way",
-        "training/workers.py",
+        "training/distribution/workers.py",
         'values = np.zeros(-(-size // 4), "int32")',
         'values = np.zeros(max(size // 4, 1), "int32")',
-        "tests/training/test_workers.py",
+        "tests/training/distribution/test_workers.py",
         "test_a_file_of_the_chief_arrives_as_it_is",
     ),
     (
         "Keras gets the mean of scalars over an axis that they have not",
-        "training/workers.py",
+        "training/distribution/workers.py",
         "if axis == 0 and self._first(value).shape.rank == 0:",
         "if False:",
-        "tests/training/test_multi_worker.py",
+        "tests/training/distribution/test_multi_worker.py",
         "test_losses_and_weights_are_those_of_one_process",
     ),
     (
@@ -1953,10 +1953,10 @@ MUTATIONS = [
     ),
     (
         "workers of different numbers of GPUs begin to train",
-        "training/workers.py",
+        "training/distribution/workers.py",
         "    if len({*found}) > 1:\n        there =",
         "    if False:\n        there =",
-        "tests/training/test_multi_worker.py",
+        "tests/training/distribution/test_multi_worker.py",
         "test_workers_with_unequal_devices_are_refused",
     ),
     (
@@ -1985,10 +1985,10 @@ MUTATIONS = [
     ),
     (
         "the covariance of batches is that of their own means",
-        "training/priors.py",
+        "training/bayesian/priors.py",
         "products = products + np.outer(shift, shift) * count * len(rows) / total",
         "pass",
-        "tests/training/test_priors.py",
+        "tests/training/bayesian/test_priors.py",
         "test_the_covariance_of_patches_is_that_of_loops",
     ),
     (
@@ -2028,7 +2028,7 @@ MUTATIONS = [
         "training/optimizer.py",
         "known = replicas.summed([x for x in gradients if x is not None])",
         "known = [x for x in gradients if x is not None]",
-        "tests/training/test_mirrored.py",
+        "tests/training/distribution/test_mirrored.py",
         "test_noise_and_mixtures_of_pairs_are_those_of_one_device",
     ),
     (
@@ -2041,10 +2041,10 @@ MUTATIONS = [
     ),
     (
         "a mixture is drawn for a batch",
-        "training/augment_pairs.py",
+        "training/augment/pairs.py",
         "random.bernoulli(random.fold(keys, 9), ops.shape(keys), switch)",
         "random.bernoulli(random.fold(keys[0], 9), ops.shape(keys[:1]), switch)",
-        "tests/training/test_augment_pairs.py",
+        "tests/training/augment/test_pairs.py",
         "test_each_image_has_one_of_two_mixtures",
     ),
 ]

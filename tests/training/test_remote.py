@@ -146,7 +146,7 @@ def test_a_folder_of_something_else_is_refused(url):
 
 
 def test_only_the_chief_of_several_workers_writes(url, monkeypatch):
-    from training import workers
+    from training.distribution import workers
 
     monkeypatch.setattr(workers, "is_chief", lambda: False)
     with workers.folder(url) as folder:

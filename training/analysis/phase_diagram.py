@@ -6,13 +6,13 @@ import keras
 import numpy as np
 
 from layers import checks
-from training import sweep_settings
 from training.analysis import base
 from training.analysis.base import Finding
 from training.analysis.hessian_spectrum import hessian
 from training.analysis.kept import Kept
 from training.analysis.mode_connectivity import connectivity
 from training.analysis.representations import similarity
+from training.sweep import settings as sweep_settings
 from zoo import finding, loading
 
 # Settings that make updates noisier; what else a sweep has is the load.

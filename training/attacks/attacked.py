@@ -9,11 +9,11 @@ import numpy as np
 from keras import ops
 
 from layers import checks
-from training import device_memory
 from training.attacks import balls
 from training.attacks.expectation import DRAWS
 from training.attacks.pgd import RANGE, Program, check_sizes
 from training.data import fingerprint
+from training.distribution import device_memory
 from zoo.folding import fold
 from zoo.posterior import Posterior
 

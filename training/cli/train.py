@@ -19,8 +19,8 @@ import os
 
 from absl import flags, logging
 
-from training import sweep_settings
 from training.cli import common, names, quiet
+from training.sweep import settings as sweep_settings
 
 _MODEL = flags.DEFINE_string(
     "model", None, "Name of the model to train, e.g. resnet20_smooth.", required=True
@@ -118,7 +118,7 @@ def main():
     if _DISTRIBUTION.value != "multi_worker":
         _train()
         return
-    from training import cluster, workers
+    from training.distribution import cluster, workers
 
     is_chief = cluster.find(os.environ).index == 0
     if not is_chief:

@@ -9,7 +9,7 @@ from keras import ops
 
 import layers
 from layers import compilation, gradients
-from training import device_memory
+from training.distribution import device_memory
 
 # Whose layers a worker has to know when it is sent a model.
 from training.evaluation import external_models as external_models

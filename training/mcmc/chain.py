@@ -12,8 +12,8 @@ import safetensors
 import safetensors.numpy
 
 from layers import checks
-from training import workers
 from training.differences import differences
+from training.distribution import workers
 from training.mcmc.kernels import KERNELS, MAX_ENERGY_ERROR, Step
 from zoo.storage import files
 

@@ -10,7 +10,7 @@ import numpy as np
 import layers
 from layers import keras_internals
 from layers.batch_statistics import batch_normalizations
-from training.priors import ModelPrior
+from training.bayesian.priors import ModelPrior
 
 
 def categorical(outputs, labels):

@@ -12,11 +12,11 @@ from absl import logging
 import zoo
 from layers import checks
 from training import progress, run
+from training.bayesian.priors import ModelPrior, parse
 from training.data import identities
 from training.mcmc import diagnostics
 from training.mcmc.chain import Sampling, path_of, run_chain
 from training.mcmc.density import LogDensity, check_network
-from training.priors import ModelPrior, parse
 from zoo.presets import snapshots, training_images
 from zoo.presets.weight_file import read_arrays, save_weights, variables
 from zoo.publishing import training_record
@@ -55,7 +55,8 @@ def run_sampling(
             `snapshots`, `model.safetensors` with the first of them, `recipe.json` and
             `diagnostics.json`.
         sampling: How to sample.
-        prior: As `training.priors.parse` takes it; by default that of the recipe.
+        prior: As `training.bayesian.priors.parse` takes it; by default that of the
+            recipe.
         chains: How many, one after another. More of them may be asked for later.
         data_dir: Where the data lie; see `training.data.load`.
         dataset: Data set in place of the recipe's.

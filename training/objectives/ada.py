@@ -7,8 +7,9 @@ from absl import logging
 from keras import ops
 
 from layers import checks, gradients, random
-from training import image_to_image, objective
+from training import objective
 from training.attacks.expectation import expected_loss
+from training.augment import image_to_image
 
 _WINDOW = 7  # Of the structural similarity.
 _HALVINGS = 5
@@ -33,10 +34,10 @@ def ada(
     classifier trains on what comes out, and batch statistics are of that.
 
     It follows the abstract of the paper, whose settings are not published as code, and
-    is smaller in three ways: `c` is `training.image_to_image.ImageToImage`, of ten
-    thousand weights, fitted to images of the training set, in place of a large trained
-    network; a change has two numbers for each of its channels, not one for each weight;
-    and there is one such network. So the images are shifted, tinted, sharpened,
+    is smaller in three ways: `c` is `training.augment.image_to_image.ImageToImage`, of
+    ten thousand weights, fitted to images of the training set, in place of a large
+    trained network; a change has two numbers for each of its channels, not one for each
+    weight; and there is one such network. So the images are shifted, tinted, sharpened,
     blurred and inverted, over 7 x 7 pixels around and not further.
 
     A step has `steps` further passes of the classifier, forth and back.

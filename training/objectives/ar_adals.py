@@ -9,7 +9,8 @@ from keras import ops
 
 import layers
 from layers import checks, compilation
-from training import objective, robustness, whole_set
+from training import objective
+from training.attacks import robustness, whole_set
 
 
 def ar_adals(
@@ -22,9 +23,9 @@ def ar_adals(
     """Returns the cross-entropy of labels that are smoothed for each bin of images.
 
     Where a small change of the pixels changes a prediction, the network is often too
-    sure of it. So images are sorted by `training.robustness.robustness` into bins of
-    equal size, those of the training set and those of the validation set each by
-    themselves, and the labels of bin `r` are smoothed by `e[r]`: the loss is
+    sure of it. So images are sorted by `training.attacks.robustness.robustness` into
+    bins of equal size, those of the training set and those of the validation set each
+    by themselves, and the labels of bin `r` are smoothed by `e[r]`: the loss is
 
         (1 - e[r]) * -log p(label) + e[r] * mean over all K classes of -log p
 

@@ -5,8 +5,8 @@ import math
 import keras
 
 from layers import checks
-from training import attacks, objective, overfitting
-from training.attacks import balls
+from training import attacks, objective
+from training.attacks import balls, overfitting
 from training.attacks.pgd import check_sizes
 
 _RANGE = 255.0
@@ -28,7 +28,7 @@ def fgsm(
     a training.
 
     Such a training may overfit to its own attack. That is measured after each epoch,
-    and warned of; see `training.overfitting.RobustAccuracy`.
+    and warned of; see `training.attacks.overfitting.RobustAccuracy`.
 
     Args:
         model: From images to logits.

@@ -6,9 +6,9 @@ from keras import ops
 
 from layers import checks, random
 from training import objective
+from training.distribution.step_keys import StepKeys
 from training.input_gradients import pixel_deviations
 from training.objectives import augmix as consistency
-from training.step_keys import StepKeys
 
 # Of the published program without AugMix, for CIFAR.
 WEIGHT, SIGMA, RATE, DRAWS = 0.2, 1.2, 0.2, 3

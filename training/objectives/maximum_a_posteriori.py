@@ -3,7 +3,7 @@
 import keras
 
 from training import objective
-from training.priors import ModelPrior
+from training.bayesian.priors import ModelPrior
 
 
 def maximum_a_posteriori(model: keras.Model, recipe) -> objective.Objective:

@@ -7,7 +7,7 @@ from keras import ops
 import layers
 from layers import checks, random
 from training import number_losses, objective
-from training.step_keys import StepKeys
+from training.distribution.step_keys import StepKeys
 
 # Of the published program.
 WEIGHT, ARTIFICIAL, RATE, POINTS, MARGIN = 0.1, 0.01, 30.0, 200, 0.05

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from training import augment, objectives
 from training.augment import AUGMENTATIONS
+from training.bayesian.kl_weight import SCHEDULES
+from training.bayesian.priors import parse
 from training.compress import prune
-from training.kl_weight import SCHEDULES
 from training.optimizer import OPTIMIZERS
-from training.priors import parse
 from training.task import CLASS_WEIGHTS
 from training.trained_layers import KINDS
 
@@ -46,8 +46,8 @@ class Recipe:
             settings behind it if these are not its own, such as `"duq:penalty=0.05"`.
         kl_weight: Factor of the KL divergences of Gaussian weights, 0 or positive.
         kl_schedule: How it changes along the training, a key of
-            `training.kl_weight.SCHEDULES`: `"constant"`, `"linear"`, `"cyclic"` or
-            `"blundell"`; see `training.kl_weight.KLWeight`.
+            `training.bayesian.kl_weight.SCHEDULES`: `"constant"`, `"linear"`,
+            `"cyclic"` or `"blundell"`; see `training.bayesian.kl_weight.KLWeight`.
         kl_epochs: The epochs of the warm-up of `"linear"` or of a cycle of `"cyclic"`;
             0 for a quarter of the training.
         moped: Where it is not zero, the means of Gaussian weights, and those of their
@@ -56,8 +56,8 @@ class Recipe:
         trained_layers: Which layers are trained, a key of
             `training.trained_layers.KINDS`: `"all"`, or `"gaussian"`, those with
             Gaussian weights; the others are frozen as they are.
-        prior: The prior of the weights, as `training.priors.parse` takes it, for the
-            objective `"map"` and for `zoo-sample`.
+        prior: The prior of the weights, as `training.bayesian.priors.parse` takes it,
+            for the objective `"map"` and for `zoo-sample`.
         ema_momentum: Where it is not zero, the weights at the end are moving averages
             over the updates: each update moves them by `1 - ema_momentum` of the way to
             the current weights. Batch statistics are updated for them.

@@ -7,8 +7,9 @@ import pytest
 
 import zoo
 from tests.helpers import analyzed
-from training import analysis, data, sweep, sweep_settings
+from training import analysis, data, sweep
 from training.analysis import Finding, phase_diagram, weight_figures
+from training.sweep import settings as sweep_settings
 
 NAMES = [*phase_diagram.REGIONS]
 

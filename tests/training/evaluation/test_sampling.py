@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import layers
-from training import device_memory
+from training.distribution import device_memory
 from training.evaluation.sampling import Passes
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (11, 12, 12, 1), "uint8")

@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import marks
+from training.bayesian.priors import ModelPrior
 from training.mcmc import KERNELS, LogDensity, Sampling, chain, run_chain
 from training.mcmc.diagnostics import diagnose, summary
-from training.priors import ModelPrior
 
 RNG = np.random.default_rng(0)
 

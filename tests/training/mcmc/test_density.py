@@ -7,8 +7,8 @@ import tensorflow as tf
 
 import layers
 from layers import priors
+from training.bayesian.priors import ModelPrior
 from training.mcmc import LogDensity
-from training.priors import ModelPrior
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (8, 4, 4, 1)).astype("uint8")

@@ -10,7 +10,7 @@ from skimage.metrics import structural_similarity
 
 from tests.helpers.trainings import RECIPE, dense_model, stripes
 from training import objectives, trainer
-from training.image_to_image import CHANNELS, SLOPE, ImageToImage
+from training.augment.image_to_image import CHANNELS, SLOPE, ImageToImage
 from training.objectives import ada
 
 RNG = np.random.default_rng(0)

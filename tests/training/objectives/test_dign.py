@@ -11,7 +11,8 @@ from layers import random
 from tests.helpers.checks import assert_mean_close
 from tests.helpers.marks import few
 from tests.helpers.trainings import RECIPE, dense_model, stripes
-from training import objective, step_keys, trainer
+from training import objective, trainer
+from training.distribution import step_keys
 from training.objectives import OBJECTIVES, dign
 
 RNG = np.random.default_rng(0)

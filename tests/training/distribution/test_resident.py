@@ -16,7 +16,8 @@ SCRIPT = """
 import dataclasses, json, sys
 import keras, numpy as np
 from tests.helpers import trainings as t
-from training import resident, trainer
+from training import trainer
+from training.distribution import resident
 
 resident.STEPS = 2  # An epoch has five.
 folder = sys.argv[1]

@@ -7,7 +7,8 @@ from PIL import Image, ImageEnhance, ImageOps
 from layers import random
 from tests.helpers.augment_sources import smooth_images
 from tests.helpers.checks import assert_mean_close
-from training import augment, corruptions, rand_augment
+from training import augment, corruptions
+from training.augment import rand_augment
 
 FACTOR = 0.4
 NAMES = rand_augment.OPERATIONS

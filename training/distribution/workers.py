@@ -22,8 +22,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from absl import logging
 
-from training.cluster import Cluster
 from training.differences import differences
+from training.distribution.cluster import Cluster
 from training.versions import versions
 from zoo.storage import files, remote
 

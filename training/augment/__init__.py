@@ -9,8 +9,9 @@ import keras
 from keras import ops
 
 from layers import random
-from training import augment_pairs, named_settings, rand_augment
-from training.augment_chains import mix_chains
+from training import named_settings
+from training.augment import pairs, rand_augment
+from training.augment.chains import mix_chains
 from zoo import arrays
 
 
@@ -107,7 +108,7 @@ class Augmentation:
     Attributes:
         make: A function of its settings to what augments: a function of images and one
             key for each to images or, if it `mixes_pairs`, one like that of
-            `training.augment_pairs.mixup`.
+            `training.augment.pairs.mixup`.
         mixes_pairs: Whether it mixes images with others of the batch, so that labels
             become probabilities of the classes.
         overlaps: The corruptions of the benchmark that it is like. A model that was
@@ -146,9 +147,9 @@ AUGMENTATIONS = {
     "randaugment": Augmentation(
         rand_augment.randaugment, overlaps=rand_augment.OVERLAPS
     ),
-    "mixup": Augmentation(augment_pairs.mixup, mixes_pairs=True),
-    "cutmix": Augmentation(augment_pairs.cutmix, mixes_pairs=True),
-    "mixup_cutmix": Augmentation(augment_pairs.mixup_or_cutmix, mixes_pairs=True),
+    "mixup": Augmentation(pairs.mixup, mixes_pairs=True),
+    "cutmix": Augmentation(pairs.cutmix, mixes_pairs=True),
+    "mixup_cutmix": Augmentation(pairs.mixup_or_cutmix, mixes_pairs=True),
 }
 
 

@@ -13,7 +13,7 @@ import keras
 from keras import ops
 
 from layers import random
-from training import augment_operations as operations
+from training.augment import operations
 
 CHAINS, LONGEST, SEVERITY = 3, 3, 3
 

@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from layers import checks, random
-from training import augment_operations as operations
+from training.augment import operations
 
 OPERATIONS = (
     *("identity", "autocontrast", "equalize", "posterize", "solarize"),

@@ -6,7 +6,8 @@ from keras import ops
 
 import layers
 from layers import compilation
-from training import attacks, whole_set
+from training import attacks
+from training.attacks import whole_set
 
 RADIUS = 64.0  # Of the attack, a quarter of the range of pixels, as Euclidean norm.
 STEPS = 5

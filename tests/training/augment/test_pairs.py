@@ -9,7 +9,8 @@ from layers import random
 from tests.helpers.checks import assert_mean_close
 from tests.helpers.data_sets import stripes
 from tests.helpers.marks import few
-from training import augment, augment_pairs, batches
+from training import augment, batches
+from training.augment import pairs
 
 RNG = np.random.default_rng(0)
 KEYS = random.fold(5, np.arange(64))
@@ -60,7 +61,7 @@ def test_weights_are_from_the_beta_distribution(alpha):
     # A correct sampler fails with probability 1e-6; near 1 there are few floats.
     lower, cdf = shares[shares < 0.5], stats.beta(alpha, alpha).cdf
     assert stats.kstest(lower, lambda x: 2 * cdf(x)).pvalue > 1e-6
-    quantiles = augment_pairs.beta_quantiles(alpha).astype("float64")
+    quantiles = pairs.beta_quantiles(alpha).astype("float64")
     assert quantiles.mean() == pytest.approx(0.5, abs=1e-7)
     assert quantiles.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=1e-3)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.trainings import stripes
-from training import overfitting
+from training.attacks import overfitting
 
 COLLAPSE = [(0.2, 0.0), (0.5, 0.4), (0.55, 0.42), (0.85, 0.03)]
 

@@ -13,7 +13,7 @@ from tests.helpers import processes
 from tests.helpers.data_sets import stripes
 from training import batches
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 def run(*cases):

@@ -5,7 +5,7 @@ import numpy as np
 
 import layers
 from tests.helpers.trainings import stripes
-from training.feature_precision import update_precision
+from training.bayesian.feature_precision import update_precision
 
 
 def network():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.trainings import stripes
-from training import robustness
+from training.attacks import robustness
 
 RNG = np.random.default_rng(0)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from training import processor
+from training.parallel import processor
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import pathlib
 
 import pytest
 
-from training import run, sweep, sweep_settings
+from training import run, sweep
+from training.sweep import settings as sweep_settings
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from training import cluster, distribution
+from training import distribution
+from training.distribution import cluster
 
 
 def tf_config(index=0, kind="worker", **jobs):

@@ -7,7 +7,8 @@ from keras import ops
 
 import layers
 from layers import compilation
-from training import attacks, whole_set
+from training import attacks
+from training.attacks import whole_set
 
 NUM_IMAGES = 1_000  # Of the validation set, of each class its share.
 STEPS = 5

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from layers import priors
-from training.priors import ModelPrior, first_layer, input_covariance, parse
+from training.bayesian.priors import ModelPrior, first_layer, input_covariance, parse
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (9, 7, 6, 2)).astype("uint8")

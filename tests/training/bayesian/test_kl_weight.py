@@ -10,7 +10,7 @@ import layers
 from tests.helpers import marks
 from tests.helpers.trainings import RECIPE, stripes, without_time
 from training import trainer
-from training.kl_weight import SCHEDULES, KLWeight
+from training.bayesian.kl_weight import SCHEDULES, KLWeight
 from training.recipes.base import Recipe
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from tests.helpers.data_sets import stripes
-from training import batches, workers
+from training import batches
 from training.cli import quiet
-from training.cluster import Cluster
+from training.distribution import workers
+from training.distribution.cluster import Cluster
 
 CLUSTER = Cluster(("a:1", "b:1", "c:1"), 0)
 

@@ -8,7 +8,7 @@ from scipy import ndimage
 from layers import random
 from tests.helpers.augment_sources import smooth_images
 from tests.helpers.checks import assert_mean_close
-from training import augment_chains
+from training.augment import chains as augment_chains
 
 SHAPE = (24, 20, 26, 3)
 LEVELS = np.linspace(0.11, 2.99, SHAPE[0]).astype("float32")

@@ -6,7 +6,7 @@ import os
 
 import keras
 
-from training import cluster, workers
+from training.distribution import cluster, workers
 
 
 def scope(name: str):
@@ -16,9 +16,9 @@ def scope(name: str):
         name: `"one"` is one device; `"mirrored"` is all GPUs, or without one all
             logical CPU devices, each with a copy of the model and an equal share of
             every batch, on TensorFlow; `"multi_worker"` is the same with the devices of
-            several processes, on one machine or more, which `training.cluster.find`
-            finds; `"data_parallel"` is all devices that JAX has, by
-            `keras.distribution.DataParallel`.
+            several processes, on one machine or more, which
+            `training.distribution.cluster.find` finds; `"data_parallel"` is all devices
+            that JAX has, by `keras.distribution.DataParallel`.
 
     Returns:
         A context manager. With `"multi_worker"`, all processes have come when this

@@ -1,0 +1,1 @@
+"""What trainings of Bayesian networks have: priors, KL weights, feature precisions."""
