@@ -366,7 +366,7 @@ REASONS = {
             "training.evaluation.sweep",
         ),
         *("training.trainer.train", "training.cli", "training.distribution.workers"),
-        *("training.members", "training.sweep", "training.sweep.settings"),
+        *("training.members", "training.sweeps"),
         *("training.evaluation.slices", "training.parallel"),
     ],
     "It matches names of classes; tests/zoo/test_classifier.py has tables": [

@@ -213,10 +213,10 @@ MUTATIONS = [
     ),
     (
         "a sweep ends at a training that diverges",
-        "training/sweep/__init__.py",
+        "training/sweeps/sweep.py",
         "except FloatingPointError as error:",
         "except ZeroDivisionError as error:",
-        "tests/training/sweep/test_sweep.py",
+        "tests/training/sweeps/test_sweep.py",
         "test_all_combinations_are_trained_and_kept",
     ),
     (

@@ -12,7 +12,7 @@ from training.analysis.hessian_spectrum import hessian
 from training.analysis.kept import Kept
 from training.analysis.mode_connectivity import connectivity
 from training.analysis.representations import similarity
-from training.sweep import settings as sweep_settings
+from training.sweeps import settings as sweep_settings
 from zoo import finding, loading
 
 # Settings that make updates noisier; what else a sweep has is the load.

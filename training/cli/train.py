@@ -20,7 +20,7 @@ import os
 from absl import flags, logging
 
 from training.cli import common, names, quiet
-from training.sweep import settings as sweep_settings
+from training.sweeps import settings as sweep_settings
 
 _MODEL = flags.DEFINE_string(
     "model", None, "Name of the model to train, e.g. resnet20_smooth.", required=True
@@ -165,7 +165,7 @@ def _train(is_chief=True):
 
 def _run_sweep(of_all, settings):
     """Trains with all combinations of settings, and prints a line of each."""
-    from training import sweep
+    from training.sweeps import sweep
 
     for row in sweep.run_sweep(*of_all, sweep_settings.parse(_SWEEP.value), **settings):
         if row["state"] == "trained":

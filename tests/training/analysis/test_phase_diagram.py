@@ -7,9 +7,10 @@ import pytest
 
 import zoo
 from tests.helpers import analyzed
-from training import analysis, data, sweep
+from training import analysis, data
 from training.analysis import Finding, phase_diagram, weight_figures
-from training.sweep import settings as sweep_settings
+from training.sweeps import settings as sweep_settings
+from training.sweeps import sweep
 
 NAMES = [*phase_diagram.REGIONS]
 

@@ -4,8 +4,9 @@ import pathlib
 
 import pytest
 
-from training import run, sweep
-from training.sweep import settings as sweep_settings
+from training import run
+from training.sweeps import settings as sweep_settings
+from training.sweeps import sweep
 
 
 @pytest.fixture

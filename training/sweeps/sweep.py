@@ -9,7 +9,7 @@ import keras
 from absl import logging
 
 from training import progress, run
-from training.sweep.settings import SUMMARY_FILE
+from training.sweeps.settings import SUMMARY_FILE
 
 # Arguments of `run_training` that may have several values; others are of the recipe.
 _ARGUMENTS = ("model", "limit", "seed", "epochs")

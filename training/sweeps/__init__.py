@@ -1,0 +1,1 @@
+"""Trainings with several values of settings, in one folder."""
