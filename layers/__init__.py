@@ -26,6 +26,7 @@ from layers.frequency_dropout import FrequencyDropout as FrequencyDropout
 from layers.gaussian_output import GaussianOutput as GaussianOutput
 from layers.gaussian_output import NomuOutput as NomuOutput
 from layers.gaussian_process import GaussianProcess as GaussianProcess
+from layers.grouped_convolution import GroupedConv2D as GroupedConv2D
 from layers.masks import Masksembles as Masksembles
 from layers.members import MemberLayer as MemberLayer
 from layers.moped import moped as moped

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from layers import checks, members, priors, random, variational
+from layers.grouped_convolution import GroupedConv2D
 
 _FAST = "alpha", "gamma"
 
@@ -139,7 +140,7 @@ class DenseBatchEnsemble(FastWeights, keras.layers.Dense):
 
 
 @keras.saving.register_keras_serializable(package="layers")
-class Conv2DBatchEnsemble(FastWeights, keras.layers.Conv2D):
+class Conv2DBatchEnsemble(FastWeights, GroupedConv2D):
     """2-D convolution whose members share a kernel up to factors of the channels.
 
     As `DenseBatchEnsemble`; the factors are constant over space.
@@ -325,7 +326,7 @@ class DenseRank1(Rank1, keras.layers.Dense):
 
 
 @keras.saving.register_keras_serializable(package="layers")
-class Conv2DRank1(Rank1, keras.layers.Conv2D):
+class Conv2DRank1(Rank1, GroupedConv2D):
     """`Conv2DBatchEnsemble` with a Gaussian posterior over its factors.
 
     As `DenseRank1`; the factors are constant over space.

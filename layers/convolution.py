@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from layers import compilation
+from layers.grouped_convolution import GroupedConv2D
 
 _HALF = "bfloat16", "float16"
 _FEW = 2  # Side of maps whose points are better the rows of a matrix.
@@ -16,7 +17,7 @@ _SMALL, _WIDE = 4, 512
 
 
 @keras.saving.register_keras_serializable(package="layers")
-class FusedConv2D(keras.layers.Conv2D):
+class FusedConv2D(GroupedConv2D):
     """Keras' convolution with a bias, for predictions.
 
     Keras adds the bias as a tensor that broadcasts, and TensorFlow then computes it, a

@@ -8,6 +8,7 @@ from layers import replicas
 from layers.blur import blur
 from layers.checks import is_number
 from layers.dropout import MCDropout, kept_scale
+from layers.grouped_convolution import GroupedConv2D
 from layers.smoothing import PROBS, SpatialSmoothing
 
 BITS = range(2, 9)
@@ -214,7 +215,7 @@ class QuantizedKernel:
 
 
 @keras.saving.register_keras_serializable(package="layers")
-class QuantizedConv2D(QuantizedKernel, keras.layers.Conv2D):
+class QuantizedConv2D(QuantizedKernel, GroupedConv2D):
     """Keras' convolution with a kernel of few bits; see `QuantizedKernel`.
 
     Args:

@@ -6,13 +6,14 @@ import keras
 from keras import ops
 
 from layers import checks, random
+from layers.grouped_convolution import GroupedConv2D
 
 _SIDE = 32  # Of the maps that the norm is that of, where sides are not known.
 _TINY = 1e-12
 
 
 @keras.saving.register_keras_serializable(package="layers")
-class SpectralConv2D(keras.layers.Conv2D):
+class SpectralConv2D(GroupedConv2D):
     """2-D convolution whose spectral norm is at most about `max_norm`.
 
     The spectral norm is the largest factor by which the convolution, without its bias,

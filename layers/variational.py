@@ -8,7 +8,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from layers import checks, keras_internals, priors, random, replicas, streams
+from layers import (
+    checks,
+    grouped_convolution,
+    keras_internals,
+    priors,
+    random,
+    replicas,
+    streams,
+)
 from layers.estimators import BY_ROW, ESTIMATORS
 
 # What divides the KL divergences that are added to the losses, and their weight.
@@ -323,7 +331,7 @@ class _Convolution(GaussianKernel):
             )
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
-    convolve = staticmethod(ops.conv)
+    convolve = staticmethod(grouped_convolution.conv)
 
     def linear(self, inputs, kernel):
         kernel = ops.cast(kernel, inputs.dtype)

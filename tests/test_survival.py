@@ -180,6 +180,7 @@ def of_linear(name):
 OBJECTS = {
     "SpatialSmoothing": lambda: around(layers.SpatialSmoothing(2.0, (1, 2, 1))),
     "AdaptiveAveragePooling2D": lambda: around(layers.AdaptiveAveragePooling2D(3)),
+    "GroupedConv2D": lambda: around(layers.GroupedConv2D(4, 3, groups=2)),
     "FusedConv2D": lambda: around(layers.FusedConv2D(4, 3, activation="relu")),
     "BlurPool2D": lambda: around(layers.BlurPool2D((1, 2, 1), strides=2)),
     "FLCPooling2D": lambda: around(layers.FLCPooling2D(3)),

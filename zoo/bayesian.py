@@ -10,6 +10,7 @@ import keras
 
 from layers import dropout, graphs, keras_internals, variational
 from layers.convolution import FusedConv2D
+from layers.grouped_convolution import GroupedConv2D
 from zoo.classifier import Classifier, classes_of, named
 from zoo.spelling import hint
 
@@ -225,6 +226,7 @@ _CONVOLUTION = *_LINEAR, "kernel_size", "strides", "padding", "dilation_rate"
 _GAUSSIAN = {
     keras.layers.Dense: ("Dense", (*_LINEAR, "units")),
     keras.layers.Conv2D: ("Conv2D", (*_CONVOLUTION, "filters", "groups")),
+    GroupedConv2D: ("Conv2D", (*_CONVOLUTION, "filters", "groups")),
     FusedConv2D: ("Conv2D", (*_CONVOLUTION, "filters", "groups")),
     keras.layers.DepthwiseConv2D: (
         "DepthwiseConv2D",

@@ -156,7 +156,7 @@ def _is_of_windows(step, graph) -> bool:
 
 
 def _type_of(layer):
-    is_plain = type(layer) is keras.layers.Conv2D
+    is_plain = type(layer) in (keras.layers.Conv2D, layers.GroupedConv2D)
     return layers.FusedConv2D if is_plain else type(layer)
 
 

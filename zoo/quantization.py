@@ -15,6 +15,7 @@ WEIGHT_BITS = (4, 8)
 # Layers with kernels, and the layers that have these as integers.
 _LINEAR = {
     keras.layers.Conv2D: quantization.QuantizedConv2D,
+    layers.GroupedConv2D: quantization.QuantizedConv2D,
     layers.FusedConv2D: quantization.QuantizedConv2D,
     keras.layers.Dense: quantization.QuantizedDense,
 }

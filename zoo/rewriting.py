@@ -16,6 +16,7 @@ from zoo.posterior.graph_split import Tracer, runs_foreign_code
 # Layers of one kind, of Keras and of this package.
 CONVOLUTIONS = (
     keras.layers.Conv2D,
+    layers.GroupedConv2D,
     layers.FusedConv2D,
     quantization.QuantizedConv2D,
 )

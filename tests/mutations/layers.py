@@ -4,6 +4,22 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "gradients of groups are compiled by XLA",
+        "layers/grouped_convolution.py",
+        'return not tf.config.list_logical_devices("GPU")',
+        "return False",
+        "tests/layers/test_grouped_convolution.py",
+        "test_no_gradient_of_groups_is_compiled_by_xla",
+    ),
+    (
+        "gradients of groups are not theirs",
+        "layers/grouped_convolution.py",
+        "return tape.gradient(outputs, (x, kernel), upstream)",
+        "return tape.gradient(outputs, (x, kernel))",
+        "tests/layers/test_grouped_convolution.py",
+        "test_derivatives_of_both_orders_are_those_of_keras",
+    ),
+    (
         "the readout of NOMU has no bound",
         "layers/gaussian_output.py",
         "return -self.largest * ops.expm1(-shifted / self.largest)",

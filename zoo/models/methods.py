@@ -15,6 +15,7 @@ from zoo.models.parts import (
     average_pooled,
     averaging,
     bordered,
+    convolution,
     max_pooled,
     pooled,
 )
@@ -472,16 +473,13 @@ def packed(
     """
 
     def conv(filters, kernel_size, strides=1, groups=1, **settings):
-        settings = {"use_bias": False, "kernel_initializer": "he_normal", **settings}
         check_divides(num_members, filters)
 
         def call(x):
             count = num_groups(num_members, x.shape[-1], gamma, min_channels)
             if groups > 1:
                 count = num_members * groups
-            layer = keras.layers.Conv2D(
-                filters, kernel_size, strides, groups=count, **settings
-            )
+            layer = convolution(filters, kernel_size, strides, groups=count, **settings)
             return layer(x)
 
         return call

@@ -9,9 +9,13 @@ from keras import ops
 
 import layers
 
-_conv = functools.partial(
-    keras.layers.Conv2D, use_bias=False, kernel_initializer="he_normal"
-)
+
+def convolution(*args, groups: int = 1, **settings):
+    """Returns a convolution without a bias, of one group by default."""
+    settings = {"use_bias": False, "kernel_initializer": "he_normal", **settings}
+    if groups == 1:
+        return keras.layers.Conv2D(*args, **settings)
+    return layers.GroupedConv2D(*args, groups=groups, **settings)
 
 
 def pooled(x, layer: Callable = keras.layers.GlobalAveragePooling2D):
@@ -90,14 +94,14 @@ class Parts:
 
     # conv(filters, kernel_size, strides, padding): every other convolution; in a family
     # without normalization with use_bias=True.
-    conv: Callable = _conv
+    conv: Callable = convolution
     # first_conv(filters, kernel_size, strides, padding): the one that sees the pixels.
     # None is like every other.
     first_conv: Callable | None = None
     # inner_conv(filters, kernel_size, strides, padding): the second convolution of
     # every residual branch; in a chain of convolutions, all but the first. ResNeXt adds
     # the argument groups.
-    inner_conv: Callable = _conv
+    inner_conv: Callable = convolution
     # strided(feature_map, conv, kernel_size, strides): every convolution with a stride;
     # a graph fragment, in which conv(feature_map, strides) adds the convolution.
     strided: Callable = strided
