@@ -151,6 +151,7 @@ REASONS = {
         "training.data.readers.label_files",
         *("zoo.posterior.sample_loop", "zoo.posterior.graph_split"),
         *("zoo.folding", "layers.convolution", "training.parallel.processor"),
+        "layers.grouped_convolution",
         *(
             "zoo.posterior.scaler",
             "zoo.posterior.around",
