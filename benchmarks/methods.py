@@ -121,7 +121,7 @@ def _robust() -> Table:
             entries.append(Entry(label, name, (f"--set=objective={settings}",)))
     flags = ("--recipe=cifar10_finetune", "--weights=resnet20.akamaster_cifar10")
     attack = {"attack": "pgd", "steps": 20, "epsilon": ("2/255", "8/255")}
-    return Table(tuple(entries), flags, 2, attack)
+    return Table(tuple(entries), flags, 1, attack)
 
 
 TABLES = {"bayesian": _bayesian, "robust": _robust}
