@@ -6,18 +6,20 @@ import pathlib
 
 import pytest
 
-from benchmarks import methods
+from benchmarks import method_tables, methods
 from training import run
 from zoo import registry
 
-ENTRIES = [(name, x) for name, make in methods.TABLES.items() for x in make().entries]
+ENTRIES = [
+    (name, x) for name, make in method_tables.TABLES.items() for x in make().entries
+]
 
 
 @pytest.mark.parametrize(
     ("table", "entry"), ENTRIES, ids=[f"{name}-{x.label}" for name, x in ENTRIES]
 )
 def test_trainings_are_what_the_command_takes(table, entry):
-    made = methods.TABLES[table]()
+    made = method_tables.TABLES[table]()
     flags = argparse.Namespace(runs=pathlib.Path("r"), epochs=3, data_dir="data")
     parts = dict(x.split("=", 1) for x in methods.training(flags, made, entry)[3:-1])
     assert parts["--model"] == entry.model
@@ -30,7 +32,7 @@ def test_trainings_are_what_the_command_takes(table, entry):
 
 
 def test_the_recipe_of_an_entry_counts():
-    table = methods.TABLES["bayesian"]()
+    table = method_tables.TABLES["bayesian"]()
     entry = next(x for x in table.entries if x.label == "stf")
     flags = argparse.Namespace(runs=pathlib.Path("r"), epochs=None, data_dir=None)
     command = methods.training(flags, table, entry)
@@ -40,7 +42,7 @@ def test_the_recipe_of_an_entry_counts():
 
 
 def test_what_is_finished(tmp_path):
-    table = methods.TABLES["bayesian"]()
+    table = method_tables.TABLES["bayesian"]()
     flags = argparse.Namespace(runs=tmp_path)
     ensemble = next(x for x in table.entries if x.members)
     for label in ensemble.trainings:
@@ -51,7 +53,7 @@ def test_what_is_finished(tmp_path):
 
 
 def test_a_line():
-    table = methods.TABLES["robust"]()
+    table = method_tables.TABLES["robust"]()
     known = {
         "weights": 1234,
         "minutes": 1.5,
