@@ -75,8 +75,11 @@ def local_reparameterization(linear: Callable, inputs, loc, scale, key, row_keys
     """
     mean = linear(inputs, loc)
     variance = linear(ops.square(inputs), ops.square(scale))
-    # A sum of squares, but fast convolutions may round it below zero.
-    deviation = ops.sqrt(ops.relu(variance))
+    # A sum of squares, but fast convolutions may round it below zero. It is zero behind
+    # rectifiers that are all off, where the root has no derivative.
+    is_positive = ops.greater(variance, 0)
+    root = ops.sqrt(ops.where(is_positive, variance, ops.ones_like(variance)))
+    deviation = ops.where(is_positive, root, ops.zeros_like(variance))
     return mean + deviation * random.normal(row_keys, ops.shape(mean), mean.dtype)
 
 

@@ -231,3 +231,30 @@ def test_the_way_is_in_the_config():
         keras.saving.deserialize_keras_object(config).estimator
         == "local_reparameterization"
     )
+
+
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+@pytest.mark.parametrize("dtype", POLICIES)
+@pytest.mark.parametrize("kind", ["DenseLocalReparameterization", "Conv2DFlipout"])
+def test_gradients_are_finite_where_all_inputs_are_zero(kind, dtype):
+    """As behind rectifiers that are all off."""
+    layer = layers.DenseLocalReparameterization(3, seed=0, dtype=POLICIES[dtype])
+    if kind == "Conv2DFlipout":
+        settings = {"estimator": "local_reparameterization", "seed": 0}
+        layer = Conv2DFlipout(3, 3, **settings, dtype=POLICIES[dtype])
+    x = normal(2, 5, 5, 4)
+    x[0] = 0
+    training = kind.startswith("Dense")
+    x = tf.constant(x[:, 0, 0] if training else x, dtype)
+    layer.build(x.shape)
+    weights = [layer.kernel.value, layer.kernel_rho.value]
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        outputs = tf.cast(layer(x, training=training), "float32")
+        loss = tf.reduce_sum(outputs)
+    np.testing.assert_array_equal(outputs[0], tf.zeros_like(outputs[0]))
+    for gradient in tape.gradient(loss, [x, *weights]):
+        assert np.isfinite(np.asarray(gradient, "float32")).all()
+        assert np.any(np.asarray(gradient, "float32"))

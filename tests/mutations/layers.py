@@ -4,6 +4,14 @@
 # sees it; the name of the test.
 MUTATIONS = [
     (
+        "the root of no variance has no gradient",
+        "layers/estimators.py",
+        "deviation = ops.where(is_positive, root, ops.zeros_like(variance))",
+        "deviation = ops.sqrt(ops.relu(variance))",
+        "tests/layers/test_estimators.py",
+        "test_gradients_are_finite_where_all_inputs_are_zero",
+    ),
+    (
         "gradients of groups are compiled by XLA",
         "layers/grouped_convolution.py",
         'return not tf.config.list_logical_devices("GPU")',
