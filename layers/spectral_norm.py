@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from layers import checks, random
+from layers import checks, grouped_convolution, random
 from layers.grouped_convolution import GroupedConv2D
 
 _SIDE = 32  # Of the maps that the norm is that of, where sides are not known.
@@ -216,7 +216,7 @@ class _Operator:
         return ops.pad(y, [(0, 0), *around, (0, 0)])
 
     def _convolve(self, x, kernel, strides):
-        return ops.conv(
+        return grouped_convolution.conv(
             x,
             kernel,
             strides=strides,

@@ -62,23 +62,46 @@ def test_a_layer_is_that_of_keras(groups):
     assert {**ours.get_config(), "name": ""} == {**theirs.get_config(), "name": ""}
 
 
-def test_no_gradient_of_groups_is_compiled_by_xla():
+def operations_of_gradients(model):
+    """Returns the kinds of operations, of which XLA compiles none."""
+
+    @tf.function
+    def gradient(images):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(images, training=True))
+        return tape.gradient(loss, model.trainable_variables)
+
+    images = tf.TensorSpec((4, *model.input_shape[1:]))
+    graph = gradient.get_concrete_function(images).graph
+    for function in graph.as_graph_def().library.function:
+        assert not function.attr["_XlaMustCompile"].b, function.signature.name
+    return {operation.type for operation in graph.get_operations()}
+
+
+NAMES = "resnet20_packed", "resnext50_32x4d", "resnext50_32x4d_flipout"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_gradient_of_groups_is_compiled_by_xla(name):
     """XLA takes a minute for a step of 128 images."""
+    found = operations_of_gradients(zoo.build(name, (32, 32, 3), 10))
+    assert {"Conv2D", "Conv2DBackpropFilter"} <= found
 
-    def operations(name):
-        model = zoo.build(name, (32, 32, 3), 10)
 
-        @tf.function
-        def gradient(images):
-            with tf.GradientTape() as tape:
-                loss = tf.reduce_sum(model(images, training=True))
-            return tape.gradient(loss, model.trainable_variables)
+OTHERS = {
+    "FusedConv2D": {},
+    "QuantizedConv2D": {},
+    "SpectralConv2D": {},
+    "Conv2DBatchEnsemble": {"num_members": 2},
+    "Conv2DRank1": {"num_members": 2},
+    "Conv2DReparameterization": {},
+    "Conv2DLocalReparameterization": {},
+}
 
-        graph = gradient.get_concrete_function(tf.TensorSpec((4, 32, 32, 3))).graph
-        found = graph.get_operations()
-        for function in graph.as_graph_def().library.function:
-            assert not function.attr["_XlaMustCompile"].b, function.signature.name
-        return {operation.type for operation in found}
 
-    for name in ("resnet20_packed", "resnext50_32x4d", "resnext50_32x4d_flipout"):
-        assert {"Conv2D", "Conv2DBackpropFilter"} <= operations(name)
+@pytest.mark.parametrize("name", OTHERS)
+def test_nor_that_of_another_layer(name):
+    inputs = keras.Input((6, 6, 8))
+    layer = getattr(layers, name)(16, 3, groups=4, **OTHERS[name])
+    found = operations_of_gradients(keras.Model(inputs, layer(inputs)))
+    assert {"Conv2D", "Conv2DBackpropFilter"} <= found
