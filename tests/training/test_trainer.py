@@ -12,13 +12,14 @@ import keras
 import numpy as np
 import pytest
 import safetensors.numpy
+import scipy.special
 
 import layers
 from tests.helpers import marks, processes
 from tests.helpers.commands import TWO_DEVICES, WITHOUT_TENSORFLOW, quick
 from tests.helpers.data_sets import stripes, write_idx
 from tests.helpers.trainings import AVERAGED, RECIPE, small_model, without_time
-from training import checkpoint, objective, trainer
+from training import checkpoint, objective, task, trainer
 from zoo.presets import weight_file
 
 
@@ -473,3 +474,16 @@ def test_the_command_goes_on_after_sigkill(tmp_path):
         return without_time(json.loads(line) for line in lines)
 
     assert rows("killed") == rows("whole")
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 3, 4)])
+def test_nll_of_a_training_is_the_cross_entropy(shape):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=20, size=(*shape, 7)).astype("float32")
+    logits[..., 6] = -np.inf  # Of a class that is ruled out.
+    labels, weights = rng.integers(0, 6, shape), rng.uniform(size=shape)
+    metric = {m.name: m for m in task.TASKS["segmentation"].training_metrics()}["nll"]
+    metric.update_state(labels, logits, weights)
+    logs = logits - scipy.special.logsumexp(logits, axis=-1, keepdims=True)
+    nll = -np.take_along_axis(logs, labels[..., None], -1)[..., 0]
+    np.testing.assert_allclose(metric.result(), np.average(nll, weights=weights), 1e-5)

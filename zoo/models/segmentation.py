@@ -190,7 +190,12 @@ def _width(level, channels):
 
 
 def _enlarged(x, size):
-    return ops.image.resize(x, tuple(size), interpolation="bilinear")
+    dtype = x.dtype
+    if dtype != "float32":
+        # Of other types Keras clips each value, which takes longer than to resize.
+        x = ops.cast(x, "float32")
+    x = ops.image.resize(x, tuple(size), interpolation="bilinear")
+    return x if dtype == "float32" else ops.cast(x, dtype)
 
 
 def _convolutions(x, parts, widths, name):
