@@ -3,26 +3,32 @@ r"""Size, operations, latency and calibration of compressed networks, as LiteRT 
     python -m benchmarks.compress --dataset=cifar10 --data_dir=data --calibration=200 \
         --forms float=resnet20_smooth:resnet20_smooth.cifar10 \
         int8=resnet20_smooth:runs/int8 narrow=resnet20_smooth:runs/narrow \
-        --post_training float --write=docs/compress.md --figure=docs/compress.png
+        --post_training float --corrupted_limit=250 --ood cifar100 noise \
+        --output=runs/compressed --write=docs/compress.md --figure=docs/compress.png
 
 A form is a label, the name of a model and its weights: a published name, or the folder
 of `zoo-compress`. Each becomes a file, in integers where it was trained so, and in
 float32 else; those of `--post_training` also one in integers by calibration. Metrics
 are those of the files, on test images in batches of 100; the latency is of one image on
 one thread, the median over rounds that time all files in turning order, and a speed-up
-the median of the ratios within a round to the first form. Corruptions and detection are
-rows of `zoo-evaluate --model=file.tflite`.
+the median of the ratios within a round to the first form. With `--corrupted_limit` so
+many images of each of 19 corruptions at five severities are evaluated, too, as
+`zoo-evaluate --model=file.tflite` does, and `--ood` adds how well the entropy detects
+other data sets. `--output` keeps the files and these evaluations; without it they are
+temporary.
 
 The figure has the NLL against the latency. A form is on the frontier where none is as
 fast and better.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
 import functools
 import os
 import pathlib
+import re
 import tempfile
 
 import numpy as np
@@ -50,6 +56,7 @@ class Form:
         seconds: Median latency of an image.
         speed_up: Of the first form.
         metrics: Accuracy, NLL and ECE.
+        more: Cells of the columns that follow, by their heading.
     """
 
     label: str
@@ -59,6 +66,7 @@ class Form:
     seconds: float = 0.0
     speed_up: float = 1.0
     metrics: tuple[float, ...] = ()
+    more: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def exported(text: str, post_training, calibration, num_samples: int, folder) -> list:
@@ -92,11 +100,11 @@ def exported(text: str, post_training, calibration, num_samples: int, folder) ->
         kinds[f"{label}, int8 after training"] = "int8"
     forms = []
     for key, kind in kinds.items():
-        path = folder / f"{len(list(folder.iterdir()))}.tflite"
+        path = folder / f"{re.sub('[^a-z0-9]+', '_', key)}.tflite"
         is_calibrated = kind == "int8" and not quantization.is_quantized(model)
         extra = {"calibration": calibration} if is_calibrated else {}
         report = export.export_tflite(
-            model, path, num_samples, quantization=kind, **extra
+            model, path, num_samples, quantization=kind, overwrite=True, **extra
         )
         sizes = command.sizes(model)
         forms.append(Form(key, path, report["num_samples"], sizes))
@@ -139,6 +147,56 @@ def time_all(forms: list[Form], image, count: int):
         form.speed_up = float(rounds.ratio(times, form.label, forms[0].label)[0])
 
 
+def evaluate_more(forms: list[Form], folder: pathlib.Path, flags):
+    """Gives forms the cells of corrupted sets and of detection, by their files."""
+    from training import data
+    from training.evaluation import command
+    from training.metrics import display
+    from training.runtimes import places
+
+    def rows(kind, limit, **more):
+        settings = command.Settings(
+            model=[str(form.path) for form in forms],
+            num_samples=(1,),
+            limit=limit,
+            selection="first" if limit < flags.limit else None,
+            data_dir=flags.data_dir,
+            output=str(folder / kind),
+            **more,
+        )
+        return command.run(settings).rows
+
+    names, found = set(), []
+    if flags.corrupted_limit:
+        pattern = f"{flags.dataset}_c/*/*"
+        names = set(data.expand(pattern))
+        found = rows("corrupted", flags.corrupted_limit, dataset=[pattern])
+    if flags.ood:
+        found += rows("far", flags.limit, dataset=[flags.dataset], ood=flags.ood)
+    for form in forms:
+        name = places.name_of(str(form.path))
+        own = [row for row in found if row["model"] == name]
+        for metric in ("accuracy", "nll", "ece") if names else ():
+            values = [
+                row["value"]
+                for row in own
+                if row["dataset"] in names and row["metric"] == metric
+            ]
+            if len(values) != len(names):
+                raise RuntimeError(f"{len(values)} of {len(names)} corrupted sets.")
+            heading = f"{display.heading(metric)}, corrupted"
+            form.more[heading] = display.number(metric, float(np.mean(values)))
+        for other in flags.ood:
+            metric = "auroc/entropy"
+            (value,) = {
+                row["value"]
+                for row in own
+                if row["dataset"] == f"{flags.dataset} vs {other}"
+                and row["metric"] == metric
+            }
+            form.more[f"AUROC, {other} (%)"] = display.number(metric, value)
+
+
 def is_on_frontier(form: Form, forms: list[Form]) -> bool:
     """Returns whether no other form is as fast and has as low an NLL."""
     return not any(
@@ -165,6 +223,7 @@ def line(form: Form, num_images: int) -> str:
         f"{100 * accuracy:.2f}",
         f"{nll:.4f}",
         f"{100 * ece:.2f}",
+        *form.more.values(),
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -208,7 +267,10 @@ def main() -> None:
     parser.add_argument("--calibration", type=int, default=200)
     parser.add_argument("--num_samples", type=int, default=5)
     parser.add_argument("--limit", type=int, default=10_000)
+    parser.add_argument("--corrupted_limit", type=int, default=0, help="Of each set.")
+    parser.add_argument("--ood", nargs="*", default=[], help="Other data sets.")
     parser.add_argument("--rounds", type=int, default=51)
+    parser.add_argument("--output", type=pathlib.Path, help="Keeps files here.")
     parser.add_argument("--write", type=pathlib.Path, help="A Markdown file.")
     parser.add_argument("--figure", type=pathlib.Path, help="A PNG file.")
     flags = parser.parse_args()
@@ -220,8 +282,13 @@ def main() -> None:
         calibration = litert.calibration_images(
             flags.dataset, flags.calibration, data_dir=flags.data_dir
         )
-    with tempfile.TemporaryDirectory() as place:
-        folder, forms = pathlib.Path(place), []
+    with contextlib.ExitStack() as stack:
+        folder = flags.output
+        if folder is None:
+            place = stack.enter_context(tempfile.TemporaryDirectory())
+            folder = pathlib.Path(place)
+        folder.mkdir(parents=True, exist_ok=True)
+        forms = []
         for text in flags.forms:
             forms += exported(
                 text, flags.post_training, calibration, flags.num_samples, folder
@@ -230,8 +297,11 @@ def main() -> None:
         for form in forms:
             form.metrics = quality(form.path, images.astype("float32"), labels)
             print(line(form, len(images)), flush=True)
+        if flags.corrupted_limit or flags.ood:
+            evaluate_more(forms, folder, flags)
         lines = [line(form, len(images)) for form in forms]
-    header = f"| {' | '.join(COLUMNS)} |\n|---|{'---:|' * (len(COLUMNS) - 1)}\n"
+    columns = (*COLUMNS, *forms[0].more)
+    header = f"| {' | '.join(columns)} |\n|---|{'---:|' * (len(columns) - 1)}\n"
     text = (
         f"\nCommit `{current_commit()[:10]}`, {datetime.date.today()}, {processor()}, "
         f"{os.cpu_count()} cores, load {load:.1f} at the start; `{flags.dataset}`, one "

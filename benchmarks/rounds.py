@@ -32,7 +32,8 @@ def serve(make: Callable) -> None:
         name, job, count = json.loads(line)
         if job is not None:
             steps = {} if name is None else {**steps, name: make(**job)}
-            steps and steps[name]()  # Compiles it.
+            if steps and count == 0:
+                steps[name]()  # Compiles it.
         print(json.dumps(clock(steps[name], count) if count else None), flush=True)
 
 
@@ -52,9 +53,15 @@ class Remote:
             raise RuntimeError(f"'{' '.join(self._process.args)}' ended.")
         return json.loads(line)
 
-    def step(self, name: str, **job) -> Callable:
-        """Makes a step there; returns a function from a count to its seconds."""
-        self._ask(name, job, 0)
+    def step(self, name: str, warm: bool = True, **job) -> Callable:
+        """Makes a step there; returns a function from a count to its seconds.
+
+        Args:
+            name: What it is called.
+            warm: Whether to take it once, which compiles it.
+            **job: Arguments of what makes it.
+        """
+        self._ask(name, job, 0 if warm else None)
         return lambda count: self._ask(name, None, count)
 
     def clear(self) -> None:
