@@ -9,6 +9,7 @@ from keras import ops
 import layers
 import zoo
 from layers import checks, keras_internals
+from layers.variational import divergent_layers
 from training import trainer
 from training.data.number_data import NumberData
 from training.recipes.base import Recipe
@@ -233,8 +234,6 @@ class Regressor:
             )
 
     def _program(self, features, count):
-        # Only divergences of Gaussian weights know the number of examples.
-        is_plain = not any(word in self.model for word in _GAUSSIAN)
         return _Program.cached(
             self.model,
             self.objective,
@@ -243,7 +242,8 @@ class Regressor:
             self.learning_rate,
             self.weight_decay,
             features,
-            1 if is_plain else count,
+            # Only the weight of KL divergences depends on it.
+            count if _is_divergent(self.model) else 1,
         )
 
     def _samples(self, features):
@@ -257,7 +257,9 @@ class Regressor:
         return np.concatenate(found)
 
 
-_GAUSSIAN = ("flipout", "reparam", "lrt", "svi")
+@functools.cache
+def _is_divergent(model):
+    return bool(divergent_layers(zoo.build(model, (1,), target=(0.0, 1.0))))
 
 
 class _Program:

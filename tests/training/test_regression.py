@@ -274,6 +274,22 @@ def test_a_regressor_of_scikit_learn_learns_a_line():
         Regressor().predict(x)
 
 
+@pytest.mark.parametrize(
+    ("model", "is_divergent"),
+    [
+        *(("mlp50", False), ("mlp50_mcdo", False), ("mlp50_nomu", False)),
+        *(("mlp50_flipout", True), ("mlp50_lrt", True), ("mlp50_rankone", True)),
+    ],
+)
+def test_divergences_of_a_regressor_are_per_example(model, is_divergent):
+    features = RNG.normal(size=(12, 2))
+    regressor = Regressor(model, num_steps=1, batch_size=4).fit(
+        features, features[:, 0]
+    )
+    program = regressor._program(2, 12)
+    assert program.trained.num_examples == (12 if is_divergent else 1)
+
+
 def test_rows_are_divided_by_their_content():
     x = RNG.normal(size=(50, 2))
     whole = NumberData("d", np.concatenate([x, x[:5]]), np.arange(55.0))
