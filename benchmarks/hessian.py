@@ -127,8 +127,8 @@ def compare(own: Ours, theirs: str, count: int, tolerance: float) -> list[str]:
     return lines
 
 
-def measure(own: Ours, theirs: dict, flags) -> list[str]:
-    """Returns lines of times: of eigenvalues, and of products over gradients."""
+def measure(own: Ours, theirs, flags) -> list[str]:
+    """Returns lines of the times of eigenvalues."""
     # Not warmed, as what they compile is compiled, and they take minutes.
     steps = {
         method: functools.partial(
@@ -137,7 +137,7 @@ def measure(own: Ours, theirs: dict, flags) -> list[str]:
         )
         for method in flags.methods
     }
-    times = rounds.measure({**steps, "theirs": theirs["eigenvalues"]}, flags.rounds, 0)
+    times = rounds.measure({**steps, "theirs": theirs}, flags.rounds, 0)
     lines = []
     for method in steps:
         wall, used = rounds.ratio(times, method, "theirs")
@@ -149,7 +149,7 @@ def measure(own: Ours, theirs: dict, flags) -> list[str]:
     return lines
 
 
-def products(own: Ours, theirs: dict, flags) -> list[str]:
+def products(own: Ours, theirs, flags) -> list[str]:
     """Returns lines of products over gradients, of one batch."""
     images, targets = (part[: flags.batch] for part in own.batch)
     rng = np.random.default_rng(SEED)
@@ -160,7 +160,7 @@ def products(own: Ours, theirs: dict, flags) -> list[str]:
         "one": lambda: own.matrix.products(vectors[:1], images, targets),
     }
     steps = {name: rounds.local(step) for name, step in steps.items()}
-    steps["theirs"] = theirs["gradient"]
+    steps["theirs"] = theirs
     times = rounds.measure(steps, flags.rounds, flags.seconds)
     lines = []
     for name, count in (("five", 5), ("one", 1)):
@@ -204,10 +204,11 @@ def main(flags):
             peer.step("it", **eigenvalues)
             print("\n".join(compare(own, output, **settings)))
         else:
-            theirs = {"gradient": peer.step("gradient", kind="gradient", **job)}
+            theirs = peer.step("gradient", kind="gradient", **job)
             print("\n".join(products(own, theirs, flags)), flush=True)
-            theirs["eigenvalues"] = peer.step("eigenvalues", warm=False, **eigenvalues)
-            print("\n".join(measure(own, theirs, flags)))
+            if flags.methods:
+                theirs = peer.step("eigenvalues", warm=False, **eigenvalues)
+                print("\n".join(measure(own, theirs, flags)))
     peer.stop()
 
 
@@ -222,7 +223,8 @@ if __name__ == "__main__":
     parser.add_argument("--batch", type=int, default=100, help="Images at a time.")
     parser.add_argument("--count", type=int, default=5, help="Eigenvalues.")
     parser.add_argument("--tolerance", type=float, default=1e-3, help="Of both.")
-    parser.add_argument("--methods", nargs="+", default=["lanczos", "power"])
+    methods = {"nargs": "*", "default": ["lanczos", "power"]}
+    parser.add_argument("--methods", **methods, help="None for products alone.")
     parser.add_argument("--rounds", type=int, default=3, help="How often.")
     parser.add_argument("--seconds", type=float, default=1, help="Of a measurement.")
     parser.add_argument("--threads", type=int, default=2, help="Of the peer.")
