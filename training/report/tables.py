@@ -62,7 +62,9 @@ def table(rows: Iterable[Mapping]) -> list[list[str]]:
     """Returns a heading and a line for each data set, model and ensemble size.
 
     Where there are values of several seeds, a cell has their mean and standard
-    deviation. The column of data sets is left out if there is only one.
+    deviation. The column of data sets is left out if there is only one. What does not
+    depend on the ensemble size, as with a network that does not draw, is in one line,
+    of the smallest one.
 
     Args:
         rows: Rows of `training.evaluation.evaluate.evaluate`.
@@ -82,10 +84,24 @@ def table(rows: Iterable[Mapping]) -> list[list[str]]:
     several = len({row["dataset"] for row in rows}) > 1
     heading = ["Dataset"] * several + ["Model", "N", *map(display.heading, metrics)]
     lines = [heading]
-    for (dataset, model, size), values in by_line(rows).items():
+    for (dataset, model, size), values in _varied(by_line(rows)).items():
         cells = [display.cell(metric, values.get(metric, [])) for metric in metrics]
         lines.append([dataset] * several + [model, str(size), *cells])
     return lines
+
+
+def _varied(lines):
+    """Leaves out what a model repeats at each ensemble size."""
+    sizes = {}
+    for dataset, model, size in lines:
+        sizes.setdefault((dataset, model), []).append(size)
+    left_out = set()
+    for key, found in sizes.items():
+        # As texts, since what is not defined is not equal to itself.
+        first, *others = (str(lines[*key, size]) for size in sorted(found))
+        if all(other == first for other in others):
+            left_out |= {(*key, size) for size in sorted(found)[1:]}
+    return {key: values for key, values in lines.items() if key not in left_out}
 
 
 def markdown(rows: Iterable[Mapping]) -> str:

@@ -208,3 +208,18 @@ def test_a_figure_that_cannot_be_drawn_is_refused(tmp_path, rows, name, message)
     with pytest.raises(ValueError, match=message):
         report.plot_ensemble_size(rows, tmp_path / name)
     assert list(pathlib.Path(tmp_path).iterdir()) == []
+
+
+def test_what_does_not_depend_on_the_size_is_in_one_line():
+    values = {"plain": (0.9, 0.9, 0.9), "drawn": (0.8, 0.85, 0.85), "single": (0.7,)}
+    rows = [
+        {"model": m, "dataset": "d", "num_samples": n, "metric": "accuracy", "value": v}
+        for m, found in values.items()
+        for n, v in zip((5, 1, 50), found, strict=False)
+    ]
+    rows += [{**r, "metric": "acc_90", "value": math.nan} for r in rows]
+    _, *lines = report.table(rows)
+    assert [line[:2] for line in lines] == [
+        *(["plain", "1"], ["drawn", "5"], ["drawn", "1"], ["drawn", "50"]),
+        ["single", "5"],
+    ]
