@@ -27,7 +27,7 @@ from training.data import fingerprint
 from training.data.image_data import ImageData, Numbers
 from training.evaluation import evaluate, predictions, slices
 from training.evaluation.sampling import Passes
-from training.parallel import local
+from training.parallel import local, processor
 from training.parallel.workers import Workers
 from training.progress import Progress
 
@@ -120,7 +120,7 @@ def main():
     parser.add_argument("--pause", default="true")
     parser.add_argument("--go_on", default="true")
     flags = parser.parse_args()
-    shape, cores = (32, 32, 3), local.num_cores()
+    shape, cores = (32, 32, 3), processor.num_cores()
     model = zoo.build(flags.model, shape, 10)
 
     def passes():

@@ -10,6 +10,7 @@ from keras import ops
 from layers import compilation, random
 from training import augment
 from training.data import ImageData
+from training.parallel import processor
 from zoo import arrays
 
 
@@ -242,8 +243,8 @@ def train_batches(
         *([] if weight is None else [tf.TensorSpec((rows,), tf.float32)]),
     )
     prepared = compilation.unconverted(prepared)
-    dataset = dataset.map(prepared, tf.data.AUTOTUNE, deterministic=True)
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    at_once = min(processor.num_cores(), _AT_ONCE)
+    return made_ahead(dataset.map(prepared, at_once, deterministic=True))
 
 
 def order_of(
@@ -394,7 +395,21 @@ def test_batches(
     rows = _own_rows(rows, replicas, own) if fill else None
     weights = [tf.TensorSpec((rows,), tf.float32)] if fill else []
     dataset = _dataset(batch, len(indices), *_signature(data, rows), *weights)
-    return dataset.map(without_numbers).prefetch(tf.data.AUTOTUNE)
+    return made_ahead(dataset.map(without_numbers))
+
+
+def made_ahead(dataset):
+    """Returns a `tf.data.Dataset` that makes two batches while others are used.
+
+    Its sizes are not tuned as it runs: with TensorFlow 2.21 the end of an iterator may
+    wait for the thread that tunes, which sleeps ever longer. An epoch of ten seconds
+    would take twenty (findings/tensorflow_data_autotune_delays_the_end.sh).
+    """
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.prefetch(_AHEAD).with_options(options)
 
 
 def _signature(data, rows):
@@ -430,3 +445,7 @@ def _dataset(batch, count, *signature):
 def _target(labels, index, numbered, count):
     # An image that comes again in an epoch has a number above the others.
     return (labels, index % np.uint32(count)) if numbered else labels
+
+
+_AT_ONCE = 16  # Batches that are augmented at the same time, at most.
+_AHEAD = 2

@@ -137,7 +137,7 @@ def train_batches(
     import tensorflow as tf
 
     beside = compilation.unconverted(_beside)
-    return tf.data.Dataset.zip(known, others).map(beside).prefetch(tf.data.AUTOTUNE)
+    return batches.made_ahead(tf.data.Dataset.zip(known, others).map(beside))
 
 
 def _beside(batch, other):

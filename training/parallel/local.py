@@ -10,6 +10,7 @@ import sys
 import tempfile
 from multiprocessing import connection
 
+from training.parallel import processor
 from training.parallel.pool import WorkerDiedError
 
 PROGRAM = "from training.parallel import process; process.main()"
@@ -42,7 +43,7 @@ class Processes:
         start=None,
     ):
         self.num_workers, self._num_gpus = num_workers, num_gpus
-        self._num_threads = num_threads or max(1, num_cores() // num_workers)
+        self._num_threads = num_threads or max(1, processor.num_cores() // num_workers)
         self._popen = start or subprocess.Popen
         self._folder = pathlib.Path(tempfile.mkdtemp(prefix="workers"))
         self._count, self._started, self._is_closed = 0, [], False
@@ -136,13 +137,6 @@ def _end(process):
     if process.poll() is None:
         process.send_signal(signal.SIGKILL)
         process.wait()
-
-
-def num_cores() -> int:
-    """Returns how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def few_threads(count: int) -> dict[str, str]:

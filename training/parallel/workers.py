@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from absl import logging
 
-from training.parallel import local
+from training.parallel import local, processor
 from training.parallel.pool import Engine, Pool
 
 # Starting processes takes seconds of each: work that would take longer than the second
@@ -114,7 +114,7 @@ def of_command(jobs: int | None = None, cluster: str | None = None) -> Workers:
     num_gpus = _num_gpus()
     if jobs is not None:
         return Workers(lambda: local.Processes(jobs, num_gpus=num_gpus))
-    fitting = 1 if num_gpus else min(local.num_cores(), _room() // _MEMORY)
+    fitting = 1 if num_gpus else min(processor.num_cores(), _room() // _MEMORY)
     if fitting < 2:
         return Workers(None)
     return Workers(lambda: local.Processes(fitting), _LEFT)

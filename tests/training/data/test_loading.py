@@ -199,6 +199,15 @@ def test_batches_leave_the_thresholds_of_malloc_alone(monkeypatch):
         assert [len(labels) for _, labels in made] == [2, 2, 1][: len(made)]
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of tf.data")
+def test_nothing_tunes_a_pipeline_as_it_runs():
+    for made in (
+        batches.train_batches(numbered(), 2),
+        batches.test_batches(numbered()),
+    ):
+        assert made.options().autotune.enabled is False
+
+
 def test_an_epoch_holds_every_example_once_and_each_epoch_another_order():
     epochs = [order(batches.train_batches(numbered(), 5, epoch=e)) for e in (0, 1)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(10))
