@@ -201,10 +201,8 @@ def test_batches_leave_the_thresholds_of_malloc_alone(monkeypatch):
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of tf.data")
 def test_nothing_tunes_a_pipeline_as_it_runs():
-    for made in (
-        batches.train_batches(numbered(), 2),
-        batches.test_batches(numbered()),
-    ):
+    data = numbered()
+    for made in (batches.train_batches(data, 2), batches.test_batches(data, 4)):
         assert made.options().autotune.enabled is False
 
 
