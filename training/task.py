@@ -84,6 +84,7 @@ def mean_weights(weights):
     return weights * (count / ops.where(is_none, ops.ones_like(total), total))
 
 
+@keras.saving.register_keras_serializable(package="training", name="nll")
 def _nll(labels, logits):
     """Returns the NLL of each example; the operation of losses takes twice as long."""
     logits = ops.cast(logits, "float32")
