@@ -28,8 +28,8 @@ import datetime
 import functools
 import os
 import pathlib
-import re
 import tempfile
+from urllib import parse
 
 import numpy as np
 
@@ -100,7 +100,8 @@ def exported(text: str, post_training, calibration, num_samples: int, folder) ->
         kinds[f"{label}, int8 after training"] = "int8"
     forms = []
     for key, kind in kinds.items():
-        path = folder / f"{re.sub('[^a-z0-9]+', '_', key)}.tflite"
+        # Labels that differ have files that do.
+        path = folder / f"{parse.quote(key, safe='').replace('%', '_')}.tflite"
         is_calibrated = kind == "int8" and not quantization.is_quantized(model)
         extra = {"calibration": calibration} if is_calibrated else {}
         report = export.export_tflite(

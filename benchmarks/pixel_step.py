@@ -15,11 +15,11 @@ less. All have the same number of threads.
 
 import argparse
 import functools
-import os
 
 import numpy as np
 
 from benchmarks import rounds
+from training.parallel import processor
 
 MOST = 1.1  # The largest ratio to accept.
 SHAPE, CLASSES = (180, 240, 3), 11
@@ -67,7 +67,7 @@ def compare(name: str, flags) -> None:
     steps = {"ours": rounds.local(step), "ours, bfloat16": rounds.local(half)}
     peer, names = None, {"float32": [], "bfloat16": []}
     if flags.peers:
-        threads = (str(len(os.sched_getaffinity(0))),)
+        threads = (str(processor.num_cores()),)
         peer = rounds.Remote(flags.peers, "benchmarks.pixel_step_torch", threads)
         job = {"widths": widths_of(name), "shape": SHAPE, "num_classes": CLASSES}
         for kind, found in names.items():
@@ -88,9 +88,9 @@ def compare(name: str, flags) -> None:
     for kind, others in names.items():
         own = "ours" + ", bfloat16" * (kind == "bfloat16")
         for other in others:
-            wall, processor = rounds.ratio(times, other, own)
+            wall, used = rounds.ratio(times, other, own)
             goal = f" (at most {MOST})" if "last" in other else ""
-            print(f"  {own} over {other}: {wall:.2f} ({processor:.2f}){goal}")
+            print(f"  {own} over {other}: {wall:.2f} ({used:.2f}){goal}")
     if peer:
         peer.stop()
 

@@ -103,12 +103,6 @@ def make(
     return step
 
 
-def weights_of(widths: list[int], channels: int, num_classes: int) -> int:
-    """Returns how many weights are trained."""
-    parameters = network(widths, channels, num_classes).parameters()
-    return sum(p.numel() for p in parameters)
-
-
 if __name__ == "__main__":
     import torch
 
