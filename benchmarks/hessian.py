@@ -127,6 +127,17 @@ def compare(own: Ours, theirs: str, count: int, tolerance: float) -> list[str]:
     return lines
 
 
+def told(name: str, step):
+    """Returns a step that prints what it took, as soon as it is done."""
+
+    def run(count):
+        wall, used = step(count)
+        print(f"{name}: {wall:.4g} s, of processor time {used:.4g} s", flush=True)
+        return wall, used
+
+    return run
+
+
 def measure(own: Ours, theirs, flags) -> list[str]:
     """Returns lines of the times of eigenvalues."""
     # Not warmed, as what they compile is compiled, and they take minutes.
@@ -137,9 +148,11 @@ def measure(own: Ours, theirs, flags) -> list[str]:
         )
         for method in flags.methods
     }
-    times = rounds.measure({**steps, "theirs": theirs}, flags.rounds, 0)
+    steps["theirs"] = theirs
+    steps = {name: told(name, step) for name, step in steps.items()}
+    times = rounds.measure(steps, flags.rounds, 0)
     lines = []
-    for method in steps:
+    for method in flags.methods:
         wall, used = rounds.ratio(times, method, "theirs")
         seconds = np.median(times[method][:, 0])
         lines.append(

@@ -23,11 +23,12 @@ import time
 import numpy as np
 
 import zoo
+from training import processor
 from training.data import fingerprint
 from training.data.image_data import ImageData, Numbers
 from training.evaluation import evaluate, predictions, slices
 from training.evaluation.sampling import Passes
-from training.parallel import local, processor
+from training.parallel import local
 from training.parallel.workers import Workers
 from training.progress import Progress
 

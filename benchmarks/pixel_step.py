@@ -19,7 +19,7 @@ import functools
 import numpy as np
 
 from benchmarks import rounds
-from training.parallel import processor
+from training import processor
 
 MOST = 1.1  # The largest ratio to accept.
 SHAPE, CLASSES = (180, 240, 3), 11

@@ -30,7 +30,6 @@ programs disturb less. `--tflite` adds those of an exported stream, on one threa
 import argparse
 import dataclasses
 import itertools
-import json
 import pathlib
 import tempfile
 import warnings
@@ -38,10 +37,12 @@ import warnings
 import numpy as np
 
 from benchmarks import rounds
+from benchmarks.rows import Rows
 
 CONDITIONS = "clean", "flicker", "noise", "fog"
 METRICS = "nll", "accuracy", "ece", "mean_iou"
 _CORRUPTIONS = {"noise": "gaussian_noise", "fog": "fog"}
+_SETTINGS = "model", "weights", "plain_weights", "dataset", "split"  # Of a row.
 _FLICKER = 0.4  # Standard deviation of the logarithm of the gain.
 
 
@@ -229,6 +230,25 @@ def speeds(steps: dict, count: int, seconds: float, base: str):
         print(f"| {name} | {rate:.3g} | {of_core:.3g} | {wall:.3g} ({used:.3g}) |")
 
 
+def print_metrics(posteriors, dataset, given):
+    """Prints the metrics of all forms, and measures those that have no row yet."""
+    print("| frames | form | NLL | accuracy (%) | ECE (%) | mean IoU (%) |")
+    print("|---|---|---|---|---|---|")
+    rows = Rows(given.output)
+    of = {name: getattr(given, name) for name in _SETTINGS}
+    of["count"] = len(dataset.images)
+    for condition, name in itertools.product(given.conditions, posteriors):
+        key = {"frames": condition, "form": name, **of}
+        found = rows.find(**key)
+        if found is None:
+            posterior = posteriors[name]
+            found = key | measured(posterior, dataset, condition, given.batch)
+            rows.add(found)
+        nll, *others = (found[metric] for metric in METRICS)
+        cells = " | ".join(f"{100 * value:.2f}" for value in others)
+        print(f"| {condition} | {name} | {nll:.4f} | {cells} |", flush=True)
+
+
 def main(arguments=None):
     """Prints the tables."""
     parser = argparse.ArgumentParser(
@@ -248,7 +268,8 @@ def main(arguments=None):
     parser.add_argument("--rounds", type=int, default=7, help="0 measures no speed")
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--tflite", action="store_true")
-    parser.add_argument("--output", help="file of rows, .jsonl")
+    rows = {"type": pathlib.Path, "help": "file of rows, .jsonl, to go on with"}
+    parser.add_argument("--output", **rows)
     given = parser.parse_args(arguments)
     from training import data
 
@@ -263,18 +284,7 @@ def main(arguments=None):
             if layer.weights:  # In place of dropout there is nothing.
                 layer.set_weights(model.get_layer(layer.name).get_weights())
     posteriors = forms(plain, model, given.passes, given.rates)
-    print("| frames | form | NLL | accuracy (%) | ECE (%) | mean IoU (%) |")
-    print("|---|---|---|---|---|---|")
-    for condition in given.conditions:
-        for name, posterior in posteriors.items():
-            found = measured(posterior, dataset, condition, given.batch)
-            nll, *others = (found[metric] for metric in METRICS)
-            cells = " | ".join(f"{100 * value:.2f}" for value in others)
-            print(f"| {condition} | {name} | {nll:.4f} | {cells} |", flush=True)
-            if given.output:
-                row = {"frames": condition, "form": name, "count": len(dataset.images)}
-                with open(given.output, "a") as file:
-                    file.write(json.dumps({**row, **found}) + "\n")
+    print_metrics(posteriors, dataset, given)
     if given.rounds:
         frame = dataset.images[0]
         first = forms(plain, model, given.passes, given.rates[:1])

@@ -165,7 +165,7 @@ KNOWS = {
         *("training.data", "training.input_gradients", "training.progress"),
         "training.distribution.device_memory",
     },
-    "training.corruptions": set(),
+    "training.corruptions": {"training.processor"},
     "training.data": {"training.corruptions"},
     "training.data.readers": {
         *("training.data.fingerprint", "training.data.image_data"),
@@ -180,7 +180,7 @@ KNOWS = {
         *("training.attacks", "training.augment.image_to_image"),
         "training.number_losses",
     },
-    "training.parallel": {"training.versions"},
+    "training.parallel": {"training.processor", "training.versions"},
     "training.runtimes": {"training.data"},
     "training.recipes": {
         "training.task",

@@ -8,9 +8,8 @@ import numpy as np
 from keras import ops
 
 from layers import compilation, random
-from training import augment
+from training import augment, processor
 from training.data import ImageData
-from training.parallel import processor
 from zoo import arrays
 
 

@@ -150,7 +150,7 @@ REASONS = {
         *("zoo.posterior.gauss_newton", "zoo.posterior.subsets", "layers.gradients"),
         "training.data.readers.label_files",
         *("zoo.posterior.sample_loop", "zoo.posterior.graph_split"),
-        *("zoo.folding", "layers.convolution", "training.parallel.processor"),
+        *("zoo.folding", "layers.convolution", "training.processor"),
         "layers.grouped_convolution",
         *(
             "zoo.posterior.scaler",

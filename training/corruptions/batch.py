@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from training import processor
 from training.corruptions import worker
 from training.corruptions.common import nearest_side
 from training.corruptions.part import corrupt_part
@@ -62,7 +63,7 @@ def corrupt_all(
     check_natural(seed=seed, workers=workers)
     numbers = _numbers(first, len(images))
     corrupted = np.empty(images.shape, np.uint8)
-    workers = min(workers or _cores(), len(images))
+    workers = min(workers or processor.num_cores(), len(images))
     job = {
         "name": name,
         "severity": int(severity),
@@ -96,14 +97,6 @@ def _numbers(first, count):
             f"numbers, one for each of {count} images. Received: first={first}"
         )
     return numbers.tolist()
-
-
-def _cores():
-    if "ZOO_NUM_CORES" in os.environ:  # Other processes use the others.
-        return int(os.environ["ZOO_NUM_CORES"])
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextlib.contextmanager

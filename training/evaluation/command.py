@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from absl import logging
 
-from training import corruptions, data, metrics, report
+from training import corruptions, data, metrics, processor, report
 from training.attacks import attacked
 from training.corruptions import table
 from training.data import ImageData, image_data, loading, shown_names
@@ -26,7 +26,6 @@ from training.evaluation import (
     sweep,
 )
 from training.evaluation import models as candidates
-from training.parallel import processor
 from training.parallel import workers as parallel
 from training.report.terminal import Outcome
 from zoo import conformal, dataset_name, finding

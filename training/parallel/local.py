@@ -10,7 +10,7 @@ import sys
 import tempfile
 from multiprocessing import connection
 
-from training.parallel import processor
+from training import processor
 from training.parallel.pool import WorkerDiedError
 
 PROGRAM = "from training.parallel import process; process.main()"

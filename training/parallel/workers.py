@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from absl import logging
 
-from training.parallel import local, processor
+from training import processor
+from training.parallel import local
 from training.parallel.pool import Engine, Pool
 
 # Starting processes takes seconds of each: work that would take longer than the second

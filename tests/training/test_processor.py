@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.parallel import processor
+from training import processor
 
 
 @pytest.mark.parametrize(
