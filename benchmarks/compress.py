@@ -13,9 +13,10 @@ are those of the files, on test images in batches of 100; the latency is of one 
 one thread, the median over rounds that time all files in turning order, and a speed-up
 the median of the ratios within a round to the first form. With `--corrupted_limit` so
 many images of each of 19 corruptions at five severities are evaluated, too, as
-`zoo-evaluate --model=file.tflite` does, and `--ood` adds how well the entropy detects
-other data sets. `--output` keeps the files and these evaluations; without it they are
-temporary.
+`zoo-evaluate --model=file.tflite` does, and `--ood` adds how well the entropy tells
+`--ood_limit` images from as many of each of other data sets. `--output` keeps the files
+and these evaluations; without it they are temporary. `--write` puts the table between
+the marks of the data set in a page.
 
 The figure has the NLL against the latency. A form is on the frontier where none is as
 fast and better.
@@ -173,7 +174,7 @@ def evaluate_more(forms: list[Form], folder: pathlib.Path, flags):
         names = set(data.expand(pattern))
         found = rows("corrupted", flags.corrupted_limit, dataset=[pattern])
     if flags.ood:
-        found += rows("far", flags.limit, dataset=[flags.dataset], ood=flags.ood)
+        found += rows("far", flags.ood_limit, dataset=[flags.dataset], ood=flags.ood)
     for form in forms:
         name = places.name_of(str(form.path))
         own = [row for row in found if row["model"] == name]
@@ -270,6 +271,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=10_000)
     parser.add_argument("--corrupted_limit", type=int, default=0, help="Of each set.")
     parser.add_argument("--ood", nargs="*", default=[], help="Other data sets.")
+    parser.add_argument("--ood_limit", type=int, default=2_000, help="Of each of them.")
     parser.add_argument("--rounds", type=int, default=51)
     parser.add_argument("--output", type=pathlib.Path, help="Keeps files here.")
     parser.add_argument("--write", type=pathlib.Path, help="A Markdown file.")
@@ -312,7 +314,8 @@ def main() -> None:
     if flags.figure:
         draw(forms, flags.figure)
     if flags.write:
-        documents.replace(flags.write, text + "\n")
+        marks = f"<!-- {flags.dataset} -->\n", f"<!-- end of {flags.dataset} -->\n"
+        documents.replace(flags.write, text + "\n", marks)
 
 
 if __name__ == "__main__":
