@@ -30,7 +30,8 @@ def dtype_policy(name: str):
         keras.config.set_dtype_policy(before)
 
 
-def _batch(shape, batch):
+def batch_of(shape: tuple, batch: int) -> tuple:
+    """Returns random images and labels."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (batch, *shape), "uint8")
     return images, rng.integers(0, 10, batch, "int32")
@@ -58,7 +59,7 @@ def ours(
     with dtype_policy(policy):
         model = zoo.build(name, shape, 10)
         trained = trainer.compile_model(model, recipe, EXAMPLES, jit_compile)
-    return functools.partial(trained.train_on_batch, *_batch(shape, batch))
+    return functools.partial(trained.train_on_batch, *batch_of(shape, batch))
 
 
 def plain(network: str, shape: tuple, batch: int, dropout: float = 0.0) -> Callable:
@@ -80,7 +81,7 @@ def plain(network: str, shape: tuple, batch: int, dropout: float = 0.0) -> Calla
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    return functools.partial(model.train_on_batch, *_batch(shape, batch))
+    return functools.partial(model.train_on_batch, *batch_of(shape, batch))
 
 
 def convolution(
