@@ -69,6 +69,8 @@ def test_a_folder_is_read_in_the_order_of_its_numbers_and_says_where_cuts_are(tm
     names = ["a_10.png", "a_9.png", "b_1.png", "a_11.png"]
     place = folder(tmp_path / "frames", names)
     (place / "notes.txt").write_text("no frame")
+    (place / "._a_9.png").write_bytes(b"Mac OS X")  # As macOS copies to other disks.
+    (place / "folder.png").mkdir()
     source = video.open_source(place)
     assert (source.total, source.fps) == (4, None)
     frames = list(source.frames())
