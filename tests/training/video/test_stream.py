@@ -116,6 +116,19 @@ def test_rows_and_pictures_are_of_the_frames(tmp_path):
     assert (drawn[:height, 2 * width :] == gray).all()
 
 
+def test_a_shorter_stream_replaces_all_images_of_a_longer_one(tmp_path):
+    place = tmp_path / "out"
+    for count in (3, 2, 0):
+        with video.open_output(place, 10, overwrite=True) as output:
+            for _ in range(count):
+                output.write(picture(50 * count))
+        (place / "cover.png").write_text("of somebody else")
+    names = sorted(path.name for path in place.iterdir())
+    assert names == ["000000.png", "000001.png", "cover.png"]
+    drawn = np.asarray(Image.open(place / "000001.png"))
+    np.testing.assert_array_equal(drawn, picture(100))
+
+
 def test_predictions_of_frames_are_bars_and_a_curve():
     pictures = Pictures(CLASSES)
     probs = np.array([0.5, 0.25, 0.25])
