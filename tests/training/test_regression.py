@@ -293,6 +293,14 @@ def test_a_regressor_of_scikit_learn_learns_a_line():
         made.fit(x, y * np.nan)
     with pytest.raises(ValueError, match="must have 2 columns"):
         fitted.predict(x[:, :1])
+    density = np.square((y - means) / scales) + np.log(2 * np.pi * np.square(scales))
+    np.testing.assert_allclose(fitted.score(x, y), -density.mean() / 2)
+    for targets, message in (
+        (y[:, None], r"shape \(examples,\)"),
+        (y[:1], "1 targets"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fitted.score(x, targets)
     with pytest.raises(ValueError, match="no argument 'steps'"):
         made.set_params(steps=3)
     with pytest.raises(ValueError, match="comes before `predict`"):
