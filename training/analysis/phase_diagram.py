@@ -136,7 +136,7 @@ def phases(
         "temperature_setting": temperature,
         **limits,
         **settings["curve"],
-        "images": num_images,
+        "images": base.num_batches(dataset.sample(num_images), batch_size) * batch_size,
     }
     names = [*REGIONS]
     result = []
