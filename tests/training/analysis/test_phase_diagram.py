@@ -100,6 +100,20 @@ def test_where_a_training_diverged_there_is_no_phase(measured, tmp_path):
         (grid()[:7], {}, "one training of limit=100, batch_size=8"),
         (grid(), {"load": "width"}, "load=width.*over limit, batch_size"),
         (grid(), {"temperature": "limit", "load": "limit"}, "temperature=limit"),
+        (
+            [
+                {"folder": r["folder"], "rate": rate, **r}
+                for rate in (0.1, 0.5)
+                for r in grid()
+            ],
+            {"load": "limit"},
+            "has others. Received: values of rate: 0.1, 0.5",
+        ),
+        (
+            [*grid(), {"folder": "other", "limit": 5, "seed": 0, "state": "trained"}],
+            {},
+            "'other', without a value of batch_size",
+        ),
     ],
 )
 def test_says_what_is_wrong(measured, tmp_path, rows, settings, message):
