@@ -198,9 +198,23 @@ class Regressor:
         return means, scale * np.maximum(self.factor_ * pooled[:, 1], _LEAST)
 
     def score(self, X, y) -> float:  # noqa: N803
-        """Returns the mean log density of targets, in nats."""
+        """Returns the mean log density of targets, in nats.
+
+        Args:
+            X: As in `predict`.
+            y: Array of shape `(examples,)`, of finite numbers.
+
+        Raises:
+            ValueError: If these are no such numbers, or there was no `fit`.
+        """
         means, scales = self.predict(X, return_std=True)
-        square = np.square((np.asarray(y, "float64") - means) / scales)
+        targets = arrays.check_targets(y).astype("float64")
+        if len(targets) != len(means):
+            raise ValueError(
+                "There must be a target for each example. Received: "
+                f"{len(means)} examples, {len(targets)} targets"
+            )
+        square = np.square((targets - means) / scales)
         return float(-np.mean(square + np.log(2 * np.pi * np.square(scales))) / 2)
 
     def to_model(self, member: int = 0) -> keras.Model:

@@ -1,6 +1,8 @@
 """Regressors from a file to a report."""
 
 import dataclasses
+import gzip
+import io
 import math
 
 import keras
@@ -89,6 +91,29 @@ def test_files_and_columns_that_are_missing_are_errors(tmp_path):
     np.savez(tmp_path / "n.npz", features=np.zeros((20, 1)))
     with pytest.raises(ValueError, match="an array `target`. Known: features"):
         data.load(str(tmp_path / "n.npz"), "train")
+
+
+def test_files_that_are_damaged_are_named(tmp_path):
+    text = "a,y\n" + "".join(f"{n},{n * n % 97}\n" for n in range(200))
+    arrays = io.BytesIO()
+    np.savez(arrays, features=np.zeros((200, 2)), targets=np.arange(200.0))
+    single = io.BytesIO()
+    np.save(single, np.zeros(3))
+    packed, contents = gzip.compress(text.encode()), arrays.getvalue()
+    changed = contents.replace(b"\0" * 64, b"\1" * 64, 1)
+    for name, content, message in (
+        ("cut.csv.gz", packed[:-100], "cannot be read: Compressed file ended"),
+        ("plain.csv.gz", text.encode(), "cannot be read: Not a gzipped file"),
+        ("latin.csv", "gr\xf6\xdfe,y\n1,2\n".encode("latin-1"), "cannot be read: 'utf"),
+        ("old.csv", text.replace("\n", "\r").encode(), "cannot be read: new-line char"),
+        ("cut.npz", contents[: len(contents) // 2], "is no .npz file, or is cut off"),
+        ("one.npz", single.getvalue(), "is no .npz file, or is cut off"),
+        ("none.npz", b"", "is no .npz file, or is cut off"),
+        ("odd.npz", changed, "cannot be read: Bad CRC-32"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f"{name}' {message}"):
+            number_files.load(str(tmp_path / name), "train")
 
 
 @pytest.mark.parametrize(
@@ -268,6 +293,14 @@ def test_a_regressor_of_scikit_learn_learns_a_line():
         made.fit(x, y * np.nan)
     with pytest.raises(ValueError, match="must have 2 columns"):
         fitted.predict(x[:, :1])
+    density = np.square((y - means) / scales) + np.log(2 * np.pi * np.square(scales))
+    np.testing.assert_allclose(fitted.score(x, y), -density.mean() / 2)
+    for targets, message in (
+        (y[:, None], r"shape \(examples,\)"),
+        (y[:1], "1 targets"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fitted.score(x, targets)
     with pytest.raises(ValueError, match="no argument 'steps'"):
         made.set_params(steps=3)
     with pytest.raises(ValueError, match="comes before `predict`"):

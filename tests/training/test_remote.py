@@ -9,10 +9,13 @@ import keras
 import numpy as np
 import pytest
 
+from tests.helpers import analyzed
 from tests.helpers.data_sets import LABELS, Data, Interrupting, stripes
 from tests.helpers.networks import IMAGES, mc_network
 from tests.helpers.trainings import RECIPE, dense_model
 from training import progress, trainer
+from training.analysis import Finding, page, store
+from training.analysis.kept import Kept
 from training.cli import common, names
 from training.data import loading
 from training.evaluation import command, predictions
@@ -173,3 +176,26 @@ def test_refuses_urls_where_paths_are_needed():
         training_record.read("gs://bucket/run")
     with pytest.raises(ValueError, match="Received: hf://owner/run"):
         names.check(output="hf://owner/run")
+
+
+def test_analyses_go_on_and_add_to_the_page_behind_a_url(url):
+    facts = {"dataset": "digits", "seed": 0, "commit": "c", "backend": "b"}
+    facts |= {"analysis": "hessian", "num_examples": 3, "metric": "loss", "value": 1.5}
+    made = []
+
+    def make(name):
+        made.append(name)
+        return Finding([{**facts, "model": name}])
+
+    for name in ("first", "second", "second"):
+        with remote.local(url) as folder:
+            place = store.Place(folder, "hessian", name, "digits")
+            kept = Kept(place.partial({}), [], analyzed.images(), seed=0)
+            place.write(kept("part", make, name), {})
+            kept("old", make, "old")
+            kept.drop("old")
+            page.write(folder)
+    rows = contents(url)["rows.jsonl"].decode().splitlines()
+    assert [json.loads(row)["model"] for row in rows] == ["first", "second"]
+    assert made == ["first", "old", "second", "old", "old"]
+    assert not [file for file in contents(url) if file.endswith("old.npz")]

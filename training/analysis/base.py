@@ -141,6 +141,8 @@ def check(model: keras.Model, dataset, batch_size: int):
             f"The model '{model.name}' has {count} classes. Received: "
             f"dataset={dataset.name} with {given}"
         )
+    if given < count:  # Of some there is no image.
+        dataset = dataclasses.replace(dataset, classes=Numbers(count))
     if np.ndim(dataset.labels) != len(model.output_shape) - 1:
         raise ValueError(
             f"The model '{model.name}' classifies each "

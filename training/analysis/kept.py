@@ -13,7 +13,7 @@ from keras import ops
 from training.analysis.base import Finding
 from training.data import ImageData, fingerprint
 from training.differences import differences
-from zoo.storage import files
+from zoo.storage import files, remote
 
 _IDENTITY = "identity.json"
 
@@ -41,6 +41,7 @@ class Kept:
         self.folder = None if folder is None else pathlib.Path(folder)
         if self.folder is None:
             return
+        remote.fetch(self.folder)
         path = self.folder / _IDENTITY
         identity = {
             "models": [of_weights(model) for model in models],
@@ -89,6 +90,7 @@ class Kept:
     def drop(self, name: str):
         """Deletes a part that is needed no more, if it is kept."""
         if self.has(name):
+            remote.remove(self._place(name))
             self._place(name).unlink()
 
     def _place(self, name):

@@ -24,7 +24,8 @@ PAGE, ROWS = "report.html", "rows.jsonl"
 # What tells rows of a metric apart, in the order of a table.
 _WHERE = (
     *("layer", "of_layer", "of", "bypass", "noise", "low", "high", "batch", "index"),
-    *("rank", "radius", "t", "x", "y", "alpha", "beta", "load", "temperature"),
+    *("rank", "quantile", "radius", "path", "t", "x", "y", "alpha", "beta"),
+    *("load", "temperature"),
 )
 _LONGEST = 100  # Lines of a table of a page; longer ones are in the files alone.
 

@@ -86,8 +86,8 @@ def phases(
         `region`, the place in `REGIONS` or -1; `loads` and `temperatures`, texts.
 
     Raises:
-        ValueError: If the sweep has no two settings besides the seed, or one training
-            where two seeds are needed.
+        ValueError: If the sweep has no two settings besides the seed, or more of them,
+            or one training where two seeds are needed.
         FileNotFoundError: If it is the folder of no sweep.
 
     Reference:
@@ -136,7 +136,7 @@ def phases(
         "temperature_setting": temperature,
         **limits,
         **settings["curve"],
-        "images": num_images,
+        "images": base.num_batches(dataset.sample(num_images), batch_size) * batch_size,
     }
     names = [*REGIONS]
     result = []
@@ -228,6 +228,7 @@ def _swept(rows):
 def _cells(rows, load, temperature):
     """Returns the trainings of each combination."""
     cells = {}
+    _check_settings(rows, load, temperature)
     for row in rows:
         place = tuple(_text(row[name]) for name in (load, temperature))
         cells.setdefault(place, []).append(row)
@@ -239,6 +240,24 @@ def _cells(rows, load, temperature):
                 f"{temperature}={place[1]}"
             )
     return cells
+
+
+def _check_settings(rows, load, temperature):
+    """Checks that trainings of one combination differ in their seeds alone."""
+    for row in rows:
+        if missing := [name for name in (load, temperature) if name not in row]:
+            raise ValueError(
+                "All trainings of a folder must be of one sweep. Received: "
+                f"'{row['folder']}', without a value of {missing[0]}"
+            )
+    for name in _swept(rows):
+        values = {_text(row.get(name)) for row in rows}
+        if name not in (load, temperature, "seed") and len(values) > 1:
+            raise ValueError(
+                f"A phase diagram is of two settings, here {load} and {temperature}, "
+                f"and this sweep has others. Received: values of {name}: "
+                f"{', '.join(sorted(map(str, values)))}"
+            )
 
 
 def _text(value):

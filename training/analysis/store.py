@@ -12,10 +12,11 @@ import numpy as np
 from training.analysis.base import Finding
 from training.evaluation.predictions import folder_of
 from training.report import rows as report_rows
-from zoo.storage import files, remote
+from zoo.storage import files, remote, urls
 
 FOLDER = "findings"  # Inside of that of the results.
 _META = "meta"  # The array that says what was computed.
+_ROWS, _ARRAYS = "rows.jsonl", "arrays.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Place:
         Args:
             meta: What was computed, as `write` took it. Without it, whatever is there.
         """
-        paths = self.folder / "rows.jsonl", self.folder / "arrays.npz"
+        paths = self.folder / _ROWS, self.folder / _ARRAYS
         for path in paths:
             remote.fetch(path)
         if not all(path.is_file() for path in paths):
@@ -73,10 +74,10 @@ class Place:
         if _META in finding.arrays:
             raise ValueError(f"An array is called otherwise. Received: '{_META}'")
         arrays = {**finding.arrays, _META: np.array(json.dumps(meta))}
-        report_rows.write_rows(finding.rows, self.folder / "rows.jsonl")
+        report_rows.write_rows(finding.rows, self.folder / _ROWS)
         # The arrays are last, for they say what was computed.
         with (
-            files.replacing(self.folder / "arrays.npz") as path,
+            files.replacing(self.folder / _ARRAYS) as path,
             open(path, "wb") as file,
         ):
             np.savez_compressed(file, **arrays)
@@ -88,10 +89,21 @@ def all_places(root: str | os.PathLike) -> Iterator[tuple[Place, Finding]]:
     Args:
         root: That folder.
     """
-    for path in sorted(pathlib.Path(root, FOLDER).rglob("arrays.npz")):
-        rows = report_rows.read_rows(path.with_name("rows.jsonl"))
+    _fetch(pathlib.Path(root, FOLDER))
+    for path in sorted(pathlib.Path(root, FOLDER).rglob(_ARRAYS)):
+        rows = report_rows.read_rows(path.with_name(_ROWS))
         if rows:
             names = (rows[0][key] for key in ("analysis", "model", "dataset"))
             place = Place(root, *names)
             if (finding := place.read()) is not None:
                 yield place, finding
+
+
+def _fetch(folder):
+    """Reads all findings below a folder from behind a URL, if it lies in a copy."""
+    copy = remote.find(folder)
+    for name in urls.listed(copy.url_of(folder)) if copy else ():
+        if name in (_ROWS, _ARRAYS):
+            remote.fetch(folder / name)
+        else:
+            _fetch(folder / name)

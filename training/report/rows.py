@@ -31,8 +31,17 @@ def write_rows(rows: Iterable[Mapping], path: str | os.PathLike):
 
 
 def read_rows(path: str | os.PathLike) -> list[dict]:
-    """Returns the rows of a file of JSON lines, with NaN for `null`."""
-    lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+    """Returns the rows of a file of JSON lines, with NaN for `null`.
+
+    Raises:
+        ValueError: If it is another file; the line is named.
+    """
+    try:
+        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"'{path}' is no file of rows, which are text: {error}"
+        ) from error
     rows = []
     for number, line in enumerate(lines, 1):
         try:

@@ -95,8 +95,8 @@ def _open_folder(folder):
     if not pathlib.Path(folder, saved_model.FILE).is_file():
         raise FileNotFoundError(f"There is no SavedModel in '{folder}'.")
     loaded = tf.saved_model.load(os.fspath(folder))  # Lives as long as the function.
-    signature = loaded.signatures["serving_default"]
-    specs = signature.structured_input_signature[1]
+    signature = loaded.signatures.get("serving_default")
+    specs = {} if signature is None else signature.structured_input_signature[1]
     inputs = {k: (tuple(x.shape), x.dtype.as_numpy_dtype) for k, x in specs.items()}
 
     def run(values):

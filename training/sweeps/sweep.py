@@ -60,7 +60,8 @@ def run_sweep(
             row = done[name]
         else:
             row = {"folder": name, **chosen, **_trained(folder / name, given)}
-            row["settings"] = identity
+            # Metrics have a learning rate, too: that of the last step.
+            row |= {**chosen, "settings": identity}
             keras.backend.clear_session()
         rows.append(row)
         done[name] = row

@@ -8,6 +8,7 @@ import csv
 import json
 import os
 import pathlib
+import re
 import uuid
 from collections.abc import Iterable, Mapping
 
@@ -17,6 +18,7 @@ from training.video import opencv
 
 # Codecs of OpenCV by the suffix of a video.
 CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
+_FRAME = re.compile(r"[0-9]{6,}\.png")  # What images of a stream are called.
 
 
 class Output:
@@ -82,6 +84,8 @@ class VideoOutput(Output):
 class FolderOutput(Output):
     """Images `000000.png`, `000001.png` and so on in a folder.
 
+    Those that a longer stream has left behind the last one are deleted at the end.
+
     Args:
         path: The folder.
     """
@@ -98,6 +102,13 @@ class FolderOutput(Output):
         Image.fromarray(picture).save(temporary, format="png")
         os.replace(temporary, target)
         self._count += 1
+
+    def close(self):
+        if not self._count:
+            return
+        for path in self.path.iterdir():
+            if _FRAME.fullmatch(path.name) and int(path.stem) >= self._count:
+                path.unlink()
 
 
 class Window(Output):
@@ -162,7 +173,7 @@ def open_output(path: str | os.PathLike, fps: float, overwrite: bool = False) ->
     Args:
         path: A video ends in `.mp4`, `.mov`, `.mkv` or `.avi`; a folder has no suffix.
         fps: Frames a second of a video.
-        overwrite: Whether to replace a video, or images in a folder.
+        overwrite: Whether to replace a video, or the images of a stream in a folder.
 
     Raises:
         ValueError: If the path has another suffix.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from absl import logging
 
-from training.data.readers import image_files
+from training.data.readers import class_folders, image_files
 from training.video import opencv
 
 _TRIES = 20  # Readings of a camera without a frame, before it is gone.
@@ -78,11 +78,13 @@ class Folder(Source):
     """Image files in the order of the numbers in their names.
 
     What stands before the last number of a name is that of a sequence, and where it
-    changes a scene begins: `0001TP_008580.png`, and then `Seq05VD_f00000.png`.
+    changes a scene begins: `0001TP_008580.png`, and then `Seq05VD_f00000.png`. Hidden
+    files do not count.
     """
 
     def __init__(self, path: pathlib.Path):
-        listed = [p for p in path.iterdir() if p.suffix.lower() in image_files.SUFFIXES]
+        files = class_folders.files_in(path, depth=0)
+        listed = list(filter(class_folders.is_image, files))
         if not listed:
             raise FileNotFoundError(
                 f"The folder '{path}' holds no frames, images such as frame_0001.png. "

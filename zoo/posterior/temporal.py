@@ -319,7 +319,10 @@ class Temporal(Around):
         count = ops.cast(count, "float32")
         if self.past is None:  # One row for all frames: the sum of their weights.
             falls = math.exp(-self.rate)
-            return falls * (1 - ops.exp(-self.rate * count))[None] / (1 - falls)
+            # `1 - exp(-x)`, of which a small rate leaves nothing in float32.
+            fallen = ops.exp(-self.rate * count)
+            fallen = ops.tanh(self.rate * count / 2) * (1 + fallen)
+            return falls * fallen[None] / -math.expm1(-self.rate)
         age = np.arange(1, max(self.past, 1) + 1, dtype="float32")
         weights = np.where(age <= self.past, np.exp(-self.rate * age), 0)
         return ops.where(ops.less_equal(age, count), weights.astype("float32"), 0.0)

@@ -10,7 +10,7 @@ import pytest
 import zoo
 from tests.helpers import analyzed
 from training import analysis
-from training.analysis import ANALYSES, Finding, command, store
+from training.analysis import ANALYSES, Finding, command, page, store
 from training.cli import names, tables
 from training.report import rows as report_rows
 from zoo.posterior import MonteCarlo
@@ -55,9 +55,9 @@ def test_what_is_found_is_written_and_kept(paths, tmp_path, monkeypatch):
     for name, values in own.arrays.items():
         np.testing.assert_array_equal(kept.arrays[name], values)
     assert [row["value"] for row in kept.rows] == [row["value"] for row in own.rows]
-    page = (output / "report.html").read_text()
+    text = (output / "report.html").read_text()
     for words in ("Feature maps", "Similarity", "one and two", "data:image/svg"):
-        assert words in page
+        assert words in text
     assert str(tmp_path) not in (output / "rows.jsonl").read_text()
 
     done = []
@@ -89,6 +89,33 @@ def test_what_was_found_before_an_error_is_kept(paths, tmp_path, monkeypatch):
         command.run(settings(paths[:1], output, what=["features", "lesions"]))
     assert store.Place(output, "features", "one", "digits").read() is not None
     assert (output / "report.html").is_file()
+
+
+def test_a_table_has_a_line_of_each_path_and_quantile(tmp_path):
+    paths = [
+        {"metric": "barrier", "value": value, "of": "loss", "path": path}
+        for path, value in (("line", 7.25), ("curve", 0.5))
+    ]
+    quantiles = [
+        {"metric": "largest_eigenvalue", "value": 100 * share, "quantile": share}
+        for share in (0.05, 0.95)
+    ]
+    curves = ("loss", "nll", "error")
+    arrays = {f"{path}/{m}": np.ones(3) for path in ("line", "curve") for m in curves}
+    arrays["t"] = np.linspace(0, 1, 3)
+    facts = {"seed": 0, "commit": "c", "backend": "b", "num_examples": 3}
+    for name, rows, found in (
+        ("connectivity", paths, arrays),
+        ("hessian", quantiles, {}),
+    ):
+        own = {"analysis": name, "model": "a and b", "dataset": "digits", **facts}
+        place = store.Place(tmp_path, name, "a and b", "digits")
+        place.write(Finding([{**own, **row} for row in rows], found), {})
+    page.write(tmp_path)
+    text = (tmp_path / "report.html").read_text()
+    for words in ("path line", "path curve", "quantile 0.05", "quantile 0.95"):
+        assert words in text
+    assert "7.25" in text
 
 
 def test_half_a_finding_is_none(tmp_path):

@@ -8,6 +8,7 @@ from tests.helpers import analyzed
 from training import analysis
 from training.analysis import directions
 from training.batch_statistics import update_batch_statistics
+from training.data.image_data import ImageData, Numbers
 
 DATA = analyzed.images(count=20, shape=(4, 4, 2))
 SMALL = {"batch_size": 10, "points": 3, "weight_decay": 0.02}
@@ -93,6 +94,15 @@ def test_points_are_those_of_networks_that_are_moved_by_hand(tmp_path):
     assert again.rows == found.rows
     with pytest.raises(ValueError, match="another analysis: seed was 0 and is now 1"):
         analysis.landscape(model, DATA, extent=0.5, folder=tmp_path, seed=1, **SMALL)
+
+
+def test_classes_without_an_image_count_too():
+    losses = []
+    for classes in (Numbers(2), ("a", "b", "c")):
+        data = ImageData("some", DATA.images, DATA.labels % 2, classes)
+        found = analysis.landscape(normalized_network(), data, dimensions=1, **SMALL)
+        losses.append(found.arrays["loss"])
+    np.testing.assert_array_equal(*losses)
 
 
 def test_statistics_are_recomputed_at_each_point():

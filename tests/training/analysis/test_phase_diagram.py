@@ -64,7 +64,9 @@ def grid(state="trained"):
 
 def test_regions_are_those_of_the_limits(measured, tmp_path):
     folder = write(tmp_path, grid())
-    found = analysis.phases(folder, analyzed.images(), folder=tmp_path / "kept")
+    given = {"folder": tmp_path / "kept", "batch_size": 5}
+    found = analysis.phases(folder, analyzed.images(), **given)
+    assert {r["images"] for r in found.rows} == {10}  # Of twelve in whole batches.
     assert found.arrays["loads"].tolist() == ["100", "900"]
     assert found.arrays["temperatures"].tolist() == ["8", "64"]
     assert found.arrays["settings"].tolist() == ["limit", "batch_size"]
@@ -76,9 +78,7 @@ def test_regions_are_those_of_the_limits(measured, tmp_path):
     np.testing.assert_allclose(rows[0]["similar_above"], 0.55)
     assert found.values("sharpness", load=900, temperature=8) == [100.0]
     assert len(measured) == 4
-    again = analysis.phases(
-        folder, analyzed.images(), folder=tmp_path / "kept", similar_above=0.95
-    )
+    again = analysis.phases(folder, analyzed.images(), similar_above=0.95, **given)
     assert NAMES[again.arrays["region"][1, 1]] == "IV-A"
     assert len(measured) == 4  # All of them were kept.
     figures = weight_figures.plot_phases({"grid": found})
@@ -100,6 +100,20 @@ def test_where_a_training_diverged_there_is_no_phase(measured, tmp_path):
         (grid()[:7], {}, "one training of limit=100, batch_size=8"),
         (grid(), {"load": "width"}, "load=width.*over limit, batch_size"),
         (grid(), {"temperature": "limit", "load": "limit"}, "temperature=limit"),
+        (
+            [
+                {"folder": r["folder"], "rate": rate, **r}
+                for rate in (0.1, 0.5)
+                for r in grid()
+            ],
+            {"load": "limit"},
+            "has others. Received: values of rate: 0.1, 0.5",
+        ),
+        (
+            [*grid(), {"folder": "other", "limit": 5, "seed": 0, "state": "trained"}],
+            {},
+            "'other', without a value of batch_size",
+        ),
     ],
 )
 def test_says_what_is_wrong(measured, tmp_path, rows, settings, message):

@@ -143,3 +143,6 @@ def test_what_is_no_stream_is_refused(tmp_path):
         streams.open_stream(path)
     with pytest.raises(FileNotFoundError, match="no SavedModel"):
         streams.open_stream(tmp_path)
+    tf.saved_model.save(tf.Module(), str(tmp_path))  # Without a signature.
+    with pytest.raises(ValueError, match="is no stream"):
+        streams.open_stream(tmp_path)

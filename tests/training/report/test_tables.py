@@ -42,6 +42,13 @@ def test_a_line_that_is_no_row_is_named(tmp_path, line):
         report.read_rows(path)
 
 
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(bytes(range(256)))
+    with pytest.raises(ValueError, match=r"model.tflite' is no file of rows"):
+        report.read_rows(path)
+
+
 def test_an_interrupt_leaves_the_older_file_and_no_other(tmp_path):
     path = tmp_path / "rows.jsonl"
     report.write_rows([row()], path)

@@ -20,7 +20,7 @@ def trained(monkeypatch):
             raise KeyboardInterrupt
         if "learning_rate=9" in changes:
             raise FloatingPointError("The loss is nan")
-        return {"test_accuracy": 0.5, "epoch": 2}
+        return {"test_accuracy": 0.5, "epoch": 2, "learning_rate": 1e-9}
 
     monkeypatch.setattr(run, "run_training", run_training)
     return calls, interrupted
@@ -49,6 +49,7 @@ def test_all_combinations_are_trained_and_kept(trained, tmp_path):
     assert calls[-1][3] == {"epochs": 2, "seed": 1}
     assert [row["state"] for row in rows] == 2 * ["trained"] + 2 * ["diverged"]
     assert rows[0]["test_accuracy"] == 0.5
+    assert [row["learning_rate"] for row in rows] == [0.1, 0.1, 9, 9]
     assert rows[3]["error"] == "The loss is nan"
     assert sweep_settings.read(tmp_path) == rows
     sweep.run_sweep(*given, epochs=2, changes=["batch_size=8"], seed=7)

@@ -69,6 +69,8 @@ def test_a_folder_is_read_in_the_order_of_its_numbers_and_says_where_cuts_are(tm
     names = ["a_10.png", "a_9.png", "b_1.png", "a_11.png"]
     place = folder(tmp_path / "frames", names)
     (place / "notes.txt").write_text("no frame")
+    (place / "._a_9.png").write_bytes(b"Mac OS X")  # As macOS copies to other disks.
+    (place / "folder.png").mkdir()
     source = video.open_source(place)
     assert (source.total, source.fps) == (4, None)
     frames = list(source.frames())
@@ -112,6 +114,19 @@ def test_rows_and_pictures_are_of_the_frames(tmp_path):
     np.testing.assert_array_equal(mask[90, [10, 230]], table[[2, 0]])
     gray = round(255 * expected / np.log(3))
     assert (drawn[:height, 2 * width :] == gray).all()
+
+
+def test_a_shorter_stream_replaces_all_images_of_a_longer_one(tmp_path):
+    place = tmp_path / "out"
+    for count in (3, 2, 0):
+        with video.open_output(place, 10, overwrite=True) as output:
+            for _ in range(count):
+                output.write(picture(50 * count))
+        (place / "cover.png").write_text("of somebody else")
+    names = sorted(path.name for path in place.iterdir())
+    assert names == ["000000.png", "000001.png", "cover.png"]
+    drawn = np.asarray(Image.open(place / "000001.png"))
+    np.testing.assert_array_equal(drawn, picture(100))
 
 
 def test_predictions_of_frames_are_bars_and_a_curve():

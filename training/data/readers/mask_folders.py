@@ -96,8 +96,9 @@ def own_size(layout: Layout) -> tuple[int, int] | None:
     Args:
         layout: Where they are.
     """
-    pairs = layout.splits.get("train") or next(iter(layout.splits.values()))
-    step = -(-len(pairs) // _LOOKED_AT)
+    splits = layout.splits.get("train"), *layout.splits.values()
+    pairs = next(filter(None, splits), [])
+    step = -(-len(pairs) // _LOOKED_AT) or 1
     sizes = {image_files.read_size(image) for image, _ in pairs[::step]}
     return sizes.pop() if len(sizes) == 1 else None
 

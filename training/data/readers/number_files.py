@@ -5,6 +5,8 @@ import gzip
 import io
 import os
 import pathlib
+import zipfile
+import zlib
 
 import numpy as np
 
@@ -14,6 +16,8 @@ from training.data.number_data import split as split_rows
 _ENDINGS = (".csv", ".csv.gz", ".npz")
 _TARGETS = ("target", "targets", "y")
 _FEATURES = ("features", "X", "x", "images")
+# What readers of damaged files raise.
+_DAMAGED = (ValueError, EOFError, zlib.error)
 
 
 def is_one(name: str | os.PathLike) -> bool:
@@ -53,8 +57,8 @@ def load(name: str | os.PathLike, split: str) -> NumberData:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a column or array is missing, or something is no finite number;
-            it says where.
+        ValueError: If the file is damaged, a column or array is missing, or something
+            is no finite number; it says where.
     """
     path, column = _parts(name)
     if not path.is_file():
@@ -96,10 +100,13 @@ def _place(columns, column, path):
 
 def _read_csv(path):
     content = path.read_bytes()
-    if path.suffix == ".gz":
-        content = gzip.decompress(content)
-    reader = csv.reader(io.StringIO(content.decode("utf-8-sig")))
-    lines = [line for line in reader if line]
+    try:
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+        reader = csv.reader(io.StringIO(content.decode("utf-8-sig")))
+        lines = [line for line in reader if line]
+    except (gzip.BadGzipFile, csv.Error, *_DAMAGED) as error:
+        raise ValueError(f"'{path}' cannot be read: {error}") from error
     if not lines:
         raise ValueError(f"'{path}' is empty; a line of names comes first.")
     columns, *rows = ([cell.strip() for cell in line] for line in lines)
@@ -145,8 +152,13 @@ def _load_arrays(path, stem, column, split):
             "Arrays of a .npz file have their own names. Received: "
             f"{path.name}#{column}"
         )
-    with np.load(path) as file:
-        arrays = {name: file[name] for name in file.files}
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"'{path}' is no .npz file, or is cut off.")
+    try:
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (zipfile.BadZipFile, *_DAMAGED) as error:
+        raise ValueError(f"'{path}' cannot be read: {error}") from error
     divided = any(name.startswith("test_") for name in arrays)
     prefix = "test_" if divided and split == "test" else ""
     found = [_array(arrays, prefix, names, path) for names in (_FEATURES, _TARGETS)]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from training.metrics.table import METRICS, RANKING, SETS
 from training.report.rows import COSTS
-from zoo.publishing.results import ATTACK_SETTINGS
+from zoo.publishing.results import ATTACK_SETTINGS, OPTIONAL
 
 # What a row carries so that others can check it and compare theirs, by its field.
 CARRIED = {
@@ -83,8 +83,13 @@ def _check(row):
         if row.get(field) is not None and not _is_integer(row[field]):
             _refuse(row, field, "must be an integer")
     for field in COSTS:
-        if row.get(field) is not None and not (_is_number(row[field]) and row[field]):
+        if row.get(field) is not None and not (_is_finite(row[field]) and row[field]):
             _refuse(row, field, "must be a number, and not zero")
+    if not _is_finite(row.get("seconds") or 0):
+        _refuse(row, "seconds", "must be a number")
+    for field in OPTIONAL:
+        if not isinstance(row.get(field), (str, int, float, type(None))):
+            _refuse(row, field, "must be text or a number")
     value = row["value"]
     if value is not None and not _is_number(value):
         _refuse(row, "value", "must be a number, or null where there is none")
@@ -107,6 +112,10 @@ def _is_integer(value):
 
 def _is_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_finite(value):
+    return _is_number(value) and math.isfinite(value)
 
 
 def _text(row):

@@ -74,6 +74,18 @@ def test_images_and_masks_of_other_sizes_are_cut_alike(folder):
     np.testing.assert_array_equal(image_files.cut(doubled, (3, 4)), numbers)
 
 
+def test_the_size_is_that_of_the_images_that_there_are(folder):
+    for path in (*(folder / "train").iterdir(), *(folder / "trainannot").iterdir()):
+        path.unlink()
+    assert data.own_size(str(folder)) == scenes.SHAPE
+    assert len(data.load(str(folder), "test")) == 2
+    for path in (*(folder / "val").iterdir(), *(folder / "valannot").iterdir()):
+        path.unlink()
+    assert data.own_size(str(folder)) is None
+    with pytest.raises(FileNotFoundError, match="holds no images for that that end in"):
+        data.load(str(folder), "test")
+
+
 def test_pascal_voc_has_lists_and_a_palette(tmp_path):
     whole = scenes.scenes(3)
     lists = tmp_path / "ImageSets" / "Segmentation"

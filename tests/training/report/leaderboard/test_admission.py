@@ -34,6 +34,10 @@ def file(folder, rows, name="rows.jsonl"):
         ({"num_examples": "all"}, "num_examples='all'"),
         ({"bytes": 0}, "bytes=0"),
         ({"commit": 7}, "commit=7"),
+        ({"latency_ms": math.nan}, "latency_ms=nan"),
+        ({"seconds": "12"}, "seconds='12'"),
+        ({"steps": [10, 20]}, "steps=[10, 20]"),
+        ({"selection": {"first": 100}}, "selection={'first': 100}"),
     ],
 )
 def test_what_means_nothing_is_refused_with_file_and_value(changes, words):
