@@ -486,7 +486,9 @@ class Elbo(Classifier):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         penalties = list(self.losses)  # A second pass of the model would replace them.
         mean = _Mean(name="mean")
-        losses = own(self, x, y, y_pred)
+        # What objectives add to the loss is in float32, also where layers are not.
+        wide = keras.backend.result_type(y_pred.dtype, "float32")
+        losses = own(self, x, y, ops.cast(y_pred, wide))
         if self.objective.takes_unlabeled:
             losses, added = losses
             penalties += [] if added is None else [added]
