@@ -1637,6 +1637,14 @@ MUTATIONS = [
         "test_a_step_minimizes_the_loss_of_the_first_view_and_the_consistency_of_all",
     ),
     (
+        "objectives add to the loss in the type of the layers",
+        "training/objective.py",
+        "own(self, x, y, ops.cast(y_pred, wide))",
+        "own(self, x, y, y_pred)",
+        "tests/training/compress/test_distill.py",
+        "test_a_step_sees_the_mean_of_an_ensemble_in_the_order_of_the_classes",
+    ),
+    (
         "a file that lost its number of passes is taken without a word",
         "training/evaluation/artifacts.py",
         "elif num_samples > 1 and not artifact.says_passes:",

@@ -8,6 +8,7 @@ import pytest
 import scipy.optimize
 import scipy.special
 import scipy.stats
+from keras import ops
 
 import zoo
 from tests.helpers.networks import as_numpy
@@ -72,17 +73,24 @@ def teacher(seed, classes=()):
     return named(keras.Model(images, keras.layers.Dense(2)(x)), classes)
 
 
-def test_a_step_sees_the_mean_of_an_ensemble_in_the_order_of_the_classes():
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_a_step_sees_the_mean_of_an_ensemble_in_the_order_of_the_classes(policy):
     models = [teacher(1), teacher(2)]
     turned = [teacher(1, ("columns", "rows")), teacher(2, ("columns", "rows"))]
     data = stripes(16)
     images = data.images.astype("float32")
     p = np.mean([softmax(m(images) / np.float32(4)) for m in models], axis=0)
-    trained, own = taught(DeepEnsemble(turned)), p[:, ::-1]
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = student()
+    finally:
+        keras.config.set_dtype_policy(before)
+    trained, own = taught(DeepEnsemble(turned), model=model), p[:, ::-1]
     trained.run_eagerly = True
     twin = keras.models.clone_model(trained)
     twin.set_weights(trained.get_weights())
-    logits = as_numpy(twin(images, training=True))
+    logits = as_numpy(ops.cast(twin(images, training=True), "float32"))
     q, labels = softmax(logits / 4), data.labels
     nll = -np.log(softmax(logits))[np.arange(16), labels]
     expected = 0.1 * nll + 0.9 * 16 * np.sum(own * np.log(own / q), axis=-1)
