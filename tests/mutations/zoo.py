@@ -14,7 +14,7 @@ MUTATIONS = [
     (
         "an endless mean is not corrected for its beginning",
         "zoo/posterior/temporal.py",
-        "return falls * (1 - ops.exp(-self.rate * count))[None] / (1 - falls)",
+        "return falls * fallen[None] / -math.expm1(-self.rate)",
         "return falls * ops.ones((1,)) / (1 - falls) + 0 * count",
         "tests/zoo/posterior/test_temporal.py",
         "test_a_network_that_does_not_draw_is_averaged_too",
