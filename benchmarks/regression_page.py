@@ -5,12 +5,13 @@ import pathlib
 import numpy as np
 
 from benchmarks import regression_methods as compared
+from benchmarks import rounds
 from benchmarks.results import documents
 from benchmarks.results.benchmark_page import markdown
 from training.data import functions
 from zoo.publishing.results import spread
 
-PAGE = pathlib.Path("docs/regression.md")
+PAGE = rounds.ROOT / "docs" / "regression.md"
 
 
 def _whole(rows, names, methods):
