@@ -231,10 +231,10 @@ def line(form: Form, num_images: int) -> str:
 
 
 def draw(forms: list[Form], path: pathlib.Path):
-    """Draws the NLL against the latency, with the frontier."""
+    """Draws the NLL against the latency; the frontier is a line of framed points."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(7.6, 4.2), layout="constrained")
     axes = figure.subplots()
     best = sorted(
         (form for form in forms if is_on_frontier(form, forms)),
@@ -246,11 +246,14 @@ def draw(forms: list[Form], path: pathlib.Path):
         color="0.7",
         zorder=1,
     )
-    for form in forms:
+    for number, form in enumerate(forms):
         place = 1e3 * form.seconds, form.metrics[1]
-        axes.scatter(*place, color="C0" if form in best else "C7", zorder=2)
-        axes.annotate(form.label, place, (4, 4), textcoords="offset points", size=8)
+        size, edge = (70, "black") if form in best else (35, "none")
+        marker, color = "osD^vP"[number // 10], f"C{number % 10}"
+        look = {"s": size, "marker": marker, "color": color, "edgecolors": edge}
+        axes.scatter(*place, label=form.label, zorder=2, **look)
     axes.set(xlabel="one image on one thread (ms)", ylabel="NLL (nats)", xscale="log")
+    figure.legend(loc="outside right center", fontsize=8, frameon=False)
     figure.savefig(path, dpi=150)
 
 
