@@ -232,6 +232,7 @@ def line(form: Form, num_images: int) -> str:
 
 def draw(forms: list[Form], path: pathlib.Path):
     """Draws the NLL against the latency; the frontier is a line of framed points."""
+    from matplotlib import ticker
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.6, 4.2), layout="constrained")
@@ -253,6 +254,9 @@ def draw(forms: list[Form], path: pathlib.Path):
         look = {"s": size, "marker": marker, "color": color, "edgecolors": edge}
         axes.scatter(*place, label=form.label, zorder=2, **look)
     axes.set(xlabel="one image on one thread (ms)", ylabel="NLL (nats)", xscale="log")
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
     figure.legend(loc="outside right center", fontsize=8, frameon=False)
     figure.savefig(path, dpi=150)
 

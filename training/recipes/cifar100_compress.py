@@ -20,4 +20,5 @@ RECIPE = dataclasses.replace(
     milestones=(),
     nesterov=True,
     frozen_epochs=3,
+    clip_norm=5.0,
 )

@@ -15,4 +15,5 @@ RECIPE = dataclasses.replace(
     epochs=4,
     learning_rate=0.01,
     frozen_epochs=1,
+    clip_norm=5.0,
 )
