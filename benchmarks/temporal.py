@@ -237,11 +237,13 @@ def print_metrics(posteriors, dataset, given):
     rows = Rows(given.output)
     of = {name: getattr(given, name) for name in _SETTINGS}
     of["count"] = len(dataset.images)
-    for condition, name in itertools.product(given.conditions, posteriors):
-        key = {"frames": condition, "form": name, **of}
+    for condition, (name, posterior) in itertools.product(
+        given.conditions, posteriors.items()
+    ):
+        rate = getattr(posterior, "rate", None)  # One alone is not in the name.
+        key = {"frames": condition, "form": name, "rate": rate, **of}
         found = rows.find(**key)
         if found is None:
-            posterior = posteriors[name]
             found = key | measured(posterior, dataset, condition, given.batch)
             rows.add(found)
         nll, *others = (found[metric] for metric in METRICS)

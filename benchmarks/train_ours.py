@@ -15,6 +15,7 @@ from training import trainer
 from training.recipes.base import Recipe
 from zoo import registry
 from zoo.models import parts
+from zoo.quantization import quantized
 
 EXAMPLES = 60_000
 
@@ -30,8 +31,7 @@ def dtype_policy(name: str):
         keras.config.set_dtype_policy(before)
 
 
-def batch_of(shape: tuple, batch: int) -> tuple:
-    """Returns random images and labels."""
+def _batch(shape, batch):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (batch, *shape), "uint8")
     return images, rng.integers(0, 10, batch, "int32")
@@ -58,8 +58,10 @@ def ours(
     recipe = Recipe("none", batch_size=batch, **settings)
     with dtype_policy(policy):
         model = zoo.build(name, shape, 10)
+        if recipe.weight_bits:
+            model = quantized(model, recipe.weight_bits)
         trained = trainer.compile_model(model, recipe, EXAMPLES, jit_compile)
-    return functools.partial(trained.train_on_batch, *batch_of(shape, batch))
+    return functools.partial(trained.train_on_batch, *_batch(shape, batch))
 
 
 def plain(network: str, shape: tuple, batch: int, dropout: float = 0.0) -> Callable:
@@ -81,7 +83,7 @@ def plain(network: str, shape: tuple, batch: int, dropout: float = 0.0) -> Calla
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    return functools.partial(model.train_on_batch, *batch_of(shape, batch))
+    return functools.partial(model.train_on_batch, *_batch(shape, batch))
 
 
 def convolution(
