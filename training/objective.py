@@ -120,10 +120,10 @@ class Objective:
         training_loss: A function of `(model, images, labels, logits)` to the nats of
             each example, of shape `(batch,)`, or `(batch, height, width)` with logits
             for each pixel, which a step minimizes in place of `loss`. The logits are
-            those of the images in training; it may call the model with others. Labels
-            are those of classes, also for pixels that have none and do not count. With
-            `takes_unlabeled` it returns a pair: of these nats and a scalar that is
-            added to their mean, or None.
+            those of the images in training, in float32 also in mixed precision; it may
+            call the model with others. Labels are those of classes, also for pixels
+            that have none and do not count. With `takes_unlabeled` it returns a pair:
+            of these nats and a scalar that is added to their mean, or None.
         views: The views of an image that a step gets: for each of them the names of
             augmentations that follow those of the recipe. With more than one, images
             have the shape `(batch, views, height, width, channels)` and logits

@@ -49,7 +49,7 @@ def adversarial(
         return loss.call(labels, logits)
 
     def training_loss(model, images, labels, logits):
-        clean = loss.call(labels, ops.cast(logits, "float32"))
+        clean = loss.call(labels, logits)
         aside = moved(model, images, lambda x: losses(model, x, labels), epsilon)
         with unchanged(model):
             return clean + losses(model, aside, labels)

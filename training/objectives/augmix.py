@@ -27,7 +27,6 @@ def augmix(model: keras.Model, recipe) -> objective.Objective:
     loss = objective.cross_entropy(recipe.label_smoothing, model.output_shape[-1])
 
     def training_loss(model, images, labels, logits):
-        logits = ops.cast(logits, "float32")
         return loss.call(labels, logits[:, 0]) + WEIGHT * divergence(logits)
 
     views = (), ("augmix",), ("augmix",)

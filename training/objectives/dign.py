@@ -74,7 +74,7 @@ def dign(
     keys = StepKeys(recipe.batch_size)
 
     def training_loss(model, images, labels, logits):
-        logits, images = ops.cast(logits, "float32"), ops.cast(images, "float32")
+        images = ops.cast(images, "float32")
         added = 0.0
         if augmix:
             added = augmix * consistency.divergence(logits)

@@ -1,7 +1,6 @@
 """The cross-entropy of every member of an implicit ensemble for every image."""
 
 import keras
-from keras import ops
 
 from layers import members
 from training import objective
@@ -39,7 +38,6 @@ def every_member(model: keras.Model, recipe) -> objective.Objective:
     loss = objective.cross_entropy(recipe.label_smoothing, model.output_shape[-1])
 
     def training_loss(model, images, labels, logits):
-        logits = ops.cast(logits, "float32")
         return sum(loss.call(labels, logits[:, m]) for m in range(count)) / count
 
     return objective.Objective(loss, training_loss, num_members=count)

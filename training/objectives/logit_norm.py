@@ -34,7 +34,6 @@ def logit_norm(
     loss = objective.cross_entropy(recipe.label_smoothing, model.output_shape[-1])
 
     def training_loss(model, images, labels, logits):
-        logits = ops.cast(logits, "float32")
         return loss.call(labels, normalized(logits) / temperature)
 
     return objective.Objective(loss, training_loss, tasks=objective.OF_CLASSES)

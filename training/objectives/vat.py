@@ -85,7 +85,7 @@ def vat(
     step = keras.Variable(0, dtype="int32", trainable=False, name="vat_step")
 
     def training_loss(model, images, labels, logits):
-        losses = loss.call(labels, ops.cast(logits, "float32"))
+        losses = loss.call(labels, logits)
         key = random.fold(random.fold(model.seed, _DIRECTIONS), step.value)
         step.assign(step + 1)
         if (unlabeled := objective.unlabeled()) is None:
