@@ -9,14 +9,14 @@ r"""Size, operations, latency and calibration of compressed networks, as LiteRT 
 A form is a label, the name of a model and its weights: a published name, or the folder
 of `zoo-compress`. Each becomes a file, in integers where it was trained so, and in
 float32 else; those of `--post_training` also one in integers by calibration. Metrics
-are those of the files, on test images in batches of 100; the latency is of one image on
-one thread, the median over rounds that time all files in turning order, and a speed-up
-the median of the ratios within a round to the first form. With `--corrupted_limit` so
-many images of each of 19 corruptions at five severities are evaluated, too, as
-`zoo-evaluate --model=file.tflite` does, and `--ood` adds how well the entropy tells
+are those of the files, as `zoo-evaluate --model=file.tflite` has them, on `--limit` of
+the test images; the latency is of one image on one thread, the median over rounds that
+time all files in turning order, and a speed-up the median of the ratios within a round
+to the first form. With `--corrupted_limit` so many images of each of 19 corruptions at
+five severities are evaluated, too, and `--ood` adds how well the entropy tells
 `--ood_limit` images from as many of each of other data sets. `--output` keeps the files
-and these evaluations; without it they are temporary. `--write` puts the table between
-the marks of the data set in a page.
+and these evaluations, which go on from there; without it they are temporary. `--write`
+puts the table between the marks of the data set in a page.
 
 The figure has the NLL against the latency. A form is on the frontier where none is as
 fast and better.
@@ -37,7 +37,6 @@ import numpy as np
 from benchmarks import rounds
 from benchmarks.device import processor
 
-BATCH = 100
 SECONDS = 0.02  # Of a measurement, about.
 COLUMNS = (
     *("form", "kB", "weights not zero", "multiply-adds", "passes", "1 thread (ms)"),
@@ -114,17 +113,6 @@ def exported(text: str, post_training, calibration, num_samples: int, folder) ->
     return forms
 
 
-def quality(path: pathlib.Path, images, labels) -> tuple[float, ...]:
-    """Returns accuracy, NLL and ECE; every batch has a seed of its own."""
-    from training import metrics
-    from training.runtimes import litert
-
-    run = litert.open_network(path, num_threads=2).run
-    parts = [run(images[i : i + BATCH], i) for i in range(0, len(images), BATCH)]
-    probs = np.concatenate([part["probabilities"] for part in parts])
-    return tuple(f(probs, labels) for f in (metrics.accuracy, metrics.nll, metrics.ece))
-
-
 def time_all(forms: list[Form], image, count: int):
     """Measures the latencies of all files.
 
@@ -149,25 +137,26 @@ def time_all(forms: list[Form], image, count: int):
         form.speed_up = float(rounds.ratio(times, form.label, forms[0].label)[0])
 
 
-def evaluate_more(forms: list[Form], folder: pathlib.Path, flags):
-    """Gives forms the cells of corrupted sets and of detection, by their files."""
+def evaluate(forms: list[Form], folder: pathlib.Path, flags):
+    """Gives forms their metrics, and the cells of corrupted sets and of detection."""
     from training import data
     from training.evaluation import command
     from training.metrics import display
     from training.runtimes import places
 
-    def rows(kind, limit, **more):
+    def rows(kind, limit, selection="first", **more):
         settings = command.Settings(
             model=[str(form.path) for form in forms],
             num_samples=(1,),
             limit=limit,
-            selection="first" if limit < flags.limit else None,
+            selection=selection,
             data_dir=flags.data_dir,
             output=str(folder / kind),
             **more,
         )
         return command.run(settings).rows
 
+    clean = rows("clean", flags.limit, None, dataset=[flags.dataset])
     names, found = set(), []
     if flags.corrupted_limit:
         pattern = f"{flags.dataset}_c/*/*"
@@ -177,6 +166,8 @@ def evaluate_more(forms: list[Form], folder: pathlib.Path, flags):
         found += rows("far", flags.ood_limit, dataset=[flags.dataset], ood=flags.ood)
     for form in forms:
         name = places.name_of(str(form.path))
+        values = {row["metric"]: row["value"] for row in clean if row["model"] == name}
+        form.metrics = tuple(values[metric] for metric in ("accuracy", "nll", "ece"))
         own = [row for row in found if row["model"] == name]
         for metric in ("accuracy", "nll", "ece") if names else ():
             values = [
@@ -285,8 +276,8 @@ def main() -> None:
     parser.add_argument("--figure", type=pathlib.Path, help="A PNG file.")
     flags = parser.parse_args()
     load = os.getloadavg()[0]
-    test = data.load(flags.dataset, "test", flags.data_dir).sample(flags.limit)
-    images, labels = np.asarray(test.images[: len(test)]), test.labels
+    test = data.load(flags.dataset, "test", flags.data_dir)
+    count = min(flags.limit, len(test))
     calibration = None
     if flags.post_training:
         calibration = litert.calibration_images(
@@ -303,13 +294,9 @@ def main() -> None:
             forms += exported(
                 text, flags.post_training, calibration, flags.num_samples, folder
             )
-        time_all(forms, images[:1].astype("float32"), flags.rounds)
-        for form in forms:
-            form.metrics = quality(form.path, images.astype("float32"), labels)
-            print(line(form, len(images)), flush=True)
-        if flags.corrupted_limit or flags.ood:
-            evaluate_more(forms, folder, flags)
-        lines = [line(form, len(images)) for form in forms]
+        time_all(forms, np.asarray(test.images[:1], "float32"), flags.rounds)
+        evaluate(forms, folder, flags)
+        lines = [line(form, count) for form in forms]
     columns = (*COLUMNS, *forms[0].more)
     header = f"| {' | '.join(columns)} |\n|---|{'---:|' * (len(columns) - 1)}\n"
     text = (
