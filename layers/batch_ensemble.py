@@ -42,10 +42,10 @@ class FastWeights(members.MemberLayer):
     def build(self, input_shape):
         super().build(input_shape)
         sizes = input_shape[-1], self.kernel.shape[-1]
-        initializer = _signs
-        if self.fast_scale is not None:
-            initializer = keras.initializers.RandomNormal(1.0, self.fast_scale)
         for name, size in zip(_FAST, sizes, strict=True):
+            initializer = _signs
+            if self.fast_scale is not None:  # One for each, since it repeats its draw.
+                initializer = keras.initializers.RandomNormal(1.0, self.fast_scale)
             weight = self.add_weight((self.num_members, size), initializer, name=name)
             setattr(self, name, weight)
         self.built = True

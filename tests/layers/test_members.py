@@ -147,6 +147,18 @@ def test_kernels_of_members_differ_by_rank_one():
     assert count == 9 * 12 * 4 + NUM_MEMBERS * (12 + 4)
 
 
+def test_factors_of_inputs_and_outputs_start_independent():
+    for scale in (0.5, None):
+        layer = layers.DenseBatchEnsemble(2000, fast_scale=scale)
+        layer.build((None, 2000))
+        factors = [np.asarray(w, "float64") for w in (layer.alpha, layer.gamma)]
+        alpha, gamma = (w - (scale is not None) for w in factors)
+        assert_mean_close((alpha * gamma).ravel(), 0.0)
+        for weight in (alpha, gamma):
+            assert_mean_close(weight.ravel(), 0.0)
+            assert_mean_close(weight.ravel() ** 2, 1.0 if scale is None else scale**2)
+
+
 def test_each_member_has_statistics_of_its_own():
     layer, x = built("film")
     x = np.concatenate([x, x[:1] + 3])  # Seven examples: 3, 2 and 2.
