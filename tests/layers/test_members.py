@@ -189,6 +189,7 @@ def test_scales_and_shifts_start_as_published():
         assert 0.99 * bound < np.abs(values).max() <= bound
         assert_mean_close(values.ravel(), 0.0)
         assert_mean_close(values.ravel() ** 2, bound**2 / 3)
+    assert_mean_close(np.ravel(layer.gamma * layer.beta), 0.0)
 
 
 def test_rank_1_factors_are_gaussian_and_know_their_divergence():
