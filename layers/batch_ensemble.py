@@ -71,7 +71,8 @@ class FastWeights(members.MemberLayer):
     def _of_one(self, inputs, alpha, gamma):
         """Returns the outputs of a single member, by a kernel of its own."""
         factors = ops.reshape(alpha, (-1, 1)) * ops.reshape(gamma, (1, -1))
-        outputs = self.linear(inputs, self.kernel * factors)
+        kernel = ops.cast(self.kernel * factors, inputs.dtype)
+        outputs = self.linear(inputs, kernel)
         if self.use_bias:
             outputs = outputs + self.of_rows(self.bias, inputs)
         return outputs if self.activation is None else self.activation(outputs)

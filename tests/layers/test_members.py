@@ -192,6 +192,19 @@ def test_scales_and_shifts_start_as_published():
     assert_mean_close(np.ravel(layer.gamma * layer.beta), 0.0)
 
 
+@pytest.mark.parametrize("name", ["dense_rank1", "conv_rank1"])
+def test_a_single_example_in_half_precision_has_rank_1_factors_too(name):
+    layer, x = built(name, dtype="mixed_bfloat16")
+    expected, _ = built(name, name=layer.name)
+    for own, other in zip(expected.weights, layer.weights, strict=True):
+        own.assign(other)
+    found = of_member(layer, x[:1].astype(layer.compute_dtype), 1)
+    assert found.dtype == "bfloat16"
+    np.testing.assert_allclose(
+        found.astype("float32"), of_member(expected, x[:1], 1), rtol=0.1, atol=0.1
+    )
+
+
 def test_rank_1_factors_are_gaussian_and_know_their_divergence():
     layer, x = built("dense_rank1", initial_scale=0.3, use_bias=False)
     x = np.repeat(x[:1], 4000, axis=0)
