@@ -6,6 +6,7 @@ The kernel of member `m` is `kernel * outer(alpha[m], gamma[m])`, computed as
 """
 
 from collections.abc import Sequence
+from random import getrandbits
 
 import keras
 from keras import ops
@@ -87,7 +88,7 @@ class FastWeights(members.MemberLayer):
 
 
 def _signs(shape, dtype=None):
-    return 2 * ops.cast(keras.random.randint(shape, 0, 2), dtype) - 1
+    return random.signs(random.uint32(getrandbits(32)), shape, dtype)
 
 
 @keras.saving.register_keras_serializable(package="layers")
