@@ -318,6 +318,10 @@ class _Program:
             steps_per_execution=min(_STEPS_AT_ONCE, num_steps),
             steps_per_epoch=num_steps,
         )
+        # A variable, for compiled steps would keep a number.
+        self.trained.seed = keras.Variable(
+            0, dtype="uint32", trainable=False, name="seed"
+        )
         self._posteriors = {}
         variables = [*self.trained.variables, *self.trained.optimizer.variables]
         self._variables = list({id(v): v for v in variables}.values())
@@ -350,13 +354,14 @@ class _Program:
         for layer in keras_internals.flat_layers(self.model):
             if isinstance(layer, keras.layers.Dense):
                 layer.kernel.assign(_drawn(layer, int(rng.integers(2**31))))
-        layers.set_seed(self.model, int(rng.integers(2**31)))
+        start = int(rng.integers(2**31))
+        layers.set_seed(self.model, start)
+        self.trained.seed.assign(start)
         return rng
 
     def fit(self, features, targets, seed, num_steps, posterior):
         """Trains from other initial weights; returns what `load` takes."""
         rng = self.begin(seed)
-        self.trained.seed = 0
         data = NumberData("given", features.astype("float32"), targets)
         if self.trained.objective.adapt is not None:
             self.trained.objective.adapt(data, None)

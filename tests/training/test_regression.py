@@ -11,6 +11,7 @@ import pytest
 from keras import ops
 
 import zoo
+from layers import compilation
 from training import data, metrics, number_losses, objectives, trainer
 from training.data import functions, loading, number_data
 from training.data.number_data import NumberData
@@ -344,6 +345,30 @@ def test_initial_weights_of_a_regressor_are_those_of_its_seed(method):
     for other in first[1:]:
         for name, a, b in zip(names, first[0], other, strict=True):
             assert name.endswith(fixed) or np.any(a != b), name
+
+
+def test_artificial_points_of_a_regressor_are_those_of_its_seed():
+    program = _Program("mlp50_nomu", "nomu", 1, 4, 1e-2, 0.0, 2, 12)
+    features = RNG.normal(size=(4, 2)).astype("float32")
+    known, weights = NumberData("d", features, np.zeros(4)), program.model.get_weights()
+    objective = program.trained.objective
+
+    def loss(x, y):
+        return objective.training_loss(program.trained, x, y, None)
+
+    compiled = compilation.program(loss, owner=program.trained)
+
+    def of(seed):
+        program.begin(seed)
+        program.model.set_weights(weights)
+        objective.adapt(known, None)
+        given = map(ops.convert_to_tensor, (features, np.zeros(4, "float32")))
+        return ops.convert_to_numpy(compiled(*given))
+
+    first = of((0, 0))
+    np.testing.assert_array_equal(of((0, 0)), first)
+    for other in ((0, 1), (1, 0)):
+        assert np.all(of(other) != first)
 
 
 def test_rows_are_divided_by_their_content():
