@@ -6,6 +6,7 @@ The kernel of member `m` is `kernel * outer(alpha[m], gamma[m])`, computed as
 """
 
 from collections.abc import Sequence
+from random import getrandbits
 
 import keras
 from keras import ops
@@ -42,10 +43,10 @@ class FastWeights(members.MemberLayer):
     def build(self, input_shape):
         super().build(input_shape)
         sizes = input_shape[-1], self.kernel.shape[-1]
-        initializer = _signs
-        if self.fast_scale is not None:
-            initializer = keras.initializers.RandomNormal(1.0, self.fast_scale)
         for name, size in zip(_FAST, sizes, strict=True):
+            initializer = _signs
+            if self.fast_scale is not None:  # One for each, since it repeats its draw.
+                initializer = keras.initializers.RandomNormal(1.0, self.fast_scale)
             weight = self.add_weight((self.num_members, size), initializer, name=name)
             setattr(self, name, weight)
         self.built = True
@@ -71,7 +72,8 @@ class FastWeights(members.MemberLayer):
     def _of_one(self, inputs, alpha, gamma):
         """Returns the outputs of a single member, by a kernel of its own."""
         factors = ops.reshape(alpha, (-1, 1)) * ops.reshape(gamma, (1, -1))
-        outputs = self.linear(inputs, self.kernel * factors)
+        kernel = ops.cast(self.kernel * factors, inputs.dtype)
+        outputs = self.linear(inputs, kernel)
         if self.use_bias:
             outputs = outputs + self.of_rows(self.bias, inputs)
         return outputs if self.activation is None else self.activation(outputs)
@@ -86,7 +88,7 @@ class FastWeights(members.MemberLayer):
 
 
 def _signs(shape, dtype=None):
-    return 2 * ops.cast(keras.random.randint(shape, 0, 2), dtype) - 1
+    return random.signs(random.uint32(getrandbits(32)), shape, dtype)
 
 
 @keras.saving.register_keras_serializable(package="layers")

@@ -64,12 +64,14 @@ class FiLMBatchNormalization(members.MemberLayer, keras.layers.BatchNormalizatio
 
     def build(self, input_shape):
         shape = self.num_members, input_shape[-1]
-        initializer = keras.initializers.VarianceScaling(
-            self.gain**2, "fan_avg", "uniform"
+        # One for each, since an initializer repeats its draw.
+        scales, shifts = (
+            keras.initializers.VarianceScaling(self.gain**2, "fan_avg", "uniform")
+            for _ in range(2)
         )
         kinds = {
-            "gamma": (initializer, True),
-            "beta": (initializer, True),
+            "gamma": (scales, True),
+            "beta": (shifts, True),
             "moving_mean": ("zeros", False),
             "moving_variance": ("ones", False),
         }

@@ -35,6 +35,8 @@ class _Stream:
 
 _MEMBER = zlib.crc32(b"member")  # In place of the name of a layer.
 _STREAM = contextvars.ContextVar("stream", default=None)
+# How many rows one after the other are views of one example; see `views`.
+_VIEWS = contextvars.ContextVar("views", default=1)
 _COUNTING = threading.Lock()
 
 
@@ -96,6 +98,22 @@ def stream(
         yield
     finally:
         _STREAM.reset(token)
+
+
+@contextlib.contextmanager
+def views(count: int):
+    """Makes so many rows, one after the other, those of one member of an ensemble.
+
+    For batches with several views of each example, outside of streams.
+
+    Args:
+        count: The number of views.
+    """
+    token = _VIEWS.set(count)
+    try:
+        yield
+    finally:
+        _VIEWS.reset(token)
 
 
 def estimator() -> str | None:
@@ -237,7 +255,7 @@ class RandomLayer(keras.layers.Layer):
         is drawn for each example from key, example number and nothing else. Elsewhere,
         as in `fit`, it is the place in the batch modulo the number of members: of
         shuffled examples each has a member at random, and in each batch every member
-        has its share.
+        has its share. The `views` of an example are of one.
 
         Args:
             num_members: The number of members.
@@ -248,7 +266,7 @@ class RandomLayer(keras.layers.Layer):
         """
         rows = ops.arange(num_rows, dtype="int32")
         if (active := _active()) is None:
-            return rows % num_members
+            return rows // _VIEWS.get() % num_members
         if active.number is None:
             keys = self.row_keys(random.fold(active.key, _MEMBER), num_rows)
             # LiteRT has no remainder of uint32.

@@ -450,7 +450,8 @@ class Elbo(Classifier):
         if self._num_views == 1 or len(images.shape) == len(self.input_shape):
             return super().call(images, training=training, mask=mask)
         rows = ops.reshape(images, (-1, *images.shape[2:]))
-        logits = super().call(rows, training=training)
+        with streams.views(images.shape[1]):
+            logits = super().call(rows, training=training)
         return ops.reshape(logits, (-1, images.shape[1], *logits.shape[1:]))
 
     def _one_prediction(self, logits):

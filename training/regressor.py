@@ -1,6 +1,8 @@
 """A network with an uncertainty, as scikit-learn has its regressors."""
 
+import contextlib
 import functools
+import random
 
 import keras
 import numpy as np
@@ -303,7 +305,11 @@ class _Program:
             holdout=0,
         )
         self.batch_size = batch_size
-        self.model = zoo.build(model, (features,), target=(0.0, 1.0))
+        self._build = functools.partial(
+            zoo.build, model, (features,), target=(0.0, 1.0)
+        )
+        self.model = self._build()
+        self._is_plain = all(map(_is_plain, keras_internals.flat_layers(self.model)))
         self.trained = trainer.compile_model(
             self.model,
             recipe,
@@ -311,6 +317,10 @@ class _Program:
             jit_compile=True,
             steps_per_execution=min(_STEPS_AT_ONCE, num_steps),
             steps_per_epoch=num_steps,
+        )
+        # A variable, for compiled steps would keep a number.
+        self.trained.seed = keras.Variable(
+            0, dtype="uint32", trainable=False, name="seed"
         )
         self._posteriors = {}
         variables = [*self.trained.variables, *self.trained.optimizer.variables]
@@ -330,16 +340,28 @@ class _Program:
             self._posteriors[key] = _POSTERIORS[kind](self.model, num_samples)
         return self._posteriors[key]
 
-    def fit(self, features, targets, seed, num_steps, posterior):
-        """Trains from other initial weights; returns what `load` takes."""
+    def begin(self, seed) -> np.random.Generator:
+        """Gives the network the initial weights of a seed; returns what draws on."""
         for variable, value in zip(self._variables, self._start, strict=True):
             variable.assign(value)
+        if not self._is_plain:
+            sequence = np.random.SeedSequence(seed, spawn_key=(1,))
+            with _seeded(int(sequence.generate_state(1)[0])):
+                made = self._build()
+            for own, new in zip(self.model.weights, made.weights, strict=True):
+                own.assign(new)
         rng = np.random.default_rng(seed)
         for layer in keras_internals.flat_layers(self.model):
             if isinstance(layer, keras.layers.Dense):
                 layer.kernel.assign(_drawn(layer, int(rng.integers(2**31))))
-        layers.set_seed(self.model, int(rng.integers(2**31)))
-        self.trained.seed = 0
+        start = int(rng.integers(2**31))
+        layers.set_seed(self.model, start)
+        self.trained.seed.assign(start)
+        return rng
+
+    def fit(self, features, targets, seed, num_steps, posterior):
+        """Trains from other initial weights; returns what `load` takes."""
+        rng = self.begin(seed)
         data = NumberData("given", features.astype("float32"), targets)
         if self.trained.objective.adapt is not None:
             self.trained.objective.adapt(data, None)
@@ -374,6 +396,24 @@ class _Program:
             variable.assign(value)
         if posterior is not None and values["learned"]:
             posterior.assign(values["learned"])
+
+
+def _is_plain(layer) -> bool:
+    """Returns whether of its weights kernels of dense layers alone begin at random."""
+    if isinstance(layer, keras.Model) or type(layer) is keras.layers.Dense:
+        return True
+    return not any(keras.backend.is_float_dtype(w.dtype) for w in layer.weights)
+
+
+@contextlib.contextmanager
+def _seeded(seed):
+    """Makes the initial weights of networks that are built inside those of a seed."""
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
 
 
 def _drawn(layer, seed):

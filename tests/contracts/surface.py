@@ -126,6 +126,7 @@ REASONS = {
         "layers.blur.convolved",
         *("training.export.web.one_pass", "training.export.web.check_images"),
         *("layers.blur.blurred_size", "layers.streams.estimator"),
+        "layers.streams.views",
         *("layers.pooling.subsampled", "layers.dropout.kept_scale"),
         *("layers.special", "zoo.rewriting", "training.export.litert.check_reals"),
         *("layers.streams.RandomLayer", "layers.priors.gaussian_kl"),

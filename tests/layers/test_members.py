@@ -147,6 +147,18 @@ def test_kernels_of_members_differ_by_rank_one():
     assert count == 9 * 12 * 4 + NUM_MEMBERS * (12 + 4)
 
 
+def test_factors_of_inputs_and_outputs_start_independent():
+    for scale in (0.5, None):
+        layer = layers.DenseBatchEnsemble(2000, fast_scale=scale)
+        layer.build((None, 2000))
+        factors = [np.asarray(w, "float64") for w in (layer.alpha, layer.gamma)]
+        alpha, gamma = (w - (scale is not None) for w in factors)
+        assert_mean_close((alpha * gamma).ravel(), 0.0)
+        for weight in (alpha, gamma):
+            assert_mean_close(weight.ravel(), 0.0)
+            assert_mean_close(weight.ravel() ** 2, 1.0 if scale is None else scale**2)
+
+
 def test_each_member_has_statistics_of_its_own():
     layer, x = built("film")
     x = np.concatenate([x, x[:1] + 3])  # Seven examples: 3, 2 and 2.
@@ -177,6 +189,20 @@ def test_scales_and_shifts_start_as_published():
         assert 0.99 * bound < np.abs(values).max() <= bound
         assert_mean_close(values.ravel(), 0.0)
         assert_mean_close(values.ravel() ** 2, bound**2 / 3)
+    assert_mean_close(np.ravel(layer.gamma * layer.beta), 0.0)
+
+
+@pytest.mark.parametrize("name", ["dense_rank1", "conv_rank1"])
+def test_a_single_example_in_half_precision_has_rank_1_factors_too(name):
+    layer, x = built(name, dtype="mixed_bfloat16")
+    expected, _ = built(name, name=layer.name)
+    for own, other in zip(expected.weights, layer.weights, strict=True):
+        own.assign(other)
+    found = of_member(layer, x[:1].astype(layer.compute_dtype), 1)
+    assert found.dtype == "bfloat16"
+    np.testing.assert_allclose(
+        found.astype("float32"), of_member(expected, x[:1], 1), rtol=0.1, atol=0.1
+    )
 
 
 def test_rank_1_factors_are_gaussian_and_know_their_divergence():

@@ -278,6 +278,22 @@ def test_a_training_with_few_labels_goes_on_bit_for_bit(
     assert record["seen"] == {"images": 144, "held_out": 16, "labels": 20}
 
 
+def test_views_of_an_image_are_of_one_member():
+    images = keras.Input((2, 2, 1))
+    head = layers.DenseBatchEnsemble(4, num_members=4)
+    model = keras.Model(images, head(keras.layers.Flatten()(images)))
+    for weight, value in ((head.kernel, 0), (head.alpha, 1), (head.gamma, 1)):
+        weight.assign(np.full(weight.shape, value))
+    head.bias.assign(np.eye(4))  # The class is the member.
+    trained = objective.elbo(model, 6)
+    trained.minimize(OBJECTIVES["augmix"](trained, RECIPE))
+    logits = trained(np.zeros((6, 3, 2, 2, 1), "float32"), training=True)
+    found = np.argmax(keras.ops.convert_to_numpy(logits), axis=-1)
+    np.testing.assert_array_equal(
+        found, np.repeat([[0], [1], [2], [3], [0], [1]], 3, 1)
+    )
+
+
 def test_views_are_augmented_apart_and_alike_again():
     data = stripes(40)
     views = (), ("crop8",), ("crop8",)

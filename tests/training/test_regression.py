@@ -11,6 +11,7 @@ import pytest
 from keras import ops
 
 import zoo
+from layers import compilation
 from training import data, metrics, number_losses, objectives, trainer
 from training.data import functions, loading, number_data
 from training.data.number_data import NumberData
@@ -18,7 +19,7 @@ from training.data.readers import number_files
 from training.evaluation import evaluate
 from training.objectives import nomu
 from training.recipes.regression import RECIPE
-from training.regressor import Regressor
+from training.regressor import Regressor, _Program
 from training.run import run_training
 
 RNG = np.random.default_rng(0)
@@ -321,6 +322,53 @@ def test_divergences_of_a_regressor_are_per_example(model, is_divergent):
     )
     program = regressor._program(2, 12)
     assert program.trained.num_examples == (12 if is_divergent else 1)
+
+
+@pytest.mark.parametrize("method", ["flipout", "batchensemble", "rankone", "masks"])
+def test_initial_weights_of_a_regressor_are_those_of_its_seed(method):
+    settings = f"mlp50_{method}", "gaussian", 1, 4, 1e-2, 0.0, 2, 12
+
+    def start(state, *seeds):
+        keras.utils.set_random_seed(state)
+        program, found = _Program(*settings), []
+        for seed in seeds:
+            program.begin(seed)
+            found.append(program.model.get_weights())
+        return found
+
+    first, others = start(1, (0, 0), (0, 1), (1, 0)), start(2, (1, 0), (0, 1), (0, 0))
+    for own, same in zip(first, others[::-1], strict=True):
+        for a, b in zip(own, same, strict=True):
+            np.testing.assert_array_equal(a, b)
+    names = [w.path for w in zoo.build(f"mlp50_{method}", (2,), target=(0, 1)).weights]
+    fixed = "bias", "rho", "state"  # Equal at first, or of the draws.
+    for other in first[1:]:
+        for name, a, b in zip(names, first[0], other, strict=True):
+            assert name.endswith(fixed) or np.any(a != b), name
+
+
+def test_artificial_points_of_a_regressor_are_those_of_its_seed():
+    program = _Program("mlp50_nomu", "nomu", 1, 4, 1e-2, 0.0, 2, 12)
+    features = RNG.normal(size=(4, 2)).astype("float32")
+    known, weights = NumberData("d", features, np.zeros(4)), program.model.get_weights()
+    objective = program.trained.objective
+
+    def loss(x, y):
+        return objective.training_loss(program.trained, x, y, None)
+
+    compiled = compilation.program(loss, owner=program.trained)
+
+    def of(seed):
+        program.begin(seed)
+        program.model.set_weights(weights)
+        objective.adapt(known, None)
+        given = map(ops.convert_to_tensor, (features, np.zeros(4, "float32")))
+        return ops.convert_to_numpy(compiled(*given))
+
+    first = of((0, 0))
+    np.testing.assert_array_equal(of((0, 0)), first)
+    for other in ((0, 1), (1, 0)):
+        assert np.all(of(other) != first)
 
 
 def test_rows_are_divided_by_their_content():

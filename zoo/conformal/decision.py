@@ -217,7 +217,7 @@ class Decision(layers.RandomLayer):
             values: See `scores`.
             seed: Seed of what is drawn.
         """
-        found, first, flat = [], 0, np.reshape(labels, -1)
+        found, first, flat = [np.empty(0, "float32")], 0, np.reshape(labels, -1)
         for scores in self.all_scores(_rows(probs), values, seed):
             own = flat[first : first + len(scores)]
             found.append(scores[np.arange(len(own)), own])

@@ -10,10 +10,9 @@ from keras import ops
 import layers
 from layers.compilation import Compiled
 from zoo import arrays, predictive
-from zoo.posterior import curvature
 from zoo.posterior.base import SPLITS, at_least_one
 from zoo.posterior.curvature import PRIOR_RANGE, STRUCTURES
-from zoo.posterior.last_layer import LastLayerPosterior, fingerprint
+from zoo.posterior.last_layer import GaussianWeights, fingerprint
 from zoo.posterior.maps import as_rows, by_row, some_pixels
 from zoo.posterior.monte_carlo import MonteCarlo
 from zoo.posterior.scaler import NoBestFitError
@@ -23,7 +22,7 @@ _PER_DECADE = 2  # Prior precisions that are tried first, by validation NLL.
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class Laplace(LastLayerPosterior):
+class Laplace(GaussianWeights):
     """A Gaussian posterior of the weights of one trained network, or of some of them.
 
     Its mean are the weights, and its covariance is the inverse of `H + prior_precision`
@@ -185,20 +184,8 @@ class Laplace(LastLayerPosterior):
         self.check_adapted()
         return ops.convert_to_numpy(self._variance((images,), ()))
 
-    def log_marginal_likelihood(self, prior_precision: float | None = None) -> float:
-        """Returns how probable the training labels are, in nats; see `curvature`.
-
-        Args:
-            prior_precision: By default that of the posterior.
-        """
-        self.check_adapted()
-        own = float(ops.convert_to_numpy(self.prior_precision))
-        return curvature.log_evidence(
-            float(ops.convert_to_numpy(self.log_likelihood)),
-            _eigenvalues(self.values()),
-            own if prior_precision is None else prior_precision,
-            self._subset.square_norm(self.values()),
-        )
+    def square_norm(self, values):
+        return self._subset.square_norm(values)
 
     def learned(self, dataset, labels, batch_size, seed, validation):
         values = (
@@ -227,8 +214,7 @@ class Laplace(LastLayerPosterior):
             pairs = [as_rows(*some_pixels(*pair)) for pair in maps]
             prior = self._best_by_nll(pairs, values, seed)
         elif self.prior == "marginal_likelihood":
-            norm = self._subset.square_norm(values)
-            prior = curvature.best_prior_precision(_eigenvalues(values), norm)
+            prior = self.best_prior_precision(values)
         else:
             prior = self.prior
         if prior is None:
@@ -396,12 +382,6 @@ PREDICTIVES = {"probit": _probit, "bridge": _bridge, "monte_carlo": _monte_carlo
 
 # Of the weights that are not float32.
 _DTYPES = {"fingerprint": "uint32", "indices": "int32"}
-
-
-def _eigenvalues(values) -> np.ndarray:
-    """Returns all eigenvalues of the curvature in one row."""
-    found = [v for name, v in values.items() if name.startswith("curvature")]
-    return np.concatenate([np.ravel(ops.convert_to_numpy(v)) for v in found])
 
 
 def _check_prior(value):

@@ -11,6 +11,7 @@ from keras import ops
 from layers.compilation import Compiled
 from zoo import outputs
 from zoo.classifier import classes_of
+from zoo.posterior import curvature
 from zoo.posterior.base import Posterior
 from zoo.posterior.graph_split import LastLayer
 from zoo.posterior.maps import at_once, examples
@@ -240,6 +241,53 @@ class LastLayerPosterior(Posterior):
 
     def _features_of(self, images):
         return ops.cast(self.last.features(images), "float32")
+
+
+class GaussianWeights(LastLayerPosterior):
+    """Base class of those with a Gaussian posterior of weights around the trained ones.
+
+    Subclasses learn `prior_precision`, `log_likelihood` and eigenvalues of the
+    curvature, whose names begin with `curvature`, and implement `square_norm`.
+    """
+
+    def square_norm(self, values: Mapping) -> float:
+        """Returns the sum of the squares of the trained weights that are Gaussian.
+
+        Args:
+            values: What was learned.
+        """
+        raise NotImplementedError
+
+    def log_marginal_likelihood(self, prior_precision: float | None = None) -> float:
+        """Returns how probable the training labels are, in nats; see `curvature`.
+
+        Args:
+            prior_precision: By default that of the posterior.
+        """
+        self.check_adapted()
+        values = self.values()
+        own = float(ops.convert_to_numpy(self.prior_precision))
+        return curvature.log_evidence(
+            float(ops.convert_to_numpy(self.log_likelihood)),
+            _eigenvalues(values),
+            own if prior_precision is None else prior_precision,
+            self.square_norm(values),
+        )
+
+    def best_prior_precision(self, values: Mapping) -> float | None:
+        """Returns that of the largest marginal likelihood; None if none is best.
+
+        Args:
+            values: What was learned.
+        """
+        norm = self.square_norm(values)
+        return curvature.best_prior_precision(_eigenvalues(values), norm)
+
+
+def _eigenvalues(values) -> np.ndarray:
+    """Returns all eigenvalues of the curvature in one row."""
+    found = [v for name, v in values.items() if name.startswith("curvature")]
+    return np.concatenate([np.ravel(ops.convert_to_numpy(v)) for v in found])
 
 
 def check_finite(features: np.ndarray, name: str, number: int):

@@ -11,13 +11,13 @@ from layers.compilation import Compiled
 from zoo.posterior import curvature
 from zoo.posterior.base import at_least_one
 from zoo.posterior.laplace import Laplace
-from zoo.posterior.last_layer import LastLayerPosterior, fingerprint
+from zoo.posterior.last_layer import GaussianWeights, fingerprint
 from zoo.posterior.monte_carlo import MonteCarlo
 from zoo.posterior.scaler import NoBestFitError
 
 
 @keras.saving.register_keras_serializable(package="zoo")
-class LinearLaplace(LastLayerPosterior):
+class LinearLaplace(GaussianWeights):
     """A Gaussian posterior of the last weights of the mean of a trained regressor.
 
     Its mean are the weights. In them the predicted mean is linear, with the features
@@ -119,21 +119,6 @@ class LinearLaplace(LastLayerPosterior):
         variance = self._variance(self._rows(self.last.features(images)))
         return ops.convert_to_numpy(self._output.scale * ops.sqrt(variance))
 
-    def log_marginal_likelihood(self, prior_precision: float | None = None) -> float:
-        """Returns how probable the training targets are, in nats; see `curvature`.
-
-        Args:
-            prior_precision: By default that of the posterior.
-        """
-        self.check_adapted()
-        own = float(ops.convert_to_numpy(self.prior_precision))
-        return curvature.log_evidence(
-            float(ops.convert_to_numpy(self.log_likelihood)),
-            ops.convert_to_numpy(self.curvature),
-            own if prior_precision is None else prior_precision,
-            self._square_norm(),
-        )
-
     def learned(self, dataset, labels, batch_size, seed, validation):
         total, log_likelihood, count = 0.0, 0.0, 0
         for features, targets in self.inputs(dataset, labels, batch_size):
@@ -146,18 +131,17 @@ class LinearLaplace(LastLayerPosterior):
             logs = np.square(distance) + np.log(2 * np.pi * np.square(scales))
             log_likelihood -= logs.sum() / 2
             count += len(features)
-        values, basis = curvature.eigen(total)
+        values = dict(zip(("curvature", "basis"), curvature.eigen(total), strict=True))
         prior = self.prior
         if prior == "marginal_likelihood":
-            prior = curvature.best_prior_precision(values, self._square_norm())
+            prior = self.best_prior_precision(values)
         if prior is None:
             raise NoBestFitError(
                 f"No prior precision is the best for these {count} examples. Give one, "
                 f"as `prior_precision`. Received: prior_precision={self.prior}"
             )
         return {
-            "curvature": values,
-            "basis": basis,
+            **values,
             "prior_precision": prior,
             "log_likelihood": log_likelihood,
             "fingerprint": fingerprint(self.model),
@@ -170,7 +154,7 @@ class LinearLaplace(LastLayerPosterior):
         found = self._output(self.last.head(ops.convert_to_tensor(features)))
         return ops.convert_to_numpy(found).astype("float64")
 
-    def _square_norm(self):
+    def square_norm(self, values):
         head = self.last.head
         found = [ops.convert_to_numpy(head.kernel)[:, 0]]
         found += [ops.convert_to_numpy(head.bias)[:1]] if head.use_bias else []

@@ -67,8 +67,10 @@ class LastLayerWeights:
 
     def square_norm(self, values: Mapping) -> float:
         """Returns the sum of the squares of the weights."""
-        weights = [ops.convert_to_numpy(w) for w in self._last.head.trainable_variables]
-        return float(sum(np.square(w, dtype="float64").sum() for w in weights))
+        head = self._last.head
+        weights = [head.kernel, head.bias] if head.use_bias else [head.kernel]
+        arrays = map(ops.convert_to_numpy, weights)
+        return float(sum(np.square(w, dtype="float64").sum() for w in arrays))
 
     def predict(self, inputs, values: Mapping, priors: Sequence):
         """Returns the mean of logits, and their distribution for each prior precision.

@@ -410,7 +410,8 @@ class SWAG(Averages):
         num_samples: How many draws of the weights.
         rank: How many of the last snapshots give columns of `D`, two or more; with 0
             the covariance is diagonal.
-        scale: Factor of the covariance; with 0 each draw is the mean.
+        scale: Factor of the covariance; with 0 each draw is the mean. By default it is
+            that of the authors: 0.5, and 1 where the covariance is diagonal.
         num_images: How many images the batch statistics are of, at most.
         seed: Of nothing, as no sample is drawn by a call.
 
@@ -426,12 +427,14 @@ class SWAG(Averages):
         model: keras.Model | MonteCarlo,
         num_samples: int = 10,
         rank: int = 20,
-        scale: float = 0.5,
+        scale: float | None = None,
         num_images: int = 2048,
         seed: int | None = None,
         **kwargs,
     ):
-        rank, scale = _check_rank(rank), _check_scale(scale)
+        rank = _check_rank(rank)
+        published = 0.5 if rank else 1.0
+        scale = _check_scale(published if scale is None else scale)
 
         def shapes(count):
             columns = {"deviations": (rank, count)} if rank else {}

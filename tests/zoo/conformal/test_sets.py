@@ -273,6 +273,8 @@ def test_classes_without_images_and_bad_probabilities_are_refused():
         LAC(0.5, class_conditional=True).adapt(probs, np.minimum(labels, 3))
     with pytest.raises(ValueError, match="9 labeled images to tune by"):
         RAPS(0.9).adapt(probs[:20], labels[:20])
+    with pytest.raises(ValueError, match="to tune by at least.*0 images to tune by"):
+        RAPS(0.9, num_free=1).adapt(probs[:1], labels[:1])
     decision = adapted(LAC(0.5), probs, labels)
     with pytest.raises(ValueError, match="NaN or infinity in 1 of 2"):
         decision(np.where([[True], [False]], np.nan, probs[:2]))

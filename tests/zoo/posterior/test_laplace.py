@@ -223,6 +223,19 @@ def test_the_best_prior_precision_has_the_largest_evidence(model):
     assert curvature.best_prior_precision(np.zeros(3), 1.0) is None
 
 
+def test_the_evidence_of_a_frozen_network_is_that_of_its_weights(model):
+    expected = adapted(model, prior="marginal_likelihood")
+    frozen = keras.models.clone_model(model)
+    frozen.set_weights(model.get_weights())
+    frozen.trainable = False
+    found = adapted(frozen, prior="marginal_likelihood")
+    for own, other in (
+        (found.prior_precision, expected.prior_precision),
+        (found.log_marginal_likelihood(), expected.log_marginal_likelihood()),
+    ):
+        assert float(as_numpy(own)) == pytest.approx(float(as_numpy(other)), rel=1e-6)
+
+
 def test_the_prior_precision_is_that_of_the_best_validation_images(model):
     others = LABELS[::-1]
     posterior = Laplace(model, prior_precision="validation")

@@ -138,7 +138,9 @@ def test_of_rank_zero_weights_vary_by_themselves():
     posterior = adapted(rank=0)
     assert "deviations" not in posterior.adapted_weights
     found = np.concatenate([a.ravel() for a in posterior.weight_variance().values()])
-    np.testing.assert_allclose(found, 0.5 * moments()[1], 1e-5)
+    np.testing.assert_allclose(found, moments()[1], 1e-5)
+    assert (posterior.scale, SWAG(network()).scale) == (1.0, 0.5)
+    assert SWAG(network(), rank=0, scale=0.5).scale == 0.5
 
 
 def test_the_seed_of_the_adaptation_draws_and_that_of_a_call_does_not(posterior):
