@@ -26,6 +26,10 @@ class FiLMBatchNormalization(members.MemberLayer, keras.layers.BatchNormalizatio
         epsilon: Added to the variance.
         gain: Factor of the initial `gamma` and `beta`, positive.
         seed: See `layers.RandomLayer`; the layer draws nothing.
+        synchronized: Whether the statistics are those of all replicas together.
+
+    Raises:
+        ValueError: If there is an `axis`, a `center` or a `scale`.
 
     Input shape: `(batch, ..., channels)`.
 
@@ -51,13 +55,20 @@ class FiLMBatchNormalization(members.MemberLayer, keras.layers.BatchNormalizatio
         epsilon: float = 1e-5,
         gain: float = 1.0,
         seed: int | None = None,
+        synchronized: bool = False,
         **kwargs,
     ):
+        for name in sorted({"axis", "center", "scale"} & set(kwargs)):
+            raise ValueError(
+                "Members have a scale and a shift of their own for each channel, which "
+                f"is the last axis. Received: {name}={kwargs[name]}"
+            )
         super().__init__(
             num_members=num_members,
             seed=seed,
             momentum=momentum,
             epsilon=epsilon,
+            synchronized=synchronized,
             **kwargs,
         )
         self.gain = checks.check_positive(gain, "gain")
@@ -157,5 +168,6 @@ class FiLMBatchNormalization(members.MemberLayer, keras.layers.BatchNormalizatio
             "epsilon": self.epsilon,
             "gain": self.gain,
             "seed": self.seed,
+            "synchronized": self.synchronized,
         }
         return {**keras.layers.Layer.get_config(self), **config}

@@ -180,6 +180,11 @@ def test_each_member_has_statistics_of_its_own():
         assert np.any(np.asarray(new)[0] != old[0])
 
 
+def test_film_keeps_whether_its_statistics_are_of_all_replicas():
+    layer = FiLMBatchNormalization(synchronized=True)
+    assert FiLMBatchNormalization.from_config(layer.get_config()).synchronized
+
+
 def test_scales_and_shifts_start_as_published():
     layer = FiLMBatchNormalization(4, gain=2.0)
     layer.build((None, 2000))
@@ -274,6 +279,7 @@ def test_members_of_a_model_are_counted():
         (lambda: Masksembles(0), "positive integer. Received: num_members=0"),
         (lambda: FiLMBatchNormalization(2.5), "Received: num_members=2.5"),
         (lambda: FiLMBatchNormalization(gain=0), "Received: gain=0"),
+        (lambda: FiLMBatchNormalization(center=False), "Received: center=False"),
         (lambda: Masksembles(2, scale=7), r"in \[1, 6\]. Received: scale=7"),
         (lambda: Masksembles(2)(np.ones((2, 9))), "at least. Received: channels=9"),
         (lambda: PackedDense(2, 4)(np.ones((2, 6))), "num_members=4, channels=6"),
