@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from layers import checks
 from training.data.readers import label_files
 from training.runtimes import litert, network, saved_model
 
@@ -43,6 +44,7 @@ class StreamFile:
 
     def initial_state(self, seed: int = 0) -> dict[str, np.ndarray]:
         """Returns the state before the first frame; all but the seed is zero."""
+        checks.check_seed(seed)
         state = {name: np.zeros(*like) for name, like in self._state.items()}
         if "seed" in state:
             state["seed"] = np.array(seed, "uint32").astype("int32")

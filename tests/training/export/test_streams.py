@@ -116,6 +116,21 @@ def test_draws_on_devices_are_those_of_keras_to_the_bit(tmp_path):
     assert 0.4 < np.mean(means) < 0.6
 
 
+def test_seeds_of_more_than_32_bits_are_refused_as_in_keras():
+    inputs = {
+        "images": ((1, SIZE, SIZE, 1), "float32"),
+        "window": ((5, 3), "float32"),
+        "seed": ((), "int32"),
+    }
+    opened = streams.StreamFile(dict, inputs, ())
+    for seed in (0, 2**31, 2**32 - 1):
+        expected = Temporal(network()).initial_state(seed)["seed"]
+        assert int(opened.initial_state(seed)["seed"]) == int(expected)
+    for seed in (-1, 2**32):
+        with pytest.raises(ValueError, match=f"2.*32.*seed={seed}"):
+            opened.initial_state(seed)
+
+
 @pytest.mark.slow
 def test_a_file_without_a_state_is_no_stream(tmp_path):
     for kind in (export.export_tflite, export.export_saved_model):
