@@ -55,7 +55,9 @@ _DECISION = flags.DEFINE_string(
     "Decision to export with it, with what it promises in percent, e.g. aps_90.",
 )
 _DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Folder of the files of that data set, e.g. data."
+    "data_dir",
+    None,
+    "Folder of the files of the data sets of --adapt and --calibration, e.g. data.",
 )
 _OUTPUT = flags.DEFINE_string(
     "output", None, "File or folder to write, e.g. model.tflite.", required=True
@@ -133,6 +135,7 @@ def main():
             options=given,
             name=_MODEL.value,
             decision=decision,
+            data_dir=_DATA_DIR.value,
         )
     print(formats.describe(report))
 

@@ -58,6 +58,7 @@ def export_as(
     options: dict,
     name: str = "",
     decision: Decision | None = None,
+    data_dir: str | None = None,
 ) -> dict:
     """Exports a model in a format.
 
@@ -68,6 +69,8 @@ def export_as(
         options: By name; without one, the default of the format.
         name: Name of the model or of its file, for a server or a page.
         decision: What is exported with it, if anything.
+        data_dir: Folder of the files of a data set that calibrates; see
+            `training.data.load`.
 
     Returns:
         What `training.export.export_saved_model` returns.
@@ -95,7 +98,9 @@ def export_as(
         size = as_posterior(model).image_shape[:2]
         size = data.IMAGE_SIZE if None in size else size
         count = options.pop("calibration_count", None)
-        options["calibration"] = litert.calibration_images(dataset, count, size)
+        options["calibration"] = litert.calibration_images(
+            dataset, count, size, data_dir
+        )
     elif "calibration_count" in options:
         raise ValueError("`--calibration_count` is for `--calibration`.")
     if kind == "web":

@@ -34,6 +34,8 @@ def test_a_data_set_has_the_size_of_the_model(monkeypatch, tmp_path):
         formats.litert, "export_tflite", lambda *a, **options: given.update(options)
     )
     options = {"quantization": "int8", "calibration": "folder", "calibration_count": 7}
-    formats.export_as("tflite", dropout_model(), str(tmp_path / "lite"), options)
-    assert asked == [("folder", 7, (16, 16))]
+    formats.export_as(
+        "tflite", dropout_model(), str(tmp_path / "lite"), options, data_dir="data"
+    )
+    assert asked == [("folder", 7, (16, 16), "data")]
     assert given == {"quantization": "int8", "calibration": images}
