@@ -57,6 +57,8 @@ function tell(result) {
       return row;
     }),
   );
+  const isWhole = classifier.about.num_samples === 1 || Number.isNaN(result.expectedEntropy);
+  for (const id of ["aleatoric-box", "epistemic-box"]) byId(id).hidden = isWhole;
   byId("entropy").textContent = result.entropy.toFixed(3);
   byId("aleatoric").textContent = result.expectedEntropy.toFixed(3);
   byId("epistemic").textContent = result.mutualInformation.toFixed(3);
@@ -136,7 +138,8 @@ async function update() {
     if (number !== running) return;
     const one = await ask(step / STEPS)[1];
     if (number !== running) return;
-    points.push([step / STEPS, one.expectedEntropy, one.entropy]);
+    const inner = Number.isNaN(one.expectedEntropy) ? one.entropy : one.expectedEntropy;
+    points.push([step / STEPS, inner, one.entropy]);
     if (step % 2 === 0) plot(points, strength);
   }
   document.body.dataset.done = number;
@@ -181,7 +184,6 @@ async function begin() {
   for (const name of Object.keys(CORRUPTIONS)) byId("corruption").add(new Option(name));
   byId("passes").value = about.num_samples;
   byId("passes-label").hidden = !about.is_repeated;
-  for (const id of ["aleatoric-box", "epistemic-box"]) byId(id).hidden = about.num_samples === 1;
   byId("main").hidden = false;
   for (const id of ["strength", "corruption", "passes"]) {
     byId(id).addEventListener("input", update);
