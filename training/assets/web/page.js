@@ -182,6 +182,7 @@ async function begin() {
     `${about.name ? ", " : ""}${about.quantization ?? "float32"}, computed in this ` +
     "browser: no picture leaves it.";
   for (const name of Object.keys(CORRUPTIONS)) byId("corruption").add(new Option(name));
+  byId("passes").max = Math.max(byId("passes").max, about.num_samples);
   byId("passes").value = about.num_samples;
   byId("passes-label").hidden = !about.is_repeated;
   byId("main").hidden = false;
