@@ -102,3 +102,10 @@ def test_parts_of_the_entropy_are_shown_where_they_are_known(opened, quantizatio
     assert "NaN" not in page.run("document.getElementById('curve').outerHTML")
     assert text(page, "model") == "<b>mine</b>"
     assert text(page, "verdict").startswith("<i>a</i>, 75.0 %")
+
+
+def test_the_last_picture_stays_however_long_another_takes(opened):
+    page = opened(is_repeated=True, num_samples=3)
+    page.run(f"{TAKE}(250, 1)")
+    seen = "document.getElementById('seen').getContext('2d').getImageData(0, 0, 1, 1)"
+    assert page.run(f"{seen}.data[0]") == 1

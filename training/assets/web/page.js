@@ -8,6 +8,7 @@ const STEPS = 10; // Of the curve, which has twice as many on the slider.
 const SHOWN = 10; // Classes.
 let classifier = null;
 let pixels = null; // Of the picture, in the shape of the model.
+let taken = 0; // The last of the pictures that were given.
 let running = 0; // The last of the computations that were asked for.
 
 function say(text) {
@@ -146,9 +147,13 @@ async function update() {
 }
 
 async function take(blob, button = null) {
+  const number = ++taken;
   try {
-    pixels = fit(await decode(blob), classifier.about.image_shape);
+    const picture = await decode(await blob);
+    if (number !== taken) return;
+    pixels = fit(picture, classifier.about.image_shape);
   } catch (error) {
+    if (number !== taken) return;
     say(`This browser cannot read the picture: ${error.message}`);
     return;
   }
@@ -210,7 +215,7 @@ async function begin() {
     const [button, image] = ["button", "img"].map((x) => document.createElement(x));
     Object.assign(image, { src: name, alt: name.replace(/^.*\/\d*_?|\..*$/g, "") });
     button.append(image);
-    button.addEventListener("click", async () => take(await (await fetch(name)).blob(), button));
+    button.addEventListener("click", () => take(fetch(name).then((x) => x.blob()), button));
     byId("samples").append(button);
   }
   say("");
