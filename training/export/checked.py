@@ -206,6 +206,19 @@ def replacing(path: pathlib.Path, overwrite: bool):
     with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as folder:
         target = pathlib.Path(folder, "new")
         yield target
-        if os.path.lexists(path):
-            os.replace(path, pathlib.Path(folder, "old"))
+        _replace(target, path, pathlib.Path(folder, "old"))
+
+
+def _replace(target, path, old):
+    """Puts a file or a folder into a place; what lies there stays if that fails."""
+    if not (target.is_dir() or path.is_dir()):
         os.replace(target, path)
+        return
+    try:
+        if os.path.lexists(path):
+            os.replace(path, old)
+        os.replace(target, path)
+    except BaseException:
+        if os.path.lexists(old) and not os.path.lexists(path):
+            os.replace(old, path)
+        raise
