@@ -115,6 +115,8 @@ def main():
     formats.check_options(_FORMAT.value, [*given, *named])
     decision = conformal.named(_DECISION.value) if named else None
     checked.check_draws(decision)
+    if _FORMAT.value != "serving":  # What comes next may take long.
+        checked.check_place(_OUTPUT.value, given.get("overwrite", False))
     model = common.load_model(
         _MODEL.value,
         _WEIGHTS.value,

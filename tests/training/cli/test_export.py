@@ -126,6 +126,17 @@ command.run()
 """
 
 
+def test_what_exists_is_refused_before_a_model_is_loaded(tmp_path):
+    output = tmp_path / "model.tflite"
+    output.write_bytes(b"older")
+    args = ["export", "--model=resnet20", "--format=tflite", f"--output={output}"]
+    options = {"env": environment()}
+    for more, code, said in (([], 1, ""), (["--overwrite"], 0, "None\nNone\ndone\n")):
+        command = [sys.executable, "-c", GIVEN, *args, *more]
+        result = processes.run(command, **options)
+        assert (result.returncode, result.stdout) == (code, said), result.stderr
+
+
 @pytest.mark.parametrize(
     "command, args, expected",
     [
