@@ -114,7 +114,8 @@ def _check_finite(values, name):
         raise ValueError(
             f"`{name}` must be real numbers. Received: dtype={values.dtype}"
         )
-    rows = np.isfinite(values.astype("float32")).reshape(len(values), -1).all(axis=1)
+    are_finite = np.isfinite(values.astype("float32"))
+    rows = are_finite.all(axis=tuple(range(1, values.ndim)))
     if not rows.all():
         first = int(np.argmin(rows))
         raise ValueError(

@@ -35,7 +35,11 @@ def predict(server, model, inputs, signature="serving_default", version=None):
             return json.load(response)["outputs"]
     except urllib.error.HTTPError as error:
         with error:
-            reason = json.load(error)["error"]
+            reason = error.read().decode(errors="replace")
+        try:
+            reason = json.loads(reason)["error"]
+        except (KeyError, TypeError, ValueError):  # Of what is before the server.
+            reason = f"{error}: {reason[:300]}"
         raise RuntimeError(f"{server} refused the request: {reason}") from error
 
 

@@ -126,3 +126,15 @@ def test_whole_numbers_of_any_type_are_labels(dtype):
 def test_probabilities_of_one_class_are_refused():
     with pytest.raises(ValueError, match="two classes at least"):
         metrics.ece(np.ones((4, 1)), np.zeros(4, int))
+
+
+def test_no_examples_are_no_mistake():
+    assert arrays.check_features(np.zeros((0, 5))).shape == (0, 5)
+    assert arrays.check_targets(np.zeros(0)).shape == (0,)
+    inputs = keras.Input((5,))
+    run = posterior.MonteCarlo(keras.Model(inputs, keras.layers.Dense(3)(inputs)), 2)
+    assert run.predict(np.zeros((0, 5), "float32")).shape == (2, 0, 3)
+    features = np.zeros((4, 5))
+    features[2, 3] = np.nan
+    with pytest.raises(ValueError, match="in 1 of 4 examples.* number 2"):
+        arrays.check_features(features)

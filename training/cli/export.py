@@ -55,7 +55,9 @@ _DECISION = flags.DEFINE_string(
     "Decision to export with it, with what it promises in percent, e.g. aps_90.",
 )
 _DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Folder of the files of that data set, e.g. data."
+    "data_dir",
+    None,
+    "Folder of the files of the data sets of --adapt and --calibration, e.g. data.",
 )
 _OUTPUT = flags.DEFINE_string(
     "output", None, "File or folder to write, e.g. model.tflite.", required=True
@@ -113,6 +115,8 @@ def main():
     formats.check_options(_FORMAT.value, [*given, *named])
     decision = conformal.named(_DECISION.value) if named else None
     checked.check_draws(decision)
+    if _FORMAT.value != "serving":  # What comes next may take long.
+        checked.check_place(_OUTPUT.value, given.get("overwrite", False))
     model = common.load_model(
         _MODEL.value,
         _WEIGHTS.value,
@@ -133,6 +137,7 @@ def main():
             options=given,
             name=_MODEL.value,
             decision=decision,
+            data_dir=_DATA_DIR.value,
         )
     print(formats.describe(report))
 

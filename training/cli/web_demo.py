@@ -35,7 +35,9 @@ def main():
     from training.export import formats, web
 
     dataset = data.load(_DATASET.value, "test", _DATA_DIR.value)
-    model = common.load_model(_MODEL.value, num_samples=_NUM_SAMPLES.value)
+    model = common.load_model(
+        _MODEL.value, num_samples=_NUM_SAMPLES.value, data_dir=_DATA_DIR.value
+    )
     with quiet.without_chatter():
         report = web.export_web(
             model,

@@ -184,6 +184,25 @@ def write_checked(
     }
 
 
+def check_place(path: str | os.PathLike, overwrite: bool):
+    """Checks that an export may be written to a path.
+
+    Args:
+        path: Path of a file or a folder.
+        overwrite: Whether to replace what lies there.
+
+    Raises:
+        FileExistsError: If it lies there and is not to be replaced, or is no export.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir() and not any((path / name).exists() for name in _IN_FOLDERS):
+        raise FileExistsError(
+            f"{path} is a folder that holds none of {', '.join(_IN_FOLDERS)}."
+        )
+    if os.path.lexists(path) and not overwrite:
+        raise FileExistsError(f"{path} exists; `overwrite` replaces it.")
+
+
 @contextlib.contextmanager
 def replacing(path: pathlib.Path, overwrite: bool):
     """Gives a temporary path, which becomes `path` if no error occurs.
@@ -193,19 +212,27 @@ def replacing(path: pathlib.Path, overwrite: bool):
         overwrite: Whether to replace what lies there.
 
     Raises:
-        FileExistsError: If it lies there and is not to be replaced, or is no export.
+        FileExistsError: As `check_place`.
     """
-    if path.is_dir() and not any((path / name).exists() for name in _IN_FOLDERS):
-        raise FileExistsError(
-            f"{path} is a folder that holds none of {', '.join(_IN_FOLDERS)}."
-        )
-    if os.path.lexists(path) and not overwrite:
-        raise FileExistsError(f"{path} exists; `overwrite` replaces it.")
+    check_place(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{path.name}."
     with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as folder:
         target = pathlib.Path(folder, "new")
         yield target
-        if os.path.lexists(path):
-            os.replace(path, pathlib.Path(folder, "old"))
+        _replace(target, path, pathlib.Path(folder, "old"))
+
+
+def _replace(target, path, old):
+    """Puts a file or a folder into a place; what lies there stays if that fails."""
+    if not (target.is_dir() or path.is_dir()):
         os.replace(target, path)
+        return
+    try:
+        if os.path.lexists(path):
+            os.replace(path, old)
+        os.replace(target, path)
+    except BaseException:
+        if os.path.lexists(old) and not os.path.lexists(path):
+            os.replace(old, path)
+        raise

@@ -34,7 +34,9 @@ def decode(files, image_shape: tuple[int, int, int]):
         number, file = arguments
         pixels = _fit(_turned(_pixels(file, number), file), height, width)
         if channels == 1:
-            pixels = tf.linalg.matmul(pixels, LUMINANCE[:, None])
+            # A product of matrices may round otherwise, which tells halves apart.
+            red, green, blue = (pixels[..., c : c + 1] * LUMINANCE[c] for c in range(3))
+            pixels = red + green + blue
         return tf.ensure_shape(tf.cast(tf.round(pixels), tf.uint8), image_shape)
 
     numbered = tf.range(tf.shape(files)[0]), files

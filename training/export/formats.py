@@ -7,9 +7,11 @@ import keras
 
 from training import data
 from training.export import litert, onnx, openvino, saved_model, serving, streams, web
+from zoo import model_name
 from zoo.conformal import Decision
 from zoo.posterior import Posterior, Temporal
 from zoo.posterior.monte_carlo import as_posterior
+from zoo.registry import split_posterior
 
 
 def check_options(kind: str, options: Collection[str]):
@@ -58,6 +60,7 @@ def export_as(
     options: dict,
     name: str = "",
     decision: Decision | None = None,
+    data_dir: str | None = None,
 ) -> dict:
     """Exports a model in a format.
 
@@ -68,6 +71,8 @@ def export_as(
         options: By name; without one, the default of the format.
         name: Name of the model or of its file, for a server or a page.
         decision: What is exported with it, if anything.
+        data_dir: Folder of the files of a data set that calibrates; see
+            `training.data.load`.
 
     Returns:
         What `training.export.export_saved_model` returns.
@@ -81,8 +86,8 @@ def export_as(
     if decision is not None:
         check_options(kind, ["decision"])
         options = {**options, "decision": decision}
-    if kind == "serving":  # The name on the server is without the tag.
-        name = pathlib.PurePath(name.partition("@")[0]).stem
+    if kind == "serving":
+        name = _name_on_server(name)
         return serving.export_version(model, path, name=name, **options)
     if kind == "onnx":
         return onnx.export_onnx(model, path, **options)
@@ -95,12 +100,26 @@ def export_as(
         size = as_posterior(model).image_shape[:2]
         size = data.IMAGE_SIZE if None in size else size
         count = options.pop("calibration_count", None)
-        options["calibration"] = litert.calibration_images(dataset, count, size)
+        options["calibration"] = litert.calibration_images(
+            dataset, count, size, data_dir
+        )
     elif "calibration_count" in options:
         raise ValueError("`--calibration_count` is for `--calibration`.")
     if kind == "web":
         return web.export_web(model, path, name=name, **options)
     return litert.export_tflite(model, path, **options)
+
+
+def _name_on_server(name):
+    """Returns a name without tags, folders and posterior; of several, with dashes."""
+    whole, _ = split_posterior(name)
+    if pathlib.Path(whole).exists():
+        names = [whole]
+    else:
+        names = [model_name.split_number(one)[0] for one in whole.split("+")]
+    # A URL may have a revision at its end.
+    ends = [pathlib.PurePath(one).name.partition("@")[0] for one in names]
+    return "-".join(pathlib.PurePath(end).stem for end in ends)
 
 
 def _export_stream(kind, model, path, options, decision):

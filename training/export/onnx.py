@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from layers import keras_internals
 from training.export import checked, litert, parity
 from training.runtimes import onnx as runtime
 from zoo.conformal import Decision
@@ -152,19 +153,28 @@ def _valid(function, opset):
 
 def _copy(model):
     """Returns a model that an exported graph can hold."""
-    body = keras.models.clone_model(model, clone_function=_clone)
-    body.set_weights(model.get_weights())
+    body = keras.models.clone_model(model, clone_function=_clone, recursive=True)
+    left_out = {
+        id(weight)
+        for layer in keras_internals.flat_layers(model)
+        if isinstance(layer, keras.layers.Normalization)
+        for weight in layer.weights
+    }
+    weights = [weight for weight in model.weights if id(weight) not in left_out]
+    body.set_weights([ops.convert_to_numpy(weight) for weight in weights])
     return body
 
 
 def _clone(layer):
-    """Returns a new layer; a fixed normalization becomes a rescaling.
+    """Returns a new layer; a normalization by fixed statistics becomes a rescaling.
 
     The tensors of the former would be inputs of the exported graph.
     """
-    fixed = isinstance(layer, keras.layers.Normalization) and not layer.weights
-    if not fixed or layer.mean is None:
+    if not isinstance(layer, keras.layers.Normalization):
         return type(layer).from_config(layer.get_config())
     mean, variance = (ops.convert_to_numpy(x) for x in (layer.mean, layer.variance))
-    scale = 1 / np.maximum(np.sqrt(variance), keras.config.epsilon())
-    return keras.layers.Rescaling(scale, -mean * scale, name=layer.name)
+    deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
+    scale, shift = 1 / deviation, -mean / deviation
+    if layer.invert:
+        scale, shift = deviation, mean
+    return keras.layers.Rescaling(scale, shift, name=layer.name)

@@ -88,7 +88,9 @@ def open_signature(path: str | os.PathLike, num_threads: int | None = None):
 
 def classes(path: str | os.PathLike) -> tuple[str, ...]:
     """Returns the names of the classes that a LiteRT file has; empty without any."""
-    return tuple(_attached(path, label_files.FILE).splitlines())
+    text = _attached(path, label_files.FILE)
+    # Names may hold what else counts as the end of a line.
+    return tuple(line.strip() for line in text.split("\n")) if text else ()
 
 
 def attach_num_samples(path: str | os.PathLike, num_samples: int):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from layers import checks
 from training.data.readers import label_files
 from training.runtimes import litert, network, saved_model
 
@@ -43,6 +44,7 @@ class StreamFile:
 
     def initial_state(self, seed: int = 0) -> dict[str, np.ndarray]:
         """Returns the state before the first frame; all but the seed is zero."""
+        checks.check_seed(seed)
         state = {name: np.zeros(*like) for name, like in self._state.items()}
         if "seed" in state:
             state["seed"] = np.array(seed, "uint32").astype("int32")
@@ -81,7 +83,7 @@ def open_stream(place: str | os.PathLike, num_threads: int | None = None) -> Str
     network.check_file(place)
     signature = litert.open_signature(place, num_threads)
     details = signature.get_input_details()
-    inputs = {k: (tuple(x["shape"]), x["dtype"]) for k, x in details.items()}
+    inputs = {k: (_sides(x), x["dtype"]) for k, x in details.items()}
 
     def run(values):
         return signature(**values)
@@ -106,6 +108,13 @@ def _open_folder(folder):
         return {name: value.numpy() for name, value in found.items()}
 
     return StreamFile(run, _checked(inputs, folder), label_files.read(folder))
+
+
+def _sides(details):
+    """Returns the shape of an input of LiteRT, with None for any size."""
+    found = details["shape_signature"]
+    sides = found if len(found) else details["shape"]
+    return tuple(None if side < 0 else int(side) for side in sides)
 
 
 def _checked(inputs, place):

@@ -108,3 +108,44 @@ def test_mistakes_end_in_one_line(folder, args, code, message):
     assert result.returncode == code
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+# Prints what a command gives on, in place of loading and exporting.
+GIVEN = """
+import importlib, sys
+from training.cli import common
+from training.export import formats, web
+
+def found(*args, **options):
+    print("data_dir" in options and options["data_dir"])
+
+command = importlib.import_module(f"training.cli.{sys.argv.pop(1)}")
+common.load_model = formats.export_as = found
+web.export_web = formats.describe = lambda *args, **options: "done"
+command.run()
+"""
+
+
+def test_what_exists_is_refused_before_a_model_is_loaded(tmp_path):
+    output = tmp_path / "model.tflite"
+    output.write_bytes(b"older")
+    args = ["export", "--model=resnet20", "--format=tflite", f"--output={output}"]
+    options = {"env": environment()}
+    for more, code, said in (([], 1, ""), (["--overwrite"], 0, "None\nNone\ndone\n")):
+        command = [sys.executable, "-c", GIVEN, *args, *more]
+        result = processes.run(command, **options)
+        assert (result.returncode, result.stdout) == (code, said), result.stderr
+
+
+@pytest.mark.parametrize(
+    "command, args, expected",
+    [
+        ("export", ["--model=resnet20", "--format=tflite"], ["here", "here"]),
+        ("web_demo", [], ["here"]),
+    ],
+)
+def test_the_folder_of_data_is_that_of_all_data_sets(command, args, expected, tmp_path):
+    args = [command, *args, "--data_dir=here", f"--output={tmp_path / 'output'}"]
+    result = processes.run([sys.executable, "-c", GIVEN, *args], env=environment())
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == [*expected, "done"]

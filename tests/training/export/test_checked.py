@@ -1,3 +1,5 @@
+import os
+import pathlib
 import sys
 
 import keras
@@ -93,6 +95,41 @@ def test_what_exists_is_replaced_on_request_only(posterior, plain, tmp_path):
     with pytest.raises(FileExistsError, match="served is a folder that holds no"):
         export.export_saved_model(plain, path.parent, overwrite=True)
     assert path.exists()
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_an_interrupt_of_the_replacement_leaves_what_was_there(
+    is_folder, tmp_path, monkeypatch
+):
+    path, move = tmp_path / "output", os.replace
+    path.mkdir()
+    (path / "model.tflite").write_text("older")
+
+    def interrupted(source, target):
+        if pathlib.Path(source).name == "new":
+            raise KeyboardInterrupt
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), checked.replacing(path, True) as target:
+        target.mkdir() if is_folder else target.write_text("newer")
+    assert [file.name for file in tmp_path.iterdir()] == ["output"]
+    assert (path / "model.tflite").read_text() == "older"
+
+
+def test_a_file_is_there_all_the_time_that_it_is_replaced(tmp_path, monkeypatch):
+    path, moves, move = tmp_path / "model.tflite", [], os.replace
+    path.write_text("older")
+
+    def watched(source, target):
+        move(source, target)
+        moves.append(path.exists())
+
+    monkeypatch.setattr(os, "replace", watched)
+    with checked.replacing(path, True) as target:
+        target.write_text("newer")
+    assert moves == [True]
+    assert path.read_text() == "newer"
 
 
 def custom(function):

@@ -13,6 +13,7 @@ from training import export
 from training.data.readers import label_files
 from training.evaluation import external_models
 from training.export import onnx, serving
+from training.runtimes import litert
 from zoo.classifier import named
 
 CLASSES = ("T-shirt/top", "Schuh, gro\u00df", "\u65e5\u672c", "9")
@@ -79,6 +80,15 @@ def test_a_litert_file_holds_the_names_and_stays_one(model, tmp_path):
     assert (tmp_path / "again.tflite").read_bytes() == content
     export.export_tflite(tiny(), tmp_path / "plain.tflite")
     assert not zipfile.is_zipfile(tmp_path / "plain.tflite")
+
+
+def test_lines_of_both_formats_end_alike(tmp_path):
+    names = ("a\u2028b", "c\x85d", "e\x0cf")
+    path = tmp_path / "file.tflite"
+    path.write_bytes(b"model")
+    label_files.attach(path, names)
+    label_files.write(tmp_path, names)
+    assert litert.classes(path) == label_files.read(tmp_path) == names
 
 
 def test_an_onnx_file_has_the_names_in_its_metadata(model, tmp_path):

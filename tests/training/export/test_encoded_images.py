@@ -90,6 +90,13 @@ def test_tall_images_have_the_same_pixels_whatever_the_version_of_pillow():
     check_equal([write(tall)], (90, 20, 3))
 
 
+def test_halves_of_gray_are_rounded_as_in_folders():
+    colors = np.stack(np.meshgrid(*3 * [np.arange(256)]), axis=-1).reshape(-1, 3)
+    halves = colors[colors @ (299, 587, 114) % 1000 == 500]
+    pixels = halves[: 129 * 130].reshape(129, 130, 3).astype("uint8")
+    check_equal([write(pixels)], (129, 130, 1))
+
+
 def palette(depth, opacity=b""):
     """Returns a file of `2**depth` colors in a row, some of them transparent."""
 

@@ -25,6 +25,24 @@ def test_options_belong_to_their_format(kind, options, message, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("resnet20_mcdo.cifar10", "resnet20_mcdo"),
+        ("resnet20.cifar10@laplace:predictive=bridge", "resnet20"),
+        ("resnet20.cifar10+vgg11.cifar10@temperature", "resnet20-vgg11"),
+        ("resnet20.cifar10*3", "resnet20"),
+        ("resnet20*3", "resnet20"),
+        ("runs/me@home/model.keras@temperature", "model"),
+        ("runs/a.keras+runs/b.keras", "a-b"),
+        ("hf://owner/name@v1", "name"),
+    ],
+)
+def test_a_server_has_the_name_without_tags(name, expected, monkeypatch):
+    monkeypatch.setattr(formats.serving, "export_version", lambda *_, name: name)
+    assert formats.export_as("serving", None, "served", {}, name) == expected
+
+
 def test_a_data_set_has_the_size_of_the_model(monkeypatch, tmp_path):
     asked, given, images = [], {}, object()
     monkeypatch.setattr(
@@ -34,6 +52,8 @@ def test_a_data_set_has_the_size_of_the_model(monkeypatch, tmp_path):
         formats.litert, "export_tflite", lambda *a, **options: given.update(options)
     )
     options = {"quantization": "int8", "calibration": "folder", "calibration_count": 7}
-    formats.export_as("tflite", dropout_model(), str(tmp_path / "lite"), options)
-    assert asked == [("folder", 7, (16, 16))]
+    formats.export_as(
+        "tflite", dropout_model(), str(tmp_path / "lite"), options, data_dir="data"
+    )
+    assert asked == [("folder", 7, (16, 16), "data")]
     assert given == {"quantization": "int8", "calibration": images}

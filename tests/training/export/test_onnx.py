@@ -73,6 +73,37 @@ def test_families_are_exported(runtime, name, tmp_path):
     assert report["max_difference"] < 1e-4
 
 
+def adapted():
+    layer = keras.layers.Normalization()
+    layer.adapt(IMAGES)
+    return layer
+
+
+NORMALIZATIONS = {
+    "fixed": lambda: keras.layers.Normalization(mean=[90.0], variance=[4000.0]),
+    "adapted": adapted,
+    "inverted": lambda: keras.layers.Normalization(
+        mean=[0.5], variance=[1e-4], invert=True
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NORMALIZATIONS)
+def test_normalizations_of_pixels_are_exported_at_any_depth(runtime, name, tmp_path):
+    keras.utils.set_random_seed(0)
+    body = keras.Sequential([keras.Input((16, 16, 1)), NORMALIZATIONS[name]()])
+    body.add(keras.layers.Conv2D(4, 3, strides=2))
+    body.add(keras.layers.Flatten())
+    body.add(keras.layers.Dense(3))
+    inputs = keras.Input((16, 16, 1))
+    outer = keras.Model(inputs, body(keras.layers.Rescaling(0.5)(inputs)))
+    for number, model in enumerate((body, outer)):
+        path = tmp_path / f"{number}.onnx"
+        onnx.export_onnx(model, path, images=IMAGES)
+        found = run(runtime, path, IMAGES)["probabilities"]
+        np.testing.assert_allclose(found, softmax(model(IMAGES)), atol=1e-5)
+
+
 def test_what_the_converter_does_not_know_is_refused(runtime, tmp_path):
     x = keras.ops.erfinv(inputs := keras.Input((16, 16, 1)))
     x = keras.layers.Dense(2)(keras.layers.Flatten()(x))

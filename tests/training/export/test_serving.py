@@ -1,11 +1,14 @@
 """The folder of a server, and what a server does with it."""
 
 import base64
+import http
+import http.server
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import threading
 import urllib.request
 from concurrent import futures
 
@@ -164,6 +167,25 @@ def test_broken_files_fail_their_own_request_alone(predict):
     predict("plain", {"image_bytes": both[:1]}, "serve_encoded")
     with pytest.raises((RuntimeError, grpc.RpcError), match="version 7"):
         predict("plain", {"images": POOL[:1]}, version=7)
+
+
+class Gate(http.server.BaseHTTPRequestHandler):
+    """What checks passwords before a server, and does not speak JSON."""
+
+    def do_POST(self):  # noqa: N802
+        self.send_error(http.HTTPStatus.UNAUTHORIZED, "No such user")
+
+    def log_message(self, *args):
+        """Says nothing."""
+
+
+def test_the_client_of_rest_tells_what_a_gate_before_the_server_says():
+    with http.server.HTTPServer(("127.0.0.1", 0), Gate) as gate:
+        threading.Thread(target=gate.handle_request, daemon=True).start()
+        with pytest.raises(RuntimeError, match="refused .*401: No such user: <!DOC"):
+            model_server.client("rest").predict(
+                f"127.0.0.1:{gate.server_port}", "plain", {"images": []}
+            )
 
 
 def test_nothing_is_lost_under_load(served, addresses, predict):

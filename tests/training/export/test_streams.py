@@ -76,6 +76,20 @@ def test_files_are_the_stream_of_keras_over_twenty_frames(tmp_path):
         litert.open_network(tmp_path / "stream.tflite")
 
 
+def test_files_of_networks_for_any_size_say_so(tmp_path):
+    x = inputs = keras.Input((None, None, 1))
+    x = keras.layers.Conv2D(2, 3)(keras.layers.Rescaling(1 / 50)(x))
+    x = keras.layers.GlobalMaxPooling2D()(x)
+    posterior = Temporal(keras.Model(inputs, keras.layers.Dense(3)(x)))
+    for kind, name in (("saved_model", "saved"), ("tflite", "stream.tflite")):
+        export.export_stream(kind, posterior, tmp_path / name)
+        opened = streams.open_stream(tmp_path / name)
+        assert opened.image_shape == (None, None, 1)
+        images = np.random.default_rng(0).integers(0, 256, (3, 9, 14, 1))
+        for found, expected, *_ in pairs(posterior, opened, images.astype("float32")):
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("of_pixels", [False, True])
 @pytest.mark.parametrize("past", [5, None, 0])
@@ -100,6 +114,21 @@ def test_draws_on_devices_are_those_of_keras_to_the_bit(tmp_path):
         np.testing.assert_array_equal(found > found.mean(), kept)
         means.append(kept)
     assert 0.4 < np.mean(means) < 0.6
+
+
+def test_seeds_of_more_than_32_bits_are_refused_as_in_keras():
+    inputs = {
+        "images": ((1, SIZE, SIZE, 1), "float32"),
+        "window": ((5, 3), "float32"),
+        "seed": ((), "int32"),
+    }
+    opened = streams.StreamFile(dict, inputs, ())
+    for seed in (0, 2**31, 2**32 - 1):
+        expected = Temporal(network()).initial_state(seed)["seed"]
+        assert int(opened.initial_state(seed)["seed"]) == int(expected)
+    for seed in (-1, 2**32):
+        with pytest.raises(ValueError, match=f"2.*32.*seed={seed}"):
+            opened.initial_state(seed)
 
 
 @pytest.mark.slow

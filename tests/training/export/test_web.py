@@ -138,6 +138,67 @@ def test_posteriors_of_another_kind_have_all_passes_in_a_call(tmp_path):
     )
 
 
+# In place of the runtime: a file whose outputs are those of `outputs.json`.
+RUNTIME = """
+import { readFileSync } from "node:fs";
+export const loadLiteRt = async () => {};
+export class Tensor {
+  constructor(values) { this.values = values; }
+  async data() { return this.values; }
+  delete() {}
+}
+export const loadAndCompile = async () => ({
+  getInputDetails: () => [{ name: "images", dtype: "float32", shape: [1, 1, 1, 1] }],
+  run: async () => Object.fromEntries(
+    Object.entries(JSON.parse(readFileSync("FOLDER/outputs.json")))
+      .map(([name, values]) => [name, new Tensor(Float32Array.from(values))])),
+});
+"""
+
+
+def classified(folder, outputs, **about):
+    """Returns what `classify` gives for a file of some outputs."""
+    package = folder / "node_modules" / "@litertjs" / "core"
+    package.mkdir(parents=True, exist_ok=True)
+    package.joinpath("package.json").write_text('{"main": "index.mjs"}')
+    package.joinpath("index.mjs").write_text(RUNTIME.replace("FOLDER", str(folder)))
+    (folder / "package.json").write_text('{"type": "module"}')
+    shutil.copyfile(ASSETS / "classifier.js", folder / "classifier.js")
+    (folder / "outputs.json").write_text(json.dumps(outputs))
+    known = {"image_shape": [1, 1, 1], "refused": {}, **about}
+    known["check"] = {"images": [], "tolerance": 0.1}
+    return in_node(
+        f"const {{ load }} = await import('{folder}/classifier.js');"
+        f"const read = async () => new Response({json.dumps(json.dumps(known))});"
+        "const found = await (await load({ wasm: '', read })).classify([0]);"
+        "const { probabilities, ...numbers } = found;"
+        "return Object.fromEntries("
+        "  Object.entries(numbers).map(([name, x]) => [name, String(x)]));"
+    )
+
+
+@needs_node
+@pytest.mark.parametrize(
+    "outputs, about, parts",
+    [
+        ({}, {"is_repeated": False, "num_samples": 1}, (np.log(2), 0)),
+        ({}, {"is_repeated": True, "num_samples": 3}, (np.log(2), 0)),
+        (
+            {"expected_entropy": [0.25]},
+            {"is_repeated": False, "num_samples": 3},
+            (0.25, np.log(2) - 0.25),
+        ),
+        # Of the mean of several passes nobody knows the parts.
+        ({}, {"is_repeated": False, "num_samples": 3}, (np.nan, np.nan)),
+    ],
+)
+def test_parts_of_the_entropy_are_those_of_the_passes(outputs, about, parts, tmp_path):
+    found = classified(tmp_path, {"probabilities": [0.5, 0.5], **outputs}, **about)
+    numbers = [float(found[x]) for x in ("expectedEntropy", "mutualInformation")]
+    np.testing.assert_allclose(numbers, parts, atol=1e-7)
+    np.testing.assert_allclose(float(found["entropy"]), np.log(2), atol=1e-7)
+
+
 def test_batches_of_a_fixed_size_draw_as_those_of_keras(tmp_path):
     model, lite = dropout_model(), tmp_path / "model.tflite"
     report = export.export_tflite(model, lite, 2, batch=4)

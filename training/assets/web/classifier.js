@@ -45,6 +45,7 @@ class Classifier {
   // One call of the file, which has one image, as `[probabilities, expected entropy]`.
   async call(pixels, seed) {
     const { Tensor } = this.tensors;
+    const isOnePass = this.about.is_repeated || this.about.num_samples === 1;
     const inputs = { [this.image.name]: new Tensor(pixels, [...this.image.shape]) };
     if (this.seed) inputs[this.seed.name] = new Tensor(Int32Array.of(seed), []);
     let outputs = {};
@@ -53,7 +54,7 @@ class Classifier {
       const probabilities = await outputs.probabilities.data();
       const spread = await outputs.expected_entropy?.data();
       const copy = Float64Array.from(probabilities);
-      return [copy, spread ? spread[0] : entropyOf(copy)];
+      return [copy, spread ? spread[0] : isOnePass ? entropyOf(copy) : NaN];
     } finally {
       for (const tensor of Object.values({ ...outputs, ...inputs })) tensor.delete();
     }
@@ -67,7 +68,8 @@ class Classifier {
   //
   // Returns the mean `probabilities`; their `entropy`; the mean entropy of the passes,
   // `expectedEntropy`, which is aleatoric; the rest, `mutualInformation`, which is
-  // epistemic, all in nats; and the number of `passes`.
+  // epistemic, all in nats; and the number of `passes`. The two parts are NaN where the
+  // file gives the mean of several passes alone, as quantized ensembles do.
   async classify(pixels, { passes = this.about.num_samples, seed = 0 } = {}) {
     const { image_shape, is_repeated, num_samples } = this.about;
     const [height, width, channels] = image_shape;

@@ -8,6 +8,7 @@ const STEPS = 10; // Of the curve, which has twice as many on the slider.
 const SHOWN = 10; // Classes.
 let classifier = null;
 let pixels = null; // Of the picture, in the shape of the model.
+let taken = 0; // The last of the pictures that were given.
 let running = 0; // The last of the computations that were asked for.
 
 function say(text) {
@@ -57,6 +58,8 @@ function tell(result) {
       return row;
     }),
   );
+  const isWhole = classifier.about.num_samples === 1 || Number.isNaN(result.expectedEntropy);
+  for (const id of ["aleatoric-box", "epistemic-box"]) byId(id).hidden = isWhole;
   byId("entropy").textContent = result.entropy.toFixed(3);
   byId("aleatoric").textContent = result.expectedEntropy.toFixed(3);
   byId("epistemic").textContent = result.mutualInformation.toFixed(3);
@@ -136,16 +139,21 @@ async function update() {
     if (number !== running) return;
     const one = await ask(step / STEPS)[1];
     if (number !== running) return;
-    points.push([step / STEPS, one.expectedEntropy, one.entropy]);
+    const inner = Number.isNaN(one.expectedEntropy) ? one.entropy : one.expectedEntropy;
+    points.push([step / STEPS, inner, one.entropy]);
     if (step % 2 === 0) plot(points, strength);
   }
   document.body.dataset.done = number;
 }
 
 async function take(blob, button = null) {
+  const number = ++taken;
   try {
-    pixels = fit(await decode(blob), classifier.about.image_shape);
+    const picture = await decode(await blob);
+    if (number !== taken) return;
+    pixels = fit(picture, classifier.about.image_shape);
   } catch (error) {
+    if (number !== taken) return;
     say(`This browser cannot read the picture: ${error.message}`);
     return;
   }
@@ -179,9 +187,9 @@ async function begin() {
     `${about.name ? ", " : ""}${about.quantization ?? "float32"}, computed in this ` +
     "browser: no picture leaves it.";
   for (const name of Object.keys(CORRUPTIONS)) byId("corruption").add(new Option(name));
+  byId("passes").max = Math.max(byId("passes").max, about.num_samples);
   byId("passes").value = about.num_samples;
   byId("passes-label").hidden = !about.is_repeated;
-  for (const id of ["aleatoric-box", "epistemic-box"]) byId(id).hidden = about.num_samples === 1;
   byId("main").hidden = false;
   for (const id of ["strength", "corruption", "passes"]) {
     byId(id).addEventListener("input", update);
@@ -207,7 +215,7 @@ async function begin() {
     const [button, image] = ["button", "img"].map((x) => document.createElement(x));
     Object.assign(image, { src: name, alt: name.replace(/^.*\/\d*_?|\..*$/g, "") });
     button.append(image);
-    button.addEventListener("click", async () => take(await (await fetch(name)).blob(), button));
+    button.addEventListener("click", () => take(fetch(name).then((x) => x.blob()), button));
     byId("samples").append(button);
   }
   say("");
