@@ -186,6 +186,17 @@ def test_a_compression_is_resumed_loaded_and_counted(
         np.testing.assert_array_equal(one, two, err_msg=one.path)
 
 
+def test_a_posterior_behind_the_name_is_not_counted(start, tmp_path):
+    start["model"] = "resnet20_smooth@mc"
+    report = command.run_compression(
+        workdir=str(tmp_path / "run"),
+        smaller=["pruning=magnitude:sparsity=0.5"],
+        **start,
+    )
+    assert report["weights"] == report["whole"]["weights"]
+    assert (tmp_path / "run" / command.FILE).exists()
+
+
 def test_filters_are_not_removed_from_a_network_without_weights(start, tmp_path):
     start["weights"] = None
     with pytest.raises(ValueError, match="`pruning` needs `weights` here"):
