@@ -261,7 +261,7 @@ class QuantizedDense(QuantizedKernel, keras.layers.Dense):
     """
 
     def call(self, inputs, training=None):
-        if self._bounds is not None and len(inputs.shape) == 2:
+        if self._bounds is not None:
             outputs = self._convolved(inputs)
         else:
             outputs = ops.matmul(inputs, self.quantized_kernel())
@@ -274,10 +274,10 @@ class QuantizedDense(QuantizedKernel, keras.layers.Dense):
 
         LiteRT's converter turns the kernel of a product, and loses its scales.
         """
-        shape = (1, 1, *self.kernel.shape)
-        x = ops.reshape(inputs, (-1, 1, 1, self.kernel.shape[0]))
-        x = ops.conv(x, self.quantized_kernel(shape), 1, "valid", "channels_last")
-        return ops.reshape(x, (-1, self.units))
+        is_map, kernel = len(inputs.shape) == 4, (1, 1, *self.kernel.shape)
+        x = inputs if is_map else ops.reshape(inputs, (-1, 1, 1, kernel[2]))
+        x = ops.conv(x, self.quantized_kernel(kernel), 1, "valid", "channels_last")
+        return x if is_map else ops.reshape(x, (-1, *inputs.shape[1:-1], self.units))
 
 
 @keras.saving.register_keras_serializable(package="layers")

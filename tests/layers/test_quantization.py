@@ -188,7 +188,12 @@ def test_a_kernel_that_is_settled_keeps_its_integers(bits):
     layer.kernel.assign(RNG.normal(size=(7, 5)))
     expected, step = as_numpy(layer.quantized_kernel()), as_numpy(layer.bounds())
     step = step / (2 ** (bits - 1) - 1)
+    maps = RNG.normal(size=(3, 2, 4, 7)).astype("float32")
+    batches = x, maps, maps[:, 0]
+    outputs = [as_numpy(layer(batch)) for batch in batches]
     layer.settle()
     found = as_numpy(layer.quantized_kernel())
     np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(found / step, np.rint(found / step), atol=1e-4)
+    for batch, output in zip(batches, outputs, strict=True):
+        np.testing.assert_allclose(layer(batch), output, atol=1e-5)
