@@ -305,9 +305,9 @@ class QuantizedMCDropout(MCDropout):
         self.range.build(input_shape)
 
     def call(self, inputs, training=None):
-        if self.rate == 0:
-            return inputs
         scaled = self.range(inputs * kept_scale(self.rate), training=training)
+        if self.rate == 0:
+            return scaled
         return ops.where(self.drawn(inputs), ops.zeros((), scaled.dtype), scaled)
 
 

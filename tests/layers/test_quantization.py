@@ -133,6 +133,14 @@ def test_dropout_has_the_masks_of_real_numbers():
     np.testing.assert_allclose(found, rounded(expected, low, high)[0], atol=1e-5)
 
 
+def test_dropout_of_nothing_is_rounded_too():
+    x = RNG.normal(size=(3, 4)).astype("float32")
+    layer = layers.QuantizedMCDropout(0.0)
+    found = as_numpy(layer(x, training=True))
+    assert float(layer.range.high) == x.max()
+    np.testing.assert_allclose(found, rounded(x, x.min(), x.max())[0], atol=1e-5)
+
+
 def test_smoothing_is_rounded_in_each_step():
     x = 8 * RNG.normal(size=(2, 6, 6, 3)).astype("float32")
     layer = layers.QuantizedSmoothing(temperature=4.0)
