@@ -69,9 +69,9 @@ class FakeQuantization(keras.layers.Layer):
     """Rounds features as integers hold them, in a range that follows the batches.
 
     In training the range is a moving average of the smallest and the largest feature of
-    the batches, beginning with those of the first one; zero is always inside. It stays
-    as it is while `frozen` is true, and in inference. A layer that has not seen a batch
-    changes nothing.
+    the batches, of all replicas together, beginning with those of the first one; zero
+    is always inside. It stays as it is while `frozen` is true, and in inference. A
+    layer that has not seen a batch changes nothing.
 
     Args:
         num_bits: The bits of an integer.
@@ -142,12 +142,8 @@ class FakeQuantization(keras.layers.Layer):
         x = ops.cast(ops.stop_gradient(inputs), "float32")
         new = ops.minimum(ops.min(x), 0.0), ops.maximum(ops.max(x), 0.0)
         old = tuple(map(ops.convert_to_tensor, (self.low, self.high)))
-        if replicas.may_be_empty(inputs):
-            is_empty = ops.equal(ops.shape(inputs)[0], 0)
-            pairs = zip(old, new, strict=True)
-            new = tuple(ops.where(is_empty, a, b) for a, b in pairs)
-        if (place := replicas.place()) is not None:
-            new = tuple(replicas.summed(value) / place[1] for value in new)
+        # Of no image it is zero, which is inside of that of the others.
+        new = -replicas.largest(-new[0]), replicas.largest(new[1])
         momentum = ops.where(ops.equal(*old), 0.0, self.momentum)
         moved = [
             momentum * a + (1 - momentum) * b for a, b in zip(old, new, strict=True)

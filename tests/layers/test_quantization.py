@@ -62,6 +62,13 @@ def test_ranges_follow_the_batches_until_they_are_frozen():
     assert float(layer.low) == 0
 
 
+def test_replicas_have_the_range_of_all_images(replicas):
+    ranges = replicas["ranges"]
+    # By the lowest and the highest of each batch; half of the second one's.
+    expected = np.array([[-3, 8], [-4, 6]])[..., None]
+    np.testing.assert_array_equal(ranges, np.broadcast_to(expected, (2, 2, 2)))
+
+
 def test_a_range_that_is_settled_is_a_constant():
     layer = FakeQuantization()
     x = RNG.normal(size=(5, 4)).astype("float32")
