@@ -83,6 +83,7 @@ def exported(text: str, post_training, calibration, num_samples: int, folder) ->
     from training import export
     from training.compress import command
     from zoo import quantization
+    from zoo.storage import urls
 
     label, _, rest = text.partition("=")
     name, _, weights = rest.partition(":")
@@ -91,7 +92,12 @@ def exported(text: str, post_training, calibration, num_samples: int, folder) ->
             "A form is a label, a model and its weights, as in "
             f"'int8=resnet20:runs/int8'. Received: forms={text}"
         )
-    is_place = os.path.exists(weights)
+    is_place = os.path.exists(weights) or urls.is_url(weights)
+    if not is_place and zoo.parse(weights).stem != zoo.parse(name).stem:
+        raise ValueError(
+            f"The published weights '{weights}' are not those of the model '{name}'. "
+            f"Received: forms={text}"
+        )
     model = zoo.load(name, weights=weights) if is_place else zoo.load(weights)
     kinds = {label: None}
     if quantization.is_quantized(model):

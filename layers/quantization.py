@@ -69,9 +69,9 @@ class FakeQuantization(keras.layers.Layer):
     """Rounds features as integers hold them, in a range that follows the batches.
 
     In training the range is a moving average of the smallest and the largest feature of
-    the batches, beginning with those of the first one; zero is always inside. It stays
-    as it is while `frozen` is true, and in inference. A layer that has not seen a batch
-    changes nothing.
+    the batches, of all replicas together, beginning with those of the first one; zero
+    is always inside. It stays as it is while `frozen` is true, and in inference. A
+    layer that has not seen a batch changes nothing.
 
     Args:
         num_bits: The bits of an integer.
@@ -142,12 +142,8 @@ class FakeQuantization(keras.layers.Layer):
         x = ops.cast(ops.stop_gradient(inputs), "float32")
         new = ops.minimum(ops.min(x), 0.0), ops.maximum(ops.max(x), 0.0)
         old = tuple(map(ops.convert_to_tensor, (self.low, self.high)))
-        if replicas.may_be_empty(inputs):
-            is_empty = ops.equal(ops.shape(inputs)[0], 0)
-            pairs = zip(old, new, strict=True)
-            new = tuple(ops.where(is_empty, a, b) for a, b in pairs)
-        if (place := replicas.place()) is not None:
-            new = tuple(replicas.summed(value) / place[1] for value in new)
+        # Of no image it is zero, which is inside of that of the others.
+        new = -replicas.largest(-new[0]), replicas.largest(new[1])
         momentum = ops.where(ops.equal(*old), 0.0, self.momentum)
         moved = [
             momentum * a + (1 - momentum) * b for a, b in zip(old, new, strict=True)
@@ -261,7 +257,7 @@ class QuantizedDense(QuantizedKernel, keras.layers.Dense):
     """
 
     def call(self, inputs, training=None):
-        if self._bounds is not None and len(inputs.shape) == 2:
+        if self._bounds is not None:
             outputs = self._convolved(inputs)
         else:
             outputs = ops.matmul(inputs, self.quantized_kernel())
@@ -274,10 +270,10 @@ class QuantizedDense(QuantizedKernel, keras.layers.Dense):
 
         LiteRT's converter turns the kernel of a product, and loses its scales.
         """
-        shape = (1, 1, *self.kernel.shape)
-        x = ops.reshape(inputs, (-1, 1, 1, self.kernel.shape[0]))
-        x = ops.conv(x, self.quantized_kernel(shape), 1, "valid", "channels_last")
-        return ops.reshape(x, (-1, self.units))
+        is_map, kernel = len(inputs.shape) == 4, (1, 1, *self.kernel.shape)
+        x = inputs if is_map else ops.reshape(inputs, (-1, 1, 1, kernel[2]))
+        x = ops.conv(x, self.quantized_kernel(kernel), 1, "valid", "channels_last")
+        return x if is_map else ops.reshape(x, (-1, *inputs.shape[1:-1], self.units))
 
 
 @keras.saving.register_keras_serializable(package="layers")
@@ -305,9 +301,9 @@ class QuantizedMCDropout(MCDropout):
         self.range.build(input_shape)
 
     def call(self, inputs, training=None):
-        if self.rate == 0:
-            return inputs
         scaled = self.range(inputs * kept_scale(self.rate), training=training)
+        if self.rate == 0:
+            return scaled
         return ops.where(self.drawn(inputs), ops.zeros((), scaled.dtype), scaled)
 
 

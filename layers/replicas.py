@@ -116,6 +116,19 @@ def summed(value):
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
+def largest(value):
+    """Returns the largest of the replicas of a strategy, elsewhere the scalar itself.
+
+    Args:
+        value: A scalar tensor.
+    """
+    if (at := place()) is None:
+        return value
+    # TensorFlow reduces to sums and means alone.
+    is_own = ops.equal(ops.arange(at[1], dtype="int32"), at[0])
+    return ops.max(summed(ops.where(is_own, value, ops.zeros_like(value))))
+
+
 @contextlib.contextmanager
 def unless_empty(inputs, variables: Sequence[keras.Variable]):
     """Lets code inside update variables, but not for a batch without an image.

@@ -29,7 +29,7 @@ from training.batch_statistics import update_batch_statistics
 from training.bayesian.feature_precision import update_precision
 from training.bayesian.kl_weight import KLWeight
 from training.compress.prune import pruning
-from training.compress.quantize import freeze_statistics
+from training.compress.quantize import freeze_statistics, with_statistics
 from training.data import ImageData, fingerprint
 from training.data.image_data import Numbers
 from training.distribution import device_memory, resident, workers
@@ -173,7 +173,8 @@ def compile_model(
     Raises:
         ValueError: If the model does not return logits, the objective is for another
             task, or it takes no labels as the augmentations make them, or there is no
-            residual branch for the `stochastic_depth`.
+            residual branch for the `stochastic_depth`, or nothing that `frozen_epochs`
+            could freeze.
     """
     outputs.check_model(model)
     freeze_others(model, recipe.trained_layers)
@@ -200,6 +201,8 @@ def compile_model(
         )
     weight = KLWeight(recipe, steps, model)
     trained.minimize(minimized, weight, pruning(recipe, steps, model))
+    if recipe.frozen_epochs:
+        with_statistics(model)  # Its errors come before the first epoch.
     if recipe.stochastic_depth:
         trained.branches = Branches(model, recipe.stochastic_depth)
     trained.compile(

@@ -1,4 +1,4 @@
-"""Draws on two replicas, written as a NumPy archive; a process of its own.
+"""Draws and ranges on two replicas, as a NumPy archive; a process of its own.
 
 Logical devices can only be made before TensorFlow runs anything.
 """
@@ -9,9 +9,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from layers import DenseFlipout, MCDropout
+from layers import DenseFlipout, FakeQuantization, MCDropout
 
 CPU = tf.config.list_physical_devices("CPU")[0]
+# On each replica; in the second of them one has no image.
+BATCHES = [
+    np.split(np.float32([[-1, 2], [0, 1], [-3, 0.5], [1, 8]]), [2]),
+    np.split(np.float32([[-5, 2], [0, 4]]), [2]),
+]
 DEVICES = [tf.config.LogicalDeviceConfiguration()] * 2
 
 
@@ -27,6 +32,8 @@ def main(path):
         outputs = DenseFlipout(8, seed=2, initial_scale=1.0, name="dense")(outputs)
         model = keras.Model(inputs, outputs)
         model.compile("sgd", "mse")
+        layer = FakeQuantization(momentum=0.5)
+        layer.build((None, 2))
     x = tf.ones((4, 64))
 
     def values(per_replica):
@@ -43,6 +50,20 @@ def main(path):
         "dense": [values(run(model)) for _ in range(3)],
     }
     model.fit(np.ones((16, 64)), np.ones((16, 8)), batch_size=8, verbose=0)
+
+    @tf.function
+    def follow(images):
+        return strategy.run(lambda x: layer(x, training=True), (images,))
+
+    ranges = []
+    for parts in BATCHES:
+        follow(
+            strategy.experimental_distribute_values_from_function(
+                lambda at, parts=parts: tf.constant(parts[at.replica_id_in_sync_group])
+            )
+        )
+        ranges.append([values(layer.low.value), values(layer.high.value)])
+    results["ranges"] = ranges
     states = [model.get_layer(name).random_state for name in ("dropout", "dense")]
     results["states"] = [values(state.value) for state in states]
     np.savez(path, **results)

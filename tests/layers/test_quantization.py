@@ -62,6 +62,13 @@ def test_ranges_follow_the_batches_until_they_are_frozen():
     assert float(layer.low) == 0
 
 
+def test_replicas_have_the_range_of_all_images(replicas):
+    ranges = replicas["ranges"]
+    # By the lowest and the highest of each batch; half of the second one's.
+    expected = np.array([[-3, 8], [-4, 6]])[..., None]
+    np.testing.assert_array_equal(ranges, np.broadcast_to(expected, (2, 2, 2)))
+
+
 def test_a_range_that_is_settled_is_a_constant():
     layer = FakeQuantization()
     x = RNG.normal(size=(5, 4)).astype("float32")
@@ -133,6 +140,14 @@ def test_dropout_has_the_masks_of_real_numbers():
     np.testing.assert_allclose(found, rounded(expected, low, high)[0], atol=1e-5)
 
 
+def test_dropout_of_nothing_is_rounded_too():
+    x = RNG.normal(size=(3, 4)).astype("float32")
+    layer = layers.QuantizedMCDropout(0.0)
+    found = as_numpy(layer(x, training=True))
+    assert float(layer.range.high) == x.max()
+    np.testing.assert_allclose(found, rounded(x, x.min(), x.max())[0], atol=1e-5)
+
+
 def test_smoothing_is_rounded_in_each_step():
     x = 8 * RNG.normal(size=(2, 6, 6, 3)).astype("float32")
     layer = layers.QuantizedSmoothing(temperature=4.0)
@@ -188,7 +203,12 @@ def test_a_kernel_that_is_settled_keeps_its_integers(bits):
     layer.kernel.assign(RNG.normal(size=(7, 5)))
     expected, step = as_numpy(layer.quantized_kernel()), as_numpy(layer.bounds())
     step = step / (2 ** (bits - 1) - 1)
+    maps = RNG.normal(size=(3, 2, 4, 7)).astype("float32")
+    batches = x, maps, maps[:, 0]
+    outputs = [as_numpy(layer(batch)) for batch in batches]
     layer.settle()
     found = as_numpy(layer.quantized_kernel())
     np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(found / step, np.rint(found / step), atol=1e-4)
+    for batch, output in zip(batches, outputs, strict=True):
+        np.testing.assert_allclose(layer(batch), output, atol=1e-5)

@@ -146,8 +146,8 @@ def run_compression(
         **settings,
     )
     # As whoever loads it from here on has it.
-    made = zoo.load(model, weights=workdir)
-    spec = zoo.parse(model)
+    spec = zoo.parse(model).of_model
+    made = zoo.load(spec, weights=workdir)
     whole = zoo.build(spec, made.input_shape[1:], made.output_shape[-1])
     report = {
         "compression": compression_of(made),

@@ -52,7 +52,8 @@ def cubic_sparsity(step, initial: float, final: float, begin: int, end: int):
         [To Prune, or Not to Prune](https://arxiv.org/abs/1710.01878) (Zhu and Gupta,
         2017), Eq. 1.
     """
-    place = (ops.cast(step, "float32") - begin) / max(end - begin, 1)
+    # Of a single step it is the final one.
+    place = (ops.cast(step, "float32") - begin + (begin == end)) / max(end - begin, 1)
     rest = 1 - ops.clip(place, 0.0, 1.0)
     return final + (initial - final) * rest * rest * rest
 
@@ -270,11 +271,13 @@ class MagnitudePruning:
         """Makes weights zero after an update, and counts it."""
         step = ops.convert_to_tensor(self._step)
         since = step - self.begin
-        # At the last one too, whatever the steps between.
-        is_turn = ops.logical_or(since % self.every == 0, ops.equal(step, self.end))
         in_time = ops.logical_and(since >= 0, step <= self.end)
+        is_turn = ops.logical_and(in_time, since % self.every == 0)
+        # At the last one too, whatever the steps between; and at the first of all, for
+        # weights that are sparse already stay so before it begins.
+        is_end = ops.logical_or(ops.equal(step, self.end), ops.equal(step, 0))
         masks = ops.cond(
-            ops.logical_and(is_turn, in_time),
+            ops.logical_or(is_turn, is_end),
             lambda: self._chosen(self.sparsity(step)),
             lambda: [ops.convert_to_tensor(mask) for mask in self._masks],
         )

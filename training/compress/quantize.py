@@ -41,14 +41,26 @@ def freeze_statistics(model: keras.Model):
         model: Keras model; layers of nested models are included.
 
     Raises:
+        ValueError: See `with_statistics`.
+    """
+    for layer in with_statistics(model):
+        layer.frozen = True
+
+
+def with_statistics(model: keras.Model) -> list[keras.Layer]:
+    """Returns the layers whose statistics or ranges can be frozen.
+
+    Args:
+        model: Keras model; layers of nested models are included.
+
+    Raises:
         ValueError: If there is nothing to freeze, or a normalization is one of Keras
             that cannot be.
     """
-    found = 0
+    found = []
     for layer in keras_internals.flat_layers(model):
         if isinstance(layer, (BatchNormalization, FakeQuantization)):
-            layer.frozen = True
-            found += 1
+            found.append(layer)
         elif isinstance(layer, keras.layers.BatchNormalization):
             raise ValueError(
                 "`frozen_epochs` is for `layers.BatchNormalization`, whose statistics "
@@ -58,5 +70,7 @@ def freeze_statistics(model: keras.Model):
     if not found:
         raise ValueError(
             "`frozen_epochs` freezes batch statistics and ranges of features, and the "
-            f"model has neither. Received: model={model.name}"
+            "model has neither: set frozen_epochs=0. Received: "
+            f"model={model.name}"
         )
+    return found

@@ -13,6 +13,7 @@ from layers import keras_internals
 from training.data.readers import label_files
 from training.export import checked, litert, parity, saved_model
 from training.runtimes import streams
+from zoo import quantization as integers
 from zoo.posterior import Temporal
 from zoo.storage import files
 
@@ -66,6 +67,12 @@ def export_stream(
             f"quantization={quantization}, kind={kind}"
         )
     posterior = checked.posterior_of(posterior, 1)
+    if quantization and integers.is_quantized(posterior):
+        raise ValueError(
+            "The network was trained to compute as integers do, and a stream of it is "
+            "exported without `quantization`. Received: "
+            f"quantization={quantization}, model={posterior.name}"
+        )
     litert.check_precision(posterior)
     start, path = time.perf_counter(), pathlib.Path(path)
     frames = parity.check_images(frames, posterior.image_shape, "frames")

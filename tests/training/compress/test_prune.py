@@ -49,6 +49,33 @@ def test_the_schedule_is_the_closed_form():
     assert first > 20 * last
 
 
+def shares(num_steps, **settings):
+    """The share of zeros behind each step of a pruning."""
+    keras.utils.set_random_seed(0)
+    images = x = keras.Input((40,))
+    for _ in range(2):
+        x = keras.layers.Dense(10)(x)
+    settings = Magnitude(0.8, **settings)
+    pruning = MagnitudePruning(settings, num_steps, keras.Model(images, x))
+    found = []
+    for _ in range(num_steps):
+        pruning.apply()
+        found.append(pruning.measured()["sparsity"])
+    return found
+
+
+@pytest.mark.parametrize("begin, end", [(0, 0.01), (0.5, 0.55)])
+def test_a_single_step_prunes_all_at_once(begin, end):
+    first = int(8 * begin)
+    assert shares(8, begin=begin, end=end) == [0] * first + [0.8] * (8 - first)
+
+
+def test_sparse_weights_stay_so_before_the_pruning_begins():
+    found = shares(8, initial=0.5, begin=0.5, end=1.0)
+    assert found[:5] == [0.5] * 5
+    assert found[-1] == 0.8
+
+
 def kernels(model):
     return [
         as_numpy(layer.kernel) for layer in model.layers if hasattr(layer, "kernel")

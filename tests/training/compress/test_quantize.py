@@ -1,5 +1,6 @@
 """What a training of integers freezes, and that one from the command resumes."""
 
+import dataclasses
 import json
 
 import keras
@@ -11,7 +12,7 @@ import zoo
 from tests.helpers import narrow
 from tests.helpers.data_sets import stripes, write_idx
 from tests.helpers.networks import as_numpy
-from tests.helpers.trainings import without_time
+from tests.helpers.trainings import RECIPE, without_time
 from training import run, trainer
 from training.compress import command, quantize
 from training.run import change_recipe, load_recipe
@@ -47,6 +48,16 @@ def test_what_cannot_be_frozen_is_an_error():
     assert quantize.with_integers(made, 8) is made
     with pytest.raises(ValueError, match="those of 8 bits.*weight_bits=4"):
         quantize.with_integers(made, 4)
+
+
+def test_what_cannot_be_frozen_is_an_error_before_the_training(tmp_path):
+    images = keras.Input((12, 12, 1))
+    x = keras.layers.Dense(2, name="head")(keras.layers.Flatten()(images))
+    model = keras.Model(images, x, name="bare")
+    recipe = dataclasses.replace(RECIPE, frozen_epochs=1)
+    with pytest.raises(ValueError, match="neither: set frozen_epochs=0.*model=bare"):
+        trainer.train(model, recipe, stripes(), tmp_path)
+    assert not (tmp_path / trainer.ROWS_FILE).exists()
 
 
 def test_fewer_epochs_have_fewer_that_are_frozen():
@@ -173,6 +184,17 @@ def test_a_compression_is_resumed_loaded_and_counted(
     other = zoo.load("resnet20_smooth", weights=tmp_path / "stopped")
     for one, two in zip(made.weights, other.weights, strict=True):
         np.testing.assert_array_equal(one, two, err_msg=one.path)
+
+
+def test_a_posterior_behind_the_name_is_not_counted(start, tmp_path):
+    start["model"] = "resnet20_smooth@mc"
+    report = command.run_compression(
+        workdir=str(tmp_path / "run"),
+        smaller=["pruning=magnitude:sparsity=0.5"],
+        **start,
+    )
+    assert report["weights"] == report["whole"]["weights"]
+    assert (tmp_path / "run" / command.FILE).exists()
 
 
 def test_filters_are_not_removed_from_a_network_without_weights(start, tmp_path):

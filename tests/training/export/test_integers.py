@@ -139,6 +139,25 @@ def test_weights_of_four_bits_have_their_scales(tmp_path):
     assert np.abs(probs - expected).max() < 0.02
 
 
+def test_predictions_of_each_pixel_have_a_scale_for_each_class(tmp_path):
+    keras.utils.set_random_seed(0)
+    images = keras.Input((16, 16, 1), name="images")
+    x = keras.layers.Conv2D(4, 3, padding="same", name="stem")(images)
+    x = keras.layers.Dense(3, name="head")(keras.layers.ReLU(name="relu")(x))
+    model, path = quantized(keras.Model(images, x)), tmp_path / "pixels.tflite"
+    head = model.get_layer("head")
+    head.kernel.assign(as_numpy(head.kernel) * [1, 0.01, 0.1])
+    model(IMAGES, training=True)
+    export.export_tflite(model, path, quantization="int8")
+    kernel = np.abs(as_numpy(head.kernel)).max(axis=0)
+    assert any(
+        len(scales) == 3 and np.allclose(scales, kernel / 127, rtol=1e-3)
+        for scales, *_ in tensors(path)
+    )
+    expected = softmax(as_numpy(model(IMAGES, training=False)))
+    assert np.abs(invoke(path, images=IMAGES) - expected).max() < 0.02
+
+
 def test_other_forms_of_such_a_network_are_refused(tmp_path):
     model = network()
     for kind in (None, "int4", "dynamic"):

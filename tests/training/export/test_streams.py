@@ -11,6 +11,7 @@ from training import export
 from training.export import formats
 from training.runtimes import litert, streams
 from zoo.posterior import MonteCarlo, Temporal
+from zoo.quantization import quantized
 
 SIZE = 8
 
@@ -165,6 +166,9 @@ def test_what_is_no_stream_is_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             formats.export_as(kind, Temporal(network()), path, options)
+    aware = Temporal(quantized(network()), 2)
+    with pytest.raises(ValueError, match="without `quantization`.*=dynamic"):
+        export.export_stream("tflite", aware, tmp_path / "it", "dynamic")
     with pytest.raises(ValueError, match="for LiteRT files"):
         export.export_stream("saved_model", posterior, path, quantization="float16")
     assert not path.exists()
