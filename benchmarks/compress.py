@@ -34,7 +34,7 @@ from urllib import parse
 
 import numpy as np
 
-from benchmarks import rounds
+from benchmarks import methods, rounds
 from benchmarks.device import processor
 
 BATCH = 100
@@ -151,7 +151,6 @@ def time_all(forms: list[Form], image, count: int):
 
 def evaluate_more(forms: list[Form], folder: pathlib.Path, flags):
     """Gives forms the cells of corrupted sets and of detection, by their files."""
-    from training import data
     from training.evaluation import command
     from training.metrics import display
     from training.runtimes import places
@@ -168,35 +167,25 @@ def evaluate_more(forms: list[Form], folder: pathlib.Path, flags):
         )
         return command.run(settings).rows
 
-    names, found = set(), []
+    found = []
     if flags.corrupted_limit:
-        pattern = f"{flags.dataset}_c/*/*"
-        names = set(data.expand(pattern))
-        found = rows("corrupted", flags.corrupted_limit, dataset=[pattern])
+        sets = [f"{flags.dataset}_c/*/*"]
+        found = rows("corrupted", flags.corrupted_limit, dataset=sets)
     if flags.ood:
         found += rows("far", flags.ood_limit, dataset=[flags.dataset], ood=flags.ood)
+    values = {
+        (row["model"], row["dataset"], row["metric"]): row["value"] for row in found
+    }
+    values |= methods.corrupted_means(values, f"{flags.dataset}_c")
     for form in forms:
         name = places.name_of(str(form.path))
-        own = [row for row in found if row["model"] == name]
-        for metric in ("accuracy", "nll", "ece") if names else ():
-            values = [
-                row["value"]
-                for row in own
-                if row["dataset"] in names and row["metric"] == metric
-            ]
-            if len(values) != len(names):
-                raise RuntimeError(f"{len(values)} of {len(names)} corrupted sets.")
+        for metric in ("accuracy", "nll", "ece") if flags.corrupted_limit else ():
             heading = f"{display.heading(metric)}, corrupted"
-            form.more[heading] = display.number(metric, float(np.mean(values)))
+            value = values[name, methods.MEAN, metric]
+            form.more[heading] = display.number(metric, value)
         for other in flags.ood:
-            metric = "auroc/entropy"
-            (value,) = {
-                row["value"]
-                for row in own
-                if row["dataset"] == f"{flags.dataset} vs {other}"
-                and row["metric"] == metric
-            }
-            form.more[f"AUROC, {other} (%)"] = display.number(metric, value)
+            value = values[name, f"{flags.dataset} vs {other}", methods.AUROC]
+            form.more[f"AUROC, {other} (%)"] = display.number(methods.AUROC, value)
 
 
 def is_on_frontier(form: Form, forms: list[Form]) -> bool:
