@@ -322,7 +322,7 @@ class _Store:
                 named += [
                     pair for of_attack in zip(*sets, strict=True) for pair in of_attack
                 ]
-            jobs = [self._job(member, own, labeled) for member, own in named]
+            jobs = [self._job(member, own, labeled, dataset) for member, own in named]
             passes = len(dataset.labels) * sum(job.per_image for job in jobs)
             # The data sets that are not loaded yet are taken to be like this one.
             self.left -= 1
@@ -331,7 +331,7 @@ class _Store:
             self.progress.expect(total - self.progress.done)
             yield from jobs
 
-    def _job(self, member, dataset, labeled):
+    def _job(self, member, dataset, labeled, loaded):
         name = member.passes.name
         return slices.Job(
             member.passes,
@@ -340,6 +340,7 @@ class _Store:
             model=self._fingerprint(member.passes),
             labeled=labeled,
             owner=member,
+            loaded=loaded,
         )
 
     def _fingerprint(self, passes):
