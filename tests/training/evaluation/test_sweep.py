@@ -92,6 +92,16 @@ def test_detection_compares_the_scores_of_both_sets(tmp_path):
     assert value == metrics.fpr_95(*information)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_all_rows_say_a_precision_that_is_reduced(tmp_path, precision):
+    rows = sweep.evaluate_all(
+        {"m": network()}, [Data()], tmp_path, (1,), ood=[other()], precision=precision
+    )
+    assert {row["dataset"] for row in rows} == {"made_up", "made_up vs other"}
+    said = {row.get("precision") for row in rows}
+    assert said == {None if precision == "float32" else precision}
+
+
 def test_an_ensemble_is_evaluated_at_the_sizes_that_it_has(tmp_path):
     ensemble = DeepEnsemble([network(seed=n) for n in range(3)])
     rows = sweep.evaluate_all({"three": ensemble}, [Data()], tmp_path, (1, 2, 5, 10))
