@@ -209,6 +209,12 @@ def read(path: str | os.PathLike) -> File:
             for name in names
             if name not in ("probs", "labels")
         }
+    is_part = dataset_name.without_part(facts["dataset"]) != facts["dataset"]
+    if is_part and "labels" not in names:
+        raise ValueError(
+            f"'{path}' has no `labels`, and decisions are fitted to those of a part of "
+            f"the training images. Received: dataset={facts['dataset']}"
+        )
     return File(path, facts, "labels" in names)
 
 

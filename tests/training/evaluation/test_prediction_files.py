@@ -141,6 +141,10 @@ BAD[1, 17] *= 0.5
         ({"labels": LABELS * 1.0}, "`labels` must be integers.*float64"),
         ({"labels": LABELS + 1}, "`labels` must be from 0 to 4. Received: 5"),
         ({"model": None}, "has no `model`"),
+        (
+            {"dataset": "cifar10_validation", "labels": None},
+            "has no `labels`, and decisions .* dataset=cifar10_validation",
+        ),
         ({"model": 5}, "`model` must be text. Received: model=5"),
         ({"dataset": " "}, "`dataset` must be text. Received: dataset=' '"),
         ({"seed": 0.5}, "`seed` must be an integer.* seed=0.5"),
