@@ -145,7 +145,9 @@ class Ahead:
         passes = pool.share(job.passes)
         images = job.dataset.images
         if isinstance(images, np.ndarray):
-            images = Part(np.array(images[first:stop]), first, len(images))
+            before, behind = job.passes.posterior.context
+            start, end = max(first - before, 0), min(stop + behind, len(images))
+            images = Part(np.array(images[start:end]), start, len(images))
         else:
             images = pool.share(images)
         return pool.submit(function, passes, images, first, stop, **settings)
