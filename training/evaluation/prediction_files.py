@@ -36,12 +36,12 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from absl import logging
 
 from training.evaluation import decisions, evaluate, ood, predictions
 from training.metrics.definitions import entropies
 from training.report.rows import FACTS
-from zoo import dataset_name, spelling
-from zoo.posterior.scaler import NoBestFitError
+from zoo import conformal, dataset_name, spelling
 
 DECISIONS = ("lac_90", "aps_90")
 # Ensemble sizes of single passes, those that there are passes for, and all of them.
@@ -308,10 +308,12 @@ def _are_together(file, stored, other, theirs) -> bool:
 def _fit(decide, stored):
     found = {}
     for name in decide:
+        conformal.named(name)  # Another name is an error.
         try:
             found[name] = decisions.fit(name, stored, stored.meta["sizes"])
-        except NoBestFitError:  # Too few images to promise anything.
-            continue
+        except ValueError as error:  # Too few images to promise anything.
+            which = stored.meta["model"], stored.meta["dataset"]
+            logging.warning("No %s of %s by %s: %s", name, *which, error)
     return found
 
 
