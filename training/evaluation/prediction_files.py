@@ -28,6 +28,7 @@ Labels and classes are those of the file: nothing is matched by names. Where the
 one of `<dataset>_validation` too, conformal decisions are fitted to it.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -81,7 +82,7 @@ class File:
             ValueError: If arrays have other types or shapes, a row of probabilities is
                 none, or a label is no class.
         """
-        with np.load(self.path, allow_pickle=False) as archive:
+        with _opened(self.path) as archive:
             probs = _array(self.path, archive, "probs")
             labels = _array(self.path, archive, "labels") if self.is_labeled else None
         self._check(probs, labels)
@@ -189,7 +190,7 @@ def read(path: str | os.PathLike) -> File:
         raise FileNotFoundError(f"There is no file '{path}'.")
     if not zipfile.is_zipfile(path):
         raise ValueError(f"'{path}' is not an .npz file, as `numpy.savez` writes it.")
-    with np.load(path, allow_pickle=False) as archive:
+    with _opened(path) as archive:
         names = archive.files
         for name in names:
             if name not in _KNOWN:
@@ -216,6 +217,17 @@ def read(path: str | os.PathLike) -> File:
             f"the training images. Received: dataset={facts['dataset']}"
         )
     return File(path, facts, "labels" in names)
+
+
+@contextlib.contextmanager
+def _opened(path):
+    """Opens an archive; of a damaged one NumPy would leave the file open."""
+    with open(path, "rb") as file:
+        try:
+            archive = np.load(file, allow_pickle=False)
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"'{path}' cannot be read: {error}") from error
+        yield archive
 
 
 def _array(path, archive, name) -> np.ndarray:

@@ -191,3 +191,7 @@ def test_what_is_no_archive_is_refused(tmp_path):
     (tmp_path / "text.npz").write_text("text")
     with pytest.raises(ValueError, match=r"text.npz' is not an .npz file"):
         prediction_files.rows([tmp_path / "text.npz"])
+    path = save(tmp_path, probs=probabilities(COUNT), labels=LABELS)
+    path.write_bytes(path.read_bytes().replace(b"PK\x01\x02", b"PK\x00\x00"))
+    with pytest.raises(ValueError, match="cifar10.npz' cannot be read: Bad magic"):
+        prediction_files.rows([path])
