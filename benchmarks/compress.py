@@ -34,10 +34,11 @@ from urllib import parse
 
 import numpy as np
 
-from benchmarks import rounds
+from benchmarks import methods, rounds
 from benchmarks.device import processor
 
 SECONDS = 0.02  # Of a measurement, about.
+QUALITY = "accuracy", "nll", "ece"
 COLUMNS = (
     *("form", "kB", "weights not zero", "multiply-adds", "passes", "1 thread (ms)"),
     *("speed-up", "images", "accuracy (%)", "NLL (nats)", "ECE (%)"),
@@ -145,7 +146,6 @@ def time_all(forms: list[Form], image, count: int):
 
 def evaluate(forms: list[Form], folder: pathlib.Path, flags):
     """Gives forms their metrics, and the cells of corrupted sets and of detection."""
-    from training import data
     from training.evaluation import command
     from training.metrics import display
     from training.runtimes import places
@@ -162,38 +162,28 @@ def evaluate(forms: list[Form], folder: pathlib.Path, flags):
         )
         return command.run(settings).rows
 
-    clean = rows("clean", flags.limit, None, dataset=[flags.dataset])
-    names, found = set(), []
+    found = []
     if flags.corrupted_limit:
-        pattern = f"{flags.dataset}_c/*/*"
-        names = set(data.expand(pattern))
-        found = rows("corrupted", flags.corrupted_limit, dataset=[pattern])
+        sets = [f"{flags.dataset}_c/*/*"]
+        found = rows("corrupted", flags.corrupted_limit, dataset=sets)
     if flags.ood:
         found += rows("far", flags.ood_limit, dataset=[flags.dataset], ood=flags.ood)
+    # Behind the rows of fewer images.
+    found += rows("clean", flags.limit, None, dataset=[flags.dataset])
+    values = {
+        (row["model"], row["dataset"], row["metric"]): row["value"] for row in found
+    }
+    values |= methods.corrupted_means(values, f"{flags.dataset}_c")
     for form in forms:
         name = places.name_of(str(form.path))
-        values = {row["metric"]: row["value"] for row in clean if row["model"] == name}
-        form.metrics = tuple(values[metric] for metric in ("accuracy", "nll", "ece"))
-        own = [row for row in found if row["model"] == name]
-        for metric in ("accuracy", "nll", "ece") if names else ():
-            values = [
-                row["value"]
-                for row in own
-                if row["dataset"] in names and row["metric"] == metric
-            ]
-            if len(values) != len(names):
-                raise RuntimeError(f"{len(values)} of {len(names)} corrupted sets.")
+        form.metrics = tuple(values[name, flags.dataset, x] for x in QUALITY)
+        for metric in QUALITY if flags.corrupted_limit else ():
             heading = f"{display.heading(metric)}, corrupted"
-            form.more[heading] = display.number(metric, float(np.mean(values)))
+            value = values[name, methods.MEAN, metric]
+            form.more[heading] = display.number(metric, value)
         for other in flags.ood:
-            metric = "auroc/entropy"
-            (value,) = {
-                row["value"]
-                for row in own
-                if row["dataset"] == f"{flags.dataset} vs {other}"
-                and row["metric"] == metric
-            }
-            form.more[f"AUROC, {other} (%)"] = display.number(metric, value)
+            value = values[name, f"{flags.dataset} vs {other}", methods.AUROC]
+            form.more[f"AUROC, {other} (%)"] = display.number(methods.AUROC, value)
 
 
 def is_on_frontier(form: Form, forms: list[Form]) -> bool:

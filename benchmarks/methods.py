@@ -139,11 +139,16 @@ def evaluate(flags, table: Table, entries: list[Entry]) -> dict[tuple, float]:
     return values | corrupted_means(values)
 
 
-def corrupted_means(values: dict[tuple, float]) -> dict[tuple, float]:
-    """Returns the means over the corrupted sets, by label, `MEAN` and metric."""
+def corrupted_means(values: dict[tuple, float], whole: str = MCE) -> dict[tuple, float]:
+    """Returns the means over the corrupted sets, by label, `MEAN` and metric.
+
+    Args:
+        values: Values by the label, the data set and the metric.
+        whole: What the names of the corrupted sets begin with, before a slash.
+    """
     found = {}
     for (label, dataset, metric), value in values.items():
-        if metric in QUALITY and dataset.startswith(f"{MCE}/"):
+        if metric in QUALITY and dataset.startswith(f"{whole}/"):
             found.setdefault((label, MEAN, metric), []).append(value)
     return {key: float(np.mean(all_of)) for key, all_of in found.items()}
 

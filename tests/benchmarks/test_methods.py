@@ -92,3 +92,6 @@ def test_means_are_those_over_the_corrupted_sets():
     }
     found = methods.corrupted_means(values)
     assert found == {("a", methods.MEAN, "nll"): 1.5, ("b", methods.MEAN, "nll"): 4.0}
+    values["a", "cifar100_c/fog/1", "nll"] = 8.0
+    found = methods.corrupted_means(values, "cifar100_c")
+    assert found == {("a", methods.MEAN, "nll"): 8.0}

@@ -276,10 +276,12 @@ def _attacks(settings):
     """Returns the attacks that the settings ask for, the largest radius last."""
     if settings.attack is None:
         given = settings.epsilon or settings.steps or settings.check_masking
-        if given or settings.draws or settings.step_size or settings.restarts != 1:
+        given = given or settings.attack_norm != "linf" or settings.restarts != 1
+        if given or settings.draws or settings.step_size:
             raise ValueError(
-                "Radius, steps, restarts, draws and the check for masked gradients are "
-                "for an attack; name one, fgsm or pgd. Received: attack=None"
+                "Norm, radius, steps, restarts, draws and the check for masked "
+                "gradients are for an attack; name one, fgsm or pgd. Received: "
+                "attack=None"
             )
         return []
     return attacked.named(

@@ -39,6 +39,8 @@ def rows(inside: Predictions, outside: Predictions, sizes=None) -> list[dict]:
             "seconds": round(inside.meta["seconds"] + outside.meta["seconds"], 3),
             "data": f"{inside.meta.get('data')} vs {outside.meta.get('data')}",
         }
+        if (precision := inside.meta.get("precision", "float32")) != "float32":
+            numbers["precision"] = precision
         if excluded := sum(s.meta.get("excluded", 0) for s in (inside, outside)):
             numbers["excluded"] = excluded
         for metric, function in DETECTION.items():

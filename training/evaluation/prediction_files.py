@@ -28,6 +28,7 @@ Labels and classes are those of the file: nothing is matched by names. Where the
 one of `<dataset>_validation` too, conformal decisions are fitted to it.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -36,12 +37,12 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from absl import logging
 
 from training.evaluation import decisions, evaluate, ood, predictions
 from training.metrics.definitions import entropies
 from training.report.rows import FACTS
-from zoo import dataset_name, spelling
-from zoo.posterior.scaler import NoBestFitError
+from zoo import conformal, dataset_name, spelling
 
 DECISIONS = ("lac_90", "aps_90")
 # Ensemble sizes of single passes, those that there are passes for, and all of them.
@@ -81,7 +82,7 @@ class File:
             ValueError: If arrays have other types or shapes, a row of probabilities is
                 none, or a label is no class.
         """
-        with np.load(self.path, allow_pickle=False) as archive:
+        with _opened(self.path) as archive:
             probs = _array(self.path, archive, "probs")
             labels = _array(self.path, archive, "labels") if self.is_labeled else None
         self._check(probs, labels)
@@ -189,7 +190,7 @@ def read(path: str | os.PathLike) -> File:
         raise FileNotFoundError(f"There is no file '{path}'.")
     if not zipfile.is_zipfile(path):
         raise ValueError(f"'{path}' is not an .npz file, as `numpy.savez` writes it.")
-    with np.load(path, allow_pickle=False) as archive:
+    with _opened(path) as archive:
         names = archive.files
         for name in names:
             if name not in _KNOWN:
@@ -209,7 +210,24 @@ def read(path: str | os.PathLike) -> File:
             for name in names
             if name not in ("probs", "labels")
         }
+    is_part = dataset_name.without_part(facts["dataset"]) != facts["dataset"]
+    if is_part and "labels" not in names:
+        raise ValueError(
+            f"'{path}' has no `labels`, and decisions are fitted to those of a part of "
+            f"the training images. Received: dataset={facts['dataset']}"
+        )
     return File(path, facts, "labels" in names)
+
+
+@contextlib.contextmanager
+def _opened(path):
+    """Opens an archive; of a damaged one NumPy would leave the file open."""
+    with open(path, "rb") as file:
+        try:
+            archive = np.load(file, allow_pickle=False)
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"'{path}' cannot be read: {error}") from error
+        yield archive
 
 
 def _array(path, archive, name) -> np.ndarray:
@@ -302,10 +320,12 @@ def _are_together(file, stored, other, theirs) -> bool:
 def _fit(decide, stored):
     found = {}
     for name in decide:
+        conformal.named(name)  # Another name is an error.
         try:
             found[name] = decisions.fit(name, stored, stored.meta["sizes"])
-        except NoBestFitError:  # Too few images to promise anything.
-            continue
+        except ValueError as error:  # Too few images to promise anything.
+            which = stored.meta["model"], stored.meta["dataset"]
+            logging.warning("No %s of %s by %s: %s", name, *which, error)
     return found
 
 

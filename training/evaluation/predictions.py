@@ -228,20 +228,24 @@ def _attack(dataset):
     return {"attack": attack.settings} if attack else {}
 
 
-def describe(passes: Passes, dataset, model: str | None = None) -> dict[str, object]:
+def describe(
+    passes: Passes, dataset, model: str | None = None, loaded=None
+) -> dict[str, object]:
     """Returns what predictions are of, before the first of them is made.
 
     Args:
         passes: The model and its settings.
         dataset: With `images`, `labels`, `classes` and `name`.
         model: The fingerprint of the model, if it is known.
+        loaded: The data set with labels and classes as they were before these were
+            matched with those of the model, if that is another one.
     """
     images = fingerprint.of_images(dataset.images)
     return {
         **metadata(passes, dataset),
         "num_classes": passes.posterior.num_classes,
         "batch_size": passes.batch_size,
-        "data": fingerprint.of_named(dataset, images)[:12],
+        "data": fingerprint.of_named(loaded or dataset, images)[:12],
         "done": 0,
         "seconds": 0.0,
         "fingerprint": {

@@ -36,6 +36,8 @@ class Job:
         model: Fingerprint of the model.
         labeled: Whether the labels mean something to the model.
         owner: Whose predictions these are.
+        loaded: The data set before its labels were matched with the classes of the
+            model, which identifies the data for all models.
     """
 
     passes: Passes
@@ -44,6 +46,7 @@ class Job:
     model: str
     labeled: bool = True
     owner: object = None
+    loaded: object = None
 
     @property
     def per_image(self) -> int:
@@ -55,7 +58,8 @@ class Job:
     @functools.cached_property
     def meta(self) -> dict:
         """What its predictions say of it; see `training.evaluation.predictions`."""
-        return predictions.describe(self.passes, self.dataset, self.model)
+        given = self.passes, self.dataset, self.model, self.loaded
+        return predictions.describe(*given)
 
     def slices(self, start: int) -> Iterator[tuple[int, int]]:
         """Yields where slices begin and end, of whole batches each."""
@@ -141,7 +145,9 @@ class Ahead:
         passes = pool.share(job.passes)
         images = job.dataset.images
         if isinstance(images, np.ndarray):
-            images = Part(np.array(images[first:stop]), first, len(images))
+            before, behind = job.passes.posterior.context
+            start, end = max(first - before, 0), min(stop + behind, len(images))
+            images = Part(np.array(images[start:end]), start, len(images))
         else:
             images = pool.share(images)
         return pool.submit(function, passes, images, first, stop, **settings)

@@ -28,7 +28,7 @@ from training.evaluation import ood as detect
 from training.evaluation.sampling import check_precision, check_sizes
 from training.parallel.workers import Workers
 from training.progress import track
-from zoo import dataset_name
+from zoo import dataset_name, outputs
 from zoo.posterior import Posterior, Scaler
 from zoo.posterior.base import joined_splits
 from zoo.posterior.scaler import NoBestFitError
@@ -107,6 +107,7 @@ def evaluate_all(
     to_decide = calibration
     unfitted = [m for m in models.values() if not getattr(m, "is_adapted", True)]
     _check_attacks(attacks, models)
+    _check_tasks(models, attack=attacks, decide=decide, ood=ood)
     if decide and "validation" in joined_splits(unfitted):
         calibration, to_decide = adaptation.halves(calibration)
     given = {"train": train, "validation": calibration}
@@ -201,6 +202,17 @@ def _check_attacks(attacks, models):
                 f"'{name}' computes gradients of its networks for every prediction, so "
                 "an attack would take second derivatives, which is not supported. "
                 f"Received: attack={attacks[0].name}"
+            )
+
+
+def _check_tasks(models, **asked):
+    """Checks that no model of numbers is asked for what is of classes."""
+    given = ", ".join(name for name, what in asked.items() if len(what))
+    for name, model in models.items():
+        if given and task.of(model).name == outputs.REGRESSION:
+            raise ValueError(
+                "Attacks, decisions and detection take a classifier, and the model "
+                f"'{name}' predicts numbers. Received: {given}"
             )
 
 
@@ -322,7 +334,7 @@ class _Store:
                 named += [
                     pair for of_attack in zip(*sets, strict=True) for pair in of_attack
                 ]
-            jobs = [self._job(member, own, labeled) for member, own in named]
+            jobs = [self._job(member, own, labeled, dataset) for member, own in named]
             passes = len(dataset.labels) * sum(job.per_image for job in jobs)
             # The data sets that are not loaded yet are taken to be like this one.
             self.left -= 1
@@ -331,7 +343,7 @@ class _Store:
             self.progress.expect(total - self.progress.done)
             yield from jobs
 
-    def _job(self, member, dataset, labeled):
+    def _job(self, member, dataset, labeled, loaded):
         name = member.passes.name
         return slices.Job(
             member.passes,
@@ -340,6 +352,7 @@ class _Store:
             model=self._fingerprint(member.passes),
             labeled=labeled,
             owner=member,
+            loaded=loaded,
         )
 
     def _fingerprint(self, passes):

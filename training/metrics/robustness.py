@@ -102,7 +102,7 @@ def _collect(rows):
             continue
         if name.kind == "clean":
             _add(clean, key, row)
-        elif name.kind == "corruption" and name.change in BENCHMARK:
+        elif _is_counted(name):
             place = f"{name.change}/{name.amount:g}"
             _add(grids.setdefault(key, {}), place, row)
     return grids, clean
@@ -167,12 +167,20 @@ def mixed(rows: Iterable[Mapping]) -> dict[str, str]:
     Returns:
         What is mixed, in words, by the name of the data set, `"X_c"`.
     """
-    grids, _ = _collect(rows)
-    found = {}
-    for (_, dataset, *_), grid in grids.items():
-        if len(makers := _makers(grid.values())) > 1:
+    grids, found = {}, {}
+    for row in rows:
+        name = dataset_name.parse(row["dataset"])
+        if row["metric"] in AGGREGATES and _is_counted(name):
+            own = grids.setdefault(_key(row, str(name.whole)), {})
+            own[row["dataset"]] = row
+    for (_, dataset, *_), own in grids.items():
+        if len(makers := _makers(own.values())) > 1:
             found[dataset] = _listed(makers)
     return found
+
+
+def _is_counted(name) -> bool:
+    return name.kind == "corruption" and name.change in BENCHMARK
 
 
 def _are_others(clean, grid) -> bool:

@@ -25,7 +25,11 @@ def provenance(results: Results, command: str | None = None) -> dict[str, str]:
     from training.versions import current_commit
 
     seeds = sorted({row["seed"] for row in results.rows})
-    counts = sorted({row["num_examples"] for row in results.rows})
+    sums = ("aggregate", "detection")  # Of the images of several sets.
+    single = [
+        r for r in results.rows if results.datasets[r["dataset"]].kind not in sums
+    ]
+    counts = sorted({row["num_examples"] for row in single or results.rows})
     now = datetime.datetime.now(datetime.UTC)
     return {
         "Command": command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),

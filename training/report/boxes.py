@@ -83,6 +83,8 @@ def _boxes(results, base, metric) -> dict[str, dict[int, list[float]]]:
 def _draw(axis, boxes, metric):
     width = 0.8 / len(boxes)
     for index, (label, groups) in enumerate(boxes.items()):
+        if not groups:  # It is of other data sets.
+            continue
         shift = (index - (len(boxes) - 1) / 2) * width
         places = [severity + shift for severity in groups]
         color = figures.color(index)
@@ -115,7 +117,8 @@ def _chart(figure, boxes, metric, base):
     ends = []
     for label, groups in boxes.items():
         texts = [f"{statistics.median(g):.4g} at {s}" for s, g in groups.items()]
-        ends.append(f"{label} {', '.join(texts)}")
+        if texts:
+            ends.append(f"{label} {', '.join(texts)}")
     alt = f"Box plots: {title}. Medians: {'; '.join(ends)}."
     return Chart(title, alt, figures.data_uri(figure), len(boxes) > _MANY)
 

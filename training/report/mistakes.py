@@ -119,11 +119,11 @@ def _as_predicted(data, meta):
     """Returns the images of predictions with their labels, or None if it has others."""
     try:
         data = data.take(meta["count"] // data.frames)
-        data = class_names.relabeled(data, meta.get("classes", ()), "the model")
+        found = class_names.relabeled(data, meta.get("classes", ()), "the model")
     except ValueError:
         return None
     known = meta.get("data") or ""
-    return data if fingerprint.of_named(data).startswith(known) else None
+    return found if fingerprint.of_named(data).startswith(known) else None
 
 
 def _picture(pixels):

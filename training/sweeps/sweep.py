@@ -59,9 +59,9 @@ def run_sweep(
         if name in done and done[name]["settings"] == identity:
             row = done[name]
         else:
-            row = {"folder": name, **chosen, **_trained(folder / name, given)}
             # Metrics have a learning rate, too: that of the last step.
-            row |= {**chosen, "settings": identity}
+            row = {"folder": name, **_trained(folder / name, given), **chosen}
+            row["settings"] = identity
             keras.backend.clear_session()
         rows.append(row)
         done[name] = row

@@ -54,9 +54,11 @@ def test_flags_are_radii_of_gray_levels():
         expected = pytest.raises(ValueError, match=f"gray levels.*epsilon={radius}")
         with contextlib.nullcontext() if is_fine else expected:
             check_sizes(ball, radius, radius, 1, (side, side, 3))
-    settings = command.Settings(["m"], "out", epsilon=["8/255"])
-    with pytest.raises(ValueError, match="are for an attack.*attack=None"):
-        command._attacks(settings)
+    for given in ({"epsilon": ["8/255"]}, {"attack_norm": "l2"}, {"restarts": 2}):
+        settings = command.Settings(["m"], "out", **given)
+        with pytest.raises(ValueError, match="are for an attack.*attack=None"):
+            command._attacks(settings)
+    assert command._attacks(command.Settings(["m"], "out")) == []
     with pytest.raises(ValueError, match="name a clean data set"):
         command._check_attacked(ATTACKS, ["d_c/fog/3"])
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from training import initial_weights, trainer
-from training.data import ImageData
+from training.data import ImageData, fingerprint
 from training.data.image_data import Numbers
 from training.data.readers import label_files
 from training.evaluation import class_names, evaluate, external_models, sweep
 from training.recipes.base import Recipe
+from training.report import confidence, mistakes, result_set
 from zoo.classifier import named
 from zoo.presets import weight_file
 
@@ -74,6 +75,25 @@ def test_each_model_has_its_own_order(tmp_path):
     kernel.assign(np.eye(3)[:, [1, 0, 2]] / 8)
     models = {"a": model(), "b": network}
     assert accuracy(sweep.evaluate_all(models, [colors()], tmp_path, (1,))) == {1.0}
+
+
+@pytest.mark.parametrize("given", [("Red", "light green", "blue"), Numbers(3)])
+def test_data_are_the_same_whatever_names_the_models_know(given, tmp_path):
+    dataset = dataclasses.replace(colors(), classes=given)
+    models = {
+        "a": model(("red", "light_green", "blue"), "a"),
+        "b": model(("Red", "light green", "blue"), "b"),
+        "c": model((), "c"),
+    }
+    rows = sweep.evaluate_all(models, [dataset], tmp_path, (1,))
+    assert accuracy(rows) == {1.0}
+    assert {row["data"] for row in rows} == {fingerprint.of_named(dataset)[:12]}
+    stored = confidence.Stored(result_set.Results(rows), tmp_path)
+    shown = mistakes.Shown(stored, "colors", dataset)
+    for name in models:
+        np.testing.assert_array_equal(shown.of(name).labels, dataset.labels)
+    others = dataclasses.replace(dataset, labels=1 - dataset.labels % 2)
+    assert mistakes.Shown(stored, "colors", others).of("a") is None
 
 
 def test_without_names_labels_are_numbers_and_that_is_said(caplog):

@@ -106,6 +106,22 @@ def test_conformal_sets_are_fitted_to_a_validation_file(tmp_path):
         assert 0 < found[dataset, "set_size/aps_90"] <= CLASSES
 
 
+def test_too_few_validation_images_leave_out_the_sets_alone(tmp_path, caplog):
+    save(tmp_path, "cifar10_validation", probs=probabilities(12), labels=LABELS[:12])
+    path = save(tmp_path, "cifar10", probs=probabilities(COUNT), labels=LABELS)
+    paths = sorted(tmp_path.glob("*.npz"))
+    rows = prediction_files.rows(paths, ["lac_90", "lac_95"])
+    sets = {row["metric"] for row in rows if "/" in row["metric"]}
+    assert "coverage/lac_90" in sets
+    assert not any(metric.endswith("lac_95") for metric in sets)
+    said = "No lac_95 of theirs by cifar10_validation: A coverage of 0.95"
+    assert said in caplog.text
+    others = [row for row in rows if "/" not in row["metric"]]
+    assert str(others) == str(prediction_files.rows([path]))  # NaN is not NaN.
+    with pytest.raises(ValueError, match="lac"):
+        prediction_files.rows(paths, ["lca_90"])
+
+
 def test_files_of_several_models_and_seeds_are_taken_together(tmp_path):
     for seed in (0, 1):
         for model in ("a", "b"):
@@ -141,6 +157,10 @@ BAD[1, 17] *= 0.5
         ({"labels": LABELS * 1.0}, "`labels` must be integers.*float64"),
         ({"labels": LABELS + 1}, "`labels` must be from 0 to 4. Received: 5"),
         ({"model": None}, "has no `model`"),
+        (
+            {"dataset": "cifar10_validation", "labels": None},
+            "has no `labels`, and decisions .* dataset=cifar10_validation",
+        ),
         ({"model": 5}, "`model` must be text. Received: model=5"),
         ({"dataset": " "}, "`dataset` must be text. Received: dataset=' '"),
         ({"seed": 0.5}, "`seed` must be an integer.* seed=0.5"),
@@ -171,3 +191,7 @@ def test_what_is_no_archive_is_refused(tmp_path):
     (tmp_path / "text.npz").write_text("text")
     with pytest.raises(ValueError, match=r"text.npz' is not an .npz file"):
         prediction_files.rows([tmp_path / "text.npz"])
+    path = save(tmp_path, probs=probabilities(COUNT), labels=LABELS)
+    path.write_bytes(path.read_bytes().replace(b"PK\x01\x02", b"PK\x00\x00"))
+    with pytest.raises(ValueError, match="cifar10.npz' cannot be read: Bad magic"):
+        prediction_files.rows([path])

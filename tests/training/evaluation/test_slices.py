@@ -11,7 +11,7 @@ from training.evaluation import slices, sweep
 from training.parallel import pool
 from training.parallel.workers import Workers
 from training.progress import Progress
-from zoo.posterior import Temperature
+from zoo.posterior import Temperature, Temporal
 
 SIZES = (1, 3)
 
@@ -88,6 +88,23 @@ def test_predictions_do_not_depend_on_the_number_of_workers(models, tmp_path):
     none = Workers(lambda: pytest.fail("They are not needed."))
     again = evaluate(models, tmp_path / "3", none, *sets(3), ood=ood)
     assert values(again) == values(expected)
+
+
+def test_workers_get_the_frames_around_those_that_they_predict(tmp_path):
+    models = {"smoothed": Temporal(network(), past=4, future=2)}
+    found = []
+    for name, engine in (("1", None), ("2", lambda: pools.forks(1))):
+        with Workers(engine) as workers:  # Of 18 frames at once.
+            rows = sweep.evaluate_all(
+                models,
+                [data(40, "clip")],
+                tmp_path / name,
+                (1,),
+                batch_size=3,
+                workers=workers,
+            )
+        found.append([(row["metric"], str(row["value"])) for row in rows])
+    assert found[0] == found[1]
 
 
 def test_an_image_that_ends_workers_is_named(models, tmp_path, monkeypatch):

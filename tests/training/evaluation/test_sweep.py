@@ -3,10 +3,13 @@ import numpy as np
 import pytest
 
 import layers
+import zoo
 from tests.helpers.data_sets import Data, Slices
 from tests.helpers.networks import IMAGES, as_numpy, mc_network, network
 from training import metrics
+from training.attacks import attacked
 from training.data.image_data import ImageData
+from training.data.number_data import NumberData
 from training.evaluation import evaluate, predictions, scaling, sweep
 from training.evaluation import ood as detect
 from training.evaluation.sampling import Passes, check_precision
@@ -90,6 +93,16 @@ def test_detection_compares_the_scores_of_both_sets(tmp_path):
     information = [p.mutual_information[1] for p in (inside, outside)]
     value = found[4, "fpr_95/mutual_information"]["value"]
     assert value == metrics.fpr_95(*information)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_all_rows_say_a_precision_that_is_reduced(tmp_path, precision):
+    rows = sweep.evaluate_all(
+        {"m": network()}, [Data()], tmp_path, (1,), ood=[other()], precision=precision
+    )
+    assert {row["dataset"] for row in rows} == {"made_up", "made_up vs other"}
+    said = {row.get("precision") for row in rows}
+    assert said == {None if precision == "float32" else precision}
 
 
 def test_an_ensemble_is_evaluated_at_the_sizes_that_it_has(tmp_path):
@@ -181,6 +194,23 @@ def test_a_model_without_half_precision_is_refused_before_anything_is_passed(tmp
             continue
         models = members[: 2 if kind in ("ensemble", "mixture") else 1]
         check_precision(posterior.from_models(models), "m", "bfloat16")
+
+
+def test_a_regressor_is_not_asked_for_what_is_of_classes(tmp_path):
+    model = zoo.build("mlp50", (3,), target=(0.0, 1.0))
+    rng = np.random.default_rng(0)
+    numbers = NumberData("numbers", rng.normal(size=(6, 3)), rng.normal(size=6))
+    attack = attacked.named("fgsm", ["8/255"])
+    for asked, words in (
+        ({"ood": [numbers]}, "ood"),
+        ({"attacks": attack}, "attack"),
+        ({"decide": ["lac_90"], "calibration": numbers}, "decide"),
+    ):
+        with pytest.raises(ValueError, match=f"'m' predicts numbers.*: {words}$"):
+            sweep.evaluate_all({"m": model}, [numbers], tmp_path, (1,), **asked)
+    assert not any(tmp_path.iterdir())
+    rows = sweep.evaluate_all({"m": model}, [numbers], tmp_path, (1,))
+    assert "rmse" in {row["metric"] for row in rows}
 
 
 def test_scores_of_a_posterior_are_ranked_by_their_names(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 
 from training import metrics
 from training.corruptions import BENCHMARK, CORRUPTIONS, SEVERITIES
+from training.evaluation import command
 
 ALEXNET = dict(
     zip(
@@ -213,6 +214,15 @@ def test_images_of_several_makers_are_not_averaged():
     assert list(metrics.mixed(rows)) == ["images_c"]
     others = sourced(lambda *_: "fog made here", "others_c")
     assert list(metrics.mixed(rows + others)) == ["images_c"]
+    # The same set by both names.
+    both = [*one, row("plain", "images_corrupted/fog_3", "accuracy", 0.7)]
+    both[-1]["source"] = "TensorFlow Datasets images_corrupted/fog_3:1.0.0"
+    (text,) = metrics.mixed(both).values()
+    assert text.startswith("75 sets published (images_c/gaussian_noise/1) and 1 sets T")
+    assert not command.aggregates(both, None)
+    assert command.aggregates(one, None)
+    with pytest.raises(ValueError, match="two values of `accuracy`"):
+        metrics.aggregate(both)
 
 
 @pytest.mark.parametrize("selection", ["", "stratified sample of 10"])

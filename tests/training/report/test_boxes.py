@@ -34,3 +34,21 @@ def test_rows_without_corrupted_sets_are_refused(tmp_path):
     with pytest.raises(ValueError, match="corrupted sets of 'fashion_mnist'"):
         report.plot_severity([reports.row()], "fashion_mnist", tmp_path / "s.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_models_of_another_data_set_have_no_boxes(rows, tmp_path, monkeypatch):
+    others = [
+        {**row, "dataset": row["dataset"].replace("fashion_mnist", "cifar10")}
+        for row in reports.benchmark(("other",))
+    ]
+    report.html(rows + others, None, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("Box plots: ") == 6  # Three metrics of each.
+    kept = []
+    monkeypatch.setattr(figures, "data_uri", lambda f: kept.append(f) or "data:,")
+    results = result_set.Results(rows + others)
+    for base, count in (("fashion_mnist", 12), ("cifar10", 6)):
+        charts = boxes.charts(results, base)
+        assert [len(figure.axes[0].patches) for figure in kept] == 3 * [count]
+        assert ("other" in charts[0].alt) == (base == "cifar10")
+        kept.clear()

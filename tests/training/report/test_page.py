@@ -12,7 +12,15 @@ import pytest
 from tests.helpers import reports
 from training import metrics, report
 from training.metrics import display
-from training.report import boxes, curves, figures, heat_maps, html_tables, result_set
+from training.report import (
+    about,
+    boxes,
+    curves,
+    figures,
+    heat_maps,
+    html_tables,
+    result_set,
+)
 
 MODELS = ("resnet20", "resnet20_mcdo", "resnet20_smooth")
 
@@ -291,6 +299,19 @@ def test_the_page_says_how_it_was_made(page):
         assert word in made
     # For each of 3 models: 1.5 s on 26 data sets, and 2.5 - 1.5 s on 2 others.
     assert "2 min 3 s" in made
+
+
+def test_the_number_of_images_is_that_of_single_sets():
+    rows = [
+        reports.row(num_examples=1000),
+        reports.row(dataset="fashion_mnist_c/fog/3", num_examples=250),
+        reports.row(dataset="fashion_mnist_c", metric="mean_nll", num_examples=18_750),
+        reports.row(dataset="fashion_mnist vs digits", num_examples=2797),
+    ]
+    made = about.provenance(result_set.Results(rows), "zoo-evaluate")
+    assert made["Images"] == "250 to 1,000 of each data set"
+    made = about.provenance(result_set.Results(rows[3:]), "zoo-evaluate")
+    assert made["Images"] == "2,797 of each data set"
 
 
 def test_means_and_boxes_are_over_the_same_sets_for_all_models(tmp_path, monkeypatch):

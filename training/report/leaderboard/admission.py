@@ -83,8 +83,10 @@ def _check(row):
         if row.get(field) is not None and not _is_integer(row[field]):
             _refuse(row, field, "must be an integer")
     for field in COSTS:
-        if row.get(field) is not None and not (_is_finite(row[field]) and row[field]):
-            _refuse(row, field, "must be a number, and not zero")
+        if row.get(field) is not None and not (
+            _is_finite(row[field]) and row[field] > 0
+        ):
+            _refuse(row, field, "must be a number above 0")
     if not _is_finite(row.get("seconds") or 0):
         _refuse(row, "seconds", "must be a number")
     for field in OPTIONAL:

@@ -33,6 +33,7 @@ def file(folder, rows, name="rows.jsonl"):
         ({"seed": 1.5}, "seed=1.5"),
         ({"num_examples": "all"}, "num_examples='all'"),
         ({"bytes": 0}, "bytes=0"),
+        ({"latency_ms": -3.5}, "latency_ms=-3.5"),
         ({"commit": 7}, "commit=7"),
         ({"latency_ms": math.nan}, "latency_ms=nan"),
         ({"seconds": "12"}, "seconds='12'"),
