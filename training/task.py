@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from layers import replicas
-from training import metrics, number_losses
+from training import chance, metrics, number_losses
 from zoo import arrays, outputs
 from zoo.posterior import Posterior
 
@@ -35,6 +35,8 @@ class Task:
             labels that losses take and to the weight of each example or None.
         num_examples: A function of all labels to the number of examples, by which KL
             divergences are divided.
+        guess: A function of all labels to what the best constant prediction reaches, a
+            `training.chance.Guess`.
         by_score: Functions of predictions, labels and one score of each example, by
             name: how well each uncertainty of a model finds what it does not know. With
             such ones, the score that a model ranks by is evaluated in any case.
@@ -49,6 +51,7 @@ class Task:
     check_data: Callable
     counted: Callable
     num_examples: Callable
+    guess: Callable
     by_score: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
     sets: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
     draws: tuple[str, ...] = ()
@@ -168,6 +171,7 @@ TASKS = {
         check_data=_check_classes,
         counted=_as_they_are,
         num_examples=len,
+        guess=chance.of_classes,
         sets=metrics.SETS,
         draws=(*_CHARTS, "mistakes"),
     ),
@@ -178,6 +182,7 @@ TASKS = {
         check_data=_check_classes,
         counted=_pixels,
         num_examples=_labeled,
+        guess=chance.of_classes,
         by_score=metrics.PIXEL_RANKING,
         sets=metrics.PIXEL_SETS,
         draws=(*_CHARTS, "maps"),
@@ -189,6 +194,7 @@ TASKS = {
         check_data=_check_numbers,
         counted=_as_they_are,
         num_examples=len,
+        guess=chance.of_numbers,
     ),
 }
 

@@ -16,6 +16,7 @@ from layers.variational import divergent_layers
 from training import (
     augment,
     batches,
+    chance,
     checkpoint,
     distribution,
     objective,
@@ -61,6 +62,8 @@ class _Keeper(keras.callbacks.Callback):
         self.epoch, self.first_step = position.epoch, position.step
         self.spent, self.begin = position.seconds, time.monotonic()
         self.restored = None
+        # What a constant prediction reaches on the validation set, if there is one.
+        self.guess = None
 
     def _sync(self):
         if keras.backend.backend() == "jax":
@@ -136,12 +139,18 @@ class _Keeper(keras.callbacks.Callback):
             self.save_snapshot(epoch + 1)
         self.save(epoch + 1, 0)
         _log(row)
+        if self.guess is not None and workers.is_chief():
+            recipe = self.settings["recipe"]
+            own = recipe["warmup_epochs"], recipe["epochs"]
+            chance.warn_of_epoch(self.guess, self.rows, *own)
 
-    def add(self, row):
-        """Adds to the row of the last epoch."""
+    def add(self, row, prefix, guess):
+        """Adds to the row of the last epoch what was measured on a set."""
         self.rows[-1].update(row)
         progress.write_rows(self.rows_path, self.rows)
         _log(row)
+        if workers.is_chief():
+            chance.warn_of_end(guess, self.rows[-1], prefix)
 
 
 def _log(row):
@@ -360,6 +369,8 @@ def _train(
         trained.branches.set_seed(seed)
     keeper = _resume(trained, model, workdir, settings, data, recipe)
     keeper.steps, keeper.timer = steps, workers.Timer(checkpoint_seconds)
+    guess_of = task.of(model).guess
+    keeper.guess = validation and guess_of(validation.labels)
     bar = progress.Bar(
         recipe.epochs * steps,
         keeper.epoch * steps + keeper.first_step,
@@ -408,10 +419,12 @@ def _train(
     if recipe.ema_momentum:
         _average(trained, data, recipe.batch_size, seed)
         if validation:
-            keeper.add(_measured(trained, validation, size, "averaged_val"))
+            measured = _measured(trained, validation, size, "averaged_val")
+            keeper.add(measured, "averaged_val", keeper.guess)
     if test:
         size = batches.test_batch_size(len(test), recipe.batch_size)
-        keeper.add(_measured(trained, test, size, "test"))
+        measured = _measured(trained, test, size, "test")
+        keeper.add(measured, "test", guess_of(test.labels))
     return keeper.rows
 
 
