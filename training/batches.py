@@ -1,7 +1,8 @@
 """Batches: the data order and the augmentation, pure functions of seed and step."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -431,9 +432,16 @@ def _dataset(batch, count, *signature):
     """
     import tensorflow as tf
 
+    def noted(number):
+        try:
+            return batch(number)
+        except Exception as error:
+            _failed.append(error)
+            raise
+
     @compilation.unconverted
     def example(number):
-        tensors = tf.numpy_function(batch, [number], [spec.dtype for spec in signature])
+        tensors = tf.numpy_function(noted, [number], [spec.dtype for spec in signature])
         for tensor, spec in zip(tensors, signature, strict=True):
             tensor.set_shape(spec.shape)
         return tuple(tensors)
@@ -441,10 +449,29 @@ def _dataset(batch, count, *signature):
     return tf.data.Dataset.range(count).map(example)
 
 
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Raises what was wrong with a batch, such as an image that is damaged.
+
+    TensorFlow, whose threads make the batches, would raise an error of its own with the
+    traceback of that in its message.
+    """
+    _failed.clear()
+    try:
+        yield
+    except Exception as error:
+        if not (_failed and type(error).__module__.startswith("tensorflow.")):
+            raise
+        raise _failed[0] from None
+    finally:
+        _failed.clear()
+
+
 def _target(labels, index, numbered, count):
     # An image that comes again in an epoch has a number above the others.
     return (labels, index % np.uint32(count)) if numbered else labels
 
 
+_failed: list[Exception] = []  # In threads of TensorFlow.
 _AT_ONCE = 16  # Batches that are augmented at the same time, at most.
 _AHEAD = 2

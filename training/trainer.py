@@ -267,9 +267,10 @@ def train(
 
     Raises:
         ValueError: If the data do not fit the model, or its labels and batches are not
-            what `training.semi_supervised.split` takes, or the checkpoint is of another
-            training: of other settings, images, labels, class names or precision. Or
-            if one of several workers has others than the chief.
+            what `training.semi_supervised.split` takes, or an image cannot be read, or
+            the checkpoint is of another training: of other settings, images, labels,
+            class names or precision. Or if one of several workers has others than the
+            chief.
         FloatingPointError: If the loss is not finite; the last good checkpoint stays.
         MemoryError: If the device has too little memory.
     """
@@ -295,17 +296,18 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
         workers.send(folder / CHECKPOINT_FILE)
         workers.send(folder / ROWS_FILE)
-        return _train(
-            model,
-            recipe,
-            *sets,
-            folder,
-            settings,
-            validation=validation,
-            test=test,
-            jit_compile=jit_compile,
-            checkpoint_seconds=checkpoint_seconds,
-        )
+        with batches.explained():
+            return _train(
+                model,
+                recipe,
+                *sets,
+                folder,
+                settings,
+                validation=validation,
+                test=test,
+                jit_compile=jit_compile,
+                checkpoint_seconds=checkpoint_seconds,
+            )
 
 
 def _train(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import scipy.special
+from PIL import Image
 
 import layers
 from tests.helpers import marks, processes
@@ -20,6 +21,8 @@ from tests.helpers.commands import TWO_DEVICES, WITHOUT_TENSORFLOW, quick
 from tests.helpers.data_sets import stripes, write_idx
 from tests.helpers.trainings import AVERAGED, RECIPE, small_model, without_time
 from training import checkpoint, objective, task, trainer
+from training.data.image_data import ImageData
+from training.data.readers import folders
 from zoo.presets import weight_file
 
 
@@ -283,6 +286,24 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
     diverging = dataclasses.replace(RECIPE, learning_rate=1e12, weight_decay=0)
     with pytest.raises(FloatingPointError, match="last good checkpoint"):
         fit(tmp_path / "other", recipe=diverging)
+
+
+def test_an_image_that_is_damaged_is_named(tmp_path):
+    rng, paths = np.random.default_rng(0), [tmp_path / f"{i}.jpg" for i in range(32)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (40, 40), "uint8")).save(path)
+    content = paths[20].read_bytes()
+    images = folders.FolderImages(paths, (12, 12))
+    data = ImageData("photos", images, np.arange(32) % 2, ("a", "b"))
+    recipe = dataclasses.replace(RECIPE, augmentations=())
+    inputs = keras.Input((12, 12, 3))
+    logits = keras.layers.Dense(2)(keras.layers.Flatten()(inputs))
+    model = keras.Model(inputs, logits)
+    paths[20].write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"^Cannot read the image '.*20.jpg': image f"):
+        trainer.train(model, recipe, data, tmp_path / "train")
+    with pytest.raises(ValueError, match=r"^Cannot read the image '.*20.jpg': image f"):
+        trainer.train(model, recipe, data.take(16), tmp_path / "val", validation=data)
 
 
 def test_refuses_images_of_another_shape(tmp_path):
