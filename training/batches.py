@@ -218,10 +218,12 @@ def train_batches(
     rows = -(-batch_size // replicas) * replicas
     weight = rows / batch_size if uneven(batch_size, replicas) else None
 
-    order = order_of(data, batch_size, seed, epoch, steps)[start:]
+    count = len(order_of(data, batch_size, seed, epoch, steps)) - start
 
     def batch(number):
-        return _examples(data, order[number], batch_size, replicas, weight, own, pairs)
+        # TensorFlow keeps this function for good, and must not keep the whole order.
+        index = order_of(data, batch_size, seed, epoch, steps)[start + number]
+        return _examples(data, index, batch_size, replicas, weight, own, pairs)
 
     key = key_of(seed, epoch)
 
@@ -230,14 +232,14 @@ def train_batches(
         return images, _target(labels, index, numbered, len(data)), *others[pairs:]
 
     if keras.backend.backend() != "tensorflow":
-        return (prepared(*batch(number)) for number in range(len(order)))
+        return (prepared(*batch(number)) for number in range(count))
     import tensorflow as tf
 
     rows = _own_rows(rows, replicas, own)
     loaded = rows if own is None or not pairs else 2 * rows
     dataset = _dataset(
         batch,
-        len(order),
+        count,
         *_signature(data, loaded),
         *([tf.TensorSpec((rows,), tf.int32)] if pairs else []),
         *([] if weight is None else [tf.TensorSpec((rows,), tf.float32)]),
@@ -263,9 +265,16 @@ def order_of(
     """
     whole = steps_per_epoch(data, batch_size)
     rows = (whole if steps is None else steps) * batch_size
-    rng, count = np.random.default_rng((seed, epoch)), len(data)
+    return _order(len(data), rows, seed, epoch).reshape(-1, batch_size)
+
+
+@functools.lru_cache(maxsize=4)  # Of images with labels and without, and the next.
+def _order(count, rows, seed, epoch):
+    rng = np.random.default_rng((seed, epoch))
     rounds = [rng.permutation(count) + i for i in range(0, rows, count)]
-    return np.concatenate(rounds)[:rows].reshape(-1, batch_size)
+    order = np.concatenate(rounds)[:rows]
+    order.flags.writeable = False
+    return order
 
 
 def key_of(seed: int, epoch: int):
@@ -372,19 +381,21 @@ def test_batches(
         the mean over the rows of all batches is that over the images.
     """
     starts = range(0, len(data), batch_size)
-    indices = [np.arange(i, min(i + batch_size, len(data))) for i in starts]
+    sizes = {min(batch_size, len(data) - start) for start in starts}
     rows = -(-batch_size // replicas) * replicas
-    fill = any(uneven(len(index), replicas) for index in indices)
+    fill = any(uneven(size, replicas) for size in sizes)
     weight = len(starts) * rows / len(data) if fill else None
 
     # JAX sees one batch, whose rows it counts as on one device: copies are last.
     shared = (rows, 1) if keras.backend.backend() == "jax" else (batch_size, replicas)
 
     def batch(number):
-        return _examples(data, indices[number], *shared, weight, own)
+        start = starts[number]
+        index = np.arange(start, min(start + batch_size, len(data)))
+        return _examples(data, index, *shared, weight, own)
 
     if keras.backend.backend() != "tensorflow":
-        made = map(batch, range(len(indices)))
+        made = map(batch, range(len(starts)))
         return ((images, labels, *weights) for images, labels, _, *weights in made)
     import tensorflow as tf
 
@@ -394,7 +405,7 @@ def test_batches(
 
     rows = _own_rows(rows, replicas, own) if fill else None
     weights = [tf.TensorSpec((rows,), tf.float32)] if fill else []
-    dataset = _dataset(batch, len(indices), *_signature(data, rows), *weights)
+    dataset = _dataset(batch, len(starts), *_signature(data, rows), *weights)
     return made_ahead(dataset.map(without_numbers))
 
 

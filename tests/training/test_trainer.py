@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import time
+import tracemalloc
 
 import keras
 import numpy as np
@@ -20,7 +21,7 @@ from tests.helpers import marks, processes
 from tests.helpers.commands import TWO_DEVICES, WITHOUT_TENSORFLOW, quick
 from tests.helpers.data_sets import stripes, write_idx
 from tests.helpers.trainings import AVERAGED, RECIPE, small_model, without_time
-from training import checkpoint, objective, task, trainer
+from training import batches, checkpoint, objective, task, trainer
 from training.data.image_data import ImageData
 from training.data.readers import folders
 from zoo.presets import weight_file
@@ -495,6 +496,27 @@ def test_the_command_goes_on_after_sigkill(tmp_path):
         return without_time(json.loads(line) for line in lines)
 
     assert rows("killed") == rows("whole")
+
+
+def test_epochs_leave_nothing_of_their_order_in_memory():
+    """TensorFlow keeps what makes batches for good."""
+    count = 200_000
+    zeros = np.zeros((count, 1, 1, 1), "uint8")
+    data = ImageData("many", zeros, np.arange(count) % 2, ("a", "b"))
+
+    def pass_some(epoch):
+        next(iter(batches.train_batches(data, 100, epoch=epoch)))
+        next(iter(batches.test_batches(data, 100)))
+
+    pass_some(0)
+    tracemalloc.start()
+    try:
+        for epoch in range(1, 9):
+            pass_some(epoch)
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size < 5 * 8 * count
 
 
 @pytest.mark.parametrize("shape", [(5,), (2, 3, 4)])
