@@ -75,6 +75,19 @@ def test_the_normalization_is_measured_all_over_a_set_that_is_sorted():
     np.testing.assert_allclose((mean, variance), (99.5, images.var()), rtol=1e-3)
 
 
+def test_a_constant_channel_is_not_divided_by_nothing():
+    images = np.zeros((12, 8, 8, 3), "uint8")
+    images[..., 0] = np.arange(64).reshape(8, 8)
+    images[0, 0, 0, 1] = 1
+    data = ImageData("red", images, np.arange(12) % 2, ("a", "b"))
+    mean, variance = normalization = data.measure_normalization()
+    assert mean == (31.5, 0, 0)
+    assert variance == (pytest.approx((64**2 - 1) / 12, abs=0.01), 1, 1)
+    model = zoo.build("resnet20", (16, 16, 3), 2, normalization=normalization)
+    normalized = model.get_layer("normalize")(np.full((1, 16, 16, 3), 255, "uint8"))
+    assert np.abs(normalized).max() <= 255
+
+
 def test_trains_by_names_and_leaves_all_files(data_dir, tmp_path):
     workdir = tmp_path / "work"
     flags = ["--model=resnet20_smooth", "--recipe=fashion_mnist", "--epochs=2"]
