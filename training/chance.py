@@ -134,14 +134,16 @@ def _state(guess, row, prefix):
 def _advice(guess, row, state):
     if state == "nan":
         return f"{_FAILED} {_SLOWER}, or without `--mixed_precision`."
-    if not guess.is_beaten(row[guess.metric]):
+    if (trained := row.get(guess.metric)) is None:  # Somebody has removed the rows.
+        return f"{_FAILED} {_SLOWER}."
+    if not guess.is_beaten(trained):
         return (
-            f"So is that of the training, {row[guess.metric]:.4f}: nothing is learned. "
-            f"{_FAILED} {_SLOWER}, or look at the labels by `zoo-data-check`."
+            f"So is that of the training, {trained:.4f}: nothing is learned. {_FAILED} "
+            f"{_SLOWER}, or look at the labels by `zoo-data-check`."
         )
     return (
-        f"That of the training is {row[guess.metric]:.4f}: batch statistics may lag "
-        f"behind the weights. {_FAILED} {_SLOWER}, or a larger `--set=batch_size=`."
+        f"That of the training is {trained:.4f}: batch statistics may lag behind the "
+        f"weights. {_FAILED} {_SLOWER}, or a larger `--set=batch_size=`."
     )
 
 

@@ -146,6 +146,8 @@ class _Keeper(keras.callbacks.Callback):
 
     def add(self, row, prefix, guess):
         """Adds to the row of the last epoch what was measured on a set."""
+        if not self.rows:  # Somebody has removed their file.
+            self.rows.append({"epoch": self.epoch})
         self.rows[-1].update(row)
         progress.write_rows(self.rows_path, self.rows)
         _log(row)

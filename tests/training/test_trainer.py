@@ -20,7 +20,13 @@ import layers
 from tests.helpers import marks, processes
 from tests.helpers.commands import TWO_DEVICES, WITHOUT_TENSORFLOW, quick
 from tests.helpers.data_sets import stripes, write_idx
-from tests.helpers.trainings import AVERAGED, RECIPE, small_model, without_time
+from tests.helpers.trainings import (
+    AVERAGED,
+    RECIPE,
+    dense_model,
+    small_model,
+    without_time,
+)
 from training import batches, checkpoint, objective, task, trainer
 from training.data.image_data import ImageData
 from training.data.readers import folders
@@ -105,6 +111,17 @@ def test_a_finished_training_is_left_as_it_is(uninterrupted, copied):
     model, again = fit(copied)
     assert again == rows
     assert not np.array_equal(model.get_weights()[0], small_model().get_weights()[0])
+
+
+def test_a_finished_training_without_its_rows_is_measured_again(tmp_path):
+    recipe = dataclasses.replace(RECIPE, epochs=1, warmup_epochs=0, augmentations=())
+    settings = {"recipe": recipe, "validation": 40, "test": stripes(40)}
+    _, (before,) = fit(tmp_path, dense_model(), **settings)
+    (tmp_path / "metrics.jsonl").unlink()
+    _, (row,) = fit(tmp_path, dense_model(), **settings)
+    tested = {k: v for k, v in before.items() if k.startswith("test_")}
+    assert row == {"epoch": 1, **tested}
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == row
 
 
 def test_a_checkpoint_holds_the_random_counters_and_the_momentum(copied):
