@@ -203,7 +203,8 @@ def median_frequency(labels: np.ndarray, num_classes: int) -> np.ndarray:
     """Returns the weight of each class by which rare ones count as much as the others.
 
     It is the median frequency over that of the class, which is the share of its pixels
-    in all labeled pixels of the images in which it is.
+    in all labeled pixels of the images in which it is; or, where images have one label
+    each, of its images in all of them.
 
     Args:
         labels: Integer array of shape `(images, ...)`, -1 for pixels without a label.
@@ -217,7 +218,8 @@ def median_frequency(labels: np.ndarray, num_classes: int) -> np.ndarray:
         https://arxiv.org/abs/1411.4734) (Eigen and Fergus, 2015), section 6.3.2.
     """
     mine, beside = np.zeros(num_classes), np.zeros(num_classes)
-    for own in labels.reshape(len(labels), -1):
+    groups = labels.reshape(len(labels) if labels.ndim > 1 else 1, -1)
+    for own in groups:
         counts = np.bincount(own[own != arrays.UNLABELED], minlength=num_classes)
         mine += counts
         beside += np.where(counts > 0, counts.sum(), 0)

@@ -184,7 +184,8 @@ def compile_model(
     Raises:
         ValueError: If the model does not return logits, the objective is for another
             task, or it takes no labels as the augmentations make them, or there is no
-            residual branch for the `stochastic_depth`.
+            residual branch for the `stochastic_depth`, or no class for the
+            `class_weights`.
     """
     outputs.check_model(model)
     freeze_others(model, recipe.trained_layers)
@@ -203,6 +204,12 @@ def compile_model(
             f"The objective '{recipe.objective}' compares images with one class each, "
             "and these augmentations mix images of several. Leave out the last of "
             f"them. Received: augmentations={list(recipe.augmentations)}"
+        )
+    weighs = task.CLASS_WEIGHTS[recipe.class_weights] is not None
+    if weighs and of_model.name not in objective.OF_CLASSES:
+        raise ValueError(
+            f"The model '{model.name}' predicts numbers, which have no classes to "
+            f"weigh. Received: class_weights={recipe.class_weights}"
         )
     if recipe.augmentations and len(model.input_shape) != 4:
         raise ValueError(
