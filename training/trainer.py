@@ -94,8 +94,7 @@ class _Keeper(keras.callbacks.Callback):
         if not math.isfinite(logs["loss"]):
             raise FloatingPointError(
                 f"The loss{self._whose()} is {logs['loss']} in epoch {self.epoch + 1}"
-                f"{self._of(logs)}. The last good checkpoint is "
-                f"'{remote.shown(self.path)}'. Try a lower learning rate."
+                f"{self._of(logs)}. {checkpoint.advice(self.path)}"
             )
         step = self.first_step + batch + 1
         if self.timer.is_due() and step < self.steps:
