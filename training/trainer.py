@@ -41,7 +41,7 @@ from training.trained_layers import freeze_others
 from zoo import outputs
 from zoo.classifier import Classifier, classes_of
 from zoo.presets import snapshots, weight_file
-from zoo.storage import remote
+from zoo.storage import files, remote
 
 CHECKPOINT_FILE, ROWS_FILE = "checkpoint.safetensors", "metrics.jsonl"
 
@@ -302,6 +302,7 @@ def train(
     workers.agree(settings)
     with workers.folder(workdir, (CHECKPOINT_FILE, ROWS_FILE)) as folder:
         folder.mkdir(parents=True, exist_ok=True)
+        files.remove_unfinished(folder / CHECKPOINT_FILE)
         workers.send(folder / CHECKPOINT_FILE)
         workers.send(folder / ROWS_FILE)
         with batches.explained():

@@ -108,7 +108,17 @@ def test_goes_on_bit_for_bit_after_each_stop(
 
 def test_a_finished_training_is_left_as_it_is(uninterrupted, copied):
     _, rows = uninterrupted
+    names = {path.name for path in copied.iterdir()}
+    kill = (
+        "import os, sys; from zoo.storage import files\n"
+        "with files.replacing(sys.argv[1]) as path:\n"
+        "    path.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    path = str(copied / "checkpoint.safetensors")
+    processes.run([sys.executable, "-c", kill, path])
+    assert len([*copied.iterdir()]) > len(names)
     model, again = fit(copied)
+    assert {path.name for path in copied.iterdir()} == names
     assert again == rows
     assert not np.array_equal(model.get_weights()[0], small_model().get_weights()[0])
 
