@@ -218,8 +218,10 @@ def test_weights_by_the_median_frequency_are_those_of_the_definition(data):
     expected = np.median(frequencies) / frequencies
     found = task.median_frequency(labels, 4)
     np.testing.assert_allclose(found, [*expected, 0], rtol=1e-6)
-    of_images = task.median_frequency(np.array([0, 0, 0, 1]), 2)
-    np.testing.assert_allclose(of_images, [1, 1])
+    # Of one label an image, 3 and 1 of 4: both classes then weigh as much.
+    of_images = task.median_frequency(np.array([0, 0, 0, 1]), 3)
+    np.testing.assert_allclose(of_images, [0.5 / 0.75, 0.5 / 0.25, 0], rtol=1e-6)
+    np.testing.assert_allclose(3 * of_images[0], of_images[1])
 
 
 def test_objectives_for_images_alone_and_unknown_ones_are_refused(data):

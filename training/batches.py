@@ -1,7 +1,8 @@
 """Batches: the data order and the augmentation, pure functions of seed and step."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -217,10 +218,12 @@ def train_batches(
     rows = -(-batch_size // replicas) * replicas
     weight = rows / batch_size if uneven(batch_size, replicas) else None
 
-    order = order_of(data, batch_size, seed, epoch, steps)[start:]
+    count = len(order_of(data, batch_size, seed, epoch, steps)) - start
 
     def batch(number):
-        return _examples(data, order[number], batch_size, replicas, weight, own, pairs)
+        # TensorFlow keeps this function for good, and must not keep the whole order.
+        index = order_of(data, batch_size, seed, epoch, steps)[start + number]
+        return _examples(data, index, batch_size, replicas, weight, own, pairs)
 
     key = key_of(seed, epoch)
 
@@ -229,14 +232,14 @@ def train_batches(
         return images, _target(labels, index, numbered, len(data)), *others[pairs:]
 
     if keras.backend.backend() != "tensorflow":
-        return (prepared(*batch(number)) for number in range(len(order)))
+        return (prepared(*batch(number)) for number in range(count))
     import tensorflow as tf
 
     rows = _own_rows(rows, replicas, own)
     loaded = rows if own is None or not pairs else 2 * rows
     dataset = _dataset(
         batch,
-        len(order),
+        count,
         *_signature(data, loaded),
         *([tf.TensorSpec((rows,), tf.int32)] if pairs else []),
         *([] if weight is None else [tf.TensorSpec((rows,), tf.float32)]),
@@ -262,9 +265,16 @@ def order_of(
     """
     whole = steps_per_epoch(data, batch_size)
     rows = (whole if steps is None else steps) * batch_size
-    rng, count = np.random.default_rng((seed, epoch)), len(data)
+    return _order(len(data), rows, seed, epoch).reshape(-1, batch_size)
+
+
+@functools.lru_cache(maxsize=4)  # Of images with labels and without, and the next.
+def _order(count, rows, seed, epoch):
+    rng = np.random.default_rng((seed, epoch))
     rounds = [rng.permutation(count) + i for i in range(0, rows, count)]
-    return np.concatenate(rounds)[:rows].reshape(-1, batch_size)
+    order = np.concatenate(rounds)[:rows]
+    order.flags.writeable = False
+    return order
 
 
 def key_of(seed: int, epoch: int):
@@ -371,19 +381,21 @@ def test_batches(
         the mean over the rows of all batches is that over the images.
     """
     starts = range(0, len(data), batch_size)
-    indices = [np.arange(i, min(i + batch_size, len(data))) for i in starts]
+    sizes = {min(batch_size, len(data) - start) for start in starts}
     rows = -(-batch_size // replicas) * replicas
-    fill = any(uneven(len(index), replicas) for index in indices)
+    fill = any(uneven(size, replicas) for size in sizes)
     weight = len(starts) * rows / len(data) if fill else None
 
     # JAX sees one batch, whose rows it counts as on one device: copies are last.
     shared = (rows, 1) if keras.backend.backend() == "jax" else (batch_size, replicas)
 
     def batch(number):
-        return _examples(data, indices[number], *shared, weight, own)
+        start = starts[number]
+        index = np.arange(start, min(start + batch_size, len(data)))
+        return _examples(data, index, *shared, weight, own)
 
     if keras.backend.backend() != "tensorflow":
-        made = map(batch, range(len(indices)))
+        made = map(batch, range(len(starts)))
         return ((images, labels, *weights) for images, labels, _, *weights in made)
     import tensorflow as tf
 
@@ -393,7 +405,7 @@ def test_batches(
 
     rows = _own_rows(rows, replicas, own) if fill else None
     weights = [tf.TensorSpec((rows,), tf.float32)] if fill else []
-    dataset = _dataset(batch, len(indices), *_signature(data, rows), *weights)
+    dataset = _dataset(batch, len(starts), *_signature(data, rows), *weights)
     return made_ahead(dataset.map(without_numbers))
 
 
@@ -431,9 +443,16 @@ def _dataset(batch, count, *signature):
     """
     import tensorflow as tf
 
+    def noted(number):
+        try:
+            return batch(number)
+        except Exception as error:
+            _failed.append(error)
+            raise
+
     @compilation.unconverted
     def example(number):
-        tensors = tf.numpy_function(batch, [number], [spec.dtype for spec in signature])
+        tensors = tf.numpy_function(noted, [number], [spec.dtype for spec in signature])
         for tensor, spec in zip(tensors, signature, strict=True):
             tensor.set_shape(spec.shape)
         return tuple(tensors)
@@ -441,10 +460,29 @@ def _dataset(batch, count, *signature):
     return tf.data.Dataset.range(count).map(example)
 
 
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Raises what was wrong with a batch, such as an image that is damaged.
+
+    TensorFlow, whose threads make the batches, would raise an error of its own with the
+    traceback of that in its message.
+    """
+    _failed.clear()
+    try:
+        yield
+    except Exception as error:
+        if not (_failed and type(error).__module__.startswith("tensorflow.")):
+            raise
+        raise _failed[0] from None
+    finally:
+        _failed.clear()
+
+
 def _target(labels, index, numbered, count):
     # An image that comes again in an epoch has a number above the others.
     return (labels, index % np.uint32(count)) if numbered else labels
 
 
+_failed: list[Exception] = []  # In threads of TensorFlow.
 _AT_ONCE = 16  # Batches that are augmented at the same time, at most.
 _AHEAD = 2

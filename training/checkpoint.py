@@ -63,7 +63,9 @@ def save(model: keras.Model, path: pathlib.Path, position: Position, settings: d
     }
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise FloatingPointError(f"The variable '{name}' is not finite.")
+            raise FloatingPointError(
+                f"The variable '{name}' is not finite. {advice(path)}"
+            )
     if not workers.is_chief():
         return
     metadata = {
@@ -75,6 +77,18 @@ def save(model: keras.Model, path: pathlib.Path, position: Position, settings: d
     }
     with files.replacing(path) as temporary:
         safetensors.numpy.save_file(arrays, temporary, metadata)
+
+
+def advice(path: pathlib.Path) -> str:
+    """Returns what to do where something is not finite, and where it was last.
+
+    Args:
+        path: The file of the checkpoint, which may not be there.
+    """
+    there = "There is no checkpoint yet."
+    if path.exists():
+        there = f"The last good checkpoint is '{remote.shown(path)}'."
+    return f"{there} Try a lower learning rate, or `--set=clip_norm=1`."
 
 
 def check(path: pathlib.Path, settings: dict, defaults: dict):

@@ -130,9 +130,9 @@ class _Clips:
         super().__init__(*args, **kwargs)
         self.clip_norm = clip_norm
 
-    def apply(self, grads, trainable_variables=None):
-        """Updates weights; see `keras.optimizers.Optimizer.apply`."""
-        super().apply(clipped(grads, self.clip_norm), trainable_variables)
+    def _clip_gradients(self, grads):
+        """Clips what an update is of; where gradients are accumulated, their mean."""
+        return super()._clip_gradients(clipped(grads, self.clip_norm))
 
     def get_config(self):
         """Returns the config of Keras' optimizer, and `clip_norm`."""

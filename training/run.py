@@ -69,7 +69,8 @@ def change_recipe(
 
     Raises:
         ValueError: If there is no such setting, it is given two values, or its value is
-            of another kind or out of its range.
+            of another kind or out of its range, or others keep it from counting, as
+            `schedule="cosine"` does `milestones`.
 
     Example:
 
@@ -91,7 +92,44 @@ def change_recipe(
     if "frozen_epochs" not in values and 1 <= epochs <= recipe.frozen_epochs:
         values["frozen_epochs"] = epochs - 1
         logging.info("Statistics stay in %d of %d epochs.", epochs - 1, epochs)
-    return dataclasses.replace(recipe, **values)
+    changed = dataclasses.replace(recipe, **values)
+    for name, value in values.items():
+        needed, counts = _COUNTS.get(name, ("", None))
+        if counts and value != getattr(recipe, name) and not counts(changed):
+            raise ValueError(
+                f"Setting '{name}' counts with {needed} alone, so it would change "
+                f"nothing here. Received: {name}={json.dumps(value)}"
+            )
+    last = changed.epochs - changed.warmup_epochs
+    late = [epoch for epoch in changed.milestones if epoch >= last]
+    if late and changed.schedule == "step":
+        logging.warning(
+            "The learning rate does not fall at the milestones %s: there are %d epochs "
+            "after the warm-up.",
+            ", ".join(map(str, late)),
+            last,
+        )
+    return changed
+
+
+# Settings that count with others alone: with which, in words and as a function.
+_COUNTS = {
+    **dict.fromkeys(
+        ("milestones", "decay"), ("schedule=step", lambda x: x.schedule == "step")
+    ),
+    **dict.fromkeys(
+        ("momentum", "nesterov"), ("optimizer=sgd", lambda x: x.optimizer == "sgd")
+    ),
+    "betas": ("optimizer=adamw", lambda x: x.optimizer == "adamw"),
+    "kl_epochs": (
+        "kl_schedule=linear or cyclic",
+        lambda x: x.kl_schedule in ("linear", "cyclic"),
+    ),
+    **dict.fromkeys(
+        ("labels_seed", "unlabeled_batch_size"),
+        ("a number of labels, such as labels=1000", lambda x: x.labels > 0),
+    ),
+}
 
 
 def _parse_change(recipe, change):
@@ -158,7 +196,8 @@ def load_sets(
         initial: Weights that a training starts from, for the same.
 
     Raises:
-        ValueError: If the sets do not have the same classes, or one alone.
+        ValueError: If the sets do not have the same classes, or one alone, or images
+            have another size than the recipe says.
     """
     name = dataset or recipe.dataset
     size, why = _image_size(recipe, name, model, initial)
@@ -176,8 +215,20 @@ def load_sets(
     whole = load("test")
     train, test = shown("train", load("train")), shown("test", whole)
     train.check_trained(test)
+    _check_size(recipe, train)
     held_out = shown("validation", load("validation")) if recipe.holdout else None
     return train, held_out, test, _data_record(name, data_dir, train, whole)
+
+
+def _check_size(recipe, data):
+    shape, wanted = data.input_shape, recipe.image_size
+    if wanted and shape[:2] != tuple(wanted):
+        raise ValueError(
+            "`image_size` is for images that are resized, such as those of folders, "
+            f"and those of data set '{data.name}' are not; squares of 64 pixels are "
+            f"--dataset={data.name}_size/64. Received: image_size={list(wanted)}, "
+            f"images of shape {shape}"
+        )
 
 
 def _data_record(name, data_dir, train, test):

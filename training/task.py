@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from layers import replicas
-from training import metrics, number_losses
+from training import chance, metrics, number_losses
 from zoo import arrays, outputs
 from zoo.posterior import Posterior
 
@@ -35,6 +35,8 @@ class Task:
             labels that losses take and to the weight of each example or None.
         num_examples: A function of all labels to the number of examples, by which KL
             divergences are divided.
+        guess: A function of all labels to what the best constant prediction reaches, a
+            `training.chance.Guess`.
         by_score: Functions of predictions, labels and one score of each example, by
             name: how well each uncertainty of a model finds what it does not know. With
             such ones, the score that a model ranks by is evaluated in any case.
@@ -49,6 +51,7 @@ class Task:
     check_data: Callable
     counted: Callable
     num_examples: Callable
+    guess: Callable
     by_score: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
     sets: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
     draws: tuple[str, ...] = ()
@@ -168,6 +171,7 @@ TASKS = {
         check_data=_check_classes,
         counted=_as_they_are,
         num_examples=len,
+        guess=chance.of_classes,
         sets=metrics.SETS,
         draws=(*_CHARTS, "mistakes"),
     ),
@@ -178,6 +182,7 @@ TASKS = {
         check_data=_check_classes,
         counted=_pixels,
         num_examples=_labeled,
+        guess=chance.of_classes,
         by_score=metrics.PIXEL_RANKING,
         sets=metrics.PIXEL_SETS,
         draws=(*_CHARTS, "maps"),
@@ -189,6 +194,7 @@ TASKS = {
         check_data=_check_numbers,
         counted=_as_they_are,
         num_examples=len,
+        guess=chance.of_numbers,
     ),
 }
 
@@ -197,7 +203,8 @@ def median_frequency(labels: np.ndarray, num_classes: int) -> np.ndarray:
     """Returns the weight of each class by which rare ones count as much as the others.
 
     It is the median frequency over that of the class, which is the share of its pixels
-    in all labeled pixels of the images in which it is.
+    in all labeled pixels of the images in which it is; or, where images have one label
+    each, of its images in all of them.
 
     Args:
         labels: Integer array of shape `(images, ...)`, -1 for pixels without a label.
@@ -211,7 +218,8 @@ def median_frequency(labels: np.ndarray, num_classes: int) -> np.ndarray:
         https://arxiv.org/abs/1411.4734) (Eigen and Fergus, 2015), section 6.3.2.
     """
     mine, beside = np.zeros(num_classes), np.zeros(num_classes)
-    for own in labels.reshape(len(labels), -1):
+    groups = labels.reshape(len(labels) if labels.ndim > 1 else 1, -1)
+    for own in groups:
         counts = np.bincount(own[own != arrays.UNLABELED], minlength=num_classes)
         mine += counts
         beside += np.where(counts > 0, counts.sum(), 0)

@@ -16,6 +16,7 @@ from layers.variational import divergent_layers
 from training import (
     augment,
     batches,
+    chance,
     checkpoint,
     distribution,
     objective,
@@ -40,7 +41,7 @@ from training.trained_layers import freeze_others
 from zoo import outputs
 from zoo.classifier import Classifier, classes_of
 from zoo.presets import snapshots, weight_file
-from zoo.storage import remote
+from zoo.storage import files, remote
 
 CHECKPOINT_FILE, ROWS_FILE = "checkpoint.safetensors", "metrics.jsonl"
 
@@ -61,6 +62,8 @@ class _Keeper(keras.callbacks.Callback):
         self.epoch, self.first_step = position.epoch, position.step
         self.spent, self.begin = position.seconds, time.monotonic()
         self.restored = None
+        # What a constant prediction reaches on the validation set, if there is one.
+        self.guess = None
 
     def _sync(self):
         if keras.backend.backend() == "jax":
@@ -91,8 +94,7 @@ class _Keeper(keras.callbacks.Callback):
         if not math.isfinite(logs["loss"]):
             raise FloatingPointError(
                 f"The loss{self._whose()} is {logs['loss']} in epoch {self.epoch + 1}"
-                f"{self._of(logs)}. The last good checkpoint is "
-                f"'{remote.shown(self.path)}'. Try a lower learning rate."
+                f"{self._of(logs)}. {checkpoint.advice(self.path)}"
             )
         step = self.first_step + batch + 1
         if self.timer.is_due() and step < self.steps:
@@ -136,12 +138,20 @@ class _Keeper(keras.callbacks.Callback):
             self.save_snapshot(epoch + 1)
         self.save(epoch + 1, 0)
         _log(row)
+        if self.guess is not None and workers.is_chief():
+            recipe = self.settings["recipe"]
+            own = recipe["warmup_epochs"], recipe["epochs"]
+            chance.warn_of_epoch(self.guess, self.rows, *own)
 
-    def add(self, row):
-        """Adds to the row of the last epoch."""
+    def add(self, row, prefix, guess):
+        """Adds to the row of the last epoch what was measured on a set."""
+        if not self.rows:  # Somebody has removed their file.
+            self.rows.append({"epoch": self.epoch})
         self.rows[-1].update(row)
         progress.write_rows(self.rows_path, self.rows)
         _log(row)
+        if workers.is_chief():
+            chance.warn_of_end(guess, self.rows[-1], prefix)
 
 
 def _log(row):
@@ -173,8 +183,8 @@ def compile_model(
     Raises:
         ValueError: If the model does not return logits, the objective is for another
             task, or it takes no labels as the augmentations make them, or there is no
-            residual branch for the `stochastic_depth`, or nothing that `frozen_epochs`
-            could freeze.
+            residual branch for the `stochastic_depth`, no class for the
+            `class_weights`, or nothing that `frozen_epochs` could freeze.
     """
     outputs.check_model(model)
     freeze_others(model, recipe.trained_layers)
@@ -193,6 +203,12 @@ def compile_model(
             f"The objective '{recipe.objective}' compares images with one class each, "
             "and these augmentations mix images of several. Leave out the last of "
             f"them. Received: augmentations={list(recipe.augmentations)}"
+        )
+    weighs = task.CLASS_WEIGHTS[recipe.class_weights] is not None
+    if weighs and of_model.name not in objective.OF_CLASSES:
+        raise ValueError(
+            f"The model '{model.name}' predicts numbers, which have no classes to "
+            f"weigh. Received: class_weights={recipe.class_weights}"
         )
     if recipe.augmentations and len(model.input_shape) != 4:
         raise ValueError(
@@ -261,9 +277,10 @@ def train(
 
     Raises:
         ValueError: If the data do not fit the model, or its labels and batches are not
-            what `training.semi_supervised.split` takes, or the checkpoint is of another
-            training: of other settings, images, labels, class names or precision. Or
-            if one of several workers has others than the chief.
+            what `training.semi_supervised.split` takes, or an image cannot be read, or
+            the checkpoint is of another training: of other settings, images, labels,
+            class names or precision. Or if one of several workers has others than the
+            chief.
         FloatingPointError: If the loss is not finite; the last good checkpoint stays.
         MemoryError: If the device has too little memory.
     """
@@ -287,19 +304,21 @@ def train(
     workers.agree(settings)
     with workers.folder(workdir, (CHECKPOINT_FILE, ROWS_FILE)) as folder:
         folder.mkdir(parents=True, exist_ok=True)
+        files.remove_unfinished(folder / CHECKPOINT_FILE)
         workers.send(folder / CHECKPOINT_FILE)
         workers.send(folder / ROWS_FILE)
-        return _train(
-            model,
-            recipe,
-            *sets,
-            folder,
-            settings,
-            validation=validation,
-            test=test,
-            jit_compile=jit_compile,
-            checkpoint_seconds=checkpoint_seconds,
-        )
+        with batches.explained():
+            return _train(
+                model,
+                recipe,
+                *sets,
+                folder,
+                settings,
+                validation=validation,
+                test=test,
+                jit_compile=jit_compile,
+                checkpoint_seconds=checkpoint_seconds,
+            )
 
 
 def _train(
@@ -363,6 +382,8 @@ def _train(
         trained.branches.set_seed(seed)
     keeper = _resume(trained, model, workdir, settings, data, recipe)
     keeper.steps, keeper.timer = steps, workers.Timer(checkpoint_seconds)
+    guess_of = task.of(model).guess
+    keeper.guess = validation and guess_of(validation.labels)
     bar = progress.Bar(
         recipe.epochs * steps,
         keeper.epoch * steps + keeper.first_step,
@@ -411,10 +432,12 @@ def _train(
     if recipe.ema_momentum:
         _average(trained, data, recipe.batch_size, seed)
         if validation:
-            keeper.add(_measured(trained, validation, size, "averaged_val"))
+            measured = _measured(trained, validation, size, "averaged_val")
+            keeper.add(measured, "averaged_val", keeper.guess)
     if test:
         size = batches.test_batch_size(len(test), recipe.batch_size)
-        keeper.add(_measured(trained, test, size, "test"))
+        measured = _measured(trained, test, size, "test")
+        keeper.add(measured, "test", guess_of(test.labels))
     return keeper.rows
 
 

@@ -236,6 +236,13 @@ def test_objectives_and_models_of_other_tasks_are_errors(model, objective, messa
             trainer.compile_model(made, recipe, 64)
 
 
+def test_weights_of_classes_are_an_error():
+    model = zoo.build("mlp50", (2,), target=(0.0, 1.0))
+    recipe = dataclasses.replace(RECIPE, class_weights="median_frequency")
+    with pytest.raises(ValueError, match="which have no classes to weigh"):
+        trainer.compile_model(model, recipe, 64)
+
+
 def test_data_of_another_task_is_an_error(tmp_path):
     images = data.load("digits", "train").take(40)
     classifier = zoo.build("mlp50", (2,), 10)

@@ -7,19 +7,29 @@ import shutil
 import signal
 import sys
 import time
+import tracemalloc
 
 import keras
 import numpy as np
 import pytest
 import safetensors.numpy
 import scipy.special
+from PIL import Image
 
 import layers
 from tests.helpers import marks, processes
 from tests.helpers.commands import TWO_DEVICES, WITHOUT_TENSORFLOW, quick
 from tests.helpers.data_sets import stripes, write_idx
-from tests.helpers.trainings import AVERAGED, RECIPE, small_model, without_time
-from training import checkpoint, objective, task, trainer
+from tests.helpers.trainings import (
+    AVERAGED,
+    RECIPE,
+    dense_model,
+    small_model,
+    without_time,
+)
+from training import batches, checkpoint, objective, task, trainer
+from training.data.image_data import ImageData
+from training.data.readers import folders
 from zoo.presets import weight_file
 
 
@@ -98,9 +108,30 @@ def test_goes_on_bit_for_bit_after_each_stop(
 
 def test_a_finished_training_is_left_as_it_is(uninterrupted, copied):
     _, rows = uninterrupted
+    names = {path.name for path in copied.iterdir()}
+    kill = (
+        "import os, sys; from zoo.storage import files\n"
+        "with files.replacing(sys.argv[1]) as path:\n"
+        "    path.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    path = str(copied / "checkpoint.safetensors")
+    processes.run([sys.executable, "-c", kill, path])
+    assert len([*copied.iterdir()]) > len(names)
     model, again = fit(copied)
+    assert {path.name for path in copied.iterdir()} == names
     assert again == rows
     assert not np.array_equal(model.get_weights()[0], small_model().get_weights()[0])
+
+
+def test_a_finished_training_without_its_rows_is_measured_again(tmp_path):
+    recipe = dataclasses.replace(RECIPE, epochs=1, warmup_epochs=0, augmentations=())
+    settings = {"recipe": recipe, "validation": 40, "test": stripes(40)}
+    _, (before,) = fit(tmp_path, dense_model(), **settings)
+    (tmp_path / "metrics.jsonl").unlink()
+    _, (row,) = fit(tmp_path, dense_model(), **settings)
+    tested = {k: v for k, v in before.items() if k.startswith("test_")}
+    assert row == {"epoch": 1, **tested}
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == row
 
 
 def test_a_checkpoint_holds_the_random_counters_and_the_momentum(copied):
@@ -277,12 +308,31 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(
     trained = trainer.compile_model(model, RECIPE, 80)
     trained.train_on_batch(wild.images[:16], wild.labels[:16])
     model.get_layer("head").kernel.assign(np.full((8, 2), np.inf, "float32"))
-    with pytest.raises(FloatingPointError, match=r"head/kernel' is not finite"):
+    message = r"head/kernel' is not finite. The last good checkpoint .* lower learning"
+    with pytest.raises(FloatingPointError, match=message):
         checkpoint.save(trained, path, checkpoint.Position(), settings)
     assert path.read_bytes() == before
     diverging = dataclasses.replace(RECIPE, learning_rate=1e12, weight_decay=0)
-    with pytest.raises(FloatingPointError, match="last good checkpoint"):
+    with pytest.raises(FloatingPointError, match="There is no checkpoint yet. Try a"):
         fit(tmp_path / "other", recipe=diverging)
+
+
+def test_an_image_that_is_damaged_is_named(tmp_path):
+    rng, paths = np.random.default_rng(0), [tmp_path / f"{i}.jpg" for i in range(32)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (40, 40), "uint8")).save(path)
+    content = paths[20].read_bytes()
+    images = folders.FolderImages(paths, (12, 12))
+    data = ImageData("photos", images, np.arange(32) % 2, ("a", "b"))
+    recipe = dataclasses.replace(RECIPE, augmentations=())
+    inputs = keras.Input((12, 12, 3))
+    logits = keras.layers.Dense(2)(keras.layers.Flatten()(inputs))
+    model = keras.Model(inputs, logits)
+    paths[20].write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"^Cannot read the image '.*20.jpg': image f"):
+        trainer.train(model, recipe, data, tmp_path / "train")
+    with pytest.raises(ValueError, match=r"^Cannot read the image '.*20.jpg': image f"):
+        trainer.train(model, recipe, data.take(16), tmp_path / "val", validation=data)
 
 
 def test_refuses_images_of_another_shape(tmp_path):
@@ -474,6 +524,27 @@ def test_the_command_goes_on_after_sigkill(tmp_path):
         return without_time(json.loads(line) for line in lines)
 
     assert rows("killed") == rows("whole")
+
+
+def test_epochs_leave_nothing_of_their_order_in_memory():
+    """TensorFlow keeps what makes batches for good."""
+    count = 200_000
+    zeros = np.zeros((count, 1, 1, 1), "uint8")
+    data = ImageData("many", zeros, np.arange(count) % 2, ("a", "b"))
+
+    def pass_some(epoch):
+        next(iter(batches.train_batches(data, 100, epoch=epoch)))
+        next(iter(batches.test_batches(data, 100)))
+
+    pass_some(0)
+    tracemalloc.start()
+    try:
+        for epoch in range(1, 9):
+            pass_some(epoch)
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size < 5 * 8 * count
 
 
 @pytest.mark.parametrize("shape", [(5,), (2, 3, 4)])

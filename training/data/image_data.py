@@ -18,6 +18,7 @@ from zoo.storage import download, files
 LARGEST = 2**31
 _CHUNK = 4096
 STRATIFIED = "stratified"  # What a sample of each class is called in results.
+_LEAST = 0.01  # Variance of a channel that is not constant, in squares of a level.
 _FEW_CLASSES = 12  # That are listed one by one.
 
 
@@ -124,13 +125,18 @@ class ImageData:
         return {"num_classes": len(self.classes), "classes": self.classes}
 
     def measure_normalization(self, limit: int = 10_000):
-        """Returns the mean and variance per channel of images spread over the set."""
+        """Returns the mean and variance per channel of images spread over the set.
+
+        A channel that is nearly the same throughout has the variance 1, by which it
+        stays near zero and corrupted images do not become infinite.
+        """
         count = min(limit, len(self))
         index = np.arange(count) * len(self) // count  # Some are sorted by class.
         parts = np.array_split(index, -(-count // 500))
         images = np.concatenate([self.images[part] for part in parts])
         axes = (0, 1, 2)
         mean, variance = images.mean(axes, "float64"), images.var(axes, "float64")
+        variance = np.where(variance > _LEAST, variance, 1.0)
         return tuple(mean.round(2).tolist()), tuple(variance.round(2).tolist())
 
     def check_trained(self, test: "ImageData"):

@@ -44,6 +44,13 @@ def part(data: ImageData, split: str, holdout: int = COUNT) -> ImageData:
             f"of them with holdout=0. Received: holdout={holdout}"
         )
     chosen = choose(identities(data.images), data.strata, count)
+    if split == "validation" and not chosen.any():
+        raise ValueError(
+            f"Data set '{data.name}' has no validation set: no class has an image to "
+            "spare beside one for training, or equal images are too many. Train on all "
+            f"of them with holdout=0. Received: holdout={holdout}, {len(data)} images "
+            f"of {len(data.classes)} classes"
+        )
     index = np.flatnonzero(chosen == (split == "validation"))
     is_array = isinstance(data.images, np.ndarray)
     images = data.images[index] if is_array else ChosenImages(data.images, index)

@@ -42,13 +42,18 @@ def run_sweep(
 
     Raises:
         ValueError: If the work folder is a URL or that of a single training, or the
-            training has several workers; or a setting has another value too.
+            training has several workers; or a setting has another value too, or one
+            that no recipe has.
     """
     folder = run.folder_of_several(workdir, settings.get("distribution"), "a sweep")
     _check_once(axes, settings)
     done = {row["folder"]: row for row in progress.read_rows(folder / SUMMARY_FILE)}
     combinations = list(itertools.product(*axes.values()))
-    rows = []
+    base, rows = run.load_recipe(recipe), []
+    for values in combinations:  # None ends the sweep when others are trained.
+        chosen = dict(zip(axes, values, strict=True))
+        changes = [*settings.get("changes", ()), *_changes(chosen)]
+        run.change_recipe(base, changes, {**settings, **chosen}.get("epochs"))
     for number, values in enumerate(combinations, 1):
         chosen = dict(zip(axes, values, strict=True))
         given = {**settings, "recipe": recipe, "model": model, **_arguments(chosen)}

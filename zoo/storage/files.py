@@ -1,6 +1,7 @@
 """Files that are there whole or not at all."""
 
 import contextlib
+import glob
 import hashlib
 import os
 import pathlib
@@ -81,6 +82,17 @@ def replacing(path: str | os.PathLike, send: bool = True) -> Iterator[pathlib.Pa
             if send:
                 remote.send(path)
     finally:
+        _remove(temporary)
+
+
+def remove_unfinished(path: str | os.PathLike):
+    """Removes what processes have left that were killed in the block of `replacing`.
+
+    Args:
+        path: Path of the file, to which no other process writes now.
+    """
+    path = pathlib.Path(path)
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         _remove(temporary)
 
 

@@ -75,6 +75,19 @@ def test_the_normalization_is_measured_all_over_a_set_that_is_sorted():
     np.testing.assert_allclose((mean, variance), (99.5, images.var()), rtol=1e-3)
 
 
+def test_a_constant_channel_is_not_divided_by_nothing():
+    images = np.zeros((12, 8, 8, 3), "uint8")
+    images[..., 0] = np.arange(64).reshape(8, 8)
+    images[0, 0, 0, 1] = 1
+    data = ImageData("red", images, np.arange(12) % 2, ("a", "b"))
+    mean, variance = normalization = data.measure_normalization()
+    assert mean == (31.5, 0, 0)
+    assert variance == (pytest.approx((64**2 - 1) / 12, abs=0.01), 1, 1)
+    model = zoo.build("resnet20", (16, 16, 3), 2, normalization=normalization)
+    normalized = model.get_layer("normalize")(np.full((1, 16, 16, 3), 255, "uint8"))
+    assert np.abs(normalized).max() <= 255
+
+
 def test_trains_by_names_and_leaves_all_files(data_dir, tmp_path):
     workdir = tmp_path / "work"
     flags = ["--model=resnet20_smooth", "--recipe=fashion_mnist", "--epochs=2"]
@@ -124,6 +137,7 @@ def test_trains_by_names_and_leaves_all_files(data_dir, tmp_path):
         ({"changes": ["augmentations=[1]"]}, "like"),
         ({"changes": ["batch_size=0", "momentum=1"]}, "batch_size=0.*momentum=1.0"),
         ({"model": "resnet20_mcdo", "limit": 100}, "batch_size=128, 100 images"),
+        ({"changes": ["image_size=[64, 64]"]}, "--dataset=fashion_mnist_size/64"),
         ({"changes": ["labels=145"]}, "there are 144 in .*Received: labels=145"),
         ({"changes": ["labels=1"]}, "2 classes .* 1 .* would have no labeled image"),
     ],
@@ -184,6 +198,37 @@ def test_the_order_of_changes_does_not_matter():
     assert first == second == dataclasses.replace(recipe, epochs=1, warmup_epochs=0)
     longer = run.change_recipe(recipe, ["warmup_epochs=13"], epochs=14)
     assert (longer.warmup_epochs, longer.epochs) == (13, 14)
+
+
+@pytest.mark.parametrize(
+    "change, beside",
+    [
+        ("milestones=[4, 8]", "schedule=step"),
+        ("decay=0.5", "schedule=step"),
+        ("betas=[0.9, 0.99]", "optimizer=adamw"),
+        ("kl_epochs=3", "kl_schedule=cyclic"),
+        ("labels_seed=1", "labels=100"),
+        ("unlabeled_batch_size=64", "labels=100"),
+    ],
+)
+def test_a_setting_that_would_not_count_is_refused(change, beside):
+    recipe, name = run.load_recipe("fashion_mnist"), change.partition("=")[0]
+    with pytest.raises(ValueError, match=f"Setting '{name}' counts with .* alone"):
+        run.change_recipe(recipe, [change])
+    assert getattr(run.change_recipe(recipe, [change, beside]), name)
+    with pytest.raises(ValueError, match="'momentum' counts with optimizer=sgd alone"):
+        run.change_recipe(recipe, ["optimizer=adamw", "momentum=0.8"])
+    same = f"momentum={recipe.momentum}"
+    assert run.change_recipe(recipe, ["optimizer=adamw", same]).optimizer == "adamw"
+
+
+def test_milestones_behind_the_end_are_told(caplog):
+    recipe = run.load_recipe("cifar10")  # 60, 120 and 160 of 200 after the warm-up.
+    with caplog.at_level("WARNING", "absl"):
+        run.change_recipe(recipe, [], epochs=162)
+        assert not caplog.records
+        run.change_recipe(recipe, [], epochs=121)
+    assert "does not fall at the milestones 120, 160: there are 120 ep" in caplog.text
 
 
 def test_a_warm_up_that_nobody_asked_for_fits():

@@ -103,6 +103,12 @@ def test_with_zero_all_images_are_for_training():
     assert len(validation.part(few, "train")) == 9
     with pytest.raises(ValueError, match="of its 9 training images.*holdout=0"):
         validation.part(few, "validation")
+    each = data.ImageData(
+        "each", some(20).images, np.arange(20), tuple(map(str, range(20)))
+    )
+    assert len(validation.part(each, "train")) == 20
+    with pytest.raises(ValueError, match="no class has an image to spare.*holdout=0"):
+        validation.part(each, "validation")
     for wrong in (-1, 0.1, True, None):
         with pytest.raises(ValueError, match=f"holdout={wrong}"):
             validation.part(whole, "train", wrong)

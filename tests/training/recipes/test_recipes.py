@@ -174,6 +174,23 @@ def test_gradients_are_shortened_together(kind):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("kind", [optimizer.MomentumSGD, optimizer.AdamW])
+def test_gradients_that_are_accumulated_are_shortened_together(kind):
+    """The update is of their mean, and so is its norm."""
+    first, second = np.float32([6, 0, 8]), np.float32([-6, 0, -7])
+    weights, expected = (keras.Variable(np.zeros(3, "float32")) for _ in range(2))
+    made = kind(0.1, clip_norm=0.25, gradient_accumulation_steps=2)
+    made.build([weights])
+    for gradient in (first, second):
+        made.apply([keras.ops.convert_to_tensor(gradient)], [weights])
+    plain = kind(0.1)
+    plain.build([expected])
+    mean = (first + second) / 2  # Of the norm 0.5.
+    plain.apply([keras.ops.convert_to_tensor(mean / 2)], [expected])
+    np.testing.assert_allclose(weights, expected, atol=1e-6)
+    assert np.abs(weights).max() > 0.01
+
+
 def test_the_recipe_of_the_paper_on_attention_has_its_settings():
     recipe = load_recipe("cifar100_alternet")
     assert (recipe.optimizer, recipe.clip_norm, recipe.stochastic_depth) == (

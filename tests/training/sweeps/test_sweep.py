@@ -29,6 +29,22 @@ def trained(monkeypatch):
 AXES = {"learning_rate": [0.1, 9], "seed": [0, 1]}
 
 
+def test_a_value_that_cannot_be_is_told_before_anything_is_trained(trained, tmp_path):
+    calls, _ = trained
+    given = "resnet20", "fashion_mnist", str(tmp_path)
+    for axes, message in (
+        ({"batch_size": [16, 0]}, "batch_size=0"),
+        ({"seed": [0, 1], "epochs": [3, 0]}, "epochs=0"),
+        (
+            {"optimizer": ["sgd", "adamw"], "momentum": [0.9, 0.8]},
+            "optimizer=sgd alone",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sweep.run_sweep(*given, axes)
+    assert not calls
+
+
 def test_all_combinations_are_trained_and_kept(trained, tmp_path):
     calls, interrupted = trained
     interrupted.append(2)

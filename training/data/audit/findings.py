@@ -12,7 +12,13 @@ import numpy as np
 from training.data import grids, loading
 from training.data.audit.perceptual_hashes import near_pairs, perceptual_hash
 from training.data.identities import hash_bytes, of_pixels
-from training.data.readers import class_folders, folders, image_files, mask_folders
+from training.data.readers import (
+    class_folders,
+    folders,
+    image_files,
+    mask_folders,
+    number_files,
+)
 
 TINY = 10  # A class of fewer images is hard to learn, and to test on.
 _LISTED = 20  # Images of a group of near copies that a finding lists.
@@ -78,8 +84,8 @@ def read(
         track: Shows progress, as `training.progress.track` does.
 
     Raises:
-        ValueError: If it is a derived set, or one with labels of pixels, or `load`
-            raises it.
+        ValueError: If it is a derived set, or one with labels of pixels or numbers to
+            predict, or `load` raises it.
         FileNotFoundError: If nothing of it is there.
         ImportError: If the package is not installed.
     """
@@ -92,6 +98,11 @@ def read(
         raise ValueError(
             "Images are compared by the one label that each has, and those of this set "
             f"have one for each pixel. Received: {name}"
+        )
+    if name in loading.OF_NUMBERS or number_files.is_one(name):
+        raise ValueError(
+            "Images are compared, and the classes that they are of; this set has "
+            f"numbers to predict. Received: {name}"
         )
     if pathlib.Path(name).is_dir():
         return _read_folder(pathlib.Path(name), near, track)

@@ -36,6 +36,7 @@ _PASCAL = (
     *("pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
 _VOID = 255  # In masks with a palette, and in others.
+_LARGEST = np.iinfo("int16").max  # Of the numbers of classes.
 _LOOKED_AT = 200  # Images whose size is looked at.
 
 
@@ -47,7 +48,8 @@ class Layout:
         folder: The folder of all.
         splits: By the split, which is `"train"`, `"validation"` or `"test"`, pairs of
             the path of an image and that of its mask.
-        classes: Names of the classes; None if nothing says them.
+        classes: Names of the classes; None if nothing says them, and then they are the
+            numbers up to the largest one in the masks of all splits.
     """
 
     folder: pathlib.Path
@@ -152,11 +154,22 @@ def load(
         return _mask(*pairs[index], image_size, count)
 
     labels = image_files.decoded(decode, slice(None), images.shape[:3])
-    classes = layout.classes or Numbers(max(int(labels.max()) + 1, 2))
+    classes = layout.classes or Numbers(max(_largest(layout) + 1, 2))
     source = f"folder {name_of(layout.folder)}, its {' and '.join(chosen)} images"
     return ImageData(
         name or name_of(layout.folder), images, labels, classes, source=source
     )
+
+
+def _largest(layout):
+    """Returns the largest number of a class in whole masks, those of all splits."""
+    paths = [mask for pairs in layout.splits.values() for _, mask in pairs]
+
+    def largest(index):
+        numbers = image_files.read_mask(paths[index])
+        return np.max(numbers, initial=0, where=numbers != _VOID)
+
+    return int(image_files.decoded(largest, slice(None), (len(paths),)).max())
 
 
 def _mask(image, path, image_size, count):
@@ -177,6 +190,11 @@ def _mask(image, path, image_size, count):
             f"The mask '{path}' has numbers that are no classes: of {count} classes, "
             f"they are from 0 to {count - 1}, and {count} or {_VOID} is no label. "
             f"Received: {', '.join(map(str, odd[:5]))}"
+        )
+    if (largest := labels.max()) > _LARGEST:
+        raise ValueError(
+            f"The mask '{path}' has numbers that are no classes: these are up to "
+            f"{_LARGEST}, and {_VOID} is no label. Received: {largest}"
         )
     return labels.astype("int16")
 

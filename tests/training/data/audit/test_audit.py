@@ -128,6 +128,9 @@ def test_what_is_not_there_is_left_out_unless_nothing_is(monkeypatch):
 
 
 def test_derived_sets_are_refused():
+    for name in ("friedman1", "houses.csv", "houses.npz"):
+        with pytest.raises(ValueError, match=f"numbers to predict. Received: {name}"):
+            audit.read(name)
     with pytest.raises(ValueError, match="Received: fashion_mnist_c/fog/3"):
         audit.read("fashion_mnist_c/fog/3")
 

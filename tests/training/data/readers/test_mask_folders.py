@@ -43,6 +43,23 @@ def test_a_folder_of_masks_is_its_images_and_labels(folder):
     assert numbers.labels.max() == 3
 
 
+def test_classes_without_names_are_those_of_all_splits(folder):
+    """Also where no mask of a split has the last one, or it is cut off."""
+    (folder / "classes.txt").unlink()
+    numbers = np.full((17, 22), 1, "uint8")
+    numbers[0, 0], numbers[0, 1] = 6, 255
+    Image.fromarray(numbers).save(mask(folder, "val", 1))
+    train, test = (
+        data.load(str(folder), x, None, (8, 8), 0) for x in ("train", "test")
+    )
+    assert train.classes == test.classes == tuple("0123456")
+    assert max(train.labels.max(), test.labels.max()) < 6
+    train.check_trained(test)
+    Image.fromarray(np.full((17, 22), 40_000, "uint16")).save(mask(folder))
+    with pytest.raises(ValueError, match=r"000.png' has numbers.* Received: 40000"):
+        data.load(str(folder), "train", holdout=0)
+
+
 def test_camvid_is_the_same_layout_with_its_names(folder, tmp_path):
     masks = np.full((2, *scenes.SHAPE), 10)
     scenes.write(folder, "test", scenes.scenes(2).images, masks)
