@@ -148,6 +148,8 @@ def _parse_change(recipe, change):
     like = known[name]
     if type(like) is float and type(value) is int:
         value = float(value)
+    if type(like) is str and type(value) is not str:
+        value = text  # Such as the folder 2024.
     same_kind = like is None or type(value) is type(like)
     if same_kind and isinstance(like, tuple) and like:
         same_kind = all(type(part) is type(like[0]) for part in value)

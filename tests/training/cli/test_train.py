@@ -191,6 +191,11 @@ def test_settings_of_a_recipe_can_be_changed():
     assert after == dataclasses.replace(before, **changes, schedule="step")
 
 
+def test_text_that_looks_like_a_number_stays_text():
+    recipe = run.change_recipe(run.load_recipe("cifar10"), ["teacher_weights=2024"])
+    assert recipe.teacher_weights == "2024"
+
+
 def test_the_order_of_changes_does_not_matter():
     recipe = run.load_recipe("fashion_mnist")
     changes = ["epochs=1", "warmup_epochs=0"]
