@@ -28,7 +28,7 @@ from training.evaluation import (
 from training.evaluation import models as candidates
 from training.parallel import workers as parallel
 from training.report.terminal import Outcome
-from zoo import conformal, dataset_name, finding
+from zoo import conformal, dataset_name, finding, spelling
 from zoo.posterior import POSTERIORS, Posterior, Scaler
 from zoo.posterior.base import joined_splits
 from zoo.storage import remote
@@ -185,6 +185,7 @@ def _run(settings, workers, folder):
     models, names, ood, adapt, missing, ranked = _choose(settings)
     facts = carried.of_models(models, settings.model, settings.weights)
     _check_attacked(attacks, names)
+    _check_reference(settings.reference, models)
 
     image_size, selection = _image_size(models), _selection(settings, models)
 
@@ -303,6 +304,15 @@ def _check_attacked(attacks, names):
         )
 
 
+def _check_reference(reference, models):
+    if reference not in (None, metrics.PUBLISHED, *models):
+        raise ValueError(
+            "A reference is one of the models that are evaluated: "
+            f"{', '.join(models)}.{spelling.hint(reference, models)} Received: "
+            f"reference={reference}"
+        )
+
+
 def _trainings(settings):
     """Returns the names of all models, and weights or None of each."""
     names = list(settings.model)
@@ -346,6 +356,8 @@ def _choose(settings):
             f"Received: adapt={settings.adapt}, calibrate={settings.calibrate}"
         )
     names = [name for pattern in settings.dataset for name in data.expand(pattern)]
+    if not names:
+        raise ValueError("No data set is named. Received: dataset=[]")
     ood = list(dict.fromkeys(settings.ood))
     loading.check_names([*names, *ood])  # Before models are loaded.
     for decision in settings.decision:
@@ -381,8 +393,6 @@ def _choose(settings):
     for kind in kinds:
         models = _with_posteriors(models, kind, max(settings.num_samples))
     names = list(dict.fromkeys(names))
-    if not names:
-        raise ValueError("No data set is named. Received: dataset=[]")
     adapt = None
     if settings.calibrate:
         adapt = names[0], settings.calibrate

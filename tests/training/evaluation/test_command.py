@@ -1,5 +1,7 @@
 """An evaluation as one call, on a folder of images."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -108,3 +110,21 @@ def test_posteriors_adapt_to_what_a_flag_names(tmp_path, monkeypatch):
     ]
     with pytest.raises(ValueError, match="give one. Received: adapt=digits, cal"):
         run(path, adapt="digits", calibrate="7")
+
+
+def test_a_reference_that_is_no_model_is_told_before_predictions(tmp_path):
+    settings = command.Settings(
+        model=["resnet20.fashion_mnist"],
+        dataset=["fashion_mnist_c/*/*"],
+        reference="resnet20.fashion_mnit",
+        output=str(tmp_path / "out"),
+    )
+    with pytest.raises(ValueError, match="Did you mean 'resnet20.*reference=resnet20"):
+        command.run(settings)
+    assert not (tmp_path / "out" / "predictions").exists()
+
+
+def test_an_empty_list_of_data_sets_is_told_with_a_suite_too(tmp_path):
+    settings = command.Settings(["missing.keras"], str(tmp_path), suite="ovadia")
+    with pytest.raises(ValueError, match=r"No data set is named.*dataset=\[\]"):
+        command.run(dataclasses.replace(settings, dataset=[]))
