@@ -120,6 +120,21 @@ def index_in(optimizer: keras.optimizers.Optimizer, variable) -> int:
     return optimizer._get_variable_index(variable)
 
 
+class ClipsUpdates:
+    """A base class of optimizers beside Keras', that clips in a way of its own.
+
+    `clip` gets the gradients that an update is of, which Keras clips after it: where
+    gradients are accumulated, the mean of all of them, and no other.
+    """
+
+    def clip(self, gradients: list) -> list:
+        """Returns gradients in place of others, None for weights that have none."""
+        raise NotImplementedError
+
+    def _clip_gradients(self, grads):
+        return super()._clip_gradients(self.clip(grads))
+
+
 def is_stateless() -> bool:
     """Returns whether Keras keeps new values of variables apart, as JAX needs it."""
     from keras.src.backend.common.stateless_scope import in_stateless_scope

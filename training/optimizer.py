@@ -123,16 +123,15 @@ def clipped(gradients: list, norm: float) -> list:
     return [x if x is None else x * ops.cast(factor, x.dtype) for x in gradients]
 
 
-class _Clips:
+class _Clips(keras_internals.ClipsUpdates):
     """An optimizer that takes the argument `clip_norm`; see `clipped`."""
 
     def __init__(self, *args, clip_norm: float = 0.0, **kwargs):
         super().__init__(*args, **kwargs)
         self.clip_norm = clip_norm
 
-    def _clip_gradients(self, grads):
-        """Clips what an update is of; where gradients are accumulated, their mean."""
-        return super()._clip_gradients(clipped(grads, self.clip_norm))
+    def clip(self, gradients):
+        return clipped(gradients, self.clip_norm)
 
     def get_config(self):
         """Returns the config of Keras' optimizer, and `clip_norm`."""

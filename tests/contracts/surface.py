@@ -185,6 +185,7 @@ REASONS = {
             "training.export.checked.posterior_of",
             "training.export.checked.scored",
             "training.export.checked.check_scores",
+            "training.export.checked.check_place",
         ),
         *(
             "training.export.checked.write_checked",
@@ -345,6 +346,7 @@ REASONS = {
             "training.cli.demo_tour",
             "training.evaluation.ood",
             "training.initial_weights",
+            "training.chance",
         ),
         *(
             "training.evaluation.predictions",

@@ -297,3 +297,19 @@ def test_a_layer_that_is_built_accepts_weights_and_then_none():
     assert any(weight is extra for weight in layer.weights)
     with pytest.raises(ValueError, match="cannot add new elements of state"):
         layer.add_weight((2,), "ones", name="more")
+
+
+@pytest.mark.parametrize("steps", [None, 2])
+def test_an_optimizer_clips_what_an_update_is_of(steps):
+    class Halves(keras_internals.ClipsUpdates, keras.optimizers.SGD):
+        def clip(self, gradients):
+            return [ops.minimum(x, 2.0) for x in gradients]
+
+    made = Halves(1.0, gradient_accumulation_steps=steps)
+    weight = keras.Variable(np.zeros(2, "float32"))
+    made.build([weight])
+    for gradient in ([1.0, 3.0], [1.0, 9.0]):
+        made.apply([ops.array(gradient, "float32")])
+    # Of the mean, (1, 6); and of each of them.
+    expected = [-1.0, -2.0] if steps else [-2.0, -4.0]
+    np.testing.assert_allclose(ops.convert_to_numpy(weight), expected)
