@@ -2,7 +2,7 @@
 
 import contextlib
 import contextvars
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -13,18 +13,24 @@ from layers.checks import check_channels_last, check_count, check_padding
 from layers.pooling import subsampled
 
 PADDINGS = ("same", "full", "reflect", "valid")
-_CONVOLVED = contextvars.ContextVar("convolved", default=False)
+# Whether blurs that pad are convolutions, and what rounds the taps of all blurs.
+_CONVOLVED = contextvars.ContextVar("convolved", default=(False, None))
 
 
 @contextlib.contextmanager
-def convolved():
+def convolved(rounded: Callable | None = None):
     """Makes each blur inside that pads with zeros one depthwise convolution.
 
     For graphs that are exported to LiteRT: its delegates for graphics processors take
     zeros before a pooling for no part of its windows, and on processors its depthwise
     convolutions are the faster ones. Elsewhere poolings are.
+
+    Args:
+        rounded: From a kernel to that which integers hold. With it all blurs are
+            convolutions, as what a pooling of integers takes behind a padding would be
+            clipped to the range of what it gives, and then averaged.
     """
-    token = _CONVOLVED.set(True)
+    token = _CONVOLVED.set((True, rounded))
     try:
         yield
     finally:
@@ -86,6 +92,8 @@ def _pool(x, size: int, strides: int = 1):
 def _filter(x, taps: tuple[float, ...], strides: int):
     # A pooling is several times cheaper than a depthwise convolution, and a binomial
     # filter is a chain of averages of two.
+    if _CONVOLVED.get()[1]:
+        return _convolve(x, taps, strides, "valid")
     if len(set(taps)) == 1:
         return _pool(x, len(taps), strides)
     if _is_binomial(taps):
@@ -98,6 +106,8 @@ def _filter(x, taps: tuple[float, ...], strides: int):
 def _convolve(x, taps: tuple[float, ...], strides: int, padding: str):
     kernel = np.outer(taps, taps) / sum(taps) ** 2
     kernel = np.repeat(kernel[:, :, None, None], x.shape[-1], axis=2)
+    if rounded := _CONVOLVED.get()[1]:
+        kernel = rounded(kernel)
     kernel = ops.cast(kernel, x.dtype)
 
     def convolve(x):
@@ -127,7 +137,7 @@ def blur(x, taps: Sequence[float] = (1, 1), padding: str = "same", strides: int 
     amounts = _amounts(len(taps), check_padding(padding, PADDINGS))
     if padding == "reflect":
         x = replicas.filled(lambda rows: _reflect(rows, amounts), x)
-    elif any(amounts) and _CONVOLVED.get():
+    elif any(amounts) and _CONVOLVED.get()[0]:
         # With its own zeros, where they are as many.
         if padding == "same" and strides == 1:
             return _convolve(x, taps, strides, padding)

@@ -64,6 +64,17 @@ def fake_quantized(x, low, high, num_bits: int = 8, symmetric: bool = False):
     )
 
 
+def rounded_taps(kernel: np.ndarray):
+    """Returns the kernel of a blur as integers of 8 bits hold it.
+
+    Args:
+        kernel: Array of any shape.
+    """
+    high = float(np.max(np.abs(kernel)))
+    kernel = ops.convert_to_tensor(kernel, "float32")
+    return fake_quantized(kernel, -high, high, symmetric=True)
+
+
 @keras.saving.register_keras_serializable(package="layers")
 class FakeQuantization(keras.layers.Layer):
     """Rounds features as integers hold them, in a range that follows the batches.

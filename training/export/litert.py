@@ -14,6 +14,7 @@ from keras import ops
 import layers
 from layers import keras_internals
 from layers.blur import convolved
+from layers.quantization import rounded_taps
 from layers.variational import GaussianKernel
 from training import data
 from training.data import loading
@@ -135,7 +136,7 @@ def export_tflite(
 
     def write(target):
         folder = target.parent / "saved_model"
-        convolves = quantization in _CONVOLVED and not is_aware
+        convolves = quantization in _CONVOLVED or is_aware
         function = device_function(
             posterior, input_dtype, decision, batch, convolves, spread
         )
@@ -303,7 +304,8 @@ def device_function(
         input_dtype: Type of the images.
         decision: What is exported with it, if anything.
         batch: How many images a call has, by default any number.
-        convolves: Whether blurs that pad are convolutions; see `layers.blur.convolved`.
+        convolves: Whether blurs that pad are convolutions, or all of them where
+            networks compute as integers do; see `layers.blur.convolved`.
         spread: As `export_tflite` says.
 
     Returns:
@@ -311,6 +313,7 @@ def device_function(
     """
     is_aware = integers.is_quantized(posterior)
     posterior = for_files(posterior, is_aware)
+    rounded = rounded_taps if is_aware else None
     specs = [saved_model.spec(posterior, input_dtype, batch)]
     if posterior.draws:
         specs += saved_model.scalars("seed")
@@ -318,7 +321,7 @@ def device_function(
     def classify(images, seed=None):
         images = ops.cast(images, "float32")
         softmax = _softmax if is_aware else ops.softmax
-        with convolved() if convolves else contextlib.nullcontext():
+        with convolved(rounded) if convolves else contextlib.nullcontext():
             probs, scores = checked.scored(posterior, images, seed, softmax, spread)
         found = {"probabilities": probs, **scores}
         if decision is not None:

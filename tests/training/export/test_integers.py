@@ -113,6 +113,31 @@ def test_the_ranges_of_the_training_are_those_of_the_file(tmp_path):
     assert kinds.count(schema.TensorType.INT8) > 15
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.SpatialSmoothing(),
+        layers.SpatialSmoothing(probs="none", taps=(1, 2, 1)),
+        layers.BlurPool2D(strides=1, padding="same"),
+        layers.BlurPool2D((1, 1), strides=1),
+        keras.layers.AveragePooling2D(2, 1, padding="same"),
+    ],
+)
+def test_averages_are_of_features_beyond_their_range(layer, tmp_path):
+    keras.utils.set_random_seed(0)
+    images = keras.Input((16, 16, 1), name="images")
+    x = keras.layers.Rescaling(1 / 64, -2, name="normalize")(images)
+    x = keras.layers.Conv2D(6, 3, padding="same", name="stem")(x)
+    x = layer(keras.layers.ReLU(name="relu")(x))
+    x = keras.layers.Dense(3, name="head")(x)
+    model, path = quantized(keras.Model(images, x)), tmp_path / "averages.tflite"
+    model(IMAGES, training=True)  # Of noise averages are far from peaks.
+    export.export_tflite(model, path, quantization="int8")
+    probs = invoke(path, images=IMAGES)
+    expected = softmax(as_numpy(model(IMAGES, training=False)))
+    assert np.abs(probs - expected).max() < 0.025
+
+
 @pytest.mark.slow
 def test_dropout_draws_the_masks_of_keras(tmp_path):
     model = network(8, layers.MCDropout(0.4, name="drop"))
