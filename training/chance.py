@@ -111,12 +111,16 @@ def warn_of_end(guess: Guess, row: Mapping, prefix: str):
         )
         _warn(guess, row, prefix, "test {}", "", advice)
         return
+    beside = ""
+    if f"val_{guess.metric}" in row:
+        last = _shown(row, "val", guess)
+        beside = f", where the weights that are averaged have {last}"
     _warn(
         guess,
         row,
         prefix,
         "validation {} of the averaged weights",
-        f", where the weights that are averaged have {_shown(row, 'val', guess)}",
+        beside,
         "The averages reach too far back: a smaller `--set=ema_momentum=`, or more "
         "`--epochs`, in another workdir.",
     )
@@ -153,7 +157,7 @@ def _shown(row, prefix, guess):
 
 def _warn(guess, row, prefix, what, beside, advice):
     if _state(guess, row, prefix) == "nan":
-        text = f"The {what.format('loss')} is {row[f'{prefix}_loss']:.4g}{beside}. "
+        text = f"The {what.format('loss')} is {row[f'{prefix}_loss']:.4g}{beside}."
     else:
         constant = "mean" if guess.is_error else "largest class"
         than = "no better than"
@@ -163,4 +167,4 @@ def _warn(guess, row, prefix, what, beside, advice):
             f"The {what.format(guess.metric)} is {_shown(row, prefix, guess)}{beside}, "
             f"{than} the {guess.value:.4f} of always predicting the {constant}."
         )
-    logging.warning("%s", f"{text.strip()} {advice}")
+    logging.warning("%s", f"{text} {advice}")

@@ -96,6 +96,8 @@ def test_averages_and_the_test_set_are_looked_at_too(said):
     chance.warn_of_end(TEN, {**row, **own}, "averaged_val")
     assert "of the averaged weights is 0.1000, where the weights that are" in said[0]
     assert "a smaller `--set=ema_momentum=`" in said[0]
+    chance.warn_of_end(TEN, {"epoch": 1, **own}, "averaged_val")  # Rows were removed.
+    assert "is 0.1000, no better than the 0.1000 of always" in said.pop()
     tested = {"test_loss": 2.0, "test_accuracy": 0.1}
     chance.warn_of_end(TEN, {**row, **own, **tested}, "test")
     assert len(said) == 1
