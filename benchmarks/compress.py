@@ -83,8 +83,7 @@ def exported(text: str, post_training, calibration, num_samples: int, folder) ->
     import zoo
     from training import export
     from training.compress import command
-    from zoo import quantization
-    from zoo.storage import urls
+    from zoo import finding, quantization
 
     label, _, rest = text.partition("=")
     name, _, weights = rest.partition(":")
@@ -93,7 +92,7 @@ def exported(text: str, post_training, calibration, num_samples: int, folder) ->
             "A form is a label, a model and its weights, as in "
             f"'int8=resnet20:runs/int8'. Received: forms={text}"
         )
-    is_place = os.path.exists(weights) or urls.is_url(weights)
+    is_place = finding.is_place(weights)
     if not is_place and zoo.parse(weights).stem != zoo.parse(name).stem:
         raise ValueError(
             f"The published weights '{weights}' are not those of the model '{name}'. "
